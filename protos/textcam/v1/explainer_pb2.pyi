@@ -1,0 +1,322 @@
+from google.rpc import status_pb2 as _status_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class HeatmapForm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HEATMAP_FORM_UNSPECIFIED: _ClassVar[HeatmapForm]
+    HEATMAP_FORM_NONE: _ClassVar[HeatmapForm]
+    HEATMAP_FORM_SALIENCY: _ClassVar[HeatmapForm]
+    HEATMAP_FORM_IMAGE: _ClassVar[HeatmapForm]
+    HEATMAP_FORM_OVERLAY: _ClassVar[HeatmapForm]
+HEATMAP_FORM_UNSPECIFIED: HeatmapForm
+HEATMAP_FORM_NONE: HeatmapForm
+HEATMAP_FORM_SALIENCY: HeatmapForm
+HEATMAP_FORM_IMAGE: HeatmapForm
+HEATMAP_FORM_OVERLAY: HeatmapForm
+
+class Tensor(_message.Message):
+    __slots__ = ("dtype", "shape", "data")
+    class DType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        D_TYPE_UNSPECIFIED: _ClassVar[Tensor.DType]
+        D_TYPE_UINT8: _ClassVar[Tensor.DType]
+        D_TYPE_FLOAT32: _ClassVar[Tensor.DType]
+    D_TYPE_UNSPECIFIED: Tensor.DType
+    D_TYPE_UINT8: Tensor.DType
+    D_TYPE_FLOAT32: Tensor.DType
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    dtype: Tensor.DType
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    data: bytes
+    def __init__(self, dtype: _Optional[_Union[Tensor.DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class ModelSpec(_message.Message):
+    __slots__ = ("name", "version")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+
+class ClassRef(_message.Message):
+    __slots__ = ("index", "name")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    name: str
+    def __init__(self, index: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
+
+class Target(_message.Message):
+    __slots__ = ("top_k", "classes", "contrast")
+    class TopK(_message.Message):
+        __slots__ = ("k",)
+        K_FIELD_NUMBER: _ClassVar[int]
+        k: int
+        def __init__(self, k: _Optional[int] = ...) -> None: ...
+    class Classes(_message.Message):
+        __slots__ = ("classes",)
+        CLASSES_FIELD_NUMBER: _ClassVar[int]
+        classes: _containers.RepeatedCompositeFieldContainer[ClassRef]
+        def __init__(self, classes: _Optional[_Iterable[_Union[ClassRef, _Mapping]]] = ...) -> None: ...
+    class Contrast(_message.Message):
+        __slots__ = ("against",)
+        CLASS_FIELD_NUMBER: _ClassVar[int]
+        AGAINST_FIELD_NUMBER: _ClassVar[int]
+        against: ClassRef
+        def __init__(self, against: _Optional[_Union[ClassRef, _Mapping]] = ..., **kwargs) -> None: ...
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    CONTRAST_FIELD_NUMBER: _ClassVar[int]
+    top_k: Target.TopK
+    classes: Target.Classes
+    contrast: Target.Contrast
+    def __init__(self, top_k: _Optional[_Union[Target.TopK, _Mapping]] = ..., classes: _Optional[_Union[Target.Classes, _Mapping]] = ..., contrast: _Optional[_Union[Target.Contrast, _Mapping]] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("request_id", "model", "encoded", "pixels", "target", "phrases", "groups", "heatmap", "predictions")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ENCODED_FIELD_NUMBER: _ClassVar[int]
+    PIXELS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    PHRASES_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    HEATMAP_FIELD_NUMBER: _ClassVar[int]
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    model: ModelSpec
+    encoded: bytes
+    pixels: Tensor
+    target: Target
+    phrases: int
+    groups: bool
+    heatmap: HeatmapForm
+    predictions: int
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[ModelSpec, _Mapping]] = ..., encoded: _Optional[bytes] = ..., pixels: _Optional[_Union[Tensor, _Mapping]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., phrases: _Optional[int] = ..., groups: bool = ..., heatmap: _Optional[_Union[HeatmapForm, str]] = ..., predictions: _Optional[int] = ...) -> None: ...
+
+class Prediction(_message.Message):
+    __slots__ = ("class_index", "class_name", "probability", "logit")
+    CLASS_INDEX_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    LOGIT_FIELD_NUMBER: _ClassVar[int]
+    class_index: int
+    class_name: str
+    probability: float
+    logit: float
+    def __init__(self, class_index: _Optional[int] = ..., class_name: _Optional[str] = ..., probability: _Optional[float] = ..., logit: _Optional[float] = ...) -> None: ...
+
+class Heatmap(_message.Message):
+    __slots__ = ("image", "overlay_png")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    OVERLAY_PNG_FIELD_NUMBER: _ClassVar[int]
+    image: Tensor
+    overlay_png: bytes
+    def __init__(self, image: _Optional[_Union[Tensor, _Mapping]] = ..., overlay_png: _Optional[bytes] = ...) -> None: ...
+
+class Phrase(_message.Message):
+    __slots__ = ("text", "vocabulary_index", "score", "similarity", "evidence")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    VOCABULARY_INDEX_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    vocabulary_index: int
+    score: float
+    similarity: float
+    evidence: float
+    def __init__(self, text: _Optional[str] = ..., vocabulary_index: _Optional[int] = ..., score: _Optional[float] = ..., similarity: _Optional[float] = ..., evidence: _Optional[float] = ...) -> None: ...
+
+class SaliencyGroup(_message.Message):
+    __slots__ = ("phrase_index", "channel_ids", "evidence", "evidence_for", "evidence_against", "saliency_map", "heatmap")
+    PHRASE_INDEX_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_IDS_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FOR_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_AGAINST_FIELD_NUMBER: _ClassVar[int]
+    SALIENCY_MAP_FIELD_NUMBER: _ClassVar[int]
+    HEATMAP_FIELD_NUMBER: _ClassVar[int]
+    phrase_index: int
+    channel_ids: bytes
+    evidence: float
+    evidence_for: float
+    evidence_against: float
+    saliency_map: Tensor
+    heatmap: Heatmap
+    def __init__(self, phrase_index: _Optional[int] = ..., channel_ids: _Optional[bytes] = ..., evidence: _Optional[float] = ..., evidence_for: _Optional[float] = ..., evidence_against: _Optional[float] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("target", "against", "logit", "bias", "phrases", "groups", "rest", "saliency_map", "heatmap", "sentence")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    AGAINST_FIELD_NUMBER: _ClassVar[int]
+    LOGIT_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    PHRASES_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    REST_FIELD_NUMBER: _ClassVar[int]
+    SALIENCY_MAP_FIELD_NUMBER: _ClassVar[int]
+    HEATMAP_FIELD_NUMBER: _ClassVar[int]
+    SENTENCE_FIELD_NUMBER: _ClassVar[int]
+    target: Prediction
+    against: Prediction
+    logit: float
+    bias: float
+    phrases: _containers.RepeatedCompositeFieldContainer[Phrase]
+    groups: _containers.RepeatedCompositeFieldContainer[SaliencyGroup]
+    rest: SaliencyGroup
+    saliency_map: Tensor
+    heatmap: Heatmap
+    sentence: str
+    def __init__(self, target: _Optional[_Union[Prediction, _Mapping]] = ..., against: _Optional[_Union[Prediction, _Mapping]] = ..., logit: _Optional[float] = ..., bias: _Optional[float] = ..., phrases: _Optional[_Iterable[_Union[Phrase, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[SaliencyGroup, _Mapping]]] = ..., rest: _Optional[_Union[SaliencyGroup, _Mapping]] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ..., sentence: _Optional[str] = ...) -> None: ...
+
+class Crop(_message.Message):
+    __slots__ = ("left", "top", "width", "height")
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    left: float
+    top: float
+    width: float
+    height: float
+    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ...) -> None: ...
+
+class Provenance(_message.Message):
+    __slots__ = ("model_name", "model_version", "backbone_digest", "bank_digest", "vocabulary_digest", "service_version", "decoder", "execution_provider", "method", "parameters")
+    class ParametersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BANK_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    VOCABULARY_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DECODER_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_version: str
+    backbone_digest: str
+    bank_digest: str
+    vocabulary_digest: str
+    service_version: str
+    decoder: str
+    execution_provider: str
+    method: str
+    parameters: _containers.ScalarMap[str, str]
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., bank_digest: _Optional[str] = ..., vocabulary_digest: _Optional[str] = ..., service_version: _Optional[str] = ..., decoder: _Optional[str] = ..., execution_provider: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("request_id", "predictions", "explanations", "image_height", "image_width", "crop", "provenance", "stage_seconds")
+    class StageSecondsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    CROP_FIELD_NUMBER: _ClassVar[int]
+    PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    STAGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
+    explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
+    image_height: int
+    image_width: int
+    crop: Crop
+    provenance: Provenance
+    stage_seconds: _containers.ScalarMap[str, float]
+    def __init__(self, request_id: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., image_height: _Optional[int] = ..., image_width: _Optional[int] = ..., crop: _Optional[_Union[Crop, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., stage_seconds: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class ExplainStreamRequest(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: ExplainRequest
+    def __init__(self, request: _Optional[_Union[ExplainRequest, _Mapping]] = ...) -> None: ...
+
+class ExplainStreamResponse(_message.Message):
+    __slots__ = ("request_id", "response", "error")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    response: ExplainResponse
+    error: _status_pb2.Status
+    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[ExplainResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class ListModelsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListModelsResponse(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[ModelSummary]
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelSummary, _Mapping]]] = ...) -> None: ...
+
+class ModelSummary(_message.Message):
+    __slots__ = ("name", "version", "class_count", "phrase_count")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CLASS_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PHRASE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    class_count: int
+    phrase_count: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., class_count: _Optional[int] = ..., phrase_count: _Optional[int] = ...) -> None: ...
+
+class GetModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: ModelSpec
+    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ...) -> None: ...
+
+class GetModelResponse(_message.Message):
+    __slots__ = ("summary", "class_names", "phrases", "architecture", "target_layer", "input_height", "input_width", "map_height", "map_width", "channel_count", "dead_channel_count", "provenance")
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
+    PHRASES_FIELD_NUMBER: _ClassVar[int]
+    ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_LAYER_FIELD_NUMBER: _ClassVar[int]
+    INPUT_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    INPUT_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    MAP_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    MAP_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DEAD_CHANNEL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    summary: ModelSummary
+    class_names: _containers.RepeatedScalarFieldContainer[str]
+    phrases: _containers.RepeatedScalarFieldContainer[str]
+    architecture: str
+    target_layer: str
+    input_height: int
+    input_width: int
+    map_height: int
+    map_width: int
+    channel_count: int
+    dead_channel_count: int
+    provenance: Provenance
+    def __init__(self, summary: _Optional[_Union[ModelSummary, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., phrases: _Optional[_Iterable[str]] = ..., architecture: _Optional[str] = ..., target_layer: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., map_height: _Optional[int] = ..., map_width: _Optional[int] = ..., channel_count: _Optional[int] = ..., dead_channel_count: _Optional[int] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
