@@ -1,0 +1,41 @@
+"""Class-activation maps and evidence for a global-average-pooling + linear head.
+
+With such a head, and no ReLU after it, CAM (Zhou et al. 2016, eq. 2), Grad-CAM,
+HiResCAM and XGrad-CAM coincide up to a constant, so the head's weight row is all
+that is needed. Maps are kept signed and in logit units.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from textcam_service.core.types import Float32Array, Float64Array, FloatArray
+
+
+def activation_scores(activation_maps: FloatArray) -> Float64Array:
+    """Average each map over its positions: (..., D, H, W) -> (..., D)."""
+    return np.asarray(activation_maps.mean(axis=(-2, -1), dtype=np.float64))
+
+
+def channel_evidence(cam_weights: FloatArray, scores: FloatArray) -> Float64Array:
+    """What each channel adds to the logit: e_j = w_j a_j, (D,), logit units.
+
+    With a linear head, sum_j e_j + bias = logit (TextCAM, arXiv 2510.01004).
+    """
+    return np.asarray(cam_weights, np.float64) * np.asarray(scores, np.float64)
+
+
+def saliency_map(cam_weights: FloatArray, activation_maps: FloatArray) -> Float32Array:
+    """Weigh the maps: V(x) = sum_j w_j A_j(x), (D,), (D, H, W) -> (H, W), logit units.
+
+    The mean over positions is the sum of the channels' evidence.
+    """
+    weighted = np.tensordot(cam_weights.astype(np.float64), activation_maps, axes=1)
+    return np.asarray(weighted, np.float32)
+
+
+def softmax(logits: FloatArray) -> Float64Array:
+    """Probabilities over the last axis, computed stably in float64."""
+    shifted = np.asarray(logits, np.float64)
+    shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))

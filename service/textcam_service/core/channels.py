@@ -1,0 +1,210 @@
+"""Channel embeddings: the direction of each channel in the embedder's image-text space.
+
+TextCAM (arXiv 2510.01004), section on channel semantics: the images that excite a
+channel most and least are told apart by two-class linear discriminant analysis on
+their embeddings. scikit-learn's LinearDiscriminantAnalysis(solver="lsqr",
+shrinkage="auto") computes the same, one channel at a time; here a batch of channels
+is solved at once, through the low rank of the within-class scatter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from textcam_service.core.types import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    FloatArray,
+    IntArray,
+)
+
+Direction = Literal["lda", "mean_difference", "correlation"]
+
+_BATCH_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class ChannelSettings:
+    """How channel embeddings are computed.
+
+    Attributes:
+        direction: "lda", or for comparison "mean_difference" (of the same two sets) or
+            "correlation" (of the score with the embedding, over the whole probing set).
+        samples: M, the size of each of the two sets.
+        shrinkage: Of the within-class covariance, 0 < shrinkage <= 1; None: Ledoit-Wolf.
+        remove_common: Whether the mean of all directions is removed from each.
+    """
+
+    direction: Direction = "lda"
+    samples: int = 100
+    shrinkage: float | None = None
+    remove_common: bool = True
+
+
+@dataclass(frozen=True)
+class ChannelDirections:
+    """The result for D channels.
+
+    Attributes:
+        embeddings: (D, E) unit vectors, from little to much activation; a dead channel's is 0.
+        dead: (D,) whether the channel's score never varies.
+        common_direction: (E,) what was removed from every direction; 0 where nothing was.
+    """
+
+    embeddings: Float32Array
+    dead: BoolArray
+    common_direction: Float32Array
+
+
+def extreme_samples(scores: FloatArray, count: int) -> tuple[IntArray, IntArray]:
+    """Find each channel's M lowest and M highest samples.
+
+    Samples are ordered by score, ties by sample index (ReLU channels tie at 0), so the
+    two sets are disjoint whenever 2 M <= N.
+
+    Args:
+        scores: (N, D) activation scores, float32.
+        count: M.
+
+    Returns:
+        (D, M) indices of the lowest and (D, M) of the highest, each in ascending index.
+    """
+    samples, channels = scores.shape
+    low = np.empty((channels, count), np.int64)
+    high = np.empty((channels, count), np.int64)
+    index = np.arange(samples, dtype=np.uint64)
+    for channel in range(channels):
+        keys = _order_preserving_bits(scores[:, channel]) << np.uint64(32) | index
+        keys.partition((count - 1, samples - count))
+        low[channel] = np.sort(keys[:count] & np.uint64(0xFFFFFFFF))
+        high[channel] = np.sort(keys[samples - count :] & np.uint64(0xFFFFFFFF))
+    return low, high
+
+
+def channel_directions(
+    scores: FloatArray,
+    embeddings: FloatArray,
+    settings: ChannelSettings,
+    progress: Callable[[int], None] = lambda _: None,
+) -> ChannelDirections:
+    """Compute the embeddings of all channels.
+
+    Args:
+        scores: (N, D) activation scores over the probing set.
+        embeddings: (N, E) unit embeddings of the same images.
+        settings: See ChannelSettings; 2 M <= N.
+        progress: Told the number of channels finished since the last call.
+    """
+    scores = np.ascontiguousarray(scores, np.float32)
+    dead = scores.max(axis=0) == scores.min(axis=0)
+    live = np.flatnonzero(~dead)
+    directions = np.zeros((scores.shape[1], embeddings.shape[1]))
+    if settings.direction == "correlation":
+        directions[live] = _correlation(scores[:, live], embeddings)
+        progress(len(live))
+    else:
+        low, high = extreme_samples(scores[:, live], settings.samples)
+        per_channel = 2 * settings.samples * embeddings.shape[1] * 8
+        step = max(1, _BATCH_BYTES // per_channel)
+        for start in range(0, len(live), step):
+            batch = slice(start, start + step)
+            directions[live[batch]] = _two_class_directions(
+                np.asarray(embeddings[low[batch]], np.float64),
+                np.asarray(embeddings[high[batch]], np.float64),
+                settings,
+            )
+            progress(len(live[batch]))
+    directions[live] = _unit(directions[live])
+    common = np.zeros(embeddings.shape[1])
+    if settings.remove_common and len(live):
+        common = directions[live].mean(axis=0)
+        directions[live] = _unit(directions[live] - common)
+    return ChannelDirections(directions.astype(np.float32), dead, common.astype(np.float32))
+
+
+def _two_class_directions(
+    low: Float64Array, high: Float64Array, settings: ChannelSettings
+) -> Float64Array:
+    """(B, M, E) embeddings of the lowest and highest -> (B, E), not normalised."""
+    low_mean, high_mean = low.mean(axis=1), high.mean(axis=1)
+    difference = high_mean - low_mean
+    if settings.direction == "mean_difference":
+        return np.asarray(difference)
+    low_rank, low_diagonal = _shrunk_scatter(low - low_mean[:, None], settings.shrinkage)
+    high_rank, high_diagonal = _shrunk_scatter(high - high_mean[:, None], settings.shrinkage)
+    # Equal priors: Sigma_w is the mean of the two classes' covariances.
+    rank = np.concatenate([low_rank, high_rank], axis=1) * np.sqrt(0.5)
+    return _solve(rank, 0.5 * (low_diagonal + high_diagonal), difference)
+
+
+def _shrunk_scatter(
+    centred: Float64Array, shrinkage: float | None
+) -> tuple[Float64Array, Float64Array]:
+    """Split one class's shrunk covariance into U^T U + diag(d).
+
+    As scikit-learn does, the correlation matrix R is shrunk towards its mean variance
+    and scaled back: S = diag(std) ((1 - g) R + g mu I) diag(std).
+
+    Args:
+        centred: (B, M, E) embeddings less their mean.
+        shrinkage: g; None: Ledoit and Wolf (2004), lemma 3.3.
+
+    Returns:
+        U (B, M, E) and d (B, E).
+    """
+    samples, dimensions = centred.shape[1:]
+    std = np.sqrt(np.mean(centred**2, axis=1))
+    varies = std > 10 * np.finfo(np.float64).eps
+    std = np.where(varies, std, 1.0)
+    mean_variance = varies.mean(axis=1)
+    if shrinkage is None:
+        standardised = centred / std[:, None]
+        gram = standardised @ standardised.transpose(0, 2, 1)
+        scatter = np.sum(gram**2, axis=(1, 2)) / samples**2
+        fourth = np.sum(np.diagonal(gram, axis1=1, axis2=2) ** 2, axis=1) / samples
+        spread = (fourth - scatter) / (dimensions * samples)
+        distance = scatter / dimensions - mean_variance**2
+        safe = np.where(distance > 0, distance, 1.0)
+        gamma = np.where(distance > 0, np.minimum(spread, distance) / safe, 1.0)
+    else:
+        gamma = np.full(len(centred), shrinkage)
+    factor = centred * np.sqrt((1 - gamma) / samples)[:, None, None]
+    return factor, (gamma * mean_variance)[:, None] * std**2
+
+
+def _solve(rank: Float64Array, diagonal: Float64Array, right: Float64Array) -> Float64Array:
+    """Solve (U^T U + diag(d)) s = r for U (B, K, E), d (B, E), r (B, E)."""
+    if rank.shape[1] >= rank.shape[2]:
+        covariance = rank.transpose(0, 2, 1) @ rank
+        covariance += np.eye(rank.shape[2]) * diagonal[:, None, :]
+        return np.asarray(np.linalg.solve(covariance, right[..., None])[..., 0])
+    # Woodbury: a K x K system in place of an E x E one.
+    scaled = right / diagonal
+    weighted = rank / diagonal[:, None]
+    inner = weighted @ rank.transpose(0, 2, 1) + np.eye(rank.shape[1])
+    correction = np.linalg.solve(inner, rank @ scaled[..., None])
+    return np.asarray(scaled - (weighted.transpose(0, 2, 1) @ correction)[..., 0])
+
+
+def _correlation(scores: FloatArray, embeddings: FloatArray) -> Float64Array:
+    """(N, D), (N, E) -> (D, E): covariance of the standardised score with the embedding."""
+    centred = np.asarray(scores, np.float64)
+    centred = (centred - centred.mean(axis=0)) / centred.std(axis=0)
+    return np.asarray(centred.T @ np.asarray(embeddings, np.float64) / len(centred))
+
+
+def _order_preserving_bits(values: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    """Map float32 to integers of the same order; -0 and 0 stay equal."""
+    bits = (np.asarray(values, np.float32) + np.float32(0)).view(np.uint32)
+    flipped = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))
+    return flipped.astype(np.uint64)
+
+
+def _unit(vectors: Float64Array) -> Float64Array:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.where(norms > 0, norms, 1.0))

@@ -1,0 +1,143 @@
+"""The values that the mathematics works on.
+
+Letters in shapes: D channels, H x W map, C classes, E embedding, V phrases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32Array: TypeAlias = NDArray[np.float32]
+Float64Array: TypeAlias = NDArray[np.float64]
+FloatArray: TypeAlias = NDArray[np.floating]
+UInt8Array: TypeAlias = NDArray[np.uint8]
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+Interpolation = Literal["bilinear", "bicubic", "lanczos"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From pixels to the network's input: resize, centre crop, normalise.
+
+    Attributes:
+        resize: Length of the shorter side after resizing, pixels; covers the crop.
+        height: Height of the centre crop, pixels.
+        width: Width of the centre crop, pixels.
+        interpolation: Filter of the antialiased resize.
+        mean: Per-channel (R, G, B) mean of pixels scaled to 0..1.
+        std: Per-channel standard deviation, same scale.
+    """
+
+    resize: int
+    height: int
+    width: int
+    interpolation: Interpolation
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The rectangle of the image that the network sees, in image pixels."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class with the model's opinion of it; probability is a softmax over all classes."""
+
+    class_index: int
+    class_name: str
+    probability: float
+    logit: float
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A chosen phrase.
+
+    Attributes:
+        text: The phrase.
+        vocabulary_index: Its place in the vocabulary.
+        score: Its coefficient in the sparse approximation of the evidence embedding, > 0.
+        similarity: Cosine with the evidence embedding.
+        evidence: Signed share of the logit, logit units.
+    """
+
+    text: str
+    vocabulary_index: int
+    score: float
+    similarity: float
+    evidence: float
+
+
+@dataclass(frozen=True)
+class SaliencyGroup:
+    """Channels that stand together, with their map.
+
+    Attributes:
+        phrase_index: Place of the group's phrase in the rationale; -1 for the rest.
+        channel_ids: Ascending channel indices.
+        evidence: Sum of the channels' evidence, logit units.
+        evidence_for: Positive part of the evidence.
+        evidence_against: Negative part (<= 0).
+        saliency_map: (H, W), logit units; its mean is `evidence`.
+    """
+
+    phrase_index: int
+    channel_ids: IntArray
+    evidence: float
+    evidence_for: float
+    evidence_against: float
+    saliency_map: Float32Array
+
+
+@dataclass(frozen=True)
+class Rationale:
+    """What the classifier saw, for one target.
+
+    `bias + sum of groups' evidence + rest.evidence = logit`, and the groups' maps and
+    the rest's add up to `saliency_map`.
+
+    Attributes:
+        logit: What is explained: a logit, or a difference of two.
+        bias: The part of it that no channel accounts for.
+        saliency_map: (H, W), logit units; its mean is `logit - bias`.
+        phrases: Chosen phrases, the most important first.
+        groups: One per phrase, in the phrases' order.
+        rest: The channels that support none of the phrases.
+    """
+
+    logit: float
+    bias: float
+    saliency_map: Float32Array
+    phrases: tuple[Phrase, ...]
+    groups: tuple[SaliencyGroup, ...]
+    rest: SaliencyGroup
+
+
+@dataclass(frozen=True)
+class RationaleSettings:
+    """How phrases are chosen (core.phrases) and channels assigned to them (core.groups).
+
+    Attributes:
+        sparsity: lambda_1, the price of a phrase's coefficient.
+        decorrelation: lambda_2, the price of choosing phrases that resemble each other.
+        max_similarity: Cosine above which a phrase counts as a near-duplicate of a chosen one.
+        min_support: Cosine between channel and phrase below which the channel goes to the rest.
+    """
+
+    sparsity: float
+    decorrelation: float
+    max_similarity: float
+    min_support: float
