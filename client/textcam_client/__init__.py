@@ -1,1 +1,99 @@
-# the client stub
+"""The client of TextCAM: where an image classifier looked, and what it saw there.
+
+    from textcam_client import Client, draw_figure
+
+    with Client("localhost:50051") as client:
+        explanation = client.explain("cat.jpg")
+        print(explanation.explanations[0].sentence)
+        explanation.explanations[0].overlay().save("where.png")
+        draw_figure(explanation).save("cat-explained.png")
+
+        for explanation in client.explain_many(paths, target=TopK(2)):
+            log(explanation.to_dict())
+
+`AsyncClient` has the same methods for asyncio; `textcam_client.testing` has a server for
+your own tests; `textcam_client.errors` draws the tree of what may be raised.
+"""
+
+from textcam_client.aio import AsyncClient
+from textcam_client.aio_stream import AsyncExplanations
+from textcam_client.client import Client
+from textcam_client.errors import (
+    CallError,
+    Cancelled,
+    ClientClosed,
+    DeadlineExceeded,
+    ImageError,
+    InvalidRequest,
+    MalformedAnswer,
+    MapsDeclined,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    PictureUnavailable,
+    ServerError,
+    TextCamClientError,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+    UnreadableImage,
+    UnsupportedImage,
+    Violation,
+)
+from textcam_client.figure import draw_figure
+from textcam_client.geometry import Crop
+from textcam_client.options import Contrast, ExplainOptions, Tls, TopK
+from textcam_client.retry import Retry
+from textcam_client.stream import Explanations
+from textcam_client.types import (
+    Explanation,
+    Model,
+    ModelSummary,
+    Phrase,
+    Prediction,
+    Provenance,
+    SaliencyGroup,
+    TargetExplanation,
+)
+
+__all__ = [
+    "AsyncClient",
+    "AsyncExplanations",
+    "CallError",
+    "Cancelled",
+    "Client",
+    "ClientClosed",
+    "Contrast",
+    "Crop",
+    "DeadlineExceeded",
+    "ExplainOptions",
+    "Explanation",
+    "Explanations",
+    "ImageError",
+    "InvalidRequest",
+    "MalformedAnswer",
+    "MapsDeclined",
+    "Model",
+    "ModelSummary",
+    "NotFound",
+    "Overloaded",
+    "PermissionDenied",
+    "Phrase",
+    "PictureUnavailable",
+    "Prediction",
+    "Provenance",
+    "Retry",
+    "SaliencyGroup",
+    "ServerError",
+    "TargetExplanation",
+    "TextCamClientError",
+    "Tls",
+    "TopK",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "UnreadableImage",
+    "UnsupportedImage",
+    "Violation",
+    "draw_figure",
+]

@@ -1,0 +1,269 @@
+"""The client for event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import grpc
+from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import explainer_pb2_grpc as pb_grpc
+
+from textcam_client import convert
+from textcam_client.aio_stream import AsyncExplanations, AsyncRun, AsyncStream
+from textcam_client.client import (
+    DEFAULT_MAX_MESSAGE_BYTES,
+    DEFAULT_RETRY,
+    DEFAULT_TIMEOUT,
+    PATIENT,
+)
+from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable, from_rpc_error
+from textcam_client.images import ImageInput
+from textcam_client.options import (
+    ExplainOptions,
+    HeatmapForm,
+    Options,
+    Target,
+    Tls,
+    channel_options,
+    settings,
+)
+from textcam_client.retry import Attempts, Retry
+from textcam_client.types import Explanation, Model, ModelSummary
+from textcam_client.window import Window
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """As Client, for one event loop. Its channel is opened at the first call.
+
+    Files are read and pixels packed in threads, so the loop never waits for a disk. A
+    task that is cancelled cancels its call.
+
+    It is constructed as Client is; `channel` is a grpc.aio.Channel here. PEM files are
+    read at the first call as well.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings by name, each with its default
+        self,
+        address: str,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: Retry | None = DEFAULT_RETRY,
+        tls: Tls | None = None,
+        metadata: Mapping[str, str] | None = None,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        channel: Any = None,
+    ) -> None:
+        self._settings = settings(
+            address,
+            model=model,
+            version=version,
+            timeout=timeout,
+            retry=retry,
+            tls=tls,
+            metadata=metadata,
+            max_message_bytes=max_message_bytes,
+        )
+        self._owns_channel = channel is None
+        self._channel = channel
+        self._stub: Any = None
+        self._closed = False
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the channel; calls in flight are cancelled. Twice is no harm."""
+        self._closed = True
+        if self._owns_channel and self._channel is not None:
+            await self._channel.close()
+
+    async def explain(  # noqa: PLR0913 - options by name, each with its default
+        self,
+        image: ImageInput,
+        *,
+        target: Target = None,
+        phrases: int | None = None,
+        groups: bool = True,
+        heatmap: HeatmapForm = "saliency",
+        predictions: int | None = None,
+        model: str | None = None,
+        version: str | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> Explanation:
+        """Explain one image; see Client.explain."""
+        options = self._settings.completed(
+            Options(target, phrases, groups, heatmap, predictions, model, version)
+        )
+        seconds = self._settings.seconds(timeout)
+        prepare = convert.preparer(options, self._settings.max_message_bytes)
+        request, source = await asyncio.to_thread(prepare, image)
+        request.request_id = uuid.uuid4().hex if request_id is None else request_id
+        return await self._call(
+            "Explain", request, lambda r: convert.explanation(r, source), seconds
+        )
+
+    @overload
+    def explain_many(
+        self,
+        images: Iterable[ImageInput] | AsyncIterable[ImageInput],
+        *,
+        concurrency: int = 8,
+        on_error: Literal["raise"] = "raise",
+        **options: Unpack[ExplainOptions],
+    ) -> AsyncExplanations[Explanation]: ...
+
+    @overload
+    def explain_many(
+        self,
+        images: Iterable[ImageInput] | AsyncIterable[ImageInput],
+        *,
+        concurrency: int = 8,
+        on_error: Literal["return"],
+        **options: Unpack[ExplainOptions],
+    ) -> AsyncExplanations[Explanation | TextCamClientError]: ...
+
+    def explain_many(
+        self,
+        images: Iterable[ImageInput] | AsyncIterable[ImageInput],
+        *,
+        concurrency: int = 8,
+        on_error: Literal["raise", "return"] = "raise",
+        **options: Unpack[ExplainOptions],
+    ) -> AsyncExplanations[Any]:
+        """Explain many images over one stream; see Client.explain_many.
+
+        `images` may be an async iterable, which it should be where it waits for
+        anything: a plain one is iterated on the event loop.
+        """
+        chosen = self._settings.completed(Options(**options))
+        window = Window(
+            concurrency,
+            self._settings.retry,
+            self._settings.seconds(chosen.timeout),
+            uuid.uuid4().hex[:12],
+        )
+        prepare = convert.preparer(chosen, self._settings.max_message_bytes)
+        if on_error not in ("raise", "return"):
+            raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
+        self._check_open()
+        run = AsyncRun(images, prepare, window, self._open_stream)
+        return AsyncExplanations(run.outcomes(), raise_errors=on_error == "raise")
+
+    async def models(
+        self,
+        *,
+        timeout: float | None = None,
+    ) -> tuple[ModelSummary, ...]:
+        """List the served models, in order of name; raises CallError."""
+        seconds = self._settings.seconds(timeout)
+        return await self._call("ListModels", pb.ListModelsRequest(), convert.models, seconds)
+
+    async def model(
+        self,
+        name: str | None = None,
+        version: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Model:
+        """Describe a model; default: the client's. Raises CallError."""
+        options = self._settings.completed(Options(model=name, version=version))
+        request = pb.GetModelRequest(model=convert.model_spec(options.model, options.version))
+        seconds = self._settings.seconds(timeout)
+        return await self._call("GetModel", request, convert.model, seconds)
+
+    async def wait_ready(
+        self,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        """Wait until the server answers and serves a model.
+
+        Raises:
+            Unavailable, DeadlineExceeded: It did not within `timeout` seconds.
+        """
+        await self._call(
+            "ListModels",
+            pb.ListModelsRequest(),
+            convert.ready_models,
+            self._settings.seconds(timeout),
+            retry=PATIENT,
+            wait_for_ready=True,
+        )
+
+    async def _call(  # noqa: PLR0913 - what a call is made of
+        self,
+        method: str,
+        request: Any,
+        read: Callable[[Any], T],
+        seconds: float,
+        *,
+        retry: Retry | None = None,
+        wait_for_ready: bool | None = None,
+    ) -> T:
+        attempts = Attempts(retry or self._settings.retry, seconds)
+        while True:
+            try:
+                response = await getattr(self._opened(), method)(
+                    request,
+                    timeout=attempts.remaining(),
+                    metadata=self._settings.metadata,
+                    wait_for_ready=wait_for_ready,
+                )
+                return read(response)
+            except grpc.RpcError as rpc_error:
+                error = from_rpc_error(rpc_error, getattr(request, "request_id", ""))
+                delay = attempts.delay_after(error)
+                if delay is None:
+                    raise error from rpc_error
+            except Unavailable as not_ready:
+                delay = attempts.delay_after(not_ready)
+                if delay is None:
+                    raise
+            await asyncio.sleep(delay)
+
+    def _open_stream(self) -> AsyncStream:
+        stub = self._opened()
+        return AsyncStream(
+            lambda requests: stub.ExplainStream(requests, metadata=self._settings.metadata)
+        )
+
+    def _opened(self) -> Any:
+        """The stub; a channel belongs to the loop that runs when it is made, hence so late."""
+        self._check_open()
+        if self._stub is None:
+            if self._channel is None:
+                self._channel = self._new_channel()
+            self._stub = pb_grpc.ExplainerServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        return self._stub
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosed("the client has been closed")
+
+    def _new_channel(self) -> Any:
+        address, tls = self._settings.address, self._settings.tls
+        options = channel_options(self._settings.max_message_bytes)
+        # Photographs are compressed already.
+        plain = grpc.Compression.NoCompression
+        if tls is None:
+            return grpc.aio.insecure_channel(address, options, compression=plain)
+        return grpc.aio.secure_channel(address, tls.credentials(), options, compression=plain)

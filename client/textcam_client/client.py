@@ -1,0 +1,297 @@
+"""The client for threads."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import grpc
+from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import explainer_pb2_grpc as pb_grpc
+
+from textcam_client import convert
+from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable, from_rpc_error
+from textcam_client.images import ImageInput
+from textcam_client.options import (
+    ExplainOptions,
+    HeatmapForm,
+    Options,
+    Target,
+    Tls,
+    channel_options,
+    settings,
+)
+from textcam_client.retry import Attempts, Retry
+from textcam_client.stream import Explanations, Run, Stream
+from textcam_client.types import Explanation, Model, ModelSummary
+from textcam_client.window import Window
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT = 30.0
+DEFAULT_MAX_MESSAGE_BYTES = 64 * 2**20
+DEFAULT_RETRY = Retry()
+# Waiting for a server to come up ends with its deadline, not with a count.
+PATIENT = Retry(attempts=2**31, max_backoff=1.0)
+
+
+class Client:
+    """Explains images by way of a TextCAM server. Threads may share one.
+
+    Args:
+        address: "host:port", or any gRPC target such as "dns:///textcam:50051".
+        model: Model of calls that name none; None: the one that the server serves.
+        version: Its version; None: the one that is served.
+        timeout: Seconds for a call with all its retries; infinity for no limit.
+        retry: Which failures are tried again; None: none are.
+        tls: How to speak TLS; None: plaintext.
+        metadata: Sent with every call: {"authorization": "Bearer ..."}.
+        max_message_bytes: Largest request and answer.
+        channel: A grpc.Channel to use in place of an own one; whoever made it closes it.
+
+    Raises:
+        ValueError: A setting is out of its range.
+        OSError: A PEM file cannot be read.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings by name, each with its default
+        self,
+        address: str,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: Retry | None = DEFAULT_RETRY,
+        tls: Tls | None = None,
+        metadata: Mapping[str, str] | None = None,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        channel: Any = None,
+    ) -> None:
+        self._settings = settings(
+            address,
+            model=model,
+            version=version,
+            timeout=timeout,
+            retry=retry,
+            tls=tls,
+            metadata=metadata,
+            max_message_bytes=max_message_bytes,
+        )
+        self._owns_channel = channel is None
+        self._channel = self._new_channel() if channel is None else channel
+        self._stub: Any = pb_grpc.ExplainerServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        self._closed = False
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel; calls in flight end with Cancelled. Twice is no harm."""
+        self._closed = True
+        if self._owns_channel:
+            self._channel.close()
+
+    def explain(  # noqa: PLR0913 - options by name, each with its default
+        self,
+        image: ImageInput,
+        *,
+        target: Target = None,
+        phrases: int | None = None,
+        groups: bool = True,
+        heatmap: HeatmapForm = "saliency",
+        predictions: int | None = None,
+        model: str | None = None,
+        version: str | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> Explanation:
+        """Explain one image.
+
+        Args:
+            image: A path, the bytes of a JPEG, PNG or WebP file, a PIL image, or uint8
+                RGB pixels (h, w, 3). The answer keeps it, to draw on.
+            target: The class to explain, by index or name; several; TopK(k) for the k
+                most probable; Contrast(target, against); None: the most probable.
+            phrases: How many phrases to choose per target; None: the server's default.
+            groups: Whether to answer a map per phrase.
+            heatmap: "saliency": float32 maps, from which heatmaps and overlays are made
+                here; "image" or "overlay": made by the server as well; "none": no maps.
+            predictions: How many predictions to list; None: five.
+            model: Served model; None: the client's.
+            version: Its version; None: the client's, or the served one.
+            timeout: Seconds, with all retries; None: the client's.
+            request_id: For the server's log, at most 128 characters; None: made up.
+
+        Returns:
+            The answer.
+
+        Raises:
+            ImageError: The image cannot be read or is of no type that is taken.
+            CallError: The call failed; its subclass says how.
+            ClientClosed: The client was closed before.
+        """
+        options = self._settings.completed(
+            Options(target, phrases, groups, heatmap, predictions, model, version)
+        )
+        seconds = self._settings.seconds(timeout)
+        prepare = convert.preparer(options, self._settings.max_message_bytes)
+        request, source = prepare(image)
+        request.request_id = uuid.uuid4().hex if request_id is None else request_id
+        return self._call("Explain", request, lambda r: convert.explanation(r, source), seconds)
+
+    @overload
+    def explain_many(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        concurrency: int = 8,
+        on_error: Literal["raise"] = "raise",
+        **options: Unpack[ExplainOptions],
+    ) -> Explanations[Explanation]: ...
+
+    @overload
+    def explain_many(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        concurrency: int = 8,
+        on_error: Literal["return"],
+        **options: Unpack[ExplainOptions],
+    ) -> Explanations[Explanation | TextCamClientError]: ...
+
+    def explain_many(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        concurrency: int = 8,
+        on_error: Literal["raise", "return"] = "raise",
+        **options: Unpack[ExplainOptions],
+    ) -> Explanations[Any]:
+        """Explain many images over one stream; answers come in the order of the images.
+
+        `images` is iterated in the caller's thread, while the answers are. No more than
+        `concurrency` images are ahead of the answer that the caller looks at, in flight
+        or answered, so neither side's memory grows with the number of images. Should the
+        stream break, what is unanswered is sent again on a new one.
+
+        Args:
+            images: What `explain` takes, in any iterable; a generator is pulled lazily.
+            concurrency: The most images on their way at once.
+            on_error: "raise": an item's error is raised in its place, and iterating may
+                go on with the next; "return": it is returned in its place.
+            **options: As of `explain`, without request_id; `timeout` is each item's.
+
+        Returns:
+            An iterator, also a context manager, that cancels what is in flight when it
+            is closed or dropped.
+
+        Raises:
+            ValueError: `concurrency` or an option is out of its range.
+        """
+        chosen = self._settings.completed(Options(**options))
+        window = Window(
+            concurrency,
+            self._settings.retry,
+            self._settings.seconds(chosen.timeout),
+            uuid.uuid4().hex[:12],
+        )
+        prepare = convert.preparer(chosen, self._settings.max_message_bytes)
+        if on_error not in ("raise", "return"):
+            raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
+        self._check_open()
+        run = Run(images, prepare, window, self._open_stream)
+        return Explanations(run.outcomes(), raise_errors=on_error == "raise")
+
+    def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
+        """List the served models, in order of name; raises CallError."""
+        seconds = self._settings.seconds(timeout)
+        return self._call("ListModels", pb.ListModelsRequest(), convert.models, seconds)
+
+    def model(
+        self, name: str | None = None, version: str | None = None, *, timeout: float | None = None
+    ) -> Model:
+        """Describe a model; default: the client's. Raises CallError."""
+        options = self._settings.completed(Options(model=name, version=version))
+        request = pb.GetModelRequest(model=convert.model_spec(options.model, options.version))
+        seconds = self._settings.seconds(timeout)
+        return self._call("GetModel", request, convert.model, seconds)
+
+    def wait_ready(self, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Wait until the server answers and serves a model.
+
+        Raises:
+            Unavailable, DeadlineExceeded: It did not within `timeout` seconds.
+        """
+        self._call(
+            "ListModels",
+            pb.ListModelsRequest(),
+            convert.ready_models,
+            self._settings.seconds(timeout),
+            retry=PATIENT,
+            wait_for_ready=True,
+        )
+
+    def _call(  # noqa: PLR0913 - what a call is made of
+        self,
+        method: str,
+        request: Any,
+        read: Callable[[Any], T],
+        seconds: float,
+        *,
+        retry: Retry | None = None,
+        wait_for_ready: bool | None = None,
+    ) -> T:
+        attempts = Attempts(retry or self._settings.retry, seconds)
+        while True:
+            self._check_open()
+            try:
+                response = getattr(self._stub, method)(
+                    request,
+                    timeout=attempts.remaining(),
+                    metadata=self._settings.metadata,
+                    wait_for_ready=wait_for_ready,
+                )
+                return read(response)
+            except grpc.RpcError as rpc_error:
+                error = from_rpc_error(rpc_error, getattr(request, "request_id", ""))
+                delay = attempts.delay_after(error)
+                if delay is None:
+                    raise error from rpc_error
+            except Unavailable as not_ready:
+                delay = attempts.delay_after(not_ready)
+                if delay is None:
+                    raise
+            time.sleep(delay)
+
+    def _open_stream(self) -> Stream:
+        self._check_open()
+        return Stream(
+            lambda requests: self._stub.ExplainStream(requests, metadata=self._settings.metadata)
+        )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosed("the client has been closed")
+
+    def _new_channel(self) -> Any:
+        address, tls = self._settings.address, self._settings.tls
+        options = channel_options(self._settings.max_message_bytes)
+        # Photographs are compressed already.
+        plain = grpc.Compression.NoCompression
+        if tls is None:
+            return grpc.insecure_channel(address, options, compression=plain)
+        return grpc.secure_channel(address, tls.credentials(), options, compression=plain)

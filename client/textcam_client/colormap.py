@@ -1,0 +1,51 @@
+"""Colours of heat, and heat over a photograph."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from textcam_client.geometry import Float32Array, UInt8Array
+
+# From cool to hot; lightness rises all the way, so the order survives in grey.
+_CONTROL_POINTS = np.array(
+    [
+        (0.00, 84, 58, 216),
+        (0.20, 132, 48, 216),
+        (0.40, 204, 48, 168),
+        (0.58, 238, 78, 96),
+        (0.75, 251, 126, 36),
+        (0.90, 254, 196, 44),
+        (1.00, 255, 246, 132),
+    ]
+)
+_STEPS = 256
+_TABLE = np.stack(
+    [
+        np.interp(np.linspace(0, 1, _STEPS), _CONTROL_POINTS[:, 0], _CONTROL_POINTS[:, channel])
+        for channel in (1, 2, 3)
+    ],
+    axis=1,
+).astype(np.float32)
+
+
+def blend(pixels: UInt8Array, heat: Float32Array, opacity: float = 0.75) -> UInt8Array:
+    """Lay heat over a photograph, the more opaque the hotter.
+
+    Args:
+        pixels: (h, w, 3) RGB.
+        heat: (h, w), 0..1; where it is 0 the photograph is left as it is.
+        opacity: Of the hottest heat, 0..1.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    heat = np.clip(heat, 0, 1)
+    # Below 1 it lifts middling heat, which would otherwise hardly show.
+    alpha = (opacity * heat**0.65)[..., None]
+    mixed = pixels * (1 - alpha) + _colours(heat) * alpha
+    return np.asarray(mixed.round(), np.uint8)
+
+
+def _colours(heat: Float32Array) -> Float32Array:
+    index = (np.clip(heat, 0, 1) * (_STEPS - 1)).round().astype(np.intp)
+    return np.asarray(_TABLE[index])

@@ -1,0 +1,106 @@
+"""The images that are explained: what users give, what is sent, what is drawn on."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from textcam_client.errors import UnreadableImage, UnsupportedImage
+from textcam_client.geometry import UInt8Array
+
+ImageInput: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSource:
+    """An image as the user gave it; a file named by its path is read when it is needed.
+
+    Attributes:
+        given: A path, the bytes of an image file, a PIL image, or uint8 RGB (h, w, 3).
+    """
+
+    given: ImageInput
+
+    def payload(self) -> bytes | UInt8Array:
+        """What is sent: the bytes of a file, or (h, w, 3) uint8 RGB.
+
+        Raises:
+            UnreadableImage: The file cannot be read.
+            UnsupportedImage: Not a type or shape that is taken.
+        """
+        given = self.given
+        if isinstance(given, (str, os.PathLike)):
+            return _read(given)
+        if isinstance(given, (bytes, bytearray, memoryview)):
+            return bytes(given)
+        if isinstance(given, Image.Image):
+            return np.asarray(_loaded(given))
+        return _checked_pixels(given)
+
+    def picture(self) -> Image.Image:
+        """Open the image for drawing: RGB, EXIF rotation applied.
+
+        Raises:
+            UnreadableImage: The file cannot be read, or Pillow cannot decode it.
+            UnsupportedImage: Not a type or shape that is taken.
+        """
+        if isinstance(self.given, Image.Image):
+            return _loaded(self.given)
+        payload = self.payload()
+        if isinstance(payload, bytes):
+            return _loaded(io.BytesIO(payload))
+        return Image.fromarray(payload)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Turn any mode into RGB: EXIF rotation applied, transparency laid over white."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):
+        # 16-bit grey; Pillow would clip it to 8 bits instead of scaling.
+        grey = (np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        backdrop = Image.new("RGBA", layers.size, (255, 255, 255, 255))
+        return Image.alpha_composite(backdrop, layers).convert("RGB")
+    return image.convert("RGB")
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise UnreadableImage(f"cannot read the image {os.fspath(path)!r}: {error}") from error
+
+
+def _loaded(image: Image.Image | io.BytesIO) -> Image.Image:
+    try:
+        return to_rgb(image if isinstance(image, Image.Image) else Image.open(image))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Pillow raises any of these for damaged files.
+        raise UnreadableImage(f"cannot decode the image: {error}") from error
+
+
+def _checked_pixels(given: Any) -> UInt8Array:
+    if not isinstance(given, np.ndarray):
+        raise UnsupportedImage(
+            f"an image is a path, the bytes of an image file, a PIL image or a uint8 array "
+            f"(h, w, 3), not {type(given).__name__}"
+        )
+    if given.dtype != np.uint8 or given.ndim != 3 or given.shape[2] != 3 or not given.size:
+        raise UnsupportedImage(
+            f"an array is taken as RGB pixels: uint8 of shape (h, w, 3), "
+            f"not {given.dtype} of shape {given.shape}"
+        )
+    return np.ascontiguousarray(given)

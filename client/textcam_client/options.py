@@ -1,0 +1,168 @@
+"""What may be asked for, and how the server is reached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypedDict
+
+import grpc
+
+from textcam_client.retry import Retry
+
+HeatmapForm: TypeAlias = Literal["none", "saliency", "image", "overlay"]
+ClassRef: TypeAlias = int | str
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Explain the k most probable classes."""
+
+    k: int
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Explain why `target` rather than `against`; each a class index or name."""
+
+    target: ClassRef
+    against: ClassRef
+
+
+Target: TypeAlias = ClassRef | Sequence[ClassRef] | TopK | Contrast | None
+
+
+class ExplainOptions(TypedDict, total=False):
+    """The options of `explain` that `explain_many` takes too; see Client.explain."""
+
+    target: Target
+    phrases: int | None
+    groups: bool
+    heatmap: HeatmapForm
+    predictions: int | None
+    model: str | None
+    version: str | None
+    timeout: float | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """ExplainOptions with their defaults; None leaves the choice to the server."""
+
+    target: Target = None
+    phrases: int | None = None
+    groups: bool = True
+    heatmap: HeatmapForm = "saliency"
+    predictions: int | None = None
+    model: str | None = None
+    version: str | None = None
+    timeout: float | None = None
+
+
+Pem: TypeAlias = "bytes | str | os.PathLike[str] | None"
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How to speak TLS; each is PEM bytes, or the path of a PEM file.
+
+    Attributes:
+        root_certificates: Who is trusted; None: gRPC's own list.
+        private_key: The client's, for mutual TLS.
+        certificate_chain: The client's, for mutual TLS.
+    """
+
+    root_certificates: Pem = None
+    private_key: Pem = None
+    certificate_chain: Pem = None
+
+    def credentials(self) -> Any:
+        """Read the files and return grpc.ChannelCredentials; raises OSError."""
+        return grpc.ssl_channel_credentials(
+            _pem(self.root_certificates), _pem(self.private_key), _pem(self.certificate_chain)
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a client reaches its server, and what its calls ask for unless they say otherwise.
+
+    Attributes are those of Client.
+    """
+
+    address: str
+    model: str | None
+    version: str | None
+    timeout: float
+    retry: Retry
+    tls: Tls | None
+    metadata: tuple[tuple[str, str], ...]
+    max_message_bytes: int
+
+    def completed(self, options: Options) -> Options:
+        """Fill in the client's model where the call names none."""
+        named = options.model is not None or options.version is not None
+        return replace(
+            options,
+            model=options.model if options.model is not None else self.model,
+            # The client's version belongs to the client's model.
+            version=options.version if named else self.version,
+        )
+
+    def seconds(self, timeout: float | None) -> float:
+        """A call's timeout: the client's where the call names none; raises ValueError."""
+        seconds = self.timeout if timeout is None else timeout
+        if not seconds > 0:
+            raise ValueError(f"timeout is in seconds and above 0, not {seconds}")
+        return seconds
+
+
+def settings(  # noqa: PLR0913 - a client has this many settings
+    address: str,
+    *,
+    model: str | None,
+    version: str | None,
+    timeout: float,
+    retry: Retry | None,
+    tls: Tls | None,
+    metadata: Mapping[str, str] | None,
+    max_message_bytes: int,
+) -> Settings:
+    """Check what a client was constructed with; raises ValueError."""
+    if not timeout > 0:
+        raise ValueError(f"timeout is in seconds and above 0, not {timeout}")
+    if max_message_bytes < 1:
+        raise ValueError(f"max_message_bytes is at least 1, not {max_message_bytes}")
+    return Settings(
+        address=address,
+        model=model,
+        version=version,
+        timeout=timeout,
+        retry=retry or Retry(attempts=1),
+        tls=tls,
+        metadata=tuple((metadata or {}).items()),
+        max_message_bytes=max_message_bytes,
+    )
+
+
+def channel_options(max_message_bytes: int) -> list[tuple[str, int | str]]:
+    """The options of a channel for messages up to `max_message_bytes`, either way."""
+    return [
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        # Servers refuse clients that ping more often than every five minutes.
+        ("grpc.keepalive_time_ms", 300_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        # A server that restarts is found again within seconds, not minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+        # With dns:/// addresses, every replica behind the name gets its share.
+        ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    ]
+
+
+def _pem(given: Pem) -> bytes | None:
+    return given if given is None or isinstance(given, bytes) else Path(given).read_bytes()

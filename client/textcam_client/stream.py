@@ -1,0 +1,208 @@
+"""Streaming many images through ExplainStream from one thread of the caller's."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Generic, TypeAlias, TypeVar, cast
+
+import grpc
+from textcam.v1 import explainer_pb2 as pb
+
+from textcam_client.convert import Prepare
+from textcam_client.errors import (
+    CallError,
+    ImageError,
+    TextCamClientError,
+    Unavailable,
+    from_rpc_error,
+)
+from textcam_client.images import ImageInput
+from textcam_client.window import Outcome, Window
+
+T_co = TypeVar("T_co", covariant=True)
+Event: TypeAlias = pb.ExplainStreamResponse | CallError
+
+# An answer that is on its way in is let in before its deadline is looked at.
+SHORTEST_WAIT = 0.02
+LONGEST_WAIT = 3600.0
+STREAM_ENDED = "STREAM_ENDED"
+
+
+class Explanations(Iterator[T_co], Generic[T_co]):
+    """The answers of `explain_many`, in the order of the images.
+
+    Where an item failed, its error is raised in its place, and the next call goes on
+    with the item after it; with on_error="return" the error is the item.
+
+    Dropping the iterator, leaving its `with` block or `close` cancels what is in flight.
+    """
+
+    def __init__(self, outcomes: Generator[Outcome, None, None], raise_errors: bool) -> None:
+        self._outcomes = outcomes
+        self._raise_errors = raise_errors
+
+    def __next__(self) -> T_co:
+        outcome = next(self._outcomes)
+        if self._raise_errors and isinstance(outcome, TextCamClientError):
+            try:
+                raise outcome
+            finally:
+                # Else the error's traceback, which holds this frame, would hold itself.
+                del outcome
+        return cast(T_co, outcome)
+
+    def __enter__(self) -> Explanations[T_co]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cancel what is in flight; more than once is no harm."""
+        self._outcomes.close()
+
+
+class Stream:
+    """One ExplainStream call, read by a thread that lives as long as the call."""
+
+    def __init__(self, start: Callable[[Iterator[pb.ExplainStreamRequest]], Any]) -> None:
+        self._requests: queue.SimpleQueue[pb.ExplainStreamRequest | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._call = start(iter(self._requests.get, None))
+        self._reader = threading.Thread(
+            target=_read, args=(self._call, self._events), name="textcam-stream", daemon=True
+        )
+        self._reader.start()
+
+    def send(self, request: pb.ExplainStreamRequest) -> None:
+        """Send; failures come as events."""
+        self._requests.put(request)
+
+    def receive(self, timeout: float) -> Event | None:
+        """Wait for an answer, or for what ended the stream; None: neither came in time."""
+        try:
+            return self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def close(self) -> None:
+        """Cancel the call and wait for its reader."""
+        # The thread in which grpc takes the requests ends with them, not with the call.
+        self._requests.put(None)
+        self._call.cancel()
+        self._reader.join(timeout=5)
+
+
+def _read(call: Any, events: queue.SimpleQueue[Event]) -> None:
+    try:
+        for answer in call:
+            events.put(answer)
+    except grpc.RpcError as rpc_error:
+        events.put(from_rpc_error(rpc_error))
+    else:
+        events.put(stream_ended())
+
+
+def stream_ended() -> Unavailable:
+    """The error of a stream that the server ended in order, but too early."""
+    return Unavailable("the server ended the stream before all was answered", reason=STREAM_ENDED)
+
+
+class Run:
+    """One `explain_many`: pulls images, keeps the window full, yields outcomes in order."""
+
+    def __init__(
+        self,
+        images: Iterable[ImageInput],
+        prepare: Prepare,
+        window: Window,
+        open_stream: Callable[[], Stream],
+    ) -> None:
+        self._images = iter(images)
+        self._prepare = prepare
+        self._window = window
+        self._open_stream = open_stream
+        self._stream: Stream | None = None
+        self._exhausted = False
+        self._failure: Exception | None = None
+        self._ready: deque[Outcome] = deque()
+
+    def outcomes(self) -> Generator[Outcome, None, None]:
+        """Yield each item's outcome; what the images' iterable raises comes after the last."""
+        try:
+            self._fill()
+            while len(self._window):
+                while not self._window.head_done:
+                    self._turn()
+                self._ready.append(self._window.pop())
+                # The server works on while the caller looks at this outcome.
+                self._fill()
+                yield self._ready.pop()
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            self._close_stream()
+
+    def _fill(self) -> None:
+        while self._window.has_room and not self._exhausted:
+            self._pull()
+            self._send()
+
+    def _pull(self) -> None:
+        try:
+            image = next(self._images)
+        except StopIteration:
+            self._exhausted = True
+        except Exception as error:  # noqa: BLE001 - raised again after the last outcome
+            self._exhausted, self._failure = True, error
+        else:
+            self._add(image)
+
+    def _add(self, image: ImageInput) -> None:
+        try:
+            request, source = self._prepare(image)
+        except ImageError as error:
+            self._window.add_failed(error)
+        else:
+            self._window.add(request, source, time.monotonic())
+
+    def _send(self) -> None:
+        for request in self._window.launch(time.monotonic()):
+            if self._stream is None:
+                self._stream = self._open_stream()
+            self._stream.send(request)
+
+    def _turn(self) -> None:
+        """Wait for one thing to happen, and take it in."""
+        self._send()
+        wait = self._window.seconds_to_next(time.monotonic())
+        wait = min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
+        if self._stream is None:
+            time.sleep(wait)
+            event = None
+        else:
+            event = self._stream.receive(wait)
+        now = time.monotonic()
+        if isinstance(event, CallError):
+            self._close_stream()
+            self._window.broken(event, now)
+        elif event is not None:
+            self._window.answer(event, now)
+        elif self._window.expire(now):
+            self._close_stream()
+            self._window.recall(now)
+
+    def _close_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None

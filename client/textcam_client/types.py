@@ -1,0 +1,319 @@
+"""What the service answers, in Python's terms.
+
+Letters in shapes: D channels, H x W map at model resolution, h x w image as sent.
+Everything is frozen; arrays are read-only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from textcam_client.geometry import Crop, Float32Array, UInt8Array
+from textcam_client.images import ImageInput
+from textcam_client.view import View
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class with the model's opinion of it.
+
+    Attributes:
+        class_index: 0 .. C-1.
+        class_name: As the model lists it.
+        probability: Softmax over all classes, 0..1.
+        logit: The class's logit.
+    """
+
+    class_index: int
+    class_name: str
+    probability: float
+    logit: float
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A phrase of the rationale.
+
+    Attributes:
+        text: The phrase.
+        vocabulary_index: Its place in the model's vocabulary.
+        score: Its coefficient in the sparse approximation of the evidence embedding, > 0.
+        similarity: Cosine with the evidence embedding, -1..1.
+        evidence: Signed share of the logit, logit units.
+    """
+
+    text: str
+    vocabulary_index: int
+    score: float
+    similarity: float
+    evidence: float
+
+
+@dataclass(frozen=True, eq=False)
+class SaliencyGroup:
+    """Channels that stand together, with their map.
+
+    Attributes:
+        phrase: The phrase that they support; None for the rest.
+        channel_ids: int32, ascending, 0 .. D-1.
+        evidence: Sum of the channels' evidence, logit units.
+        evidence_for: Its positive part.
+        evidence_against: Its negative part, <= 0.
+        saliency_map: float32 (H, W), logit units, with the mean `evidence`; None where
+            maps were declined.
+        server_heatmap: uint8 (h, w), where heatmap="image" was asked for.
+        server_overlay: PNG file, where heatmap="overlay" was asked for.
+    """
+
+    phrase: Phrase | None
+    channel_ids: NDArray[np.int32]
+    evidence: float
+    evidence_for: float
+    evidence_against: float
+    saliency_map: Float32Array | None
+    server_heatmap: UInt8Array | None = field(repr=False)
+    server_overlay: bytes | None = field(repr=False)
+    _view: View = field(repr=False)
+
+    def heatmap(
+        self, size: tuple[int, int] | None = None, *, scale: Literal["target", "own"] = "target"
+    ) -> Float32Array:
+        """Where the group's support lies, at image resolution.
+
+        Args:
+            size: (h, w) of the result; default: the image as sent.
+            scale: What becomes 1: the target's strongest support, so that the groups
+                can be compared, or the group's own.
+
+        Returns:
+            float32 (h, w), 0..1; 0 outside the crop.
+
+        Raises:
+            MapsDeclined: The answer was requested without this map.
+        """
+        return self._view.heatmap(self.saliency_map, size, self._peak(scale))
+
+    def overlay(
+        self,
+        image: ImageInput | None = None,
+        *,
+        scale: Literal["target", "own"] = "target",
+        opacity: float = 0.75,
+    ) -> Image.Image:
+        """The heatmap over the image; see TargetExplanation.overlay."""
+        return self._view.overlay(self.saliency_map, image, self._peak(scale), opacity)
+
+    def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
+        """Turn into what JSON knows; `arrays` includes the map, as nested lists."""
+        return {
+            "phrase": self.phrase.text if self.phrase else None,
+            "channel_ids": self.channel_ids.tolist(),
+            "evidence": self.evidence,
+            "evidence_for": self.evidence_for,
+            "evidence_against": self.evidence_against,
+            **({"saliency_map": _listed(self.saliency_map)} if arrays else {}),
+        }
+
+    def _peak(self, scale: str) -> float:
+        if scale == "own" and self.saliency_map is not None:
+            return float(self.saliency_map.max())
+        return self._view.peak
+
+
+@dataclass(frozen=True, eq=False)
+class TargetExplanation:
+    """The rationale of one target: bias + the groups' evidence + the rest's = logit.
+
+    Attributes:
+        target: The class that is explained.
+        against: The class that it is explained against, or None.
+        logit: What is explained: the target's logit, less that of `against`.
+        bias: The part of `logit` that no channel accounts for.
+        saliency_map: float32 (H, W), logit units, with the mean logit - bias; None where
+            maps were declined. The groups' maps and the rest's add up to it.
+        phrases: Chosen phrases, the most important first.
+        groups: One per phrase, in the same order; empty where groups were declined.
+        rest: The channels that support none of the phrases.
+        sentence: The rationale in one English sentence.
+        server_heatmap: uint8 (h, w), where heatmap="image" was asked for.
+        server_overlay: PNG file, where heatmap="overlay" was asked for.
+    """
+
+    target: Prediction
+    against: Prediction | None
+    logit: float
+    bias: float
+    saliency_map: Float32Array | None
+    phrases: tuple[Phrase, ...]
+    groups: tuple[SaliencyGroup, ...]
+    rest: SaliencyGroup
+    sentence: str
+    server_heatmap: UInt8Array | None = field(repr=False)
+    server_overlay: bytes | None = field(repr=False)
+    _view: View = field(repr=False)
+
+    def heatmap(self, size: tuple[int, int] | None = None) -> Float32Array:
+        """Where the model looked, at image resolution, computed here from the saliency map.
+
+        Args:
+            size: (h, w) of the result; default: the image as sent.
+
+        Returns:
+            float32 (h, w), 0..1: 1 is the strongest support, 0 is no support, or outside
+            the crop that the model saw.
+
+        Raises:
+            MapsDeclined: The answer was requested without maps.
+        """
+        return self._view.heatmap(self.saliency_map, size, self._view.peak)
+
+    def overlay(self, image: ImageInput | None = None, *, opacity: float = 0.75) -> Image.Image:
+        """The heatmap over the image.
+
+        Args:
+            image: What to draw on, of any size; default: the image that was explained.
+            opacity: Of the hottest heat, 0..1; unheated parts stay as they are.
+
+        Returns:
+            An RGB image.
+
+        Raises:
+            MapsDeclined: The answer was requested without maps.
+            PictureUnavailable: The image's file is gone or has changed.
+        """
+        return self._view.overlay(self.saliency_map, image, self._view.peak, opacity)
+
+    def picture(self) -> Image.Image:
+        """Open the image that was explained, as RGB; raises PictureUnavailable."""
+        return self._view.picture()
+
+    def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
+        """Turn into what JSON knows; `arrays` includes the maps, as nested lists."""
+        return {
+            "target": asdict(self.target),
+            "against": asdict(self.against) if self.against else None,
+            "logit": self.logit,
+            "bias": self.bias,
+            "phrases": [asdict(phrase) for phrase in self.phrases],
+            "groups": [group.to_dict(arrays=arrays) for group in self.groups],
+            "rest": self.rest.to_dict(arrays=arrays),
+            "sentence": self.sentence,
+            **({"saliency_map": _listed(self.saliency_map)} if arrays else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the answer, so that it can be made again.
+
+    Attributes:
+        model_name: The model.
+        model_version: Its version.
+        backbone_digest: "sha256:..." of the network.
+        bank_digest: "sha256:..." of the concept bank.
+        vocabulary_digest: "sha256:..." of the vocabulary.
+        service_version: Of the server.
+        decoder: What decoded the image: "pillow/JPEG", "raw" ...
+        execution_provider: onnxruntime's.
+        method: The CAM method.
+        parameters: The method's parameters, by name.
+    """
+
+    model_name: str
+    model_version: str
+    backbone_digest: str
+    bank_digest: str
+    vocabulary_digest: str
+    service_version: str
+    decoder: str
+    execution_provider: str
+    method: str
+    parameters: Mapping[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The whole answer for one image.
+
+    Attributes:
+        predictions: The most probable classes, the most probable first.
+        explanations: One per target, in the order of the request.
+        provenance: What made the answer.
+        crop: The part of the image that the model saw.
+        image_size: (h, w) of the image as sent, after EXIF rotation, pixels.
+        request_id: Id of the request, as the server's log has it.
+        stage_seconds: Seconds spent in the server, by stage.
+    """
+
+    predictions: tuple[Prediction, ...]
+    explanations: tuple[TargetExplanation, ...]
+    provenance: Provenance
+    crop: Crop
+    image_size: tuple[int, int]
+    request_id: str
+    stage_seconds: Mapping[str, float]
+
+    def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
+        """Turn into what JSON knows, for audit logs; `arrays` includes the maps."""
+        return {
+            "request_id": self.request_id,
+            "image_size": list(self.image_size),
+            "crop": asdict(self.crop),
+            "predictions": [asdict(prediction) for prediction in self.predictions],
+            "explanations": [target.to_dict(arrays=arrays) for target in self.explanations],
+            "provenance": {**asdict(self.provenance)},
+            "stage_seconds": dict(self.stage_seconds),
+        }
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A served model in short."""
+
+    name: str
+    version: str
+    class_count: int
+    phrase_count: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """A served model.
+
+    Attributes:
+        summary: Name, version and counts.
+        class_names: In order of index.
+        phrases: The vocabulary, in order of index.
+        architecture: Name of the network.
+        target_layer: Name of the layer whose maps are explained.
+        input_size: (height, width) of the network's input, pixels.
+        map_size: (H, W) of the saliency map, cells.
+        channel_count: D.
+        dead_channel_count: Channels whose scores never varied over the probing set.
+        provenance: As every answer of this model has it; `decoder` is empty.
+    """
+
+    summary: ModelSummary
+    class_names: tuple[str, ...] = field(repr=False)
+    phrases: tuple[str, ...] = field(repr=False)
+    architecture: str
+    target_layer: str
+    input_size: tuple[int, int]
+    map_size: tuple[int, int]
+    channel_count: int
+    dead_channel_count: int
+    provenance: Provenance
+
+
+def _listed(values: Float32Array | None) -> list[Any] | None:
+    if values is None:
+        return None
+    # JSON has no NaN and no infinity.
+    return [[v if math.isfinite(v) else None for v in row] for row in values.tolist()]

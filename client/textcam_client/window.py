@@ -1,0 +1,220 @@
+"""The window of a streamed run: which items are in flight, due, answered, given up.
+
+Without I/O and without a clock, so that the sync and the asyncio stream share it.
+Every item resolves exactly once, and leaves in the order in which it came.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from textcam.v1 import explainer_pb2 as pb
+
+from textcam_client import convert
+from textcam_client.errors import (
+    CallError,
+    DeadlineExceeded,
+    MalformedAnswer,
+    Overloaded,
+    TextCamClientError,
+    from_status,
+)
+from textcam_client.images import ImageSource
+from textcam_client.retry import Retry
+from textcam_client.types import Explanation
+
+Outcome: TypeAlias = Explanation | TextCamClientError
+
+
+@dataclass(eq=False)
+class _Item:
+    """One image on its way.
+
+    Attributes:
+        name: Its request id; launches after the first add their number.
+        wire_id: Its id on the stream while it is in flight, else "".
+        due: When it is to be sent, if it is not in flight.
+        suspect: Whether it may be what broke the stream.
+    """
+
+    name: str
+    request: pb.ExplainRequest | None = None
+    source: ImageSource | None = None
+    deadline: float = float("inf")
+    due: float = 0.0
+    launches: int = 0
+    attempts: int = 0
+    wire_id: str = ""
+    suspect: bool = False
+    outcome: Outcome | None = None
+
+
+class Window:
+    """The items between the images' iterable and the caller. Times are a monotonic clock's.
+
+    Args:
+        capacity: The most items held at once, answered or not.
+        retry: Applied to each item by itself.
+        timeout: Seconds from adding an item to its answer.
+        run_id: Start of the request ids; unique among the server's callers.
+
+    Raises:
+        ValueError: No capacity.
+    """
+
+    def __init__(self, capacity: int, retry: Retry, timeout: float, run_id: str) -> None:
+        if capacity < 1:
+            raise ValueError(f"concurrency is at least 1, not {capacity}")
+        self._capacity = capacity
+        self._retry = retry
+        self._timeout = timeout
+        self._run_id = run_id
+        self._added = 0
+        self._items: deque[_Item] = deque()
+        self._in_flight: dict[str, _Item] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another item may be added."""
+        return len(self._items) < self._capacity
+
+    @property
+    def head_done(self) -> bool:
+        """Whether the oldest item has its outcome."""
+        return bool(self._items) and self._items[0].outcome is not None
+
+    def add(self, request: pb.ExplainRequest, source: ImageSource, now: float) -> None:
+        """Take a new item, to be sent at once; its request id is given here."""
+        item = _Item(self._next_name(), request, source, now + self._timeout, due=now)
+        self._items.append(item)
+
+    def add_failed(self, error: TextCamClientError) -> None:
+        """Take an item that cannot be sent."""
+        self._items.append(_Item(self._next_name(), outcome=error.with_traceback(None)))
+
+    def pop(self) -> Outcome:
+        """Let the oldest item go; it must be done."""
+        outcome = self._items.popleft().outcome
+        if outcome is None:
+            raise LookupError("the oldest item has no outcome yet")
+        return outcome
+
+    def launch(self, now: float) -> list[pb.ExplainStreamRequest]:
+        """What is to be sent now; it counts as in flight from here on."""
+        return [self._launched(item) for item in self._sendable() if item.due <= now]
+
+    def seconds_to_next(self, now: float) -> float:
+        """How long until something is to be sent or given up; infinity: never."""
+        times = [item.due for item in self._sendable()]
+        times += [item.deadline for item in self._items if item.outcome is None]
+        return max(min(times, default=float("inf")) - now, 0.0)
+
+    def answer(self, response: pb.ExplainStreamResponse, now: float) -> None:
+        """Take an answer; one to an item that was given up is passed over."""
+        item = self._in_flight.get(response.request_id)
+        if item is None:
+            return
+        self._land(item)
+        if response.HasField("error"):
+            self._failed(item, from_status(response.error, response.request_id), now)
+        else:
+            item.outcome = _read(response, item.source)
+        self._release(item)
+
+    def broken(self, error: CallError, now: float) -> None:
+        """The stream ended with `error`: each item in flight is tried again or fails by itself.
+
+        A message over a size limit ends the stream for all. Which one it was shows when
+        they are sent again one by one.
+        """
+        items = list(self._in_flight.values())
+        oversize = isinstance(error, Overloaded) and error.retry_after is None
+        for item in items:
+            wire_id = item.wire_id
+            self._land(item)
+            if oversize and len(items) > 1:
+                item.suspect = True
+                item.attempts -= 1
+                item.due = now
+            else:
+                own_error = copy.copy(error)
+                own_error.request_id = wire_id
+                self._failed(item, own_error, now)
+            self._release(item)
+
+    def expire(self, now: float) -> bool:
+        """Give up what is past its deadline.
+
+        Returns:
+            Whether the stream still carries some of it. It is to be cancelled then, so
+            that the server drops that work, and the others recalled.
+        """
+        carried = False
+        for item in self._items:
+            if item.outcome is None and item.deadline <= now:
+                carried = carried or bool(item.wire_id)
+                item.outcome = DeadlineExceeded(
+                    f"no answer within {self._timeout:g} s", request_id=item.wire_id or item.name
+                )
+                self._land(item)
+                self._release(item)
+        return carried
+
+    def recall(self, now: float) -> None:
+        """The stream was cancelled here: what is in flight is due again, at no attempt's cost."""
+        for item in list(self._in_flight.values()):
+            self._land(item)
+            item.attempts -= 1
+            item.due = now
+
+    def _sendable(self) -> list[_Item]:
+        """What may be sent once it is due: suspects alone, one by one, before all others."""
+        waiting = [i for i in self._items if i.outcome is None and not i.wire_id]
+        if any(item.suspect and item.outcome is None for item in self._items):
+            return [] if self._in_flight else [i for i in waiting if i.suspect][:1]
+        return waiting
+
+    def _launched(self, item: _Item) -> pb.ExplainStreamRequest:
+        item.launches += 1
+        item.attempts += 1
+        # Ids are unique within a stream, and an item may be sent on one stream twice.
+        item.wire_id = item.name if item.launches == 1 else f"{item.name}.{item.launches}"
+        self._in_flight[item.wire_id] = item
+        message = pb.ExplainStreamRequest(request=item.request)
+        message.request.request_id = item.wire_id
+        return message
+
+    def _land(self, item: _Item) -> None:
+        self._in_flight.pop(item.wire_id, None)
+        item.wire_id = ""
+
+    def _failed(self, item: _Item, error: CallError, now: float) -> None:
+        delay = self._retry.delay_after(error, item.attempts)
+        if delay is None or now + delay >= item.deadline:
+            item.outcome = error
+        else:
+            item.due = now + delay
+
+    def _release(self, item: _Item) -> None:
+        """Let the image go: an answered item may wait long for those before it."""
+        if item.outcome is not None:
+            item.request = item.source = None
+
+    def _next_name(self) -> str:
+        self._added += 1
+        return f"{self._run_id}-{self._added - 1}"
+
+
+def _read(response: pb.ExplainStreamResponse, source: ImageSource | None) -> Outcome:
+    try:
+        if not response.HasField("response"):
+            raise MalformedAnswer("the stream answered an item with nothing")
+        return convert.explanation(response.response, source)
+    except MalformedAnswer as error:
+        return error.with_traceback(None)

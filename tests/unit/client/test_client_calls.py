@@ -1,0 +1,553 @@
+"""Single calls, sync and asyncio, against a loopback server."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import json
+import math
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+import grpc
+import numpy as np
+import pytest
+from client_samples import QUICK, eventually, make_pixels
+from PIL import Image
+from textcam.v1 import explainer_pb2 as pb
+from textcam_client import (
+    AsyncClient,
+    Cancelled,
+    Client,
+    ClientClosed,
+    Contrast,
+    DeadlineExceeded,
+    InvalidRequest,
+    MalformedAnswer,
+    NotFound,
+    Overloaded,
+    Retry,
+    Tls,
+    TopK,
+    Unavailable,
+    Unimplemented,
+)
+from textcam_client.convert import explanation, ready_models, tensor
+
+
+class InLoop:
+    """An AsyncClient's coroutines awaited by `call`, a Client's methods just called."""
+
+    def __init__(self, client):
+        self.client = client
+
+    async def call(self, name, *args, **kwargs):
+        result = getattr(self.client, name)(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+
+@pytest.fixture(params=["sync", "async"])
+def connect(request, server):
+    """A context manager that gives either client of the server."""
+
+    @asynccontextmanager
+    async def connected(**settings):
+        settings = {"retry": QUICK, "timeout": 5.0, **settings}
+        if request.param == "sync":
+            with server.client(**settings) as client:
+                yield InLoop(client)
+        else:
+            async with server.async_client(**settings) as client:
+                yield InLoop(client)
+
+    return connected
+
+
+async def test_answer_has_all_its_parts_and_adds_up(connect, png):
+    async with connect() as client:
+        answer = await client.call("explain", png, target=TopK(2), request_id="mine")
+    assert answer.request_id == "mine"
+    assert answer.image_size == (60, 90)
+    assert (answer.crop.left, answer.crop.top) == (15.0, 0.0)
+    assert (answer.crop.width, answer.crop.height) == (60.0, 60.0)
+    assert len(answer.predictions) == 5
+    probabilities = [p.probability for p in answer.predictions]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert [e.target for e in answer.explanations] == list(answer.predictions[:2])
+    for target in answer.explanations:
+        groups = [*target.groups, target.rest]
+        assert [g.phrase for g in target.groups] == list(target.phrases)
+        assert target.rest.phrase is None
+        total = target.bias + sum(group.evidence for group in groups)
+        assert total == pytest.approx(target.logit, rel=1e-5)
+        maps = sum(group.saliency_map for group in groups)
+        np.testing.assert_allclose(maps, target.saliency_map, atol=1e-5)
+        assert target.saliency_map.mean() == pytest.approx(target.logit - target.bias, rel=1e-5)
+        channels = np.concatenate([group.channel_ids for group in groups])
+        assert sorted(channels) == list(range(24))
+        assert target.rest.channel_ids.dtype == np.int32
+        for group in groups:
+            assert group.evidence_for + group.evidence_against == pytest.approx(group.evidence)
+    assert answer.provenance.decoder == "pillow/PNG"
+    assert answer.provenance.parameters == {"groups": "greedy"}
+
+
+async def test_file_path_array_and_pillow_image_have_one_explanation(
+    connect, png, png_path, pixels
+):
+    async with connect() as client:
+        answers = [
+            await client.call("explain", image)
+            for image in (png, png_path, str(png_path), pixels, Image.fromarray(pixels))
+        ]
+    assert [a.provenance.decoder for a in answers] == ["pillow/PNG"] * 3 + ["raw"] * 2
+    for answer in answers[1:]:
+        np.testing.assert_array_equal(
+            answer.explanations[0].saliency_map, answers[0].explanations[0].saliency_map
+        )
+        overlay = answer.explanations[0].overlay()
+        assert overlay.tobytes() == answers[0].explanations[0].overlay().tobytes()
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (None, pb.Target()),
+        (TopK(3), pb.Target(top_k=pb.Target.TopK(k=3))),
+        (4, pb.Target(classes=pb.Target.Classes(classes=[pb.ClassRef(index=4)]))),
+        (np.int64(4), pb.Target(classes=pb.Target.Classes(classes=[pb.ClassRef(index=4)]))),
+        ("Daisy", pb.Target(classes=pb.Target.Classes(classes=[pb.ClassRef(name="Daisy")]))),
+        (
+            [0, "daisy"],
+            pb.Target(
+                classes=pb.Target.Classes(classes=[pb.ClassRef(index=0), pb.ClassRef(name="daisy")])
+            ),
+        ),
+        (
+            Contrast("daisy", 0),
+            pb.Target(
+                contrast=pb.Target.Contrast(
+                    **{"class": pb.ClassRef(name="daisy"), "against": pb.ClassRef(index=0)}
+                )
+            ),
+        ),
+    ],
+)
+def test_each_form_of_a_target_is_sent_as_the_contract_has_it(
+    server, client, png, target, expected
+):
+    client.explain(png, target=target)
+    assert server.requests[-1].target == expected
+
+
+def test_a_contrast_explains_the_difference_of_two_logits(client, png):
+    one, other = client.explain(png, target=["daisy", "barn owl"]).explanations
+    contrast = client.explain(png, target=Contrast("daisy", "barn owl")).explanations[0]
+    assert contrast.logit == pytest.approx(one.logit - other.logit, abs=1e-5)
+    assert contrast.against == other.target
+    assert one.against is None
+    np.testing.assert_allclose(
+        contrast.saliency_map, one.saliency_map - other.saliency_map, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("target", [3.5, [None], object(), b"daisy"])
+def test_what_names_no_target_is_a_type_error_before_anything_is_sent(server, client, png, target):
+    with pytest.raises(TypeError):
+        client.explain(png, target=target)
+    assert server.requests == []
+
+
+def test_an_unknown_heatmap_form_is_refused_with_the_forms_that_there_are(client, png):
+    with pytest.raises(ValueError, match="'image', 'none', 'overlay', 'saliency'"):
+        client.explain(png, heatmap="jet")
+
+
+def test_options_reach_the_server_and_unset_ones_stay_unset(server, client, png):
+    client.explain(png, phrases=2, groups=False, heatmap="none", predictions=0, model="fake")
+    sent = server.requests[-1]
+    assert (sent.phrases, sent.groups, sent.predictions, sent.model.name) == (2, False, 0, "fake")
+    assert sent.heatmap == pb.HEATMAP_FORM_NONE
+    client.explain(png)
+    sent = server.requests[-1]
+    assert not sent.HasField("phrases")
+    assert not sent.HasField("predictions")
+    assert sent.heatmap == pb.HEATMAP_FORM_SALIENCY
+    assert sent.request_id
+
+
+def test_declined_groups_and_maps_are_absent(client, png):
+    answer = client.explain(png, groups=False, heatmap="none").explanations[0]
+    assert answer.groups == ()
+    assert answer.phrases
+    assert answer.saliency_map is None
+    assert answer.rest.saliency_map is None
+
+
+def test_the_servers_heatmap_agrees_with_the_one_made_here(client, png):
+    answer = client.explain(png, heatmap="image").explanations[0]
+    for part in (answer, *answer.groups):
+        levels = part.server_heatmap
+        assert levels.dtype == np.uint8
+        assert np.abs(levels / 255 - part.heatmap()).max() <= 0.5 / 255 + 1e-5
+    assert answer.server_overlay is None
+
+
+def test_the_servers_overlay_is_kept_as_a_png(client, png):
+    answer = client.explain(png, heatmap="overlay").explanations[0]
+    assert Image.open(io.BytesIO(answer.server_overlay)).size == (90, 60)
+    assert answer.server_heatmap is None
+
+
+async def test_bad_requests_say_which_field_and_why(connect, png):
+    async with connect() as client:
+        with pytest.raises(InvalidRequest) as caught:
+            await client.call("explain", b"not an image")
+        assert caught.value.reason == "INVALID_IMAGE"
+        assert caught.value.violations[0].field == "encoded"
+        with pytest.raises(NotFound) as caught:
+            await client.call("explain", png, target="unicorn")
+        assert caught.value.reason == "UNKNOWN_CLASS"
+        with pytest.raises(NotFound) as caught:
+            await client.call("explain", png, model="other")
+        assert caught.value.reason == "UNKNOWN_MODEL"
+
+
+# --- retries and deadlines ------------------------------------------------------
+
+
+async def test_unavailable_twice_then_success_is_success(connect, server, png):
+    server.fail_with("UNAVAILABLE", "SHUTTING_DOWN", times=2)
+    async with connect() as client:
+        answer = await client.call("explain", png, request_id="same")
+    assert answer.request_id == "same"
+    assert [request.request_id for request in server.requests] == ["same"] * 3
+
+
+async def test_unavailable_for_good_is_raised_after_the_last_attempt(connect, server, png):
+    server.fail_with("UNAVAILABLE", "SHUTTING_DOWN", times=9)
+    async with connect(retry=Retry(attempts=3, initial_backoff=0.01)) as client:
+        with pytest.raises(Unavailable):
+            await client.call("explain", png)
+    assert len(server.requests) == 3
+
+
+async def test_a_full_queue_is_tried_again_when_the_server_says_when(connect, server, png):
+    server.fail_with("RESOURCE_EXHAUSTED", "QUEUE_FULL", retry_after=0.2)
+    async with connect() as client:
+        start = time.monotonic()
+        await client.call("explain", png)
+        took = time.monotonic() - start
+    assert len(server.requests) == 2
+    assert 0.2 <= took < 1.0
+
+
+async def test_resource_exhausted_without_a_hint_is_not_tried_again(connect, server, png):
+    server.fail_with("RESOURCE_EXHAUSTED", "IMAGE_TOO_LARGE")
+    async with connect() as client:
+        with pytest.raises(Overloaded) as caught:
+            await client.call("explain", png)
+    assert caught.value.retry_after is None
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "code", ["INVALID_ARGUMENT", "NOT_FOUND", "INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "ABORTED"]
+)
+def test_nothing_else_is_tried_again(server, client, png, code):
+    server.fail_with(code, "X", retry_after=0.01)
+    with pytest.raises(Exception, match="scripted"):
+        client.explain(png)
+    assert len(server.requests) == 1
+
+
+async def test_a_hint_past_the_deadline_is_not_waited_for(connect, server, png):
+    server.fail_with("RESOURCE_EXHAUSTED", "QUEUE_FULL", retry_after=30)
+    async with connect(timeout=0.5) as client:
+        start = time.monotonic()
+        with pytest.raises(Overloaded):
+            await client.call("explain", png)
+        assert time.monotonic() - start < 0.4
+    assert len(server.requests) == 1
+
+
+async def test_the_clients_timeout_is_every_calls_deadline(connect, server, png):
+    server.latency = 3.0
+    async with connect(timeout=0.2) as client:
+        start = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            await client.call("explain", png, request_id="slow")
+        assert 0.15 < time.monotonic() - start < 1.0
+        server.latency = 0.3
+        assert await client.call("explain", png, timeout=5)
+
+
+def test_backoff_grows_is_bounded_and_at_most_half_is_random():
+    retry = Retry(attempts=10, initial_backoff=0.1, multiplier=2, max_backoff=0.5)
+    for attempt, longest in ((1, 0.1), (2, 0.2), (3, 0.4), (4, 0.5), (9, 0.5)):
+        delays = [retry.delay_after(Unavailable("x"), attempt) for _ in range(200)]
+        assert longest / 2 <= min(delays) < max(delays) <= longest
+        assert max(delays) - min(delays) > longest / 4
+    assert retry.delay_after(Unavailable("x"), 10) is None
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.nan])
+def test_a_timeout_that_is_none_is_refused(client, png, timeout):
+    with pytest.raises(ValueError, match="above 0"):
+        client.explain(png, timeout=timeout)
+    with pytest.raises(ValueError, match="above 0"):
+        Client("localhost:1", timeout=timeout)
+
+
+async def test_infinity_is_no_limit(connect, png):
+    async with connect(timeout=math.inf) as client:
+        assert await client.call("explain", png)
+
+
+# --- the client's own settings --------------------------------------------------
+
+
+def test_the_clients_model_and_version_go_with_calls_that_name_none(server, png):
+    with server.client(model="fake", version="1") as client:
+        client.explain(png)
+        assert (server.requests[-1].model.name, server.requests[-1].model.version) == ("fake", "1")
+        with pytest.raises(NotFound):
+            client.explain(png, model="other")
+        sent = server.requests[-1].model
+        assert (sent.name, sent.version) == ("other", "")
+
+
+async def test_models_and_model_describe_what_is_served(connect):
+    async with connect() as client:
+        (summary,) = await client.call("models")
+        model = await client.call("model")
+        with pytest.raises(NotFound) as caught:
+            await client.call("model", "other")
+    assert (summary.name, summary.version, summary.class_count) == ("fake", "1", 10)
+    assert model.summary == summary
+    assert model.class_names[9] == "daisy"
+    assert len(model.phrases) == summary.phrase_count == 12
+    assert (model.map_size, model.input_size, model.channel_count) == ((7, 7), (224, 224), 24)
+    assert caught.value.reason == "UNKNOWN_MODEL"
+
+
+def test_metadata_goes_with_every_call():
+    seen = []
+
+    class Look(grpc.ServerInterceptor):
+        def intercept_service(self, _, details):
+            seen.append((details.method.rsplit("/")[-1], dict(details.invocation_metadata)))
+
+    grpc_server = grpc.server(ThreadPoolExecutor(2), interceptors=[Look()])
+    port = grpc_server.add_insecure_port("127.0.0.1:0")
+    grpc_server.start()
+    metadata = {"authorization": "Bearer t"}
+    with Client(f"127.0.0.1:{port}", metadata=metadata) as client:
+        for call in (client.models, lambda: next(client.explain_many([make_pixels()]))):
+            with pytest.raises(Exception, match="not found"):
+                call()
+    grpc_server.stop(None).wait()
+    assert [method for method, _ in seen] == ["ListModels", "ExplainStream"]
+    assert all(sent["authorization"] == "Bearer t" for _, sent in seen)
+
+
+def test_an_injected_channel_is_used_and_left_open(server, png):
+    with grpc.insecure_channel(server.address) as channel:
+        with Client("elsewhere:1", channel=channel) as client:
+            assert client.explain(png)
+        with Client("elsewhere:1", channel=channel) as client:
+            assert client.explain(png)
+
+
+def test_a_pem_file_that_is_missing_is_an_oserror(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Client("localhost:1", tls=Tls(tmp_path / "ca.pem"))
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes its certificate with openssl")
+@pytest.mark.parametrize("form", ["bytes", "path"])
+def test_tls_reaches_a_server_whose_root_is_given_and_no_other(tmp_path, form):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    pair = (key.read_bytes(), certificate.read_bytes())
+    grpc_server = grpc.server(ThreadPoolExecutor(2))
+    port = grpc_server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
+    grpc_server.start()
+    trusted = Tls(pair[1] if form == "bytes" else certificate)
+    # The server has no methods: to be told so takes a connection.
+    for tls, expected in ((trusted, Unimplemented), (Tls(), Unavailable), (None, Unavailable)):
+        with Client(f"localhost:{port}", tls=tls, retry=None) as client, pytest.raises(expected):
+            client.models()
+    grpc_server.stop(None).wait()
+
+
+def test_a_large_image_passes_where_grpcs_default_limit_would_stop_it(client):
+    large = np.random.default_rng(0).integers(0, 255, (1400, 1400, 3), dtype=np.uint8)
+    assert large.nbytes > 4 * 2**20
+    answer = client.explain(large, heatmap="image")
+    assert answer.image_size == (1400, 1400)
+
+
+# --- life and death -------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()[1]
+
+
+async def test_wait_ready_outlasts_a_warm_up_however_often_it_is_refused(connect, server):
+    server.fail_with("UNAVAILABLE", "WARMING_UP", times=3)
+    async with connect(retry=None) as client:
+        await client.call("wait_ready", timeout=5)
+        server.fail_with("UNAVAILABLE", "WARMING_UP")
+        with pytest.raises(Unavailable):
+            await client.call("models")
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_wait_ready_gives_up_at_its_timeout(kind):
+    alone = InLoop(kind(f"127.0.0.1:{free_port()}"))
+    start = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await alone.call("wait_ready", timeout=0.3)
+    assert 0.2 < time.monotonic() - start < 2
+    await alone.call("close")
+
+
+def test_a_server_without_models_is_not_ready():
+    with pytest.raises(Unavailable, match="no model"):
+        ready_models(pb.ListModelsResponse())
+
+
+async def test_no_server_is_unavailable(png):
+    with Client(f"127.0.0.1:{free_port()}", retry=QUICK) as alone, pytest.raises(Unavailable):
+        alone.explain(png)
+
+
+async def test_a_closed_client_says_so_and_may_be_closed_twice(connect, png):
+    async with connect() as client:
+        await client.call("explain", png)
+        await client.call("close")
+        await client.call("close")
+        for call in (
+            lambda: client.call("explain", png),
+            lambda: client.call("models"),
+            lambda: client.call("explain_many", [png]),
+        ):
+            with pytest.raises(ClientClosed):
+                await call()
+
+
+def test_closing_ends_a_call_in_flight_with_cancelled(server, png):
+    server.latency = 5.0
+    client = server.client()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(client.explain, png)
+        assert eventually(lambda: bool(server.requests))
+        client.close()
+        with pytest.raises(Cancelled):
+            future.result(timeout=2)
+
+
+async def test_cancelling_a_task_cancels_its_call(server, png):
+    server.latency = 5.0
+    async with server.async_client() as client:
+        task = asyncio.create_task(client.explain(png))
+        assert await asyncio.to_thread(eventually, lambda: bool(server.requests))
+        task.cancel()
+        start = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.monotonic() - start < 1
+
+
+def test_threads_share_one_client(client):
+    images = [make_pixels(20, 30, seed) for seed in range(12)]
+    alone = [client.explain(image).explanations[0].logit for image in images]
+    barrier = threading.Barrier(12)
+
+    def explain(image):
+        barrier.wait()
+        return client.explain(image).explanations[0].logit
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(explain, images)) == alone
+
+
+def test_an_async_client_may_be_made_outside_of_any_loop(server, png):
+    client = server.async_client()
+
+    async def use():
+        async with client:
+            return await client.explain(png)
+
+    assert asyncio.run(use()).image_size == (60, 90)
+
+
+# --- answers --------------------------------------------------------------------
+
+
+def test_to_dict_is_json_and_has_arrays_only_when_asked_for(client, png):
+    answer = client.explain(png, request_id="r")
+    short = json.loads(json.dumps(answer.to_dict(), allow_nan=False))
+    assert short["request_id"] == "r"
+    target = short["explanations"][0]
+    assert target["logit"] == answer.explanations[0].logit
+    assert "saliency_map" not in target
+    assert target["groups"][0]["phrase"] == answer.explanations[0].phrases[0].text
+    assert short["provenance"]["parameters"] == {"groups": "greedy"}
+    full = json.loads(json.dumps(answer.to_dict(arrays=True), allow_nan=False))
+    np.testing.assert_array_equal(
+        np.float32(full["explanations"][0]["groups"][0]["saliency_map"]),
+        answer.explanations[0].groups[0].saliency_map,
+    )
+
+
+def test_answers_are_frozen_down_to_their_arrays(client, png):
+    answer = client.explain(png)
+    with pytest.raises(AttributeError):
+        answer.request_id = "other"
+    with pytest.raises(ValueError, match="read-only"):
+        answer.explanations[0].saliency_map[0, 0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        answer.explanations[0].rest.channel_ids[0] = 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pb.Tensor(dtype=pb.Tensor.D_TYPE_FLOAT32, shape=[2, 2], data=b"\0" * 15),
+        pb.Tensor(dtype=pb.Tensor.D_TYPE_FLOAT32, shape=[2, 3], data=b"\0" * 16),
+        pb.Tensor(dtype=pb.Tensor.D_TYPE_UNSPECIFIED, shape=[2], data=b"\0" * 2),
+        pb.Tensor(dtype=9, shape=[2], data=b"\0" * 2),
+    ],
+)
+def test_a_tensor_that_contradicts_itself_is_a_malformed_answer(message):
+    with pytest.raises(MalformedAnswer):
+        tensor(message)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pb.Explanation(groups=[pb.SaliencyGroup(phrase_index=0)]),
+        pb.Explanation(rest=pb.SaliencyGroup(channel_ids=b"abc")),
+        pb.Explanation(saliency_map=pb.Tensor(dtype=pb.Tensor.D_TYPE_FLOAT32, shape=[0, 7])),
+        pb.Explanation(
+            saliency_map=pb.Tensor(dtype=pb.Tensor.D_TYPE_UINT8, shape=[1, 1], data=b"a")
+        ),
+    ],
+)
+def test_an_answer_that_breaks_the_contract_is_malformed(broken):
+    with pytest.raises(MalformedAnswer):
+        explanation(pb.ExplainResponse(explanations=[broken]), None)

@@ -1,0 +1,101 @@
+"""The picture for people."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from client_samples import make_pixels
+from PIL import Image
+from textcam_client import MapsDeclined, TopK, draw_figure
+from textcam_client.testing import serve_in_memory
+
+TILE = 100
+MARGIN, GAP = 10, 6
+
+
+@pytest.fixture
+def grey() -> np.ndarray:
+    """A photograph without colour: what is coloured in a figure of it was drawn."""
+    return np.full((80, 120, 3), 120, np.uint8)
+
+
+def panel(figure: Image.Image, column: int, row_top: int, height: int) -> np.ndarray:
+    left = MARGIN + column * (TILE + GAP)
+    return np.asarray(figure)[row_top : row_top + height, left : left + TILE].astype(int)
+
+
+def first_row_top(figure: Image.Image, height: int) -> int:
+    """Where the photograph's panel begins: its grey fills whole rows of the first tile."""
+    tile = np.asarray(figure)[:, MARGIN : MARGIN + TILE]
+    rows = np.flatnonzero((tile == 120).all(axis=(1, 2)))
+    assert (np.diff(rows[:height]) == 1).all()
+    return int(rows[0])
+
+
+def test_panels_are_photograph_whole_map_and_a_panel_per_group_on_one_scale(client, grey):
+    answer = client.explain(grey, phrases=2)
+    target = answer.explanations[0]
+    figure = draw_figure(answer, tile_width=TILE, columns=5)
+    assert figure.mode == "RGB"
+    assert figure.width == 2 * MARGIN + 5 * TILE + 4 * GAP
+    height = round(TILE * 80 / 120)
+    top = first_row_top(figure, height)
+    photo, whole, one, other, rest = (panel(figure, i, top, height) for i in range(5))
+    assert (photo == 120).all()
+    # The grey image is seen alike everywhere inside the crop, which spans 2/3 of the width.
+    middle, edge = np.s_[height // 2, TILE // 2], np.s_[height // 2, 2]
+    for tile in (whole, one, other, rest):
+        assert (tile[edge] == 120).all()
+    change = [np.abs(tile[middle] - 120).sum() for tile in (whole, one, other)]
+    assert target.groups[0].evidence > target.groups[1].evidence > 0
+    assert change[0] > change[1] > change[2] > 0
+    hottest = np.array([255, 246, 132]) * 0.8 + 120 * 0.2
+    np.testing.assert_allclose(whole[middle], hottest, atol=1)
+
+
+def test_header_bar_is_as_long_as_the_probability(client, grey):
+    answer = client.explain(grey)
+    figure = np.asarray(draw_figure(answer, tile_width=TILE, columns=4)).astype(int)
+    width = 4 * TILE + 3 * GAP
+    dark = (figure[:, MARGIN : MARGIN + width] < 60).all(axis=2)
+    expected = answer.predictions[0].probability * width
+    # The bar is the one long unbroken dark run.
+    longest = max(int(row.argmin()) for row in dark if row[0])
+    assert longest == pytest.approx(expected, abs=2)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 300), (300, 40), (2000, 1500), (5, 5)])
+def test_every_shape_of_photograph_fits_its_panels(client, height, width):
+    answer = client.explain(make_pixels(height, width))
+    figure = draw_figure(answer, tile_width=TILE)
+    assert figure.width in {2 * MARGIN + n * TILE + (n - 1) * GAP for n in (3, 4, 5)}
+    assert figure.height < 500
+
+
+def test_each_target_has_its_section(client, grey):
+    one = draw_figure(client.explain(grey, phrases=2), tile_width=TILE)
+    two = draw_figure(client.explain(grey, phrases=2, target=TopK(2)), tile_width=TILE)
+    assert two.height > 1.7 * one.height
+
+
+def test_long_texts_stay_inside_the_paper(grey):
+    wordy = ["an exceedingly long phrase that never ends " * 3 + str(i) for i in range(6)]
+    names = ["a class with more words than any header has room for " * 4 + str(i) for i in range(3)]
+    with serve_in_memory(phrases=wordy, class_names=names) as other, other.client() as client:
+        figure = np.asarray(draw_figure(client.explain(grey), tile_width=TILE))
+    paper = figure[0, 0]
+    for edge in (figure[:, : MARGIN - 2], figure[:, -MARGIN + 2 :], figure[: MARGIN - 2]):
+        assert (edge == paper).all()
+
+
+def test_the_photograph_may_be_given(client, png, pixels):
+    answer = client.explain(png)
+    assert draw_figure(answer, image=pixels).tobytes() == draw_figure(answer).tobytes()
+
+
+def test_declined_groups_leave_their_panels_out_and_declined_maps_are_an_error(client, grey):
+    with_groups = draw_figure(client.explain(grey, phrases=4), tile_width=TILE)
+    without = draw_figure(client.explain(grey, phrases=4, groups=False), tile_width=TILE)
+    assert without.height < with_groups.height
+    with pytest.raises(MapsDeclined):
+        draw_figure(client.explain(grey, heatmap="none"))

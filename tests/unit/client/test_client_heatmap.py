@@ -1,0 +1,162 @@
+"""From saliency maps to heatmaps, against independent computations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from client_samples import make_pixels
+from PIL import Image
+from textcam.v1 import explainer_pb2 as pb
+from textcam_client import Crop, MapsDeclined, PictureUnavailable, UnreadableImage
+from textcam_client.colormap import blend
+from textcam_client.convert import explanation
+from textcam_client.geometry import upsample
+from textcam_client.images import ImageSource
+
+
+def tensor(values):
+    values = np.asarray(values, "<f4")
+    return pb.Tensor(dtype=pb.Tensor.D_TYPE_FLOAT32, shape=values.shape, data=values.tobytes())
+
+
+def answer(saliency_map, group_map, crop, image_size, source=None):
+    """An Explanation of one target with one group."""
+    message = pb.Explanation(
+        target=pb.Prediction(class_name="cat", probability=0.5, logit=2.0),
+        logit=2.0,
+        phrases=[pb.Phrase(text="fur", evidence=1.0)],
+        groups=[pb.SaliencyGroup(phrase_index=0)],
+        rest=pb.SaliencyGroup(phrase_index=-1),
+    )
+    if saliency_map is not None:
+        message.saliency_map.CopyFrom(tensor(saliency_map))
+        message.groups[0].saliency_map.CopyFrom(tensor(group_map))
+    response = pb.ExplainResponse(
+        explanations=[message],
+        image_height=image_size[0],
+        image_width=image_size[1],
+        crop=pb.Crop(left=crop[0], top=crop[1], width=crop[2], height=crop[3]),
+    )
+    return explanation(response, source).explanations[0]
+
+
+def test_upsampling_two_cells_to_four_pixels_by_hand():
+    """Centres at 1/8, 3/8, 5/8, 7/8 of the crop; cells' centres at 1/4 and 3/4."""
+    result = upsample(np.array([[0.0, 1.0]]), Crop(0, 0, 4, 1), (1, 4), (1, 4))
+    np.testing.assert_allclose(result, [[0.0, 0.25, 0.75, 1.0]], atol=1e-7)
+
+
+def test_upsampling_agrees_with_pillow_inside_a_whole_pixel_crop():
+    values = np.random.default_rng(3).uniform(size=(7, 5)).astype(np.float32)
+    result = upsample(values, Crop(8, 12, 90, 70), (100, 120), (100, 120))
+    expected = np.zeros((100, 120), np.float32)
+    expected[12:82, 8:98] = Image.fromarray(values).resize((90, 70), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_upsampling_agrees_with_a_pixel_by_pixel_loop_for_a_fractional_crop_and_other_size():
+    values = np.random.default_rng(4).uniform(size=(3, 4))
+    crop, image_size, size = Crop(5.3, 2.6, 30.1, 20.7), (27, 41), (54, 61)
+    result = upsample(values, crop, image_size, size)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            # The pixel's centre in the image as sent, then in cells.
+            cy, cx = (y + 0.5) * 27 / 54, (x + 0.5) * 41 / 61
+            v, u = (cy - crop.top) / crop.height, (cx - crop.left) / crop.width
+            expected = 0.0
+            if 0 <= v < 1 and 0 <= u < 1:
+                for row in range(3):
+                    for column in range(4):
+                        # Triangles around the cells' centres; clamping keeps the sum 1.
+                        at_v, at_u = np.clip(v * 3 - 0.5, 0, 2), np.clip(u * 4 - 0.5, 0, 3)
+                        share = max(0, 1 - abs(at_v - row)) * max(0, 1 - abs(at_u - column))
+                        expected += share * values[row, column]
+            assert result[y, x] == pytest.approx(expected, abs=1e-5), (y, x)
+
+
+def test_heatmap_drops_what_speaks_against_and_scales_by_the_strongest_support():
+    target = answer([[-4.0, 8.0]], [[-1.0, 2.0]], (0, 0, 4, 2), (2, 4))
+    heat = target.heatmap()
+    np.testing.assert_allclose(heat, [[0, 0.25, 0.75, 1.0]] * 2, atol=1e-6)
+    assert heat.dtype == np.float32
+
+
+def test_heatmap_is_zero_outside_the_crop():
+    target = answer([[1.0, 1.0]], [[1.0, 1.0]], (2, 1, 4, 2), (5, 9))
+    expected = np.zeros((5, 9))
+    expected[1:3, 2:6] = 1
+    np.testing.assert_array_equal(target.heatmap(), expected)
+
+
+def test_heatmap_of_a_map_without_support_is_zero():
+    target = answer([[-1.0, -2.0]], [[-1.0, -2.0]], (0, 0, 4, 2), (2, 4))
+    assert not target.heatmap().any()
+    assert not target.groups[0].heatmap(scale="own").any()
+
+
+def test_groups_share_the_targets_scale_unless_asked_for_their_own():
+    target = answer([[0.0, 8.0]], [[0.0, 2.0]], (0, 0, 4, 2), (2, 4))
+    np.testing.assert_allclose(target.groups[0].heatmap()[0], [0, 0.0625, 0.1875, 0.25])
+    np.testing.assert_allclose(target.groups[0].heatmap(scale="own")[0], [0, 0.25, 0.75, 1])
+
+
+def test_a_group_stronger_than_the_whole_is_clipped_cell_by_cell():
+    target = answer([[1.0, 1.0]], [[0.0, 5.0]], (0, 0, 4, 1), (1, 4))
+    np.testing.assert_allclose(target.groups[0].heatmap()[0], [0, 0.25, 0.75, 1])
+
+
+def test_declined_maps_are_an_error_that_names_the_option():
+    target = answer(None, None, (0, 0, 4, 2), (2, 4), ImageSource(make_pixels(2, 4)))
+    for draw in (target.heatmap, target.overlay, target.groups[0].heatmap):
+        with pytest.raises(MapsDeclined, match="heatmap='none'"):
+            draw()
+
+
+def test_overlay_changes_heated_pixels_only_and_keeps_the_size():
+    pixels = make_pixels(40, 60)
+    target = answer(
+        [[0.0, 0.0, 9.0]], [[0.0, 0.0, 9.0]], (0, 0, 60, 40), (40, 60), ImageSource(pixels)
+    )
+    drawn = np.asarray(target.overlay())
+    cold = target.heatmap() == 0
+    assert drawn.shape == (40, 60, 3)
+    assert cold.any()
+    np.testing.assert_array_equal(drawn[cold], pixels[cold])
+    np.testing.assert_array_equal(drawn, blend(pixels, target.heatmap()))
+    assert np.abs(drawn[:, -1].astype(int) - pixels[:, -1]).max() > 30
+
+
+def test_overlay_on_another_size_scales_the_crop_with_it():
+    target = answer([[1.0]], [[1.0]], (10, 0, 10, 20), (20, 40), ImageSource(make_pixels(20, 40)))
+    black = np.zeros((40, 80, 3), np.uint8)
+    drawn = np.asarray(target.overlay(black))
+    heated = drawn.any(axis=2)
+    assert heated[:, 20:40].all()
+    assert not heated[:, :20].any()
+    assert not heated[:, 40:].any()
+
+
+def test_overlay_of_an_answer_without_its_image_asks_for_one():
+    target = answer([[1.0]], [[1.0]], (0, 0, 4, 2), (2, 4))
+    with pytest.raises(PictureUnavailable, match="give the image"):
+        target.overlay()
+
+
+def test_overlay_refuses_a_file_that_has_changed_or_gone(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(make_pixels(20, 40)).save(path)
+    target = answer([[1.0]], [[1.0]], (0, 0, 40, 20), (20, 40), ImageSource(path))
+    assert target.overlay().size == (40, 20)
+    Image.fromarray(make_pixels(21, 40)).save(path)
+    with pytest.raises(PictureUnavailable, match="21 x 40, not 20 x 40"):
+        target.overlay()
+    path.unlink()
+    with pytest.raises(PictureUnavailable) as caught:
+        target.overlay()
+    assert isinstance(caught.value.__cause__, UnreadableImage)
+
+
+def test_blend_is_more_opaque_the_hotter_and_brighter_all_the_way():
+    heat = np.linspace(0, 1, 11, dtype=np.float32)[None]
+    on_grey = blend(np.full((1, 11, 3), 40, np.uint8), heat)[0] @ np.array([0.21, 0.72, 0.07])
+    assert (np.diff(on_grey) > 0).all()

@@ -1,0 +1,94 @@
+"""What users give as an image, and what is sent and drawn."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from client_samples import make_pixels
+from PIL import Image
+from textcam_client import ImageError, UnreadableImage, UnsupportedImage
+from textcam_client.images import ImageSource, to_rgb
+
+
+def test_paths_and_bytes_are_sent_as_the_file_they_are(png, png_path):
+    for given in (png_path, str(png_path), png, bytearray(png), memoryview(png)):
+        assert ImageSource(given).payload() == png
+
+
+def test_arrays_and_pillow_images_are_sent_as_pixels(pixels):
+    np.testing.assert_array_equal(ImageSource(pixels).payload(), pixels)
+    np.testing.assert_array_equal(ImageSource(Image.fromarray(pixels)).payload(), pixels)
+
+
+def test_arrays_need_not_be_contiguous(pixels):
+    payload = ImageSource(pixels[::-1, ::2]).payload()
+    assert payload.tobytes() == pixels[::-1, ::2].tobytes()
+
+
+def test_exif_rotation_is_applied_to_pillow_images_and_to_pictures(pixels):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
+    upright = np.rot90(pixels, -1)
+    opened = Image.open(io.BytesIO(buffer.getvalue()))
+    np.testing.assert_array_equal(ImageSource(opened).payload(), upright)
+    np.testing.assert_array_equal(ImageSource(buffer.getvalue()).picture(), upright)
+
+
+def test_sixteen_bits_are_scaled_not_clipped():
+    grey = np.array([[0, 257, 25700, 65535]], np.uint16)
+    assert np.asarray(to_rgb(Image.fromarray(grey)))[0, :, 0].tolist() == [0, 1, 100, 255]
+
+
+def test_transparency_lies_over_white():
+    image = Image.fromarray(np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]], np.uint8))
+    assert np.asarray(to_rgb(image)).tolist() == [[[255, 255, 255], [10, 20, 30]]]
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "P", "L", "1", "YCbCr"])
+def test_other_modes_become_rgb_close_to_the_original(mode):
+    plain = Image.fromarray(np.full((8, 8, 3), 255, np.uint8))
+    assert np.asarray(to_rgb(plain.convert(mode))).min() >= 254
+
+
+def test_a_missing_file_is_an_image_error_and_an_oserror(tmp_path):
+    with pytest.raises(UnreadableImage, match=r"nowhere\.jpg") as caught:
+        ImageSource(tmp_path / "nowhere.jpg").payload()
+    assert isinstance(caught.value, (ImageError, OSError))
+    assert isinstance(caught.value, OSError)
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "not NoneType"),
+        (12, "not int"),
+        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\)"),
+        (np.zeros((4, 4, 4), np.uint8), r"shape \(4, 4, 4\)"),
+        (np.zeros((4, 4, 3), np.float32), "float32"),
+        (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_what_is_taken(given, words):
+    with pytest.raises(UnsupportedImage, match=words):
+        ImageSource(given).payload()
+
+
+@pytest.mark.parametrize("damage", [b"", b"not an image", None])
+def test_pictures_of_damaged_files_are_image_errors(damage, png):
+    data = png[: len(png) // 2] if damage is None else damage
+    with pytest.raises(UnreadableImage, match="cannot decode"):
+        ImageSource(data).picture()
+
+
+def test_an_image_over_the_message_limit_is_refused_before_it_is_sent(server):
+    with (
+        server.client(max_message_bytes=1000) as client,
+        pytest.raises(UnsupportedImage, match=r"10800 bytes, over .* 1000"),
+    ):
+        client.explain(make_pixels(60, 60))
+    assert server.requests == []

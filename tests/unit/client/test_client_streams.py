@@ -1,0 +1,463 @@
+"""explain_many, sync and asyncio, against a loopback server."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+
+import numpy as np
+import pytest
+from client_samples import QUICK, eventually, make_pixels, make_png
+from textcam_client import (
+    CallError,
+    ClientClosed,
+    DeadlineExceeded,
+    InvalidRequest,
+    MapsDeclined,
+    Overloaded,
+    Retry,
+    ServerError,
+    TopK,
+    Unavailable,
+    UnreadableImage,
+    UnsupportedImage,
+)
+from textcam_client.testing import serve_in_memory
+
+
+class Sync:
+    """Runs explain_many of a Client to its end."""
+
+    def run(self, server, images, *, settings=None, **options):
+        with server.client(**{"retry": QUICK, "timeout": 5.0, **(settings or {})}) as client:
+            return list(client.explain_many(images, **options))
+
+
+class Aio:
+    """Runs explain_many of an AsyncClient to its end."""
+
+    def run(self, server, images, *, settings=None, **options):
+        async def collected():
+            merged = {"retry": QUICK, "timeout": 5.0, **(settings or {})}
+            async with server.async_client(**merged) as client:
+                return [answer async for answer in client.explain_many(images, **options)]
+
+        return asyncio.run(collected())
+
+
+@pytest.fixture(params=[Sync, Aio])
+def many(request):
+    return request.param().run
+
+
+def backwards(request) -> float:
+    """The later of eight, the sooner answered."""
+    return 0.005 * (8 - int(request.request_id.split("-")[1].split(".")[0]) % 8)
+
+
+def widths(answers) -> list[int | str]:
+    return [a.reason if isinstance(a, CallError) else a.image_size[1] for a in answers]
+
+
+def images_of(count: int) -> list[np.ndarray]:
+    """Each known by its width."""
+    return [make_pixels(10, 20 + i, i) for i in range(count)]
+
+
+def test_answers_come_in_the_order_of_the_images_though_the_server_answers_otherwise(many, server):
+    server.latency = backwards
+    answers = many(server, images_of(24))
+    assert widths(answers) == [20 + i for i in range(24)]
+    assert server.streams == 1
+    assert 2 <= server.peak_in_flight <= 8
+
+
+def test_streamed_and_single_answers_are_the_same(many, server):
+    images = [make_png(seed) for seed in range(3)]
+    answers = many(server, images, target=TopK(2), phrases=3)
+    with server.client() as client:
+        for image, answer in zip(images, answers, strict=True):
+            alone = client.explain(image, target=TopK(2), phrases=3)
+            assert alone.predictions == answer.predictions
+            assert len(answer.explanations) == 2
+            for ours, theirs in zip(alone.explanations, answer.explanations, strict=True):
+                assert ours.phrases == theirs.phrases
+                np.testing.assert_array_equal(ours.saliency_map, theirs.saliency_map)
+            assert answer.explanations[0].overlay().size == (32, 24)
+
+
+def test_options_hold_for_every_item(many, server):
+    answers = many(server, images_of(3), heatmap="none", predictions=2)
+    for answer in answers:
+        assert len(answer.predictions) == 2
+        with pytest.raises(MapsDeclined):
+            answer.explanations[0].heatmap()
+
+
+def test_no_images_are_no_answers_and_no_stream(many, server):
+    assert many(server, []) == []
+    assert server.streams == 0
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_images_are_pulled_and_sent_no_further_ahead_than_the_concurrency(server, concurrency):
+    server.latency = 0.002
+    pulled = 0
+
+    def images():
+        nonlocal pulled
+        for image in images_of(20):
+            pulled += 1
+            yield image
+
+    with server.client() as client:
+        seen = 0
+        for answer in client.explain_many(images(), concurrency=concurrency):
+            seen += 1
+            assert answer.image_size[1] == 19 + seen
+            assert pulled == min(20, seen + concurrency)
+    assert seen == 20
+    assert server.peak_in_flight == concurrency
+
+
+async def test_async_images_are_pulled_no_further_ahead_either(server):
+    pulled = 0
+
+    async def images():
+        nonlocal pulled
+        for image in images_of(10):
+            pulled += 1
+            await asyncio.sleep(0)
+            yield image
+
+    async with server.async_client() as client:
+        seen = 0
+        async for answer in client.explain_many(images(), concurrency=3):
+            seen += 1
+            assert answer.image_size[1] == 19 + seen
+            assert pulled == min(10, seen + 3)
+    assert seen == 10
+    assert server.peak_in_flight <= 3
+
+
+def test_nothing_is_pulled_before_the_first_answer_is_asked_for(server):
+    def images():
+        pytest.fail("pulled")
+        yield
+
+    with server.client() as client:
+        client.explain_many(images())
+
+
+# --- errors of items ------------------------------------------------------------
+
+
+def test_failed_items_are_returned_in_their_places(many, server, tmp_path):
+    images = [*images_of(2), b"not an image", tmp_path / "nowhere.png", None, *images_of(1)]
+    answers = many(server, images, on_error="return")
+    kinds = [type(answer).__name__ for answer in answers]
+    assert kinds == [
+        "Explanation",
+        "Explanation",
+        "InvalidRequest",
+        "UnreadableImage",
+        "UnsupportedImage",
+        "Explanation",
+    ]
+    assert answers[2].reason == "INVALID_IMAGE"
+    assert answers[2].violations[0].field == "encoded"
+    assert answers[2].request_id == server.requests[2].request_id
+    assert len(server.requests) == 4
+
+
+def test_a_raised_error_stands_in_its_items_place_and_the_next_call_goes_on(server, tmp_path):
+    images = [make_png(0), b"not an image", tmp_path / "nowhere.png", make_png(1)]
+    with server.client() as client:
+        answers = client.explain_many(images)
+        assert next(answers).image_size == (24, 32)
+        with pytest.raises(InvalidRequest):
+            next(answers)
+        with pytest.raises(UnreadableImage):
+            next(answers)
+        assert next(answers).image_size == (24, 32)
+        with pytest.raises(StopIteration):
+            next(answers)
+    assert server.streams == 1
+
+
+async def test_an_async_raised_error_lets_the_next_call_go_on_too(server):
+    async with server.async_client() as client:
+        answers = client.explain_many([make_png(0), None, make_png(1)])
+        assert await anext(answers)
+        with pytest.raises(UnsupportedImage):
+            await anext(answers)
+        assert await anext(answers)
+        with pytest.raises(StopAsyncIteration):
+            await anext(answers)
+
+
+def test_what_the_images_iterable_raises_comes_after_the_answers_before_it(many, server):
+    got = []
+
+    def images():
+        yield from images_of(5)
+        raise RuntimeError("the disk is gone")
+
+    def run():
+        got.extend(many(server, images(), on_error="return"))
+
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        run()
+    assert len(server.requests) == 5
+    assert eventually(lambda: server.open_streams == 0)
+
+
+def test_a_full_queue_is_tried_again_for_the_item_alone(many, server):
+    server.fail_with("RESOURCE_EXHAUSTED", "QUEUE_FULL", retry_after=0.05, times=2)
+    answers = many(server, images_of(6))
+    assert widths(answers) == [20, 21, 22, 23, 24, 25]
+    assert len(server.requests) == 8
+    assert server.streams == 1
+    ids = [request.request_id for request in server.requests]
+    assert len(set(ids)) == 8
+
+
+def test_items_are_tried_again_by_the_rules_of_single_calls(many, server):
+    server.fail_with("INTERNAL", "BUG")
+    server.fail_with("RESOURCE_EXHAUSTED", "NO_HINT")
+    server.fail_with("UNAVAILABLE", "SHUTTING_DOWN")
+    answers = many(server, images_of(4), concurrency=1, on_error="return")
+    assert widths(answers) == ["BUG", "NO_HINT", 22, 23]
+    assert isinstance(answers[0], ServerError)
+    assert len(server.requests) == 5
+
+
+# --- broken streams -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("_", range(4))
+def test_a_broken_stream_is_taken_up_by_a_new_one(many, server, _):
+    """Again and again: grpc.aio forgets the status where a write meets the end of a stream."""
+    server.break_stream("UNAVAILABLE", after=5)
+    server.break_stream("UNAVAILABLE", after=0)
+    answers = many(server, images_of(16), concurrency=4)
+    assert widths(answers) == [20 + i for i in range(16)]
+    assert server.streams == 3
+
+
+def test_a_stream_that_ends_too_early_is_taken_up_as_well(many, server):
+    server.break_stream("OK", after=2)
+    assert widths(many(server, images_of(6), concurrency=3)) == [20 + i for i in range(6)]
+
+
+def test_streams_that_keep_breaking_spend_the_retry_budget_of_each_item(many, server):
+    server.break_stream("UNAVAILABLE", times=3)
+    settings = {"retry": Retry(attempts=3, initial_backoff=0.01)}
+    answers = many(server, images_of(2), settings=settings, concurrency=1, on_error="return")
+    assert isinstance(answers[0], Unavailable)
+    assert widths(answers[1:]) == [21]
+    assert server.streams == 4
+
+
+def test_a_stream_that_fails_otherwise_fails_what_it_carried_and_only_that(many, server):
+    server.break_stream("INTERNAL", after=1)
+    answers = many(server, images_of(3), concurrency=1, on_error="return")
+    assert isinstance(answers[1], ServerError)
+    assert widths([answers[0], answers[2]]) == [20, 22]
+
+
+def test_no_server_is_unavailable_for_each_item(many, server):
+    class Nowhere:
+        client = staticmethod(lambda **kw: type(server).client(gone, **kw))
+        async_client = staticmethod(lambda **kw: type(server).async_client(gone, **kw))
+
+    with serve_in_memory() as gone:
+        pass
+    answers = many(Nowhere, images_of(3), settings={"retry": None}, on_error="return")
+    assert [type(answer) for answer in answers] == [Unavailable] * 3
+
+
+def test_a_message_over_the_servers_limit_fails_its_item_alone(many):
+    with serve_in_memory(max_message_bytes=20_000) as server:
+        images = images_of(7)
+        images[3] = make_pixels(100, 100)
+        answers = many(server, images, on_error="return")
+    assert isinstance(answers[3], Overloaded)
+    assert answers[3].retry_after is None
+    assert widths(answers[:3] + answers[4:]) == [20, 21, 22, 24, 25, 26]
+
+
+# --- deadlines ------------------------------------------------------------------
+
+
+def test_an_item_that_is_not_answered_in_time_fails_alone(many, server):
+    server.latency = lambda request: 5.0 if request.pixels.shape[1] == 21 else 0.0
+    start = time.monotonic()
+    answers = many(server, images_of(5), settings={"timeout": 0.3}, on_error="return")
+    assert time.monotonic() - start < 2
+    assert isinstance(answers[1], DeadlineExceeded)
+    assert widths(answers[:1] + answers[2:]) == [20, 22, 23, 24]
+
+
+def test_a_long_run_may_take_longer_than_the_timeout_of_an_item(many, server):
+    server.latency = 0.08
+    answers = many(server, images_of(6), concurrency=1, timeout=0.3)
+    assert widths(answers) == [20 + i for i in range(6)]
+
+
+def test_answers_that_wait_for_a_slow_caller_do_not_expire(server):
+    with server.client(timeout=0.2) as client:
+        answers = []
+        for answer in client.explain_many(images_of(6), concurrency=2):
+            time.sleep(0.25)
+            answers.append(answer)
+    assert widths(answers) == [20 + i for i in range(6)]
+
+
+# --- leaving early --------------------------------------------------------------
+
+
+def client_threads() -> set[threading.Thread]:
+    """Threads that are not the server's."""
+    return {t for t in threading.enumerate() if not t.name.startswith("textcam-fake")}
+
+
+@pytest.mark.parametrize("how", ["break", "close", "with", "error", "drop"])
+def test_leaving_early_cancels_the_stream_and_leaves_no_thread(server, how):
+    server.latency = lambda request: 0.0 if request.request_id.endswith("-0") else 30.0
+    client = server.client()
+    client.models()
+    before = client_threads()
+    gc.disable()  # it must not take a collection to stop the stream
+    try:
+        leave(client, server, how)
+        assert server.streams == 1
+        assert eventually(lambda: server.open_streams == 0)
+        assert eventually(lambda: client_threads() <= before), client_threads() - before
+    finally:
+        gc.enable()
+    client.close()
+
+
+def leave(client, server, how):
+    images = (make_png(seed) for seed in range(100))
+
+    def all_sent() -> bool:
+        """Whether grpc's own thread has nothing left to send, and so sleeps."""
+        return eventually(lambda: len(server.requests) == 9)
+
+    if how == "break":
+        for _ in client.explain_many(images):
+            assert all_sent()
+            break
+    elif how == "close":
+        answers = client.explain_many(images)
+        next(answers)
+        assert all_sent()
+        answers.close()
+        with pytest.raises(StopIteration):
+            next(answers)
+    elif how == "with":
+        with client.explain_many(images) as answers:
+            next(answers)
+            assert all_sent()
+    elif how == "error":
+        try:
+            for _ in client.explain_many([make_png(0), None, make_png(1)]):
+                pass
+        except UnsupportedImage:
+            pass
+    else:
+        answers = client.explain_many(images)
+        next(answers)
+        assert all_sent()
+        del answers
+
+
+async def test_leaving_early_cancels_the_async_stream_and_leaves_no_task(server):
+    server.latency = lambda request: 0.0 if request.request_id.endswith("-0") else 30.0
+    async with server.async_client() as client:
+        await client.models()
+        before = asyncio.all_tasks()
+        async with client.explain_many(images_of(20)) as answers:
+            assert (await anext(answers)).image_size == (10, 20)
+        assert await asyncio.to_thread(eventually, lambda: server.open_streams == 0)
+        assert asyncio.all_tasks() <= before
+
+
+async def test_a_cancelled_task_cancels_its_stream(server):
+    server.latency = 30.0
+
+    async def run():
+        async with server.async_client() as client:
+            return [answer async for answer in client.explain_many(images_of(20))]
+
+    task = asyncio.create_task(run())
+    assert await asyncio.to_thread(eventually, lambda: server.open_streams == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(eventually, lambda: server.open_streams == 0)
+
+
+def test_a_run_that_ends_leaves_no_thread(server):
+    client = server.client()
+    client.models()
+    before = client_threads()
+    assert len(list(client.explain_many(images_of(20)))) == 20
+    assert eventually(lambda: client_threads() <= before)
+    client.close()
+
+
+def test_closing_the_client_ends_a_run_with_an_error(server):
+    server.latency = 0.01
+    client = server.client()
+    answers = client.explain_many(images_of(50), on_error="return")
+    next(answers)
+    client.close()
+    with pytest.raises(ClientClosed):
+        list(answers)
+
+
+async def test_closing_the_async_client_ends_a_run_with_an_error(server):
+    server.latency = 0.01
+    client = server.async_client()
+    answers = client.explain_many(images_of(50), on_error="return")
+    await anext(answers)
+    await client.close()
+    start = time.monotonic()
+    with pytest.raises(ClientClosed):
+        async for _ in answers:
+            pass
+    assert time.monotonic() - start < 2
+
+
+# --- arguments ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"concurrency": 0}, ValueError, "at least 1"),
+        ({"on_error": "ignore"}, ValueError, "'raise' or 'return'"),
+        ({"heatmap": "jet"}, ValueError, "heatmap is one of"),
+        ({"timeout": 0}, ValueError, "above 0"),
+        ({"target": 1.5}, TypeError, "a target is"),
+        ({"colour": "red"}, TypeError, "colour"),
+    ],
+)
+def test_bad_options_are_refused_at_the_call(server, options, error, words):
+    for client in (server.client(), server.async_client()):
+        with pytest.raises(error, match=words):
+            client.explain_many([], **options)
+
+
+def test_two_runs_may_share_a_client(server):
+    with server.client() as client:
+        one, other = client.explain_many(images_of(9)), client.explain_many(images_of(9))
+        for ours, theirs in zip(one, other, strict=True):
+            assert ours.image_size == theirs.image_size
+            assert ours.request_id != theirs.request_id
+    assert server.streams == 2

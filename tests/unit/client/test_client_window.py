@@ -1,0 +1,174 @@
+"""The window of a streamed run, without a stream."""
+
+from __future__ import annotations
+
+import weakref
+
+import pytest
+from google.rpc import status_pb2
+from textcam.v1 import explainer_pb2 as pb
+from textcam_client import (
+    DeadlineExceeded,
+    MalformedAnswer,
+    Overloaded,
+    Retry,
+    Unavailable,
+    UnsupportedImage,
+)
+from textcam_client.images import ImageSource
+from textcam_client.window import Window
+
+STEADY = Retry(attempts=3, initial_backoff=1.0, multiplier=2.0, max_backoff=100.0)
+
+
+def filled(count: int, timeout: float = 10.0, retry: Retry = STEADY) -> Window:
+    window = Window(count, retry, timeout, "run")
+    for _ in range(count):
+        window.add(pb.ExplainRequest(encoded=b"x"), ImageSource(b"x"), 0.0)
+    return window
+
+
+def ids(messages) -> list[str]:
+    return [message.request.request_id for message in messages]
+
+
+def good(request_id: str) -> pb.ExplainStreamResponse:
+    response = pb.ExplainResponse(request_id=request_id)
+    return pb.ExplainStreamResponse(request_id=request_id, response=response)
+
+
+def bad(request_id: str, code: int) -> pb.ExplainStreamResponse:
+    return pb.ExplainStreamResponse(request_id=request_id, error=status_pb2.Status(code=code))
+
+
+def test_items_leave_in_the_order_they_came_whatever_the_order_of_answers():
+    window = filled(3)
+    assert ids(window.launch(0.0)) == ["run-0", "run-1", "run-2"]
+    for name in ("run-2", "run-0"):
+        window.answer(good(name), 1.0)
+    assert window.pop().request_id == "run-0"
+    assert not window.head_done
+    window.answer(good("run-1"), 1.0)
+    assert [window.pop().request_id for _ in range(2)] == ["run-1", "run-2"]
+    assert len(window) == 0
+
+
+def test_a_full_window_has_room_again_when_its_head_has_left():
+    window = filled(2)
+    assert not window.has_room
+    window.launch(0.0)
+    window.answer(good("run-1"), 0.0)
+    assert not window.has_room
+    window.answer(good("run-0"), 0.0)
+    window.pop()
+    assert window.has_room
+
+
+def test_nothing_is_sent_twice_and_unknown_answers_are_passed_over():
+    window = filled(1)
+    window.launch(0.0)
+    assert window.launch(5.0) == []
+    window.answer(good("run-9"), 0.0)
+    assert not window.head_done
+
+
+def test_a_broken_stream_sends_the_unanswered_again_under_new_ids_after_a_backoff():
+    window = filled(2)
+    window.launch(0.0)
+    window.answer(good("run-0"), 0.0)
+    window.broken(Unavailable("gone"), 1.0)
+    assert 0.5 <= window.seconds_to_next(1.0) <= 1.0
+    assert window.launch(1.4) == []
+    assert ids(window.launch(2.0)) == ["run-1.2"]
+
+
+def test_each_item_fails_for_itself_when_its_attempts_are_spent():
+    window = filled(2, timeout=100)
+    for attempt in range(3):
+        now = 10.0 * attempt
+        window.launch(now)
+        window.broken(Unavailable("gone"), now)
+    errors = [window.pop(), window.pop()]
+    assert [error.request_id for error in errors] == ["run-0.3", "run-1.3"]
+    assert errors[0] is not errors[1]
+
+
+def test_a_retry_that_would_come_after_the_deadline_is_not_waited_for():
+    window = filled(1, timeout=2.0)
+    window.launch(0.0)
+    window.broken(Unavailable("gone"), 1.9)
+    assert isinstance(window.pop(), Unavailable)
+
+
+def test_one_expired_item_fails_and_the_others_are_recalled_at_no_cost():
+    window = Window(2, Retry(attempts=1), 10.0, "run")
+    window.add(pb.ExplainRequest(), ImageSource(b""), 0.0)
+    window.add(pb.ExplainRequest(), ImageSource(b""), 5.0)
+    window.launch(5.0)
+    assert window.seconds_to_next(5.0) == 5.0
+    assert not window.expire(9.9)
+    assert window.expire(10.0)
+    window.recall(10.0)
+    assert isinstance(window.pop(), DeadlineExceeded)
+    assert ids(window.launch(10.0)) == ["run-1.2"]
+    window.answer(good("run-1.2"), 11.0)
+    assert window.pop().request_id == "run-1.2"
+
+
+def test_what_expires_while_it_waits_for_a_retry_leaves_the_stream_alone():
+    window = filled(1, timeout=2.0)
+    window.launch(0.0)
+    window.answer(bad("run-0", 14), 0.5)
+    assert window.expire(2.0) is False
+    assert isinstance(window.pop(), DeadlineExceeded)
+
+
+def test_a_stream_that_breaks_by_size_is_searched_for_the_item_at_fault():
+    window = filled(3, retry=Retry(attempts=1))
+    window.launch(0.0)
+    window.broken(Overloaded("message too large"), 0.0)
+    assert ids(window.launch(0.0)) == ["run-0.2"]
+    assert window.launch(0.0) == []
+    assert window.seconds_to_next(0.0) == 10.0
+    window.answer(good("run-0.2"), 0.0)
+    assert ids(window.launch(0.0)) == ["run-1.2"]
+    window.broken(Overloaded("message too large"), 0.0)
+    assert ids(window.launch(0.0)) == ["run-2.2"]
+    window.answer(good("run-2.2"), 0.0)
+    outcomes = [window.pop() for _ in range(3)]
+    assert [isinstance(outcome, Overloaded) for outcome in outcomes] == [False, True, False]
+
+
+def test_an_item_that_cannot_be_sent_holds_its_place():
+    window = Window(3, STEADY, 10.0, "run")
+    window.add(pb.ExplainRequest(), ImageSource(b""), 0.0)
+    window.add_failed(UnsupportedImage("no image"))
+    assert ids(window.launch(0.0)) == ["run-0"]
+    window.answer(good("run-0"), 0.0)
+    window.pop()
+    assert isinstance(window.pop(), UnsupportedImage)
+
+
+def test_an_answer_without_response_or_error_is_an_error():
+    window = filled(1, retry=Retry(attempts=1))
+    window.launch(0.0)
+    window.answer(pb.ExplainStreamResponse(request_id="run-0"), 0.0)
+    assert isinstance(window.pop(), MalformedAnswer)
+
+
+def test_a_window_without_capacity_is_refused():
+    with pytest.raises(ValueError, match="concurrency is at least 1"):
+        Window(0, STEADY, 1.0, "run")
+
+
+def test_an_image_that_failed_is_let_go_while_it_waits_for_those_before_it():
+    window = Window(2, Retry(attempts=1), 10.0, "run")
+    window.add(pb.ExplainRequest(), ImageSource(b""), 0.0)
+    source = ImageSource(b"")
+    gone = weakref.ref(source)
+    window.add(pb.ExplainRequest(), source, 0.0)
+    del source
+    window.launch(0.0)
+    assert gone() is not None
+    window.answer(bad("run-1", 3), 0.0)
+    assert gone() is None
