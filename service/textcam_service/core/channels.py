@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-
+from numpy.typing import NDArray
 from textcam_service.core.types import (
     BoolArray,
     Float32Array,
@@ -26,6 +26,7 @@ from textcam_service.core.types import (
 Direction = Literal["lda", "mean_difference", "correlation"]
 
 _BATCH_BYTES = 64 * 2**20
+_TINY = 1e-30  # keeps the diagonal invertible where a class does not vary at all
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def channel_directions(
     scores = np.ascontiguousarray(scores, np.float32)
     dead = scores.max(axis=0) == scores.min(axis=0)
     live = np.flatnonzero(~dead)
+    embeddings = _without_constant_dimensions(embeddings)
     directions = np.zeros((scores.shape[1], embeddings.shape[1]))
     if settings.direction == "correlation":
         directions[live] = _correlation(scores[:, live], embeddings)
@@ -147,8 +149,9 @@ def _shrunk_scatter(
 ) -> tuple[Float64Array, Float64Array]:
     """Split one class's shrunk covariance into U^T U + diag(d).
 
-    As scikit-learn does, the correlation matrix R is shrunk towards its mean variance
-    and scaled back: S = diag(std) ((1 - g) R + g mu I) diag(std).
+    Both forms are scikit-learn's: with Ledoit-Wolf the correlation matrix R is shrunk and
+    scaled back, S = diag(std) ((1 - g) R + g mu I) diag(std); with a fixed g the
+    covariance itself is, S = (1 - g) C + g tr(C) / E I.
 
     Args:
         centred: (B, M, E) embeddings less their mean.
@@ -158,23 +161,24 @@ def _shrunk_scatter(
         U (B, M, E) and d (B, E).
     """
     samples, dimensions = centred.shape[1:]
-    std = np.sqrt(np.mean(centred**2, axis=1))
-    varies = std > 10 * np.finfo(np.float64).eps
-    std = np.where(varies, std, 1.0)
+    variance = np.mean(centred**2, axis=1)
+    if shrinkage is not None:
+        identity = shrinkage * variance.mean(axis=1, keepdims=True)
+        diagonal = np.broadcast_to(identity, variance.shape)
+        return centred * np.sqrt((1 - shrinkage) / samples), np.maximum(diagonal, _TINY)
+    varies = variance > (10 * np.finfo(np.float64).eps) ** 2
+    std = np.where(varies, np.sqrt(variance), 1.0)
     mean_variance = varies.mean(axis=1)
-    if shrinkage is None:
-        standardised = centred / std[:, None]
-        gram = standardised @ standardised.transpose(0, 2, 1)
-        scatter = np.sum(gram**2, axis=(1, 2)) / samples**2
-        fourth = np.sum(np.diagonal(gram, axis1=1, axis2=2) ** 2, axis=1) / samples
-        spread = (fourth - scatter) / (dimensions * samples)
-        distance = scatter / dimensions - mean_variance**2
-        safe = np.where(distance > 0, distance, 1.0)
-        gamma = np.where(distance > 0, np.minimum(spread, distance) / safe, 1.0)
-    else:
-        gamma = np.full(len(centred), shrinkage)
+    standardised = centred / std[:, None]
+    gram = standardised @ standardised.transpose(0, 2, 1)
+    scatter = np.sum(gram**2, axis=(1, 2)) / samples**2
+    fourth = np.sum(np.diagonal(gram, axis1=1, axis2=2) ** 2, axis=1) / samples
+    spread = (fourth - scatter) / (dimensions * samples)
+    distance = scatter / dimensions - mean_variance**2
+    safe = np.where(distance > 0, distance, 1.0)
+    gamma = np.where(distance > 0, np.clip(spread, 0, distance) / safe, 1.0)
     factor = centred * np.sqrt((1 - gamma) / samples)[:, None, None]
-    return factor, (gamma * mean_variance)[:, None] * std**2
+    return factor, np.maximum((gamma * mean_variance)[:, None] * std**2, _TINY)
 
 
 def _solve(rank: Float64Array, diagonal: Float64Array, right: Float64Array) -> Float64Array:
@@ -198,11 +202,21 @@ def _correlation(scores: FloatArray, embeddings: FloatArray) -> Float64Array:
     return np.asarray(centred.T @ np.asarray(embeddings, np.float64) / len(centred))
 
 
-def _order_preserving_bits(values: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+def _order_preserving_bits(values: FloatArray) -> NDArray[np.uint64]:
     """Map float32 to integers of the same order; -0 and 0 stay equal."""
     bits = (np.asarray(values, np.float32) + np.float32(0)).view(np.uint32)
     flipped = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))
     return flipped.astype(np.uint64)
+
+
+def _without_constant_dimensions(embeddings: FloatArray) -> FloatArray:
+    """Silence dimensions that do not vary over the probing set.
+
+    Some encoders leave dimensions at rounding noise (all-MiniLM-L6-v2: three of 384);
+    divided by its tiny spread, one of them would take over every direction.
+    """
+    spread = embeddings.std(axis=0)
+    return np.where(spread > 1e-6 * spread.max(), embeddings, 0)
 
 
 def _unit(vectors: Float64Array) -> Float64Array:

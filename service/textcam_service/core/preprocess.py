@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from textcam_service.core.types import Crop, Float32Array, Preprocessing, UInt8Array
 
 

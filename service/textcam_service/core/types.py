@@ -134,10 +134,18 @@ class RationaleSettings:
         sparsity: lambda_1, the price of a phrase's coefficient.
         decorrelation: lambda_2, the price of choosing phrases that resemble each other.
         max_similarity: Cosine above which a phrase counts as a near-duplicate of a chosen one.
+        candidates: Phrases are chosen among so many of the most similar ones (or as many as
+            are wanted, if more).
+        root: Whether evidence enters the evidence embedding by its signed square root, which
+            damps single channels. Shares of the logit never do.
+        prior: Weight of the probing set's mean embedding added to the unit evidence embedding.
         min_support: Cosine between channel and phrase below which the channel goes to the rest.
     """
 
-    sparsity: float
-    decorrelation: float
-    max_similarity: float
-    min_support: float
+    sparsity: float = 0.0
+    decorrelation: float = 0.2
+    max_similarity: float = 0.8
+    candidates: int = 8
+    root: bool = True
+    prior: float = 0.4
+    min_support: float = 0.05

@@ -1,0 +1,128 @@
+"""Artefacts as data: safetensors beside a JSON manifest, content-addressed, never pickles.
+
+An artefact NAME in a folder is NAME.safetensors and NAME.json. Its digest covers both the
+tensors' file and the manifest, so neither can change unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from textcam_service.errors import ArtefactCorrupt, ArtefactMissing
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+def sha256(data: bytes) -> str:
+    """Digest of bytes, as "sha256:<hex>"."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def canonical_json(value: object) -> bytes:
+    """The one byte string that stands for a JSON value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Fill a folder under a temporary name beside `target` and move it there when done.
+
+    A failure inside the block, or a crash, leaves `target` as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield staging
+        staging.chmod(0o755)
+        if target.exists():
+            old = staging.with_name(staging.name + ".old")
+            target.rename(old)
+            staging.rename(target)
+            shutil.rmtree(old)
+        else:
+            staging.rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_artefact(folder: Path, name: str, tensors: Tensors, manifest: Mapping[str, Any]) -> str:
+    """Write NAME.safetensors and NAME.json and return the digest."""
+    contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
+    data = save_tensors(contiguous)
+    content = {**manifest, "tensors_sha256": sha256(data)}
+    digest = sha256(canonical_json(content))
+    text = json.dumps({**content, "digest": digest}, indent=2, ensure_ascii=False) + "\n"
+    _write_file(folder / f"{name}.safetensors", data)
+    _write_file(folder / f"{name}.json", text.encode())
+    return digest
+
+
+def read_artefact(folder: Path, name: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read and verify an artefact; the manifest holds its "digest".
+
+    Raises:
+        ArtefactMissing: A file is not there.
+        ArtefactCorrupt: The content does not have the stated digest.
+    """
+    manifest = read_manifest(folder / f"{name}.json")
+    data = read_file(folder / f"{name}.safetensors")
+    if sha256(data) != manifest.get("tensors_sha256"):
+        raise ArtefactCorrupt(
+            f"{folder / name}.safetensors does not have the digest that its manifest states; "
+            "publish or export it again"
+        )
+    try:
+        return load_tensors(data), manifest
+    except SafetensorError as error:
+        raise ArtefactCorrupt(f"{folder / name}.safetensors is malformed: {error}") from error
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a JSON manifest and verify the digest it states of itself.
+
+    Raises:
+        ArtefactMissing: The file is not there.
+        ArtefactCorrupt: Not JSON, or its digest is another.
+    """
+    try:
+        manifest = json.loads(read_file(path))
+        stated = manifest.pop("digest")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ArtefactCorrupt(f"{path} is not a manifest: {error}") from error
+    if sha256(canonical_json(manifest)) != stated:
+        raise ArtefactCorrupt(f"{path} was changed after it was written: its digest is another")
+    manifest["digest"] = stated
+    return dict(manifest)
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file of an artefact.
+
+    Raises:
+        ArtefactMissing: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtefactMissing(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,123 @@
+"""A model bundle: backbone, bank and vocabulary that were made for each other."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from textcam_service.backbone import GAP_LINEAR, Backbone
+from textcam_service.bank import BankArtefact, read_bank
+from textcam_service.core.types import Float32Array, RationaleSettings
+from textcam_service.errors import BundleMismatch, UnknownClass
+
+_FINGERPRINT_TOLERANCE = 1e-2
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """What the server serves under one name and version.
+
+    Attributes:
+        name: Of the model.
+        version: Of the model; the bank's short digest unless chosen.
+        backbone: Ready to run.
+        artefact: Bank and vocabulary.
+        settings: How rationales are made.
+    """
+
+    name: str
+    version: str
+    backbone: Backbone
+    artefact: BankArtefact
+    settings: RationaleSettings = field(default_factory=RationaleSettings)
+
+    @staticmethod
+    def load(
+        name: str,
+        backbone_folder: Path,
+        bank_folder: Path,
+        *,
+        version: str = "",
+        providers: tuple[str, ...] = (),
+        threads: int = 0,
+        settings: RationaleSettings | None = None,
+    ) -> ModelBundle:
+        """Load and verify a bundle.
+
+        Raises:
+            ArtefactError: A file is missing or corrupt, or the parts do not match.
+        """
+        artefact = read_bank(bank_folder)
+        backbone = Backbone(backbone_folder, providers=providers, threads=threads)
+        _require_match(backbone, artefact, bank_folder)
+        short = artefact.bank_digest.removeprefix("sha256:")[:12]
+        return ModelBundle(
+            name, version or short, backbone, artefact, settings or RationaleSettings()
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """C names, in order of index."""
+        return self.backbone.manifest.class_names
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """V phrases of the vocabulary."""
+        return self.artefact.vocabulary.phrases
+
+    @cached_property
+    def text_embeddings(self) -> Float32Array:
+        """(V, E) centred unit vectors."""
+        return self.artefact.vocabulary.centred()
+
+    @cached_property
+    def _class_indices(self) -> dict[str, int]:
+        return {name.casefold(): index for index, name in enumerate(self.class_names)}
+
+    def class_index(self, name: str, field_name: str) -> int:
+        """Find a class by name, whatever its letter case.
+
+        Raises:
+            UnknownClass: No such class; the message offers the nearest names.
+        """
+        index = self._class_indices.get(name.strip().casefold())
+        if index is None:
+            words = name.casefold().split()
+            near = [
+                known for known in self.class_names if any(w in known.casefold() for w in words)
+            ]
+            hint = f"; near it: {', '.join(near[:5])}" if near else ""
+            raise UnknownClass(
+                f"model '{self.name}' has no class named '{name}'{hint}; GetModel lists all",
+                field=field_name,
+            )
+        return index
+
+    def parameters(self) -> dict[str, str]:
+        """The method's parameters, for provenance."""
+        built = self.artefact.bank.parameters.get("channel_settings", {})
+        chosen = {f"rationale.{key}": value for key, value in asdict(self.settings).items()}
+        return {key: str(value) for key, value in {**built, **chosen}.items()}
+
+
+def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path) -> None:
+    bank, manifest = artefact.bank, backbone.manifest
+    if manifest.head_kind != GAP_LINEAR:
+        raise BundleMismatch(f"heads of kind '{manifest.head_kind}' are not served")
+    if bank.backbone_digest != manifest.weights_digest:
+        raise BundleMismatch(
+            f"the bank in {bank_folder} was built for backbone {bank.backbone_digest}, but the "
+            f"backbone is {manifest.architecture} {manifest.weights_digest}; build a bank for it"
+        )
+    computed = backbone.fingerprint()
+    scale = max(float(np.abs(bank.fingerprint).max()), 1e-6)
+    if computed.shape != bank.fingerprint.shape or not (
+        np.abs(computed - bank.fingerprint).max() <= _FINGERPRINT_TOLERANCE * scale
+    ):
+        raise BundleMismatch(
+            "the backbone does not compute what it computed when the bank was built, although "
+            "its manifest says that it is the same; export it again, or build the bank again"
+        )

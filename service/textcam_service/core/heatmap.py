@@ -1,0 +1,56 @@
+"""Maps as pictures: from a saliency map at model resolution to the image's pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from textcam_service.core.types import Crop, Float32Array, Float64Array, FloatArray, UInt8Array
+
+
+def heatmap(
+    saliency_map: FloatArray, crop: Crop, height: int, width: int, peak: float | None = None
+) -> Float32Array:
+    """Stretch the positive part of a map over the crop that the network saw.
+
+    Bilinear between cell centres, edges held; 0 outside the crop.
+
+    Args:
+        saliency_map: (H, W), logit units.
+        crop: The rectangle the map covers, in pixels of the image.
+        height: Of the image, pixels.
+        width: Of the image, pixels.
+        peak: The value that becomes 1; None: the map's own maximum.
+
+    Returns:
+        (height, width), 0..1; all 0 where nothing is positive.
+    """
+    positive = np.maximum(np.asarray(saliency_map, np.float64), 0)
+    peak = float(positive.max()) if peak is None else peak
+    if peak <= 0:
+        return np.zeros((height, width), np.float32)
+    rows, rows_inside = _interpolation(positive.shape[0], height, crop.top, crop.height)
+    columns, columns_inside = _interpolation(positive.shape[1], width, crop.left, crop.width)
+    # Rows and columns are independent, so two small matrix products do the resampling.
+    stretched = rows @ np.minimum(positive / peak, 1.0) @ columns.T
+    return np.asarray(stretched * np.outer(rows_inside, columns_inside), np.float32)
+
+
+def to_uint8(heat: FloatArray) -> UInt8Array:
+    """0..1 -> 0..255, rounded."""
+    return np.asarray(np.rint(np.asarray(heat) * 255), np.uint8)
+
+
+def _interpolation(
+    cells: int, pixels: int, start: float, length: float
+) -> tuple[Float64Array, Float64Array]:
+    """Weights (pixels, cells) of linear interpolation, and (pixels,) 1 inside the crop."""
+    centres = np.arange(pixels) + 0.5
+    inside = (centres >= start) & (centres < start + length)
+    position = np.clip((centres - start) / length * cells - 0.5, 0, cells - 1)
+    low = np.minimum(position.astype(np.int64), max(cells - 2, 0))
+    high = np.minimum(low + 1, cells - 1)
+    fraction = position - low
+    weights = np.zeros((pixels, cells))
+    index = np.arange(pixels)
+    np.add.at(weights, (index, low), 1 - fraction)
+    np.add.at(weights, (index, high), fraction)
+    return weights, inside.astype(np.float64)

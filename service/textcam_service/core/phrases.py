@@ -1,0 +1,134 @@
+"""From evidence to words: the evidence embedding and a sparse choice of phrases.
+
+TextCAM (arXiv 2510.01004): T = sum_j e_j s_j is approximated by few phrases,
+
+    min over beta >= 0 of  ||T - V' beta||^2 + lambda_1 sum_i beta_i
+                           + lambda_2 sum_{i != k} beta_i beta_k <v_i, v_k>.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from textcam_service.core.types import (
+    Float32Array,
+    Float64Array,
+    FloatArray,
+    IntArray,
+    RationaleSettings,
+)
+
+_SWEEPS = 200
+_CONVERGED = 1e-10
+
+
+@dataclass(frozen=True)
+class Choice:
+    """K chosen phrases.
+
+    Attributes:
+        indices: (K,) places in the vocabulary, the most important first.
+        scores: (K,) coefficients beta, > 0 and falling.
+        similarities: (K,) cosines with the evidence embedding.
+    """
+
+    indices: IntArray
+    scores: Float64Array
+    similarities: Float64Array
+
+
+def centre_texts(text_embeddings: FloatArray) -> Float32Array:
+    """Remove a vocabulary's mean direction: (V, E) unit vectors -> (V, E) unit vectors.
+
+    Without it the mean direction decides and every rationale says the same words. One
+    phrase alone has nothing to be told apart from and stays as it is.
+    """
+    if len(text_embeddings) < 2:
+        return np.asarray(text_embeddings, np.float32)
+    centred = np.asarray(text_embeddings, np.float64)
+    centred = centred - centred.mean(axis=0)
+    return np.asarray(_unit(centred), np.float32)
+
+
+def evidence_embedding(
+    evidence: FloatArray,
+    channel_embeddings: FloatArray,
+    mean_embedding: FloatArray,
+    settings: RationaleSettings,
+) -> Float64Array:
+    """T = sum_j f(e_j) s_j, normalised: (D,), (D, E), (E,) -> (E,).
+
+    f is the identity or the signed square root (settings.root); `mean_embedding`, the
+    probing set's, is added with weight settings.prior.
+    """
+    weights = np.asarray(evidence, np.float64)
+    if settings.root:
+        weights = np.sign(weights) * np.sqrt(np.abs(weights))
+    total = _unit(weights @ channel_embeddings)
+    if settings.prior:
+        total = _unit(total + settings.prior * _unit(np.asarray(mean_embedding, np.float64)))
+    return total
+
+
+def choose_phrases(
+    evidence_embedding: FloatArray,
+    text_embeddings: FloatArray,
+    count: int,
+    settings: RationaleSettings,
+) -> Choice:
+    """Choose at most `count` phrases, greedily, re-fitting all coefficients at each step.
+
+    Each step takes the phrase that lowers the objective most and is no near-duplicate of a
+    chosen one; it ends early when none lowers it. Deterministic: ties go to the lower index.
+
+    Args:
+        evidence_embedding: (E,) unit vector.
+        text_embeddings: (V, E) unit vectors, centred.
+        count: At most so many phrases, >= 1.
+        settings: See RationaleSettings.
+    """
+    similarities = np.asarray(text_embeddings @ evidence_embedding, np.float64)
+    pool = np.argsort(-similarities, kind="stable")[: max(settings.candidates, count)]
+    candidates = np.asarray(text_embeddings[pool], np.float64)
+    gram = candidates @ candidates.T
+    # Coupling of different phrases; a phrase with itself is 1.
+    coupling = gram * (1 + settings.decorrelation)
+    np.fill_diagonal(coupling, np.diagonal(gram))
+    target = similarities[pool] - settings.sparsity / 2
+    chosen: list[int] = []
+    beta = np.zeros(0)
+    allowed = np.ones(len(pool), bool)
+    while len(chosen) < count:
+        gain = target - coupling[:, chosen] @ beta
+        best = int(np.argmax(np.where(allowed, gain, -np.inf)))
+        if not allowed[best] or gain[best] <= 0:
+            break
+        chosen.append(best)
+        allowed &= gram[best] <= settings.max_similarity
+        allowed[best] = False
+        beta = _non_negative_fit(coupling[np.ix_(chosen, chosen)], target[chosen])
+    kept = [place for place, value in enumerate(beta) if value > 0]
+    order = sorted(kept, key=lambda place: (-beta[place], place))
+    indices = pool[[chosen[place] for place in order]]
+    return Choice(indices.astype(np.int64), beta[order], similarities[indices])
+
+
+def _non_negative_fit(coupling: Float64Array, target: Float64Array) -> Float64Array:
+    """Minimise b^T Q b - 2 t^T b over b >= 0 by coordinate descent, from 0."""
+    beta = np.zeros(len(target))
+    for _ in range(_SWEEPS):
+        largest_step = 0.0
+        for i in range(len(beta)):
+            residual = target[i] - coupling[i] @ beta + coupling[i, i] * beta[i]
+            value = max(0.0, residual / coupling[i, i]) if coupling[i, i] > 0 else 0.0
+            largest_step = max(largest_step, abs(value - beta[i]))
+            beta[i] = value
+        if largest_step < _CONVERGED:
+            break
+    return beta
+
+
+def _unit(vectors: Float64Array) -> Float64Array:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.where(norms > 0, norms, 1.0))

@@ -1,0 +1,79 @@
+"""The whole of the method for one target, from activation maps to a rationale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textcam_service.core.cam import activation_scores, channel_evidence, saliency_map
+from textcam_service.core.groups import assign_channels, saliency_groups
+from textcam_service.core.phrases import choose_phrases, evidence_embedding
+from textcam_service.core.types import (
+    Float32Array,
+    FloatArray,
+    Phrase,
+    Prediction,
+    Rationale,
+    RationaleSettings,
+)
+
+
+def explain_target(
+    activation_maps: Float32Array,
+    cam_weights: FloatArray,
+    logit: float,
+    bias: float,
+    channel_embeddings: Float32Array,
+    mean_embedding: Float32Array,
+    phrases: Sequence[str],
+    text_embeddings: Float32Array,
+    count: int,
+    settings: RationaleSettings,
+) -> Rationale:
+    """Explain one logit, or a difference of two.
+
+    Args:
+        activation_maps: (D, H, W).
+        cam_weights: (D,) the head's row, or the difference of two rows.
+        logit: What is explained.
+        bias: The head's bias for it, or the difference of two.
+        channel_embeddings: (D, E) of the concept bank.
+        mean_embedding: (E,) of the probing set.
+        phrases: V phrases of the vocabulary.
+        text_embeddings: (V, E) centred unit vectors.
+        count: How many phrases to choose at most.
+        settings: See RationaleSettings.
+    """
+    evidence = channel_evidence(cam_weights, activation_scores(activation_maps))
+    embedding = evidence_embedding(evidence, channel_embeddings, mean_embedding, settings)
+    choice = choose_phrases(embedding, text_embeddings, count, settings)
+    assignment = assign_channels(
+        channel_embeddings, text_embeddings[choice.indices], settings.min_support
+    )
+    groups, rest = saliency_groups(
+        assignment, len(choice.indices), cam_weights, activation_maps, evidence
+    )
+    chosen = tuple(
+        Phrase(phrases[index], int(index), float(score), float(similarity), group.evidence)
+        for index, score, similarity, group in zip(
+            choice.indices, choice.scores, choice.similarities, groups, strict=True
+        )
+    )
+    whole = saliency_map(cam_weights, activation_maps)
+    return Rationale(logit, bias, whole, chosen, groups, rest)
+
+
+def sentence(target: Prediction, against: Prediction | None, rationale: Rationale) -> str:
+    """Say a rationale in one English sentence, every number a share of the logit."""
+    rather = f" rather than '{against.class_name}'" if against else ""
+    subject = f"'{target.class_name}'{rather} ({target.probability:.0%})"
+    spoken = [f"{phrase.text} ({phrase.evidence:+.1f})" for phrase in rationale.phrases]
+    if not spoken:
+        seen = "no phrase of the vocabulary fits what the model saw"
+    else:
+        listed = spoken[0] if len(spoken) == 1 else ", ".join(spoken[:-1]) + " and " + spoken[-1]
+        seen = f"the model saw {listed}"
+    whole = "difference of logits" if against else "logit"
+    return (
+        f"{subject}: {seen}; other channels add {rationale.rest.evidence:+.1f} and the bias "
+        f"{rationale.bias:+.1f} to make the {whole} {rationale.logit:+.1f}."
+    )
