@@ -8,6 +8,7 @@ that is needed. Maps are kept signed and in logit units.
 from __future__ import annotations
 
 import numpy as np
+
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
 from textcam_service.core.types import (
     BoolArray,
     Float32Array,

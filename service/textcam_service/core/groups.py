@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from textcam_service.core.cam import saliency_map
 from textcam_service.core.types import FloatArray, IntArray, SaliencyGroup
 

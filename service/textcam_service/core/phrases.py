@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from textcam_service.core.types import (
     Float32Array,
     Float64Array,
@@ -97,7 +98,7 @@ def choose_phrases(
     np.fill_diagonal(coupling, np.diagonal(gram))
     target = similarities[pool] - settings.sparsity / 2
     chosen: list[int] = []
-    beta = np.zeros(0)
+    beta: Float64Array = np.zeros(0)
     allowed = np.ones(len(pool), bool)
     while len(chosen) < count:
         gain = target - coupling[:, chosen] @ beta

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from textcam_service.core.types import Crop, Float32Array, Preprocessing, UInt8Array
 
 

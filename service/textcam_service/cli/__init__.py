@@ -1,0 +1,7 @@
+"""The command line: `textcam`."""
+
+from __future__ import annotations
+
+from textcam_service.cli.main import main
+
+__all__ = ["main"]

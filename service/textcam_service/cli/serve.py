@@ -1,0 +1,80 @@
+"""`textcam serve`: its flags are the settings."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class _ServeCommand(click.Command):
+    """Adds a flag per setting, where the extra that holds the settings is installed."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The flags, settings last."""
+        return [*super().get_params(ctx), *_setting_flags()]
+
+
+def _setting_flags() -> list[click.Parameter]:
+    if importlib.util.find_spec("pydantic_settings") is None:
+        return []
+    from textcam_service.settings import ServerSettings  # noqa: PLC0415 - extra 'service'
+
+    flags: list[click.Parameter] = []
+    for name, field in ServerSettings.model_fields.items():
+        many = name == "providers"
+        shown = "" if field.default in ("", ()) else f" [default: {_shown(name, field.default)}]"
+        flags.append(
+            click.Option(
+                [f"--{name.replace('_', '-')}"],
+                multiple=many,
+                default=None,
+                help=f"{field.description}{shown}",
+                metavar=name.split("_")[-1].upper(),
+            )
+        )
+    return flags
+
+
+def _shown(name: str, default: object) -> object:
+    return "the package's own" if name == "bank" else default
+
+
+@click.command(cls=_ServeCommand)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="TOML file of settings, by the names below with '_' for '-'.",
+)
+def serve(config: Path | None, **flags: Any) -> None:
+    """Serve a backbone with its concept bank over gRPC.
+
+    Every flag may also be set as an environment variable TEXTCAM_<NAME> (for instance
+    TEXTCAM_MAX_BATCH=16) or in the file that --config names; flags win, then the
+    environment, then the file.
+    """
+    # Late: these need the extra 'service'.
+    from textcam_service.cli.main import _need  # noqa: PLC0415
+
+    _need("service")
+    import asyncio  # noqa: PLC0415
+    import logging  # noqa: PLC0415
+
+    from textcam_service.serving.server import Server  # noqa: PLC0415
+    from textcam_service.serving.server import serve as serve_until_stopped  # noqa: PLC0415
+    from textcam_service.settings import read_settings  # noqa: PLC0415
+
+    given = {key: value for key, value in flags.items() if value not in (None, ())}
+    settings = read_settings(given, config)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+
+    def announce(server: Server) -> None:
+        metrics = "" if server.metrics_port is None else f", metrics on {server.metrics_port}"
+        click.echo(f"serving '{settings.name}' on {settings.host}:{server.port}{metrics}")
+
+    asyncio.run(serve_until_stopped(settings, announce))

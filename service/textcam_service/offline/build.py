@@ -1,0 +1,102 @@
+"""From images and phrases to a concept bank."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from textcam_service.backbone import Backbone
+from textcam_service.bank import BankArtefact, ConceptBank, Vocabulary, read_bank, write_bank
+from textcam_service.core.channels import ChannelSettings, channel_directions
+from textcam_service.core.types import IntArray
+from textcam_service.errors import ProbingSetError
+from textcam_service.offline.embed import TEMPLATES, Embedder, embed_with_templates
+from textcam_service.offline.extract import Extraction, extract
+
+Progress = Callable[[str, int], Callable[[int], None]]
+
+
+def build_bank(
+    backbone: Backbone,
+    embedder: Embedder,
+    images: Sequence[Path],
+    phrases: Sequence[str],
+    output: Path,
+    settings: ChannelSettings,
+    *,
+    per_class: int | None = None,
+    command: str = "",
+    progress: Progress = lambda _name, _total: lambda _done: None,
+) -> tuple[BankArtefact, Extraction]:
+    """Build a bank and write it to a folder.
+
+    Args:
+        backbone: The one that will be served.
+        embedder: Of images and phrases.
+        images: The probing set.
+        phrases: The vocabulary.
+        output: The bank's folder; replaced if it is there.
+        settings: How channels become directions.
+        per_class: At most so many images per class that the backbone predicts; None: all.
+            Balances a set in which a few classes have most of the images.
+        command: What the user typed, for the manifest.
+        progress: Called with a step's name and size; what it returns is told of progress.
+
+    Raises:
+        ProbingSetError: Too few images for 2 M samples.
+    """
+    work = output.with_name(output.name + ".work")
+    seen = extract(images, backbone, embedder, work, progress("probing images", len(images)))
+    chosen = probing_order(seen.predicted, per_class)
+    if len(chosen) < 2 * settings.samples:
+        raise ProbingSetError(
+            f"{len(chosen)} images are too few for the {settings.samples} most and least exciting "
+            f"ones of each channel; give {2 * settings.samples} or more, or lower --samples"
+        )
+    scores, embeddings = seen.activation_scores[chosen], seen.embeddings[chosen]
+    directions = channel_directions(
+        scores, embeddings, settings, progress("channel directions", scores.shape[1])
+    )
+    mean = embeddings.mean(axis=0)
+    bank = ConceptBank(
+        channel_embeddings=directions.embeddings,
+        dead=directions.dead,
+        mean_embedding=(mean / np.linalg.norm(mean)).astype(np.float32),
+        fingerprint=backbone.fingerprint(),
+        backbone_digest=backbone.manifest.weights_digest,
+        embedder=embedder.identity,
+        parameters={
+            "command": command,
+            "architecture": backbone.manifest.architecture,
+            "channel_settings": asdict(settings),
+            "per_class": per_class,
+            "probing_images": len(chosen),
+            "skipped": len(seen.skipped),
+            "templates": list(TEMPLATES),
+        },
+    )
+    texts = embed_with_templates(embedder, phrases, TEMPLATES)
+    write_bank(output, bank, Vocabulary(tuple(phrases), texts, embedder.identity))
+    shutil.rmtree(work, ignore_errors=True)
+    return read_bank(output), seen
+
+
+def probing_order(predicted: IntArray, per_class: int | None) -> IntArray:
+    """Choose and order the probing images: (N,) predicted classes -> indices.
+
+    The first `per_class` of each predicted class stay, in a fixed shuffle. ReLU channels tie
+    at 0 and ties go by sample index; in the files' own order the same few neighbouring
+    images would stand for "least exciting" in every channel.
+    """
+    count: Counter[int] = Counter()
+    kept = []
+    for index, cls in enumerate(predicted.tolist()):
+        if per_class is None or count[cls] < per_class:
+            count[cls] += 1
+            kept.append(index)
+    return np.asarray(kept, np.int64)[np.random.default_rng(0).permutation(len(kept))]

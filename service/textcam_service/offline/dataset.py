@@ -1,0 +1,53 @@
+"""The probing set and the vocabulary as files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from textcam_service.errors import ProbingSetError, VocabularyError
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+def find_images(folders: Sequence[Path]) -> list[Path]:
+    """List the images under some folders: folders as given, each sorted by path.
+
+    Raises:
+        ProbingSetError: A folder is not there, or nothing is found.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise ProbingSetError(f"the image folder {folder} is not there")
+        found += sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in _SUFFIXES and path.is_file()
+        )
+    if not found:
+        raise ProbingSetError(
+            f"no JPEG, PNG or WebP file under {', '.join(str(folder) for folder in folders)}"
+        )
+    return found
+
+
+def read_phrases(path: Path) -> tuple[str, ...]:
+    """Read a vocabulary file: a phrase per line; '#' begins a comment line.
+
+    Raises:
+        VocabularyError: Unreadable, empty, or a phrase stands twice.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VocabularyError(f"the vocabulary {path} cannot be read: {error}") from error
+    phrases = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not phrases:
+        raise VocabularyError(f"the vocabulary {path} holds no phrase")
+    seen: set[str] = set()
+    for phrase in phrases:
+        if phrase.casefold() in seen:
+            raise VocabularyError(f"the vocabulary {path} holds '{phrase}' twice; remove one")
+        seen.add(phrase.casefold())
+    return tuple(phrases)

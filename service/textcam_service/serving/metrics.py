@@ -1,0 +1,113 @@
+"""Prometheus metrics, each with its meaning; names follow Prometheus' conventions."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.process_collector import ProcessCollector
+
+from textcam_service.bundle import ModelBundle
+from textcam_service.version import __version__
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+STAGES = ("decode", "queue", "inference", "explain", "encode")
+
+
+class Metrics:
+    """The server's metrics in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "textcam_requests_total",
+            "Requests answered, by method and gRPC code; items of a stream count one by one.",
+            ("method", "code"),
+            registry=self.registry,
+        )
+        self.stage_seconds = Histogram(
+            "textcam_stage_duration_seconds",
+            "Time of a request in each stage: decode, queue, inference, explain, encode.",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.batch_size = Histogram(
+            "textcam_batch_size_images",
+            "Images per inference.",
+            buckets=_SIZES,
+            registry=self.registry,
+        )
+        self.queue_depth = Gauge(
+            "textcam_queue_depth_images", "Images that wait for inference.", registry=self.registry
+        )
+        self.in_flight = Gauge(
+            "textcam_requests_in_flight", "Requests in work.", registry=self.registry
+        )
+        self.rejected = Counter(
+            "textcam_rejected_total", "Requests refused by overload.", registry=self.registry
+        )
+        self.expired = Counter(
+            "textcam_expired_total",
+            "Images whose deadline passed before inference.",
+            registry=self.registry,
+        )
+        self.cancelled = Counter(
+            "textcam_cancelled_total",
+            "Images whose caller left before the answer.",
+            registry=self.registry,
+        )
+        self.unexpected = Counter(
+            "textcam_unexpected_errors_total",
+            "Failures that no domain error describes; the log holds each traceback.",
+            registry=self.registry,
+        )
+        self.images = Counter(
+            "textcam_images_decoded_total",
+            "Images by decoder.",
+            ("decoder",),
+            registry=self.registry,
+        )
+        self.bundle = Info(
+            "textcam_bundle",
+            "The served bundle, with its digests.",
+            ("model",),
+            registry=self.registry,
+        )
+        self.build = Info("textcam_build", "Version of the service.", registry=self.registry)
+        self.build.info({"version": __version__})
+        for stage in STAGES:
+            self.stage_seconds.labels(stage)
+
+    def describe(self, bundle: ModelBundle) -> None:
+        """Publish which bundle is served."""
+        self.bundle.labels(bundle.name).info(
+            {
+                "version": bundle.version,
+                "backbone_digest": bundle.backbone.manifest.weights_digest,
+                "bank_digest": bundle.artefact.bank_digest,
+                "vocabulary_digest": bundle.artefact.vocabulary_digest,
+            }
+        )
+
+    # What the batcher reports (serving.batcher.BatcherEvents).
+
+    def on_batch(self, size: int) -> None:
+        """An inference began."""
+        self.batch_size.observe(size)
+
+    def on_depth(self, depth: int) -> None:
+        """The queue's length changed."""
+        self.queue_depth.set(depth)
+
+    def on_expired(self) -> None:
+        """A deadline passed before inference."""
+        self.expired.inc()
+
+    def on_cancelled(self) -> None:
+        """A caller left."""
+        self.cancelled.inc()
+
+    def on_rejected(self) -> None:
+        """The queue was full."""
+        self.rejected.inc()

@@ -1,0 +1,138 @@
+"""The server process: load, warm up, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+from textcam.v1 import explainer_pb2, explainer_pb2_grpc
+
+from textcam_service.bundle import ModelBundle
+from textcam_service.errors import InvalidSettings
+from textcam_service.serving.metrics import Metrics
+from textcam_service.serving.pipeline import Pipeline
+from textcam_service.serving.servicer import ExplainerServicer
+from textcam_service.settings import ServerSettings
+
+_log = logging.getLogger(__name__)
+SERVICE = explainer_pb2.DESCRIPTOR.services_by_name["ExplainerService"].full_name
+
+
+class Server:
+    """A server that can be started and stopped.
+
+    Attributes:
+        port: Where gRPC listens, once started.
+        metrics_port: Where /metrics listens, once started; None where it does not.
+    """
+
+    def __init__(self, bundle: ModelBundle, settings: ServerSettings) -> None:
+        self.port = 0
+        self.metrics_port: int | None = None
+        self._settings = settings
+        self._metrics = Metrics()
+        self._metrics.describe(bundle)
+        self._pipeline = Pipeline(bundle, settings, self._metrics)
+        self._servicer = ExplainerServicer(self._pipeline, settings, self._metrics)
+        self._health = health.aio.HealthServicer()
+        self._stop_metrics: Callable[[], None] = lambda: None
+        self._server: Any = None
+
+    async def start(self) -> None:
+        """Warm up, listen, and only then say SERVING.
+
+        Raises:
+            InvalidSettings: A port is taken.
+        """
+        await self._pipeline.start()
+        settings = self._settings
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", settings.max_message_bytes),
+                # Two processes on one port must be a choice, not an accident.
+                ("grpc.so_reuseport", 0),
+            ]
+        )
+        explainer_pb2_grpc.add_ExplainerServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            self._servicer, self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        address = f"{settings.host}:{settings.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise InvalidSettings(f"cannot listen on {address}: is the port taken?") from error
+        self._start_metrics()
+        await self._server.start()
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING, refuse new work, finish what is in work, stop."""
+        grace = self._settings.drain_seconds
+        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._servicer.stop_admitting()
+        await self._server.stop(grace)
+        await self._pipeline.close(grace)
+        self._stop_metrics()
+
+    async def _say(self, status: int) -> None:
+        for name in ("", SERVICE):
+            await self._health.set(name, status)
+
+    def _start_metrics(self) -> None:
+        if self._settings.metrics_port < 0:
+            return
+        try:
+            http, thread = start_http_server(
+                self._settings.metrics_port, self._settings.host, self._metrics.registry
+            )
+        except OSError as error:
+            raise InvalidSettings(
+                f"metrics cannot listen on {self._settings.host}:{self._settings.metrics_port}: "
+                f"{error.strerror}; choose another --metrics-port, or -1 for none"
+            ) from error
+        self.metrics_port = http.server_port
+
+        def stop() -> None:
+            http.shutdown()
+            http.server_close()
+            thread.join()
+
+        self._stop_metrics = stop
+
+
+async def serve(settings: ServerSettings, announce: Callable[[Server], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Args:
+        settings: See ServerSettings.
+        announce: Told once the server serves.
+    """
+    bundle = ModelBundle.load(
+        settings.name,
+        settings.backbone,
+        settings.bank,
+        version=settings.version,
+        providers=settings.providers,
+        threads=settings.session_threads,
+    )
+    server = Server(bundle, settings)
+    await server.start()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    announce(server)
+    await stop.wait()
+    _log.info("draining for at most %.0f s", settings.drain_seconds)
+    await server.stop()

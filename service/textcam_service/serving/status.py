@@ -1,0 +1,63 @@
+"""The one table from the domain's errors to gRPC codes, and their details."""
+
+from __future__ import annotations
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+
+from textcam_service import errors
+
+DOMAIN = "textcam.v1"
+
+# The nearest class in an error's ancestry decides; what is not below stands as INTERNAL.
+CODES: dict[type[errors.TextCamError], StatusCode] = {
+    errors.InvalidRequest: StatusCode.INVALID_ARGUMENT,
+    errors.NotServed: StatusCode.NOT_FOUND,
+    errors.QueueFull: StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlineExpired: StatusCode.DEADLINE_EXCEEDED,
+    errors.ShuttingDown: StatusCode.UNAVAILABLE,
+    errors.ArtefactError: StatusCode.FAILED_PRECONDITION,
+}
+
+
+def code_of(error: BaseException) -> StatusCode:
+    """The gRPC code that an error is answered with."""
+    for ancestor in type(error).__mro__:
+        if ancestor in CODES:
+            return CODES[ancestor]
+    return StatusCode.INTERNAL
+
+
+def status_of(error: BaseException) -> Status:
+    """The google.rpc.Status that an error is answered with.
+
+    An unexpected error tells the caller nothing of the inside.
+    """
+    code = code_of(error)
+    if not isinstance(error, errors.TextCamError) or code is StatusCode.INTERNAL:
+        return Status(
+            code=StatusCode.INTERNAL.value[0],
+            message="the server failed to answer; its log holds the reason",
+            details=[_pack(error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN))],
+        )
+    details = [_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))]
+    if error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field, description=str(error)
+        )
+        details.append(_pack(error_details_pb2.BadRequest(field_violations=[violation])))
+    if error.retry_after_s is not None:
+        delay = Duration()
+        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+    return Status(code=code.value[0], message=str(error), details=details)
+
+
+def _pack(message: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed

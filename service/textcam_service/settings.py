@@ -1,0 +1,124 @@
+"""Every setting of the server, in one place, read once and passed down.
+
+Sources, the first that speaks wins: flags of `textcam serve`, environment variables
+TEXTCAM_<NAME>, the TOML file that --config (or TEXTCAM_CONFIG) names, the defaults here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from textcam_service.errors import InvalidSettings
+
+MIB = 2**20
+
+
+class ServerSettings(BaseSettings):
+    """What `textcam serve` obeys."""
+
+    model_config = SettingsConfigDict(env_prefix="TEXTCAM_", frozen=True, extra="forbid")
+
+    name: str = Field("photos", description="Name of the served model.")
+    version: str = Field(
+        "", description="Version of the served model; empty: first 12 digits of the bank's digest."
+    )
+    backbone: Path = Field(
+        Path("build/backbone"), description="Backbone folder that `textcam export` wrote."
+    )
+    bank: Path = Field(
+        Path(__file__).parent / "data" / "photos",
+        description="Bank folder; default: the bank and vocabulary that come with the package.",
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0: any free one.")
+    metrics_port: int = Field(
+        9464, ge=-1, le=65535, description="HTTP port of /metrics; 0: any free one; -1: none."
+    )
+    providers: tuple[str, ...] = Field(
+        (),
+        description="onnxruntime execution providers by preference; empty: CUDA if usable, else CPU.",
+    )
+    session_threads: int = Field(
+        0, ge=0, description="Threads of the onnxruntime session; 0: as many as usable CPUs."
+    )
+    decode_threads: int = Field(
+        0, ge=0, description="Threads that decode and explain; 0: as many as usable CPUs."
+    )
+    max_batch: int = Field(8, ge=1, description="Images per inference at most.")
+    max_delay_ms: float = Field(
+        5.0, ge=0, description="Wait for announced images at most so long, milliseconds."
+    )
+    max_queue: int = Field(64, ge=1, description="Images that may wait; more are refused.")
+    max_concurrent: int = Field(
+        256, ge=1, description="Requests in work at most, decoding included; more are refused."
+    )
+    stream_concurrency: int = Field(
+        16, ge=1, description="Items of one ExplainStream in work at most; the rest wait unread."
+    )
+    max_image_bytes: int = Field(20 * MIB, ge=1, description="Bytes of an encoded image at most.")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="Pixels of an image at most.")
+    max_message_bytes: int = Field(
+        64 * MIB, ge=1024, description="Bytes of a gRPC message at most, either way."
+    )
+    max_targets: int = Field(10, ge=1, description="Explained classes per request at most.")
+    max_phrases: int = Field(20, ge=1, description="Phrases per target at most.")
+    default_phrases: int = Field(5, ge=1, description="Phrases where the request names no number.")
+    drain_seconds: float = Field(
+        20.0, ge=0, description="After SIGTERM, finish work for at most so long."
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: flags, environment, file."""
+        config = os.environ.get("TEXTCAM_CONFIG")
+        file = (TomlConfigSettingsSource(settings_cls, Path(config)),) if config else ()
+        return (init_settings, env_settings, *file)
+
+
+def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> ServerSettings:
+    """Read the settings once.
+
+    Args:
+        flags: Given on the command line; they rule.
+        config: A TOML file; None: the one that TEXTCAM_CONFIG names, if any.
+
+    Raises:
+        InvalidSettings: A setting is unknown or out of range, or the file is unreadable.
+    """
+    if config is not None:
+        os.environ["TEXTCAM_CONFIG"] = str(config)
+    named = os.environ.get("TEXTCAM_CONFIG")
+    if named and not Path(named).is_file():
+        raise InvalidSettings(f"the settings file {named} is not there")
+    try:
+        settings = ServerSettings(**flags)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise InvalidSettings(f"settings are not valid: {faults}") from error
+    except ValueError as error:
+        raise InvalidSettings(f"settings cannot be read: {error}") from error
+    if settings.default_phrases > settings.max_phrases:
+        raise InvalidSettings("default_phrases is above max_phrases")
+    return settings
