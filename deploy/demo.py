@@ -20,7 +20,9 @@ def main() -> int:
     serve = [textcam, "serve", "--backbone", arguments.backbone, "--port", "0"]
     explain = [textcam, "explain", "--output", arguments.output, *arguments.images]
     with subprocess.Popen(
-        [*serve, "--metrics-port", "-1", "--log-level", "WARNING"], stdout=subprocess.PIPE, text=True
+        [*serve, "--metrics-port", "-1", "--log-level", "WARNING"],
+        stdout=subprocess.PIPE,
+        text=True,
     ) as server:
         try:
             line = server.stdout.readline() if server.stdout else ""

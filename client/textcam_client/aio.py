@@ -51,7 +51,7 @@ class AsyncClient:
     read at the first call as well.
     """
 
-    def __init__(  # noqa: PLR0913 - settings by name, each with its default
+    def __init__(
         self,
         address: str,
         *,
@@ -96,7 +96,7 @@ class AsyncClient:
         if self._owns_channel and self._channel is not None:
             await self._channel.close()
 
-    async def explain(  # noqa: PLR0913 - options by name, each with its default
+    async def explain(
         self,
         image: ImageInput,
         *,
@@ -209,7 +209,7 @@ class AsyncClient:
             wait_for_ready=True,
         )
 
-    async def _call(  # noqa: PLR0913 - what a call is made of
+    async def _call(
         self,
         method: str,
         request: Any,

@@ -60,7 +60,7 @@ class Client:
         OSError: A PEM file cannot be read.
     """
 
-    def __init__(  # noqa: PLR0913 - settings by name, each with its default
+    def __init__(
         self,
         address: str,
         *,
@@ -105,7 +105,7 @@ class Client:
         if self._owns_channel:
             self._channel.close()
 
-    def explain(  # noqa: PLR0913 - options by name, each with its default
+    def explain(
         self,
         image: ImageInput,
         *,
@@ -245,7 +245,7 @@ class Client:
             wait_for_ready=True,
         )
 
-    def _call(  # noqa: PLR0913 - what a call is made of
+    def _call(
         self,
         method: str,
         request: Any,

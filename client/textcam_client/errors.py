@@ -93,7 +93,7 @@ class CallError(TextCamClientError):
 
     usual_code: ClassVar[Any] = grpc.StatusCode.UNKNOWN
 
-    def __init__(  # noqa: PLR0913 - one error has this many parts
+    def __init__(
         self,
         message: str,
         *,

@@ -119,7 +119,7 @@ class Settings:
         return seconds
 
 
-def settings(  # noqa: PLR0913 - a client has this many settings
+def settings(
     address: str,
     *,
     model: str | None,

@@ -73,7 +73,7 @@ class InMemoryServer:
         """An AsyncClient of this server; `settings` are AsyncClient's."""
         return AsyncClient(self.address, **settings)
 
-    def fail_with(  # noqa: PLR0913 - the parts of an error
+    def fail_with(
         self,
         code: str | grpc.StatusCode,
         reason: str,
@@ -143,7 +143,7 @@ class InMemoryServer:
 
 
 @contextlib.contextmanager
-def serve_in_memory(  # noqa: PLR0913 - settings by name, each with its default
+def serve_in_memory(
     *,
     model: str = "fake",
     version: str = "1",

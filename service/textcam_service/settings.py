@@ -47,7 +47,7 @@ class ServerSettings(BaseSettings):
     )
     providers: tuple[str, ...] = Field(
         (),
-        description="onnxruntime execution providers by preference; empty: CUDA if usable, else CPU.",
+        description="Execution providers by preference; empty: CUDA if usable, else CPU.",
     )
     session_threads: int = Field(
         0, ge=0, description="Threads of the onnxruntime session; 0: as many as usable CPUs."

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from textcam_client import Contrast, Explanation, TopK
 
 
 @click.command()
@@ -42,29 +46,20 @@ def explain(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Explain images with a running server.
+    r"""Explain images with a running server.
 
     \b
       textcam explain cat.jpg --output explained/
       textcam explain cat.jpg --class "tabby cat" --against "tiger cat"
     """
     # Late, so that `textcam --help` stays quick.
-    from textcam_client import (  # noqa: PLC0415
-        Client,
-        Contrast,
-        TextCamClientError,
-        TopK,
-        draw_figure,
-    )
+    from textcam_client import Client, TextCamClientError  # noqa: PLC0415
 
-    if against and not class_name:
-        raise click.UsageError("--against goes with --class")
-    target: object = TopK(top_k)
-    if class_name:
-        target = Contrast(class_name, against) if against else class_name
+    target = _target(class_name, against, top_k)
     if output:
         output.mkdir(parents=True, exist_ok=True)
     failed = 0
+    taken: set[str] = set()
     with Client(server, timeout=timeout) as client:
         if wait:
             client.wait_ready(wait)
@@ -76,33 +71,47 @@ def explain(
                 failed += 1
                 click.echo(f"{path}: {answer}", err=True)
                 continue
-            if as_json:
-                click.echo(json.dumps({"image": str(path), **answer.to_dict()}))
-            else:
-                click.echo(f"{path}")
-                for prediction in answer.predictions:
-                    click.echo(f"  {prediction.probability:6.1%}  {prediction.class_name}")
-                for explanation in answer.explanations:
-                    click.echo(f"  {explanation.sentence}")
+            _print(path, answer, as_json)
             if output:
-                picture = _free_name(output, path.stem)
-                draw_figure(answer).save(picture)
-                if not as_json:
-                    click.echo(f"  {picture}")
+                picture = output / _free_name(path.stem, taken)
+                _draw(answer, picture)
+                click.echo(f"  {picture}", err=as_json)
     if failed:
         raise click.ClickException(f"{failed} of {len(images)} images were not explained")
 
 
-def _free_name(folder: Path, stem: str) -> Path:
+def _target(class_name: str | None, against: str | None, top_k: int) -> str | TopK | Contrast:
+    from textcam_client import Contrast, TopK  # noqa: PLC0415 - as above
+
+    if against and not class_name:
+        raise click.UsageError("--against goes with --class")
+    if class_name and against:
+        return Contrast(class_name, against)
+    return class_name or TopK(top_k)
+
+
+def _print(path: Path, answer: Explanation, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"image": str(path), **answer.to_dict()}))
+        return
+    click.echo(f"{path}")
+    for prediction in answer.predictions:
+        click.echo(f"  {prediction.probability:6.1%}  {prediction.class_name}")
+    for explanation in answer.explanations:
+        click.echo(f"  {explanation.sentence}")
+
+
+def _draw(answer: Explanation, picture: Path) -> None:
+    from textcam_client import draw_figure  # noqa: PLC0415 - only where pictures are wanted
+
+    draw_figure(answer).save(picture)
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
     """Two images of one name in different folders both keep their picture."""
-    if not (folder / f"{stem}.png").exists() or stem not in _TAKEN:
-        _TAKEN.add(stem)
-        return folder / f"{stem}.png"
-    number = 2
-    while f"{stem}-{number}" in _TAKEN:
+    name, number = stem, 1
+    while name in taken:
         number += 1
-    _TAKEN.add(f"{stem}-{number}")
-    return folder / f"{stem}-{number}.png"
-
-
-_TAKEN: set[str] = set()
+        name = f"{stem}-{number}"
+    taken.add(name)
+    return f"{name}.png"

@@ -38,7 +38,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings=_HELP)
 @click.version_option(__version__, prog_name="textcam")
 def main() -> None:
-    """Where an image classifier looked, and what it saw there.
+    r"""Where an image classifier looked, and what it saw there.
 
     \b
     A first round, from nothing to a picture:
@@ -167,14 +167,14 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     store: str | None,
     name: str,
 ) -> None:
-    """Build the concept bank of a backbone.
+    r"""Build the concept bank of a backbone.
 
     Runs the probing set through the backbone and the embedder, finds for each channel the
     direction from the images that excite it least to those that excite it most, and embeds
     the vocabulary. Interrupted work resumes.
 
     \b
-      textcam bank build --images photos/ --vocabulary words.txt \\
+      textcam bank build --images photos/ --vocabulary words.txt \
           --embedder open_clip:ViT-B-32:laion2b_s34b_b79k --output build/bank
     """
     _need("offline")

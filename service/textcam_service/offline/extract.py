@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from textcam_service.artefact import (
+    Tensors,
     canonical_json,
     read_artefact,
     replaced_folder,
@@ -133,7 +134,7 @@ def _resumed(folder: Path) -> Extraction | None:
 
 def _keep(folder: Path, part: Extraction) -> None:
     with replaced_folder(folder) as staging:
-        tensors = {
+        tensors: Tensors = {
             "activation_scores": part.activation_scores,
             "embeddings": part.embeddings,
             "predicted": part.predicted,
