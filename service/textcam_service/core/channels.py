@@ -105,7 +105,8 @@ def channel_directions(
     scores = np.ascontiguousarray(scores, np.float32)
     dead = scores.max(axis=0) == scores.min(axis=0)
     live = np.flatnonzero(~dead)
-    embeddings = _without_constant_dimensions(embeddings)
+    varying = _varying_dimensions(embeddings)
+    embeddings = np.ascontiguousarray(embeddings[:, varying])
     directions = np.zeros((scores.shape[1], embeddings.shape[1]))
     if settings.direction == "correlation":
         directions[live] = _correlation(scores[:, live], embeddings)
@@ -127,7 +128,9 @@ def channel_directions(
     if settings.remove_common and len(live):
         common = directions[live].mean(axis=0)
         directions[live] = _unit(directions[live] - common)
-    return ChannelDirections(directions.astype(np.float32), dead, common.astype(np.float32))
+    whole = np.zeros((len(directions) + 1, len(varying)), np.float32)
+    whole[:, varying] = np.vstack([directions, common])
+    return ChannelDirections(whole[:-1], dead, whole[-1])
 
 
 def _two_class_directions(
@@ -210,14 +213,14 @@ def _order_preserving_bits(values: FloatArray) -> NDArray[np.uint64]:
     return flipped.astype(np.uint64)
 
 
-def _without_constant_dimensions(embeddings: FloatArray) -> FloatArray:
-    """Silence dimensions that do not vary over the probing set.
+def _varying_dimensions(embeddings: FloatArray) -> BoolArray:
+    """Which dimensions vary over the probing set: (N, E) -> (E,).
 
     Some encoders leave dimensions at rounding noise (all-MiniLM-L6-v2: three of 384);
     divided by its tiny spread, one of them would take over every direction.
     """
     spread = embeddings.std(axis=0)
-    return np.where(spread > 1e-6 * spread.max(), embeddings, 0)
+    return np.asarray(spread > 1e-6 * spread.max())
 
 
 def _unit(vectors: Float64Array) -> Float64Array:

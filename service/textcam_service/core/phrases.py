@@ -3,7 +3,10 @@
 TextCAM (arXiv 2510.01004): T = sum_j e_j s_j is approximated by few phrases,
 
     min over beta >= 0 of  ||T - V' beta||^2 + lambda_1 sum_i beta_i
-                           + lambda_2 sum_{i != k} beta_i beta_k <v_i, v_k>.
+                           + lambda_2 sum_{i != k} beta_i beta_k max(<v_i, v_k>, 0).
+
+The paper's last term has the bare inner product. Centred phrases can point away from each
+other, and then that term rewards naming opposites without bound; hence the max.
 """
 
 from __future__ import annotations
@@ -93,13 +96,13 @@ def choose_phrases(
     pool = np.argsort(-similarities, kind="stable")[: max(settings.candidates, count)]
     candidates = np.asarray(text_embeddings[pool], np.float64)
     gram = candidates @ candidates.T
-    # Coupling of different phrases; a phrase with itself is 1.
-    coupling = gram * (1 + settings.decorrelation)
+    coupling = gram + settings.decorrelation * np.maximum(gram, 0)
     np.fill_diagonal(coupling, np.diagonal(gram))
     target = similarities[pool] - settings.sparsity / 2
     chosen: list[int] = []
     beta: Float64Array = np.zeros(0)
-    allowed = np.ones(len(pool), bool)
+    # A phrase that points away from the evidence is never named.
+    allowed = similarities[pool] > 0
     while len(chosen) < count:
         gain = target - coupling[:, chosen] @ beta
         best = int(np.argmax(np.where(allowed, gain, -np.inf)))

@@ -1,0 +1,156 @@
+"""The mathematics of a rationale against hand computation and its own promises."""
+
+import numpy as np
+import pytest
+from textcam_client.geometry import Crop as ClientCrop
+from textcam_client.geometry import upsample
+from textcam_service.core.cam import activation_scores, channel_evidence, saliency_map, softmax
+from textcam_service.core.groups import REST, assign_channels
+from textcam_service.core.heatmap import heatmap, to_uint8
+from textcam_service.core.phrases import centre_texts, choose_phrases, evidence_embedding
+from textcam_service.core.preprocess import centre_crop
+from textcam_service.core.rationale import explain_target
+from textcam_service.core.types import Crop, Preprocessing, RationaleSettings
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def synthetic(seed, channels=40, dimensions=12, phrases=30):
+    rng = np.random.default_rng(seed)
+    return {
+        "activation_maps": np.maximum(rng.standard_normal((channels, 5, 6)), 0).astype(np.float32),
+        "cam_weights": rng.standard_normal(channels),
+        "channel_embeddings": unit(rng.standard_normal((channels, dimensions))).astype(np.float32),
+        "mean_embedding": unit(rng.standard_normal(dimensions)).astype(np.float32),
+        "text_embeddings": centre_texts(unit(rng.standard_normal((phrases, dimensions)))),
+        "phrases": [f"phrase {i}" for i in range(phrases)],
+    }
+
+
+def test_map_evidence_and_softmax_by_hand():
+    maps = np.array([[[1.0, 3.0]], [[2.0, 0.0]]], np.float32)
+    weights = np.array([2.0, -1.0])
+    assert activation_scores(maps).tolist() == [2.0, 1.0]
+    assert channel_evidence(weights, activation_scores(maps)).tolist() == [4.0, -1.0]
+    assert saliency_map(weights, maps).tolist() == [[0.0, 6.0]]
+    assert softmax(np.array([0.0, np.log(3.0)])) == pytest.approx([0.25, 0.75])
+    assert softmax(np.array([1e4, 0.0])).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_group_maps_add_up_to_the_map_and_evidence_to_the_logit(seed):
+    case = synthetic(seed)
+    bias = 0.7
+    logit = float(case["cam_weights"] @ case["activation_maps"].mean((1, 2)) + bias)
+    made = explain_target(logit=logit, bias=bias, count=5, settings=RationaleSettings(), **case)
+    parts = [*made.groups, made.rest]
+    total = sum(part.saliency_map.astype(np.float64) for part in parts)
+    np.testing.assert_allclose(total, made.saliency_map, rtol=1e-4, atol=1e-4)
+    assert bias + sum(part.evidence for part in parts) == pytest.approx(logit, rel=1e-4)
+    assert made.saliency_map.mean() == pytest.approx(logit - bias, rel=1e-3, abs=1e-4)
+    ids = np.concatenate([part.channel_ids for part in parts])
+    assert sorted(ids.tolist()) == list(range(40))
+    for part in parts:
+        assert part.evidence_for >= 0 >= part.evidence_against
+        assert part.evidence_for + part.evidence_against == pytest.approx(part.evidence)
+        assert part.saliency_map.mean() == pytest.approx(part.evidence, rel=1e-3, abs=1e-5)
+    assert [p.evidence for p in made.phrases] == [g.evidence for g in made.groups]
+
+
+def test_evidence_embedding_by_hand():
+    channels = np.eye(3, dtype=np.float32)
+    mean = np.array([0.0, 0.0, 2.0])
+    plain = RationaleSettings(root=False, prior=0)
+    assert evidence_embedding(np.array([3.0, -4.0, 0.0]), channels, mean, plain) == pytest.approx(
+        [0.6, -0.8, 0]
+    )
+    rooted = RationaleSettings(root=True, prior=0)
+    assert evidence_embedding(np.array([9.0, -16.0, 0.0]), channels, mean, rooted) == pytest.approx(
+        [0.6, -0.8, 0]
+    )
+    with_prior = RationaleSettings(root=False, prior=1.0)
+    expected = unit(np.array([0.6, -0.8, 1.0]))
+    assert evidence_embedding(np.array([3.0, -4, 0]), channels, mean, with_prior) == pytest.approx(
+        expected
+    )
+
+
+def test_orthogonal_phrases_get_their_similarity_less_half_the_price():
+    settings = RationaleSettings(sparsity=0.2, decorrelation=0.5)
+    choice = choose_phrases(unit(np.array([3.0, 4.0, 0])), np.eye(3), 3, settings)
+    assert choice.indices.tolist() == [1, 0]
+    assert choice.scores == pytest.approx([0.8 - 0.1, 0.6 - 0.1])
+    assert choice.similarities == pytest.approx([0.8, 0.6])
+
+
+def test_a_near_duplicate_of_a_chosen_phrase_is_never_chosen():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        base = unit(rng.standard_normal((6, 8)))
+        texts = unit(np.repeat(base, 4, axis=0) + 0.05 * rng.standard_normal((24, 8)))
+        settings = RationaleSettings(candidates=24, max_similarity=0.8)
+        choice = choose_phrases(unit(rng.standard_normal(8)), texts, 5, settings)
+        chosen = texts[choice.indices]
+        gram = chosen @ chosen.T - np.eye(len(chosen))
+        assert len(set(choice.indices.tolist())) == len(choice.indices) >= 1
+        assert gram.max(initial=0) <= 0.8
+        assert (choice.scores > 0).all()
+        assert (np.diff(choice.scores) <= 0).all()
+
+
+def test_the_choice_lowers_the_objective_below_the_best_single_phrase():
+    rng = np.random.default_rng(3)
+    texts, target = unit(rng.standard_normal((20, 6))), unit(rng.standard_normal(6))
+    settings = RationaleSettings(sparsity=0.01, decorrelation=0.1, candidates=20)
+
+    def objective(indices, beta):
+        v = texts[indices]
+        gram = v @ v.T
+        cross = beta @ np.maximum(gram - np.diag(np.diag(gram)), 0) @ beta
+        return np.sum((target - beta @ v) ** 2) + 0.01 * beta.sum() + 0.1 * cross
+
+    one = choose_phrases(target, texts, 1, settings)
+    five = choose_phrases(target, texts, 5, settings)
+    assert objective(five.indices, five.scores) < objective(one.indices, one.scores) < 1.0
+    # A stationary point: no chosen coefficient can be nudged for the better.
+    for i in range(len(five.scores)):
+        for step in (-1e-3, 1e-3):
+            moved = five.scores.copy()
+            moved[i] += step
+            assert objective(five.indices, moved) >= objective(five.indices, five.scores)
+
+
+def test_channels_go_to_the_phrase_they_support_best_or_to_the_rest():
+    channels = np.array([[1, 0], [0.6, 0.8], [-1, 0], [0, 0]], np.float32)
+    assert assign_channels(channels, np.eye(2), 0.1).tolist() == [0, 1, REST, REST]
+    assert assign_channels(channels, np.zeros((0, 2)), 0.1).tolist() == [REST] * 4
+
+
+def test_centred_texts_lose_their_mean_direction_and_one_phrase_stays():
+    texts = unit(np.array([[1.0, 0.2], [1.0, -0.2]]))
+    assert centre_texts(texts) == pytest.approx(np.array([[0, 1], [0, -1]]))
+    assert centre_texts(texts[:1]) == pytest.approx(texts[:1])
+
+
+def test_heatmap_is_the_clients_within_a_grey_level():
+    values = np.random.default_rng(0).standard_normal((7, 7)).astype(np.float32)
+    crop = Crop(left=12.5, top=0.0, width=60.0, height=60.0)
+    mine = heatmap(values, crop, 60, 85)
+    support = np.maximum(values, 0) / values.max()
+    theirs = upsample(support, ClientCrop(12.5, 0.0, 60.0, 60.0), (60, 85), (60, 85))
+    assert np.abs(mine - theirs).max() <= 1 / 255
+    assert (mine[:, :12] == 0).all()
+    assert (mine[:, 73:] == 0).all()
+    assert to_uint8(mine).max() > 200
+
+
+def test_a_map_without_support_is_an_empty_heatmap():
+    assert not heatmap(-np.ones((3, 3)), Crop(0, 0, 9, 9), 9, 9).any()
+
+
+def test_centre_crop_by_hand():
+    preprocessing = Preprocessing(256, 224, 224, "bilinear", (0, 0, 0), (1, 1, 1))
+    crop = centre_crop(512, 1024, preprocessing)
+    assert (crop.top, crop.left, crop.height, crop.width) == (32.0, 288.0, 448.0, 448.0)

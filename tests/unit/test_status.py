@@ -1,0 +1,60 @@
+"""The table from errors to gRPC codes, walked."""
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from textcam_service import errors
+from textcam_service.serving.status import CODES, DOMAIN, code_of, status_of
+
+ALL = [
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, errors.TextCamError)
+]
+OFFLINE = {
+    "TextCamError",
+    "InvalidSettings",
+    "MissingExtra",
+    "ExportRefused",
+    "EmbedderError",
+    "ProbingSetError",
+    "VocabularyError",
+}
+
+
+def details(status, kind):
+    for packed in status.details:
+        message = kind()
+        if packed.Unpack(message):
+            return message
+    return None
+
+
+@pytest.mark.parametrize("error", ALL)
+def test_every_error_a_request_can_meet_has_a_code(error):
+    expected_internal = error.__name__ in OFFLINE
+    assert (code_of(error("x")) is grpc.StatusCode.INTERNAL) == expected_internal
+
+
+def test_reasons_are_distinct():
+    assert len({error.reason for error in ALL}) == len(ALL)
+
+
+def test_details_name_reason_field_and_delay():
+    status = status_of(errors.QueueFull("busy", field="image", retry_after_s=0.25))
+    assert status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    info = details(status, error_details_pb2.ErrorInfo)
+    assert (info.reason, info.domain) == ("QUEUE_FULL", DOMAIN)
+    violation = details(status, error_details_pb2.BadRequest).field_violations[0]
+    assert (violation.field, violation.description) == ("image", "busy")
+    assert details(status, error_details_pb2.RetryInfo).retry_delay.nanos == 250_000_000
+
+
+def test_an_unexpected_error_tells_nothing_of_the_inside():
+    status = status_of(RuntimeError("secret path"))
+    assert status.code == grpc.StatusCode.INTERNAL.value[0]
+    assert "secret" not in status.message
+
+
+def test_the_table_names_only_domain_errors():
+    assert all(issubclass(error, errors.TextCamError) for error in CODES)

@@ -1,0 +1,127 @@
+"""The store on a local folder and in memory."""
+
+import uuid
+
+import numpy as np
+import pytest
+from textcam_service.artefact import read_artefact, replaced_folder
+from textcam_service.bank import ConceptBank, Vocabulary, read_bank, write_bank
+from textcam_service.errors import (
+    ArtefactCorrupt,
+    ArtefactMissing,
+    BundleMismatch,
+    InvalidSettings,
+    VersionExists,
+)
+from textcam_service.store import BankStore
+
+
+def bank_folder(folder, seed=0, embedder="e"):
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((9, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    bank = ConceptBank(
+        vectors[:6], np.zeros(6, bool), vectors[0], np.ones(6, np.float32), "sha256:b", "e", {}
+    )
+    write_bank(folder, bank, Vocabulary(("one", "two", "three"), vectors[6:], embedder))
+    return folder
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path):
+    root = tmp_path / "store" if request.param == "local" else f"memory://{uuid.uuid4().hex}"
+    return BankStore(root)
+
+
+def test_what_is_published_is_what_is_loaded(store, tmp_path):
+    folder = bank_folder(tmp_path / "bank")
+    version = store.publish("photos", folder)
+    loaded, own = store.load("photos"), read_bank(folder)
+    assert version == own.bank_digest.removeprefix("sha256:")[:12]
+    assert loaded.bank_digest == own.bank_digest
+    assert (loaded.bank.channel_embeddings == own.bank.channel_embeddings).all()
+    assert loaded.vocabulary.phrases == ("one", "two", "three")
+    store.verify("photos", version)
+
+
+def test_versions_are_listed_and_rolled_back(store, tmp_path):
+    for number in (1, 2, 3):
+        store.publish("photos", bank_folder(tmp_path / f"{number}", number), f"v{number}")
+    assert [(v.version, v.current) for v in store.list()] == [
+        ("v1", False),
+        ("v2", False),
+        ("v3", True),
+    ]
+    assert store.roll_back("photos") == "v2"
+    assert store.roll_back("photos") == "v1"
+    with pytest.raises(ArtefactMissing, match="no version to roll back"):
+        store.roll_back("photos")
+    assert [v.version for v in store.list("photos") if v.current] == ["v1"]
+
+
+def test_a_version_is_published_once(store, tmp_path):
+    folder = bank_folder(tmp_path / "bank")
+    store.publish("photos", folder, "v1")
+    with pytest.raises(VersionExists):
+        store.publish("photos", folder, "v1")
+
+
+def test_a_failed_upload_leaves_nothing_and_the_old_version_current(store, tmp_path, monkeypatch):
+    store.publish("photos", bank_folder(tmp_path / "1", 1), "v1")
+    second = bank_folder(tmp_path / "2", 2)
+    put, calls = store._fs.put_file, []
+
+    def failing(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError("disk full")
+        return put(*arguments, **options)
+
+    monkeypatch.setattr(store._fs, "put_file", failing)
+    with pytest.raises(OSError, match="disk full"):
+        store.publish("photos", second, "v2")
+    monkeypatch.undo()
+    assert [(v.version, v.current) for v in store.list()] == [("v1", True)]
+    assert store.publish("photos", second, "v2") == "v2"
+
+
+def test_what_is_not_there_is_named(store):
+    with pytest.raises(ArtefactMissing, match="photos"):
+        store.load("photos")
+    assert store.list() == ()
+    with pytest.raises(InvalidSettings):
+        store.load("../photos")
+
+
+@pytest.mark.parametrize("file", ["bank.json", "bank.safetensors", "vocabulary.json"])
+def test_a_changed_byte_is_noticed(tmp_path, file):
+    folder = bank_folder(tmp_path / "bank")
+    path = folder / file
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArtefactCorrupt):
+        read_bank(folder)
+    path.unlink()
+    with pytest.raises(ArtefactMissing):
+        read_artefact(folder, file.partition(".")[0])
+
+
+def test_bank_and_vocabulary_of_different_embedders_are_refused(tmp_path):
+    with pytest.raises(BundleMismatch, match="embed the vocabulary"):
+        bank_folder(tmp_path / "bank", embedder="other")
+    assert not (tmp_path / "bank").exists()
+
+
+def test_a_crash_while_writing_leaves_the_old_folder(tmp_path):
+    def crash():
+        with replaced_folder(tmp_path / "x") as staging:
+            (staging / "file").write_text("new")
+            raise KeyboardInterrupt
+
+    with replaced_folder(tmp_path / "x") as staging:
+        (staging / "file").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        crash()
+    assert (tmp_path / "x" / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
