@@ -42,8 +42,9 @@ class Session:
     def run(self, items):
         assert self.gate.wait(10)
         self.ran.append(list(items))
-        if "boom" in items:
-            raise ValueError("boom")
+        for item in items:
+            if isinstance(item, BaseException):
+                raise item
         return [item * 2 for item in items]
 
 
@@ -171,8 +172,9 @@ async def test_one_cancelled_of_four_leaves_the_others_alone(made):
 async def test_a_failing_batch_fails_its_items_and_the_batcher_lives_on(made):
     _, _, make = made
     batcher = await make()
-    with pytest.raises(ValueError, match="boom"):
-        await batcher.submit("boom", None)
+    for fault in (ValueError("boom"), StopIteration("boom"), asyncio.CancelledError("boom")):
+        with pytest.raises((ValueError, RuntimeError), match="boom"):
+            await asyncio.wait_for(batcher.submit(fault, None), 5)
     assert (await batcher.submit(5, None)).result == 10
 
 

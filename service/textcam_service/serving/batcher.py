@@ -237,15 +237,11 @@ class Batcher(Generic[Item, Result]):
         self._events.on_batch(len(batch))
         started = time.monotonic()
         loop = asyncio.get_running_loop()
-        try:
-            results = await loop.run_in_executor(
-                self._executor, self._run, [waiting.item for waiting in batch]
-            )
-            if len(results) != len(batch):
-                raise RuntimeError(f"{len(batch)} items ran, but {len(results)} results came")
-        except Exception as error:  # noqa: BLE001 - it is the batch's, and goes to its callers
+        items = [waiting.item for waiting in batch]
+        results = await loop.run_in_executor(self._executor, self._outcome, items)
+        if isinstance(results, Exception):
             for waiting in batch:
-                _fail(waiting, error)
+                _fail(waiting, results)
             return
         run_s = time.monotonic() - started
         self._batch_s += 0.2 * (run_s - self._batch_s)
@@ -253,6 +249,22 @@ class Batcher(Generic[Item, Result]):
             if not waiting.future.done():
                 answer = Batched(result, started - waiting.since, run_s, len(batch))
                 waiting.future.set_result(answer)
+
+    def _outcome(self, items: list[Item]) -> list[Result] | Exception:
+        """Run a batch on the session's thread; a failure is the batch's, not the consumer's.
+
+        It travels as a value: asyncio cannot carry a StopIteration, and anything but an
+        Exception would end the event loop.
+        """
+        try:
+            results = self._run(items)
+        except BaseException as error:  # noqa: BLE001 - goes to the batch's callers
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                return error
+            return RuntimeError(f"inference failed with {error!r}")
+        if len(results) != len(items):
+            return RuntimeError(f"{len(items)} items ran, but {len(results)} results came")
+        return results
 
     def _expire(self, waiting: _Waiting[Item, Result]) -> None:
         if self._leave(waiting):
