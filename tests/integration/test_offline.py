@@ -9,6 +9,7 @@ import onnxruntime as ort
 import open_clip
 import pytest
 import torch
+import torchvision
 from conftest import PHOTOS, TEXTCAM
 from PIL import Image
 from textcam_service.backbone import Backbone
@@ -83,6 +84,24 @@ def test_a_head_that_is_not_linear_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(ExportRefused, match="no global average pooling"):
         export_network(small(nn.Sequential(nn.Flatten(), nn.Linear(3072, 4))), tmp_path / "b")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_small_head_hides_no_nonlinearity(tmp_path):
+    bent = Gap(nn.Tanh())
+    with torch.no_grad():
+        bent.fc.weight *= 1e-3
+        bent.fc.bias *= 1e-3
+        bent.features[0].bias += 1
+    with pytest.raises(ExportRefused, match="no GAP \\+ linear"):
+        export_network(small(bent), tmp_path / "b")
+
+
+def test_a_fine_tuned_checkpoint_brings_its_classes(tmp_path):
+    torch.save(torchvision.models.resnet18(num_classes=3).state_dict(), tmp_path / "mine.pt")
+    network = load_network("torchvision:resnet18", str(tmp_path / "mine.pt"))
+    assert network.class_names == ("class (0)", "class (1)", "class (2)")
+    assert export_network(network, tmp_path / "b").channel_count == 512
+    assert not network.module.avgpool._forward_pre_hooks
 
 
 def test_a_graph_that_computes_otherwise_is_refused(seeded, tmp_path, monkeypatch):

@@ -136,7 +136,7 @@ def test_preparation_is_torchvisions(size, interpolation):
     mine, crop = prepare(image, Preprocessing(72, 64, 64, interpolation, mean, std))
     levels = (torch.from_numpy(mine) - reference).abs() * torch.tensor(std)[:, None, None] * 255
     assert levels.max() <= 2.5  # Pillow rounds between its two passes
-    assert levels.mean() <= 0.1
+    assert levels.mean() <= 0.2
     assert crop.left >= 0
     assert crop.left + crop.width <= size[0] + 1e-6
 

@@ -32,8 +32,9 @@ class Choice:
     """K chosen phrases.
 
     Attributes:
-        indices: (K,) places in the vocabulary, the most important first.
-        scores: (K,) coefficients beta, > 0 and falling.
+        indices: (K,) places in the vocabulary, in the order in which they were chosen: the
+            first lowers the objective most.
+        scores: (K,) coefficients beta, > 0.
         similarities: (K,) cosines with the evidence embedding.
     """
 
@@ -113,9 +114,8 @@ def choose_phrases(
         allowed[best] = False
         beta = _non_negative_fit(coupling[np.ix_(chosen, chosen)], target[chosen])
     kept = [place for place, value in enumerate(beta) if value > 0]
-    order = sorted(kept, key=lambda place: (-beta[place], place))
-    indices = pool[[chosen[place] for place in order]]
-    return Choice(indices.astype(np.int64), beta[order], similarities[indices])
+    indices = pool[[chosen[place] for place in kept]]
+    return Choice(indices.astype(np.int64), beta[kept], similarities[indices])
 
 
 def _non_negative_fit(coupling: Float64Array, target: Float64Array) -> Float64Array:

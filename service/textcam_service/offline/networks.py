@@ -106,9 +106,12 @@ def _torchvision(name: str, architecture: str, weights: str | None) -> Network:
     chosen = None
     if not local and weights != RANDOM:
         chosen = tags["DEFAULT" if weights is None else weights]
-    module = torchvision.models.get_model(architecture, weights=chosen)
-    if local:
-        _load_state(module, Path(str(weights)))
+    state = _read_state(Path(str(weights))) if local else None
+    module = torchvision.models.get_model(
+        architecture, weights=chosen, **({} if state is None else {"num_classes": _classes(state)})
+    )
+    if state is not None:
+        module.load_state_dict(state)
     meta = chosen or tags["DEFAULT"]
     transform = meta.transforms()
     preprocessing = Preprocessing(
@@ -119,7 +122,10 @@ def _torchvision(name: str, architecture: str, weights: str | None) -> Network:
         mean=tuple(transform.mean),
         std=tuple(transform.std),
     )
-    return Network(name, module, preprocessing, _distinct(meta.meta["categories"]))
+    names = _distinct(meta.meta["categories"])
+    if state is not None and _classes(state) != len(names):
+        names = _distinct(["class"] * _classes(state))
+    return Network(name, module, preprocessing, names)
 
 
 def _timm(name: str, architecture: str, weights: str | None) -> Network:
@@ -128,9 +134,15 @@ def _timm(name: str, architecture: str, weights: str | None) -> Network:
 
     local = weights is not None and Path(weights).is_file()
     tagged = architecture if weights in (None, RANDOM) or local else f"{architecture}.{weights}"
-    module = timm.create_model(tagged, pretrained=not local and weights != RANDOM)
-    if local:
-        _load_state(module, Path(str(weights)))
+    state = _read_state(Path(str(weights))) if local else None
+    options: dict[str, Any] = {} if state is None else {"num_classes": _classes(state)}
+    module = timm.create_model(
+        tagged,
+        pretrained=not local and weights != RANDOM,
+        **options,
+    )
+    if state is not None:
+        module.load_state_dict(state)
     config = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
     size = int(config["input_size"][1])
     preprocessing = Preprocessing(
@@ -151,7 +163,16 @@ def _preprocessing(size: int, interpolation: Any, mean: Any, std: Any) -> Prepro
 
 
 def _load_state(module: nn.Module, path: Path) -> None:
-    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    module.load_state_dict(_read_state(path))
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def _classes(state: dict[str, torch.Tensor]) -> int:
+    """Classes of a checkpoint: rows of its last matrix, the head's."""
+    return [len(tensor) for tensor in state.values() if tensor.ndim == 2][-1]
 
 
 def _distinct(names: list[str]) -> tuple[str, ...]:
