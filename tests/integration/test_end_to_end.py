@@ -60,9 +60,9 @@ def test_the_cat_is_explained_by_words_for_cats(client, photos):
 
 
 def test_a_contrast_accounts_for_the_difference_of_logits(client, photos):
-    plain = client.explain(photos[0], target=["tabby cat", "lynx"])
+    plain = client.explain(photos[0], target=["tabby", "lynx"])
     first, second = plain.explanations
-    contrast = client.explain(photos[0], target=Contrast("tabby cat", "lynx")).explanations[0]
+    contrast = client.explain(photos[0], target=Contrast("tabby", "lynx")).explanations[0]
     accounts(contrast)
     assert contrast.logit == pytest.approx(first.logit - second.logit, abs=1e-3)
     difference = first.saliency_map - second.saliency_map

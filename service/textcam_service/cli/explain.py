@@ -50,7 +50,7 @@ def explain(
 
     \b
       textcam explain cat.jpg --output explained/
-      textcam explain cat.jpg --class "tabby cat" --against "tiger cat"
+      textcam explain cat.jpg --class "tabby" --against "tiger cat"
     """
     # Late, so that `textcam --help` stays quick.
     from textcam_client import Client, TextCamClientError  # noqa: PLC0415

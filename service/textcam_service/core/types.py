@@ -143,9 +143,9 @@ class RationaleSettings:
     """
 
     sparsity: float = 0.0
-    decorrelation: float = 0.2
+    decorrelation: float = 0.0
     max_similarity: float = 0.8
-    candidates: int = 8
+    candidates: int = 6
     root: bool = True
     prior: float = 0.4
     min_support: float = 0.05

@@ -1,14 +1,15 @@
-"""From a torch classifier to an ONNX backbone that provably computes the same."""
+"""From a torch classifier to an ONNX backbone with two outputs, checked against torch."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,224 +26,297 @@ from textcam_service.backbone import (
     BackboneManifest,
     write_backbone,
 )
-from textcam_service.core.types import Float32Array, Preprocessing
+from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.networks import Network
+from textcam_service.offline.networks import Network, state_digest
 
 _OPSET = 18
-_HEAD_TOLERANCE = 1e-3
-_SMALLEST_SCALE = 1e-6
+# Between the head's input and the mean of the maps, both from the same run of torch.
+_HEAD_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported, and the largest relative difference to torch."""
+    """What was exported, and how closely it agrees with torch.
+
+    Attributes:
+        architecture: Name of the network.
+        target_layer: The module whose output (or input) are the activation maps.
+        head: The final linear layer.
+        weights_digest: Identity of network, weights, preprocessing and classes.
+        logits_error: Largest difference of a logit, relative to max(1, largest logit).
+        maps_error: The same of the activation maps.
+        maps_shape: (D, H, W).
+        class_count: C.
+    """
 
     architecture: str
     target_layer: str
-    channel_count: int
-    map_height: int
-    map_width: int
-    difference: float
+    head: str
+    weights_digest: str
+    logits_error: float
+    maps_error: float
+    maps_shape: tuple[int, int, int]
+    class_count: int
 
     def __str__(self) -> str:
-        """One line for people."""
+        channels, height, width = self.maps_shape
         return (
-            f"{self.architecture}, target layer '{self.target_layer}' "
-            f"({self.channel_count} x {self.map_height} x {self.map_width}), "
-            f"within {self.difference:.1e} of torch"
+            f"{self.architecture}, {self.class_count} classes, {channels} channels of "
+            f"{height} x {width} at {self.target_layer}, head {self.head}, parity "
+            f"{self.logits_error:.1e} (logits) and {self.maps_error:.1e} (maps), "
+            f"{self.weights_digest}"
         )
 
 
-class _TwoOutputs(nn.Module):
-    """Answers logits and what enters the pooling layer."""
+@dataclass(frozen=True)
+class _Place:
+    """Where a tensor is seen: at the output of a module, or at its input."""
 
-    def __init__(self, network: nn.Module, pool: nn.Module) -> None:
+    name: str
+    at_input: bool
+
+    def __str__(self) -> str:
+        return f"input of {self.name}" if self.at_input else self.name
+
+    def pick(self, inputs: tuple[Any, ...], output: Any) -> Any:
+        return (inputs[0] if inputs else None) if self.at_input else output
+
+
+class _WithMaps(nn.Module):
+    """The network with the activation maps as its second output."""
+
+    def __init__(self, network: nn.Module, place: _Place) -> None:
         super().__init__()
         self.network = network
-        self.maps: torch.Tensor | None = None
-        self.hook = pool.register_forward_pre_hook(self._keep)
-
-    def _keep(self, _module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        self.maps = inputs[0]
+        self._place = place
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = self.network(image)
-        maps, self.maps = self.maps, None
-        assert maps is not None  # noqa: S101 - the pooling layer ran
-        return logits, maps
+        seen: list[torch.Tensor] = []  # a module may be called often: the last call counts
+        hook = self.network.get_submodule(self._place.name).register_forward_hook(
+            lambda _, inputs, output: seen.append(self._place.pick(inputs, output))
+        )
+        try:
+            logits = self.network(image)
+        finally:
+            hook.remove()
+        return logits, seen[-1]
 
 
 def export_network(network: Network, output: Path, *, tolerance: float = 1e-4) -> ExportReport:
-    """Export a network with a GAP + linear head.
+    """Export a network that ends in global average pooling and one linear layer.
 
     Args:
-        network: See load_network.
-        output: Backbone folder; replaced if it is there.
-        tolerance: Largest difference to torch, relative to the largest value.
+        network: What to export.
+        output: The backbone's folder; replaced if it is there.
+        tolerance: Largest difference between onnxruntime and torch, of logits and of
+            activation maps, relative to max(1, largest value).
 
     Raises:
-        ExportRefused: The head is no GAP + linear one, or the graph computes otherwise.
+        ExportRefused: The head is another, the exporter cannot translate the network, or the
+            result differs from torch by more than `tolerance`.
     """
-    pool_name, pool, head = _find_head(network.module)
-    two = _TwoOutputs(network.module, pool).eval()
-    try:
-        return _export(network, two, pool_name, head, output, tolerance)
-    finally:
-        two.hook.remove()
-
-
-def _export(
-    network: Network,
-    two: _TwoOutputs,
-    pool_name: str,
-    head: nn.Linear,
-    output: Path,
-    tolerance: float,
-) -> ExportReport:
-    sample = _sample(network.preprocessing)
-    with torch.no_grad():
-        logits, maps = two(sample)
-    _require_linear_head(logits, maps, head, network.name)
-    model = _to_onnx(two, sample)
-    difference = _parity(model, two, sample)
-    if not difference <= tolerance:
+    images = _sample_images(network)
+    head_name, head, place = _find_head(network, images)
+    model = _WithMaps(network.module, place).eval()
+    with torch.inference_mode():
+        logits, maps = (tensor.numpy() for tensor in model(images))
+    weights, bias = _head_arrays(head)
+    _check_head(network, maps.mean(axis=(2, 3)) @ weights.T + bias, logits, str(place))
+    graph = _to_onnx(network, model, images)
+    logits_error, maps_error = _parity(graph, model, images)
+    if not max(logits_error, maps_error) <= tolerance:
         raise ExportRefused(
-            f"the exported {network.name} differs from torch by {difference:.2e}, over the "
-            f"{tolerance:.0e} that is allowed; nothing was written"
+            f"{network.name}: its ONNX form differs from torch by {logits_error:.2g} (logits) and "
+            f"{maps_error:.2g} (activation maps), more than {tolerance:.2g}"
         )
-    weights, bias = _arrays(head)
-    if len(network.class_names) != len(weights):
-        raise ExportRefused(f"{len(weights)} logits, but {len(network.class_names)} class names")
+    channels, height, width = maps.shape[1:]
+    digest = weights_digest(network, str(place))
+    exporter = {
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": ort.__version__,
+        "opset": str(_OPSET),
+        "max_parity_error": f"{max(logits_error, maps_error):.3g}",
+    }
     manifest = BackboneManifest(
-        architecture=network.name,
-        target_layer=f"input of {pool_name}",
-        head_kind=GAP_LINEAR,
-        weights_digest=_identity(network),
-        preprocessing=network.preprocessing,
-        class_names=network.class_names,
-        channel_count=maps.shape[1],
-        map_height=maps.shape[2],
-        map_width=maps.shape[3],
-        exporter={
-            "torch": torch.__version__,
-            "onnx": onnx.__version__,
-            "difference": f"{difference:.2e}",
-        },
+        network.name,
+        str(place),
+        GAP_LINEAR,
+        digest,
+        network.preprocessing,
+        network.class_names,
+        channels,
+        height,
+        width,
+        exporter,
     )
-    write_backbone(output, model, weights, bias, manifest)
+    write_backbone(output, graph, weights, bias, manifest)
+    shape = (channels, height, width)
     return ExportReport(
         network.name,
-        manifest.target_layer,
-        manifest.channel_count,
-        manifest.map_height,
-        manifest.map_width,
-        difference,
+        str(place),
+        head_name,
+        digest,
+        logits_error,
+        maps_error,
+        shape,
+        logits.shape[1],
     )
 
 
-def _find_head(module: nn.Module) -> tuple[str, nn.Module, nn.Linear]:
-    """The last pooling layer and the last linear layer.
+def weights_digest(network: Network, target_layer: str) -> str:
+    """Identity of what a backbone computes, whichever exporter wrote it: "sha256:<hex>"."""
+    identity = {
+        "architecture": network.name,
+        "target_layer": target_layer,
+        "preprocessing": asdict(network.preprocessing),
+        "class_names": network.class_names,
+    }
+    return state_digest(network.module, canonical_json(identity))
 
-    Raises:
-        ExportRefused: There is none.
-    """
-    pools = [(name, part) for name, part in module.named_modules() if _is_pool(part)]
-    linears = [part for part in module.modules() if isinstance(part, nn.Linear)]
-    if not pools or not linears:
+
+def _sample_images(network: Network) -> torch.Tensor:
+    """Three network inputs (3, 3, h, w): smooth waves with noise, in normalised pixels' range."""
+    height, width = network.preprocessing.height, network.preprocessing.width
+    y, x = np.mgrid[0:height, 0:width]
+    rng = np.random.default_rng(0)
+    phases = rng.uniform(0, 2 * np.pi, (3, 3, 1, 1))
+    waves = np.sin(x / 17 + phases) * np.cos(y / 23 + 2 * phases)
+    return torch.tensor(waves + rng.normal(0, 0.5, (3, 3, height, width)), dtype=torch.float32)
+
+
+def _find_head(network: Network, images: torch.Tensor) -> tuple[str, nn.Linear, _Place]:
+    """Find the final linear layer, and the maps whose global average it takes."""
+    linears: list[tuple[str, nn.Linear, torch.Tensor, torch.Tensor]] = []
+    maps: list[tuple[_Place, torch.Tensor]] = []
+
+    def record(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if isinstance(module, nn.Linear):
+            linears.append((name, module, inputs[0], output))
+        for place in (_Place(name, at_input=True), _Place(name, at_input=False)):
+            tensor = place.pick(inputs, output)
+            if isinstance(tensor, torch.Tensor) and tensor.ndim == 4 and tensor[0, 0].numel() > 1:
+                # Modules that work in place would change it under our eyes.
+                maps.append((place, tensor.mean(dim=(2, 3))))
+
+    with contextlib.ExitStack() as hooks, torch.inference_mode():
+        for name, module in network.module.named_modules():
+            if name:
+                hooks.enter_context(_hook(name, module, record))
+        logits = network.module(images)
+    if not linears or not _close(linears[-1][3], logits):
         raise ExportRefused(
-            "the network has no global average pooling followed by a linear layer "
-            f"({len(pools)} pooling and {len(linears)} linear layers found); "
-            "only GAP + linear heads are exported"
+            f"{network.name}: its logits are not the output of a linear layer; only networks "
+            "that end in global average pooling and one linear layer can be exported yet"
         )
-    return (*pools[-1], linears[-1])
-
-
-def _is_pool(module: nn.Module) -> bool:
-    if isinstance(module, nn.AdaptiveAvgPool2d):
-        return module.output_size in (1, (1, 1))
-    # timm's SelectAdaptivePool2d and its kind.
-    return getattr(module, "pool_type", "").startswith(("avg", "fast"))
-
-
-def _require_linear_head(
-    logits: torch.Tensor, maps: torch.Tensor, head: nn.Linear, name: str
-) -> None:
-    """Check numerically that logits = W mean(maps) + b: then nothing stands in between."""
-    fits = maps.ndim == 4 and maps.shape[1] == head.in_features
-    if fits:
-        with torch.no_grad():
-            expected = head(maps.mean(dim=(2, 3)))
-        # On the logits' own scale, or a small head would hide what stands in between.
-        spread = float(logits.max() - logits.min())
-        fits = (
-            expected.shape == logits.shape
-            and spread > 0
-            and float((expected - logits).abs().max()) <= _HEAD_TOLERANCE * spread
-        )
-    if not fits:
+    head_name, head, pooled, _ = linears[-1]
+    matching = [place for place, mean in maps if _close(mean, pooled)]
+    if not matching:
         raise ExportRefused(
-            f"the head of {name} is no GAP + linear one: from maps of shape "
-            f"{tuple(maps.shape)}, its last linear layer ({head.in_features} to "
-            f"{head.out_features}) does not give its logits; only GAP + linear heads are exported"
+            f"{network.name}: the input of its last linear layer {head_name!r} "
+            f"({head.in_features} values; {len(linears)} linear layers in all) is not the global "
+            "average of any module's activation maps; only networks that end in global average "
+            "pooling and one linear layer can be exported yet"
         )
+    outputs = [place for place in matching if not place.at_input]
+    return head_name, head, (outputs or matching)[-1]
 
 
-def _to_onnx(module: nn.Module, sample: torch.Tensor) -> bytes:
-    """Serialise with a dynamic batch; the exporter's chatter is dropped."""
-    buffer = io.BytesIO()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (sample,),
-            buffer,  # type: ignore[arg-type] # it takes files too
-            input_names=[INPUT],
-            output_names=[LOGITS, ACTIVATION_MAPS],
-            dynamic_axes={name: {0: "batch"} for name in (INPUT, LOGITS, ACTIVATION_MAPS)},
-            opset_version=_OPSET,
-            dynamo=False,
-        )
-    return buffer.getvalue()
+@contextlib.contextmanager
+def _hook(name: str, module: nn.Module, record: Any) -> Iterator[None]:
+    handle = module.register_forward_hook(
+        lambda hooked, inputs, output: record(name, hooked, inputs, output)
+    )
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
-def _parity(model: bytes, module: nn.Module, sample: torch.Tensor) -> float:
-    """Largest difference over outputs and batch sizes 1 and 3, relative to the largest value."""
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    worst = 0.0
-    for count in (1, 3):
-        with torch.no_grad():
-            expected = module(sample[:count])
-        answers = session.run([LOGITS, ACTIVATION_MAPS], {INPUT: sample[:count].numpy()})
-        for want, got in zip(expected, answers, strict=True):
-            scale = max(_SMALLEST_SCALE, float(want.abs().max()))
-            worst = max(worst, float(np.abs(want.numpy() - got).max()) / scale)
-    return worst
+def _close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Whether two tensors agree on their own scale; zeros tell nothing, so they never do."""
+    scale = float(wanted.abs().max())
+    if found.shape != wanted.shape or scale == 0:
+        return False
+    return float((found - wanted).abs().max()) <= _HEAD_TOLERANCE * scale
 
 
-def _sample(preprocessing: Preprocessing) -> torch.Tensor:
-    """Three seeded images: noise over a smooth pattern, in the range of normalised pixels."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (3, 3, preprocessing.height, preprocessing.width)
-    coarse = torch.randn(3, 3, 7, 7, generator=generator)
-    smooth = nn.functional.interpolate(coarse, size=shape[2:], mode="bilinear")
-    return smooth + 0.3 * torch.randn(shape, generator=generator)
+def _difference(found: FloatArray, wanted: FloatArray) -> float:
+    """Largest absolute difference, relative to max(1, largest wanted value)."""
+    return float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max()))
 
 
-def _arrays(head: nn.Linear) -> tuple[Float32Array, Float32Array]:
+def _head_arrays(head: nn.Linear) -> tuple[Float32Array, Float32Array]:
     weights = head.weight.detach().numpy().astype(np.float32)
-    bias = np.zeros(len(weights)) if head.bias is None else head.bias.detach().numpy()
-    return weights, bias.astype(np.float32)
+    if head.bias is None:
+        return weights, np.zeros(len(weights), np.float32)
+    return weights, head.bias.detach().numpy().astype(np.float32)
 
 
-def _identity(network: Network) -> str:
-    """Digest of what the network is, whatever exports it."""
-    digest = hashlib.sha256()
-    about = [network.name, asdict(network.preprocessing), list(network.class_names)]
-    digest.update(canonical_json(about))
-    for name, tensor in sorted(network.module.state_dict().items()):
-        array = np.ascontiguousarray(tensor.numpy())
-        digest.update(canonical_json([name, array.dtype.str, list(array.shape)]))
-        digest.update(array.tobytes())
-    return f"sha256:{digest.hexdigest()}"
+def _check_head(
+    network: Network, rebuilt: FloatArray, logits: FloatArray, target_layer: str
+) -> None:
+    if rebuilt.shape != logits.shape or logits.shape[1] != len(network.class_names):
+        raise ExportRefused(
+            f"{network.name}: {logits.shape[1]} logits, {len(network.class_names)} class names"
+        )
+    error = _difference(rebuilt, logits)
+    if not error <= _HEAD_TOLERANCE:
+        raise ExportRefused(
+            f"{network.name}: the head over the mean of the maps at {target_layer} misses the "
+            f"logits by {error:.2g}; it is not global average pooling and one linear layer"
+        )
+
+
+def _to_onnx(network: Network, model: _WithMaps, images: torch.Tensor) -> bytes:
+    """Serialise the graph with a free batch dimension, all weights inside."""
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                model,
+                (images,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[LOGITS, ACTIVATION_MAPS],
+                dynamic_shapes={"image": {0: torch.export.Dim.DYNAMIC}},
+                opset_version=_OPSET,
+                verbose=False,
+            )
+        if program is None:
+            raise RuntimeError("the exporter returned nothing")
+        graph = program.model_proto
+    except Exception as error:  # whatever the exporter may meet in a foreign network
+        raise ExportRefused(f"{network.name}: torch cannot export it to ONNX: {error}") from error
+    for node in graph.graph.node:
+        del node.metadata_props[:]  # stack traces with this machine's paths
+    serialised: bytes = graph.SerializeToString()
+    return serialised
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and warnings from the user; its errors are raised."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _parity(graph: bytes, model: _WithMaps, images: torch.Tensor) -> tuple[float, float]:
+    """Largest relative difference to torch of logits and maps, over batches of 1 and all."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    errors = []
+    for batch in (images[:1], images):
+        with torch.inference_mode():
+            wanted = [tensor.numpy() for tensor in model(batch)]
+        found = session.run([LOGITS, ACTIVATION_MAPS], {INPUT: batch.numpy()})
+        errors.append([_difference(f, w) for f, w in zip(found, wanted, strict=True)])
+    logits_error, maps_error = np.max(errors, axis=0).tolist()
+    return logits_error, maps_error

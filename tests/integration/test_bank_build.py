@@ -1,0 +1,94 @@
+"""Bank building with a real backbone and a real open_clip embedder, on pictures made here."""
+
+import json
+import subprocess
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from conftest import TEXTCAM
+from PIL import Image
+from textcam_service.backbone import Backbone
+from textcam_service.bank import read_bank
+from textcam_service.core.channels import ChannelSettings
+from textcam_service.core.types import Preprocessing
+from textcam_service.errors import ProbingSetError
+from textcam_service.offline.build import build_bank, probing_order
+from textcam_service.offline.embed import load_embedder
+from textcam_service.offline.export import export_network
+from textcam_service.offline.networks import Network
+from torch import nn
+
+SMALL = Preprocessing(36, 32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+CLIP = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
+}
+
+
+def small():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 12, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+    module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(12, 4))
+    return Network("small", module.eval(), SMALL, ("a", "b", "c", "d"))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "textcam-tiny.json").write_text(json.dumps(CLIP))
+    open_clip.add_model_config(folder)
+    torch.manual_seed(1)
+    model = open_clip.create_model("textcam-tiny").eval()
+    torch.save(model.state_dict(), folder / "tiny.pt")
+    return load_embedder(f"open_clip:textcam-tiny:{folder / 'tiny.pt'}")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        colour = rng.integers(0, 256, (4, 4, 3), np.uint8)
+        Image.fromarray(colour).resize((40, 40)).save(folder / f"{number:02}.png")
+    (folder / "05.png").write_bytes(b"damaged")
+    return sorted(folder.iterdir())
+
+
+def test_a_bank_is_built_skips_what_is_damaged_and_resumes(clip, pictures, tmp_path, monkeypatch):
+    export_network(small(), tmp_path / "b")
+    backbone = Backbone(tmp_path / "b")
+    settings = ChannelSettings(samples=20)
+    words = ["red", "green", "blue", "grey"]
+    with pytest.raises(ProbingSetError, match="too few"):
+        build_bank(backbone, clip, pictures, words, tmp_path / "bank", ChannelSettings())
+    assert (tmp_path / "bank.work").is_dir()
+    assert not (tmp_path / "bank").exists()
+
+    def never(_images):
+        raise AssertionError("extraction did not resume")
+
+    monkeypatch.setattr(clip, "embed_images", never)
+    artefact, seen = build_bank(backbone, clip, pictures, words, tmp_path / "bank", settings)
+    assert [path for path, _ in seen.skipped] == [str(pictures[5])]
+    assert len(seen.predicted) == 59
+    assert artefact.bank.channel_embeddings.shape == (12, 32)
+    assert not (tmp_path / "bank.work").exists()
+    assert read_bank(tmp_path / "bank").bank_digest == artefact.bank_digest
+    for command in (["inspect"], ["verify", "--backbone", str(tmp_path / "b")]):
+        done = subprocess.run(
+            [TEXTCAM, "bank", command[0], str(tmp_path / "bank"), *command[1:]],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout
+
+
+def test_the_probing_order_limits_each_class_and_is_a_fixed_shuffle():
+    predicted = np.array([0, 0, 0, 1, 0, 1, 2])
+    assert sorted(probing_order(predicted, 2).tolist()) == [0, 1, 3, 5, 6]
+    assert sorted(probing_order(predicted, None).tolist()) == list(range(7))
+    assert probing_order(predicted, 2).tolist() == probing_order(predicted, 2).tolist()
