@@ -10,7 +10,8 @@ import numpy as np
 
 from textcam_service.backbone import GAP_LINEAR, Backbone
 from textcam_service.bank import BankArtefact, read_bank
-from textcam_service.core.types import Float32Array, RationaleSettings
+from textcam_service.core.rationale import explain_target
+from textcam_service.core.types import Float32Array, Prediction, Rationale, RationaleSettings
 from textcam_service.errors import BundleMismatch, UnknownClass
 
 _FINGERPRINT_TOLERANCE = 1e-2
@@ -95,6 +96,41 @@ class ModelBundle:
                 field=field_name,
             )
         return index
+
+    def explain(
+        self,
+        activation_maps: Float32Array,
+        target: Prediction,
+        against: Prediction | None,
+        count: int,
+    ) -> Rationale:
+        """Explain a prediction, or its difference to another.
+
+        Args:
+            activation_maps: (D, H, W) of the image.
+            target: What is explained, with its logit.
+            against: Rather than what; None: the target's logit by itself.
+            count: How many phrases at most.
+        """
+        backbone, bank = self.backbone, self.artefact.bank
+        weights = backbone.head_weights[target.class_index].astype(np.float64)
+        bias, logit = float(backbone.head_bias[target.class_index]), target.logit
+        if against is not None:
+            weights = weights - backbone.head_weights[against.class_index]
+            bias -= float(backbone.head_bias[against.class_index])
+            logit -= against.logit
+        return explain_target(
+            activation_maps,
+            weights,
+            logit,
+            bias,
+            bank.channel_embeddings,
+            bank.mean_embedding,
+            self.phrases,
+            self.text_embeddings,
+            count,
+            self.settings,
+        )
 
     def parameters(self) -> dict[str, str]:
         """The method's parameters, for provenance."""

@@ -207,10 +207,14 @@ class Batcher(Generic[Item, Result]):
         return True
 
     async def _gather(self) -> None:
-        """While items are announced and the batch is not full, wait, but not for long."""
+        """While items are announced and the batch is not full, wait, but not for long.
+
+        Nor so long that an item which waits could not be run before its deadline.
+        """
         until = time.monotonic() + self._limits.max_delay_s
         while self._announced and 0 < len(self._queue) < self._limits.max_batch:
-            left = until - time.monotonic()
+            latest = [w.deadline - self._batch_s for w in self._queue if w.deadline is not None]
+            left = min([until, *latest]) - time.monotonic()
             if left <= 0 or self._closing:
                 return
             self._changed.clear()

@@ -16,8 +16,8 @@ from textcam_service import imaging
 from textcam_service.backbone import usable_cpus
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.cam import softmax
-from textcam_service.core.rationale import explain_target, sentence
-from textcam_service.core.types import Float32Array, Prediction, Rationale
+from textcam_service.core.rationale import sentence
+from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.serving import convert
 from textcam_service.serving.batcher import Batcher, BatchLimits
 from textcam_service.serving.convert import Classes, Job, Scene, TopK
@@ -121,7 +121,7 @@ class Pipeline:
         ranked = self._ranked(logits)
         by_index = {prediction.class_index: prediction for prediction in ranked}
         explained = [
-            (target, against, self._rationale(target, against, maps, job.phrases))
+            (target, against, self.bundle.explain(maps, target, against, job.phrases))
             for target, against in _targets(job.target, ranked, by_index)
         ]
         stages["explain"] = time.monotonic() - started
@@ -151,29 +151,6 @@ class Pipeline:
             )
             for index in np.argsort(-logits, kind="stable")
         ]
-
-    def _rationale(
-        self, target: Prediction, against: Prediction | None, maps: Float32Array, count: int
-    ) -> Rationale:
-        backbone, bank = self.bundle.backbone, self.bundle.artefact.bank
-        weights = backbone.head_weights[target.class_index].astype(np.float64)
-        bias, logit = float(backbone.head_bias[target.class_index]), target.logit
-        if against is not None:
-            weights = weights - backbone.head_weights[against.class_index]
-            bias -= float(backbone.head_bias[against.class_index])
-            logit -= against.logit
-        return explain_target(
-            maps,
-            weights,
-            logit,
-            bias,
-            bank.channel_embeddings,
-            bank.mean_embedding,
-            self.bundle.phrases,
-            self.bundle.text_embeddings,
-            count,
-            self.bundle.settings,
-        )
 
 
 async def _run(

@@ -1,0 +1,86 @@
+"""The scene world's networks: a classifier, its biased twin, and a small CLIP.
+
+Their weights were trained by textcam_service.offline.scene_training and lie in data/scenes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import open_clip
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from textcam_service.core.types import Preprocessing
+from textcam_service.errors import ExportRefused
+from textcam_service.offline.networks import Network
+from textcam_service.scenes.classes import CLASSES
+from textcam_service.scenes.render import SIZE
+
+DATA = Path(__file__).parents[1] / "data" / "scenes"
+CLIP_NAME = "textcam-scenes"
+CLASSIFIERS = ("classifier", "biased")
+_GREY = (0.5, 0.5, 0.5)
+PREPROCESSING = Preprocessing(SIZE, SIZE, SIZE, "bicubic", _GREY, (0.25, 0.25, 0.25))
+
+
+class SceneNet(nn.Module):
+    """A small residual network (He et al. 2016) with a GAP + linear head: maps of 12 x 12."""
+
+    def __init__(self, widths: tuple[int, int, int, int] = (24, 48, 96, 192)) -> None:
+        super().__init__()
+        first, second, third, fourth = widths
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, first, 5, 2, 2, bias=False), nn.BatchNorm2d(first), nn.ReLU()
+        )
+        self.blocks = nn.Sequential(
+            _Block(first, second, 2), _Block(second, third, 2), _Block(third, fourth, 1)
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(fourth, len(CLASSES))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, 96, 96) -> logits (N, 10)."""
+        pooled: Tensor = self.pool(self.blocks(self.stem(images))).flatten(1)
+        logits: Tensor = self.head(pooled)
+        return logits
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.path = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+        )
+        self.activation = nn.ReLU()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        answer: Tensor = self.activation(self.path(maps) + self.shortcut(maps))
+        return answer
+
+
+def load_scene_network(which: str) -> Network:
+    """Load "classifier" or "biased".
+
+    Raises:
+        ExportRefused: There is no such network.
+    """
+    if which not in CLASSIFIERS:
+        raise ExportRefused(f"unknown network 'scenes:{which}'; there are {', '.join(CLASSIFIERS)}")
+    module = SceneNet()
+    module.load_state_dict(load_file(DATA / f"{which}.safetensors"))
+    names = tuple(cls.name for cls in CLASSES)
+    return Network(f"scenes:{which}", module.eval(), PREPROCESSING, names)
+
+
+def clip_checkpoint() -> tuple[str, str]:
+    """Make the scenes' CLIP known to open_clip: its model name and its checkpoint's path."""
+    open_clip.add_model_config(DATA / f"{CLIP_NAME}.json")
+    return CLIP_NAME, str(DATA / "clip.safetensors")

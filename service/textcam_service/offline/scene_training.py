@@ -1,0 +1,246 @@
+"""Trains the scene world's classifier, its biased twin and its CLIP, and writes their weights.
+
+    python -m textcam_service.offline.scene_training
+
+Seeded throughout. Figures on held-out scenes are printed and kept beside the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.loss import ClipLoss
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from textcam_service.backbone import usable_cpus
+from textcam_service.core.types import IntArray, UInt8Array
+from textcam_service.offline.embed import TEMPLATES
+from textcam_service.offline.scene_models import CLIP_NAME, DATA, PREPROCESSING, SceneNet
+from textcam_service.scenes.classes import BIASED, CLASSES, Bias, class_scene
+from textcam_service.scenes.render import render
+from textcam_service.scenes.world import ATTRIBUTES, FLOORS, Scene, random_scene
+
+# First word of every scene's seed, so that no scene is in two sets.
+TRAINING, CAPTIONED, HELD_OUT, HELD_OUT_SINGLE = 1, 2, 3, 4
+_SCENES, _CAPTIONED_SCENES, _HELD_OUT_SCENES = 20_000, 24_000, 1_000
+_EPOCHS, _CLIP_EPOCHS = 7, 8
+_BATCH, _CLIP_BATCH = 128, 256
+_SHIFT = 4  # pixels of random shift
+_CHUNK = 250
+
+SceneOf = Callable[[int], Scene]
+
+
+def labelled_scene(seed: int, bias: Bias | None, index: int) -> Scene:
+    """The index-th scene of a set; classes come in turn."""
+    return class_scene(np.random.default_rng([seed, index]), index % len(CLASSES), bias)
+
+
+def captioned_scene(seed: int, index: int) -> Scene:
+    """The index-th scene of a set without classes: in every second one an object alone."""
+    return random_scene(np.random.default_rng([seed, index]), 1 if index % 2 else None)
+
+
+def render_all(scene_of: SceneOf, count: int) -> UInt8Array:
+    """Render scenes 0 ... count - 1 on all CPUs: (N, S, S, 3)."""
+    starts = range(0, count, _CHUNK)
+    with ProcessPoolExecutor(usable_cpus(), mp_context=get_context("spawn")) as pool:
+        return np.concatenate(list(pool.map(partial(_render_chunk, scene_of, count), starts)))
+
+
+def _render_chunk(scene_of: SceneOf, count: int, start: int) -> UInt8Array:
+    indices = range(start, min(start + _CHUNK, count))
+    return np.stack([render(scene_of(index)).image for index in indices])
+
+
+def train_classifier(bias: Bias | None) -> tuple[SceneNet, dict[str, Any]]:
+    """Train a classifier in a world; figures are of the unbiased one."""
+    torch.manual_seed(0)
+    images = render_all(partial(labelled_scene, TRAINING, bias), _SCENES)
+    labels = torch.arange(_SCENES) % len(CLASSES)
+    network: Any = SceneNet().to(memory_format=torch.channels_last)
+    criterion = nn.CrossEntropyLoss()
+    for batch, chosen, advance in _epochs(network, images, _EPOCHS, _BATCH, 4e-3):
+        advance(criterion(network(batch), labels[chosen]))
+    network = network.eval().to(memory_format=torch.contiguous_format)
+    held_out = render_all(partial(labelled_scene, HELD_OUT, None), _HELD_OUT_SCENES)
+    right = _predicted(network, held_out) == np.arange(_HELD_OUT_SCENES) % len(CLASSES)
+    by_class = {cls.name: float(right[i :: len(CLASSES)].mean()) for i, cls in enumerate(CLASSES)}
+    return network, {"accuracy": float(right.mean()), "by_class": by_class}
+
+
+def train_clip() -> tuple[nn.Module, dict[str, float]]:
+    """Train the CLIP by open_clip's loss on scenes and captions of every length."""
+    torch.manual_seed(0)
+    open_clip.add_model_config(DATA / f"{CLIP_NAME}.json")
+    model: Any = open_clip.create_model(CLIP_NAME).to(memory_format=torch.channels_last)
+    tokenizer: Any = open_clip.get_tokenizer(CLIP_NAME)
+    scenes = [captioned_scene(CAPTIONED, index) for index in range(_CAPTIONED_SCENES)]
+    images = render_all(partial(captioned_scene, CAPTIONED), _CAPTIONED_SCENES)
+    rng = np.random.default_rng(0)
+    criterion = ClipLoss()
+    for batch, chosen, advance in _epochs(model, images, _CLIP_EPOCHS, _CLIP_BATCH, 2e-3, _CLIP):
+        texts = tokenizer([caption(scenes[index], rng) for index in chosen.tolist()])
+        seen, said, scale = model(batch, texts)
+        advance(criterion(seen, said, scale))
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, np.log(100))
+    return model.eval(), _zero_shot(model, tokenizer)
+
+
+def caption(scene: Scene, rng: np.random.Generator) -> str:
+    """One true sentence of a scene: all of it, one object, some of its words, or the floor."""
+    kind = rng.random()
+    if kind < 0.15:
+        return scene.caption
+    if kind < 0.3:
+        said = f"{scene.floor} floor"
+    else:
+        words = scene.objects[rng.integers(len(scene.objects))].attributes
+        kept = rng.permutation(list(words))[: rng.integers(1, len(words) + 1)]
+        said = " ".join(words[name] for name in words if name in kept)
+    return TEMPLATES[rng.integers(len(TEMPLATES))].format(said)
+
+
+_CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_CLASSIFIER = PREPROCESSING.mean, PREPROCESSING.std
+
+
+def _epochs(
+    model: nn.Module,
+    images: UInt8Array,
+    epochs: int,
+    size: int,
+    rate: float,
+    scale: tuple[Sequence[float], Sequence[float]] = _CLASSIFIER,
+) -> Iterator[tuple[Tensor, Tensor, Callable[[Tensor], None]]]:
+    """Batches of augmented images with their indices, and what takes a step down a loss."""
+    model.train()
+    steps = epochs * (len(images) // size)
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.15)
+    begun = time.monotonic()
+
+    def advance(loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        done = schedule.last_epoch
+        if done % 100 == 0 or done == steps:
+            spent = time.monotonic() - begun
+            print(f"  step {done}/{steps}, loss {loss.item():.3f}, {spent:.0f} s", flush=True)
+
+    for _ in range(epochs):
+        order = torch.randperm(len(images))
+        for start in range(0, len(images) - size + 1, size):
+            chosen = order[start : start + size]
+            yield _augmented(images, chosen, *scale), chosen, advance
+
+
+def _augmented(
+    images: UInt8Array, chosen: Tensor, mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    """Mirrored and shifted at random, normalised: nothing that changes a word or a class."""
+    batch = _normalised(images[chosen.numpy()], mean, std)
+    if torch.rand(()) < 0.5:
+        batch = batch.flip(3)
+    side = batch.shape[3]
+    padded = nn.functional.pad(batch, (_SHIFT,) * 4, mode="replicate")
+    top, left = torch.randint(0, 2 * _SHIFT + 1, (2,)).tolist()
+    cut = padded[:, :, top : top + side, left : left + side]
+    return cut.contiguous(memory_format=torch.channels_last)
+
+
+def _normalised(images: UInt8Array, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    return (batch - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+
+
+def _predicted(network: nn.Module, images: UInt8Array) -> IntArray:
+    with torch.inference_mode():
+        logits = [
+            network(_normalised(images[start : start + _CHUNK], *_CLASSIFIER))
+            for start in range(0, len(images), _CHUNK)
+        ]
+    return np.asarray(torch.cat(logits).argmax(1).numpy(), np.int64)
+
+
+def _zero_shot(model: Any, tokenizer: Any) -> dict[str, float]:
+    """Share of lone objects whose word of each kind is the nearest text."""
+    lone = [_lone_scene(index) for index in range(_HELD_OUT_SCENES)]
+    images = render_all(_lone_scene, _HELD_OUT_SCENES)
+    kinds = {**ATTRIBUTES, "floor": FLOORS}
+    accuracy = {}
+    with torch.inference_mode():
+        seen = model.encode_image(_normalised(images, *_CLIP), normalize=True)
+        for kind, words in kinds.items():
+            texts = [f"{word} floor" if kind == "floor" else word for word in words]
+            said = sum(
+                model.encode_text(tokenizer([form.format(text) for text in texts]), normalize=True)
+                for form in TEMPLATES
+            )
+            found = (seen @ nn.functional.normalize(said, dim=1).T).argmax(1).tolist()
+            truth = [
+                scene.floor if kind == "floor" else scene.objects[0].attributes[kind]
+                for scene in lone
+            ]
+            accuracy[kind] = float(
+                np.mean([words[f] == t for f, t in zip(found, truth, strict=True)])
+            )
+    return accuracy
+
+
+def _lone_scene(index: int) -> Scene:
+    return random_scene(np.random.default_rng([HELD_OUT_SINGLE, index]), 1)
+
+
+def _save(module: nn.Module, path: Path, dtype: torch.dtype) -> None:
+    state = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
+    halved = {
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in state.items()
+    }
+    save_file(halved, path)
+
+
+def main() -> None:
+    """Train what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=DATA)
+    parser.add_argument("--only", choices=("classifier", "biased", "clip"))
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    jobs: dict[str, Callable[[], tuple[nn.Module, dict[str, Any]]]] = {
+        "classifier": partial(train_classifier, None),
+        "biased": partial(train_classifier, BIASED),
+        "clip": train_clip,
+    }
+    report_path = arguments.output / "training.json"
+    report = json.loads(report_path.read_text()) if report_path.is_file() else {}
+    for name, job in jobs.items():
+        if arguments.only in (None, name):
+            print(name, flush=True)
+            begun = time.monotonic()
+            module, figures = job()
+            _save(module, arguments.output / f"{name}.safetensors", torch.float16)
+            report[name] = {**figures, "seconds": round(time.monotonic() - begun)}
+            print(json.dumps(report[name], indent=2), flush=True)
+            report_path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
