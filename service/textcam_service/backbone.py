@@ -100,6 +100,7 @@ class Backbone:
     """A verified backbone in an onnxruntime session.
 
     Attributes:
+        folder: Where it was loaded from.
         manifest: What it is.
         head_weights: (C, D) float32.
         head_bias: (C,) float32.
@@ -121,6 +122,7 @@ class Backbone:
             InvalidSettings: A provider is not in this build of onnxruntime.
         """
         tensors, manifest = read_artefact(folder, "backbone")
+        self.folder = folder
         self.manifest = BackboneManifest.from_json(manifest)
         model = read_file(folder / "backbone.onnx")
         if sha256(model) != manifest["onnx_sha256"]:

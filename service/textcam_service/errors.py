@@ -204,3 +204,9 @@ class VocabularyError(TextCamError):
     """A vocabulary file cannot serve its purpose."""
 
     reason = "VOCABULARY_ERROR"
+
+
+class InvalidTruth(TextCamError):
+    """A truth file cannot serve its purpose."""
+
+    reason = "INVALID_TRUTH"

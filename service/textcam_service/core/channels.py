@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from textcam_service.core import rivals
 from textcam_service.core.types import (
     BoolArray,
     Float32Array,
@@ -24,7 +25,7 @@ from textcam_service.core.types import (
     IntArray,
 )
 
-Direction = Literal["lda", "mean_difference", "correlation"]
+Direction = Literal["lda", "mean_difference", "correlation", "top_mean", "contrast", "soft_wpmi"]
 
 _BATCH_BYTES = 64 * 2**20
 _TINY = 1e-30  # keeps the diagonal invertible where a class does not vary at all
@@ -35,8 +36,9 @@ class ChannelSettings:
     """How channel embeddings are computed.
 
     Attributes:
-        direction: "lda", or for comparison "mean_difference" (of the same two sets) or
-            "correlation" (of the score with the embedding, over the whole probing set).
+        direction: "lda", or for comparison "mean_difference" (of the same two sets),
+            "correlation" (of the score with the embedding, over the whole probing set),
+            "top_mean", "contrast" or "soft_wpmi" (see core.rivals).
         samples: M, the size of each of the two sets.
         shrinkage: Of the within-class covariance, 0 < shrinkage <= 1; None: Ledoit-Wolf.
         remove_common: Whether the mean of all directions is removed from each.
@@ -93,6 +95,7 @@ def channel_directions(
     embeddings: FloatArray,
     settings: ChannelSettings,
     progress: Callable[[int], None] = lambda _: None,
+    texts: FloatArray | None = None,
 ) -> ChannelDirections:
     """Compute the embeddings of all channels.
 
@@ -101,6 +104,7 @@ def channel_directions(
         embeddings: (N, E) unit embeddings of the same images.
         settings: See ChannelSettings; 2 M <= N.
         progress: Told the number of channels finished since the last call.
+        texts: (V, E) unit embeddings of the vocabulary, which "soft_wpmi" alone needs.
     """
     scores = np.ascontiguousarray(scores, np.float32)
     dead = scores.max(axis=0) == scores.min(axis=0)
@@ -108,8 +112,9 @@ def channel_directions(
     varying = _varying_dimensions(embeddings)
     embeddings = np.ascontiguousarray(embeddings[:, varying])
     directions = np.zeros((scores.shape[1], embeddings.shape[1]))
-    if settings.direction == "correlation":
-        directions[live] = _correlation(scores[:, live], embeddings)
+    if settings.direction not in ("lda", "mean_difference"):
+        words = None if texts is None else texts[:, varying]
+        directions[live] = _other(scores[:, live], embeddings, settings, words)
         progress(len(live))
     else:
         low, high = extreme_samples(scores[:, live], settings.samples)
@@ -197,6 +202,21 @@ def _solve(rank: Float64Array, diagonal: Float64Array, right: Float64Array) -> F
     inner = weighted @ rank.transpose(0, 2, 1) + np.eye(rank.shape[1])
     correction = np.linalg.solve(inner, rank @ scaled[..., None])
     return np.asarray(scaled - (weighted.transpose(0, 2, 1) @ correction)[..., 0])
+
+
+def _other(
+    scores: FloatArray, embeddings: FloatArray, settings: ChannelSettings, texts: FloatArray | None
+) -> Float64Array:
+    """Directions of all live channels at once."""
+    if settings.direction == "correlation":
+        return _correlation(scores, embeddings)
+    if settings.direction == "top_mean":
+        return rivals.top_mean(scores, embeddings, settings.samples)
+    if settings.direction == "contrast":
+        return rivals.contrast(scores, embeddings, settings.samples)
+    if texts is None:
+        raise ValueError("soft_wpmi needs the vocabulary's embeddings")
+    return rivals.soft_wpmi(scores, embeddings, texts, settings.samples)
 
 
 def _correlation(scores: FloatArray, embeddings: FloatArray) -> Float64Array:

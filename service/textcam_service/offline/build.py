@@ -59,8 +59,9 @@ def build_bank(
             f"ones of each channel; give {2 * settings.samples} or more, or lower --samples"
         )
     scores, embeddings = seen.activation_scores[chosen], seen.embeddings[chosen]
+    texts = embed_with_templates(embedder, phrases, TEMPLATES)
     directions = channel_directions(
-        scores, embeddings, settings, progress("channel directions", scores.shape[1])
+        scores, embeddings, settings, progress("channel directions", scores.shape[1]), texts
     )
     mean = embeddings.mean(axis=0)
     bank = ConceptBank(
@@ -80,7 +81,6 @@ def build_bank(
             "templates": list(TEMPLATES),
         },
     )
-    texts = embed_with_templates(embedder, phrases, TEMPLATES)
     write_bank(output, bank, Vocabulary(tuple(phrases), texts, embedder.identity))
     shutil.rmtree(work, ignore_errors=True)
     return read_bank(output), seen

@@ -52,8 +52,8 @@ def load_embedder(spec: str) -> Embedder:
     """Load an embedder.
 
     Args:
-        spec: "packaged", or "open_clip:MODEL:PRETRAINED" with a pretrained tag of that model
-            or the path of a local checkpoint.
+        spec: "packaged"; "open_clip:MODEL:PRETRAINED" with a pretrained tag of that model or
+            the path of a local checkpoint; or "scenes", the CLIP of the rendered world.
 
     Raises:
         EmbedderError: The spec is malformed, or what it names is unknown or does not load.
@@ -70,14 +70,19 @@ def load_embedder(spec: str) -> Embedder:
             from textcam_service.offline.openclip import OpenClipEmbedder  # noqa: PLC0415
 
             return OpenClipEmbedder(rest[0], rest[1])
+        if kind == "scenes" and not rest:
+            from textcam_service.offline.openclip import OpenClipEmbedder  # noqa: PLC0415
+            from textcam_service.offline.scene_models import clip_checkpoint  # noqa: PLC0415
+
+            return OpenClipEmbedder(*clip_checkpoint())
     except ImportError as error:
         raise MissingExtra(
             f"the embedder {spec!r} needs {error.name or error}; "
             "pip install 'textcam-service[offline]'"
         ) from error
     raise EmbedderError(
-        f"unknown embedder {spec!r}; give 'packaged' or 'open_clip:MODEL:PRETRAINED', PRETRAINED "
-        "being a tag or a checkpoint's path"
+        f"unknown embedder {spec!r}; give 'packaged', 'scenes' or 'open_clip:MODEL:PRETRAINED', "
+        "PRETRAINED being a tag or a checkpoint's path"
     )
 
 

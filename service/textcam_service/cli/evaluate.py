@@ -1,0 +1,111 @@
+"""`textcam evaluate` and `textcam scenes`: judge explanations by truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from textcam_service.cli.common import need
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--backbone", type=_FOLDER, required=True, help="Backbone folder.")
+@click.option("--bank", type=_FOLDER, required=True, help="Bank folder.")
+@click.option(
+    "--truth",
+    default="scenes",
+    show_default=True,
+    help="'scenes' (rendered; for a backbone that knows the ten classes of scenes) or a truth "
+    "file: JSON with images, their true phrases and classes' true phrases.",
+)
+@click.option("--count", default=500, show_default=True, help="How many scenes.")
+@click.option("--embedder", default=None, help="Of the bank, for the control that asks it alone.")
+@click.option(
+    "--biased-backbone", type=_FOLDER, default=None, help="The twin from the biased world."
+)
+@click.option("--biased-bank", type=_FOLDER, default=None, help="Its bank.")
+@click.option(
+    "--output",
+    type=_FOLDER,
+    default=Path("build/evaluation"),
+    show_default=True,
+    help="Folder for report.json, report.txt and report.png.",
+)
+def evaluate(
+    backbone: Path,
+    bank: Path,
+    truth: str,
+    count: int,
+    embedder: str | None,
+    biased_backbone: Path | None,
+    biased_bank: Path | None,
+    output: Path,
+) -> None:
+    r"""Judge a model's explanations by truth: words, place, faithfulness, spurious cues.
+
+    \b
+      textcam export --model scenes:classifier --output build/scenes/backbone
+      textcam scenes --count 4000 --output build/scenes/probing
+      textcam bank build --backbone build/scenes/backbone --images build/scenes/probing \
+          --embedder scenes --vocabulary build/scenes/probing/vocabulary.txt \
+          --output build/scenes/bank
+      textcam evaluate --backbone build/scenes/backbone --bank build/scenes/bank
+
+    A truth file for photographs:
+    {"images": [{"file": "a.jpg", "class_index": 3, "phrases": ["dog"]}],
+    "class_phrases": {"3": ["dog", "animal"]}}.
+    """
+    need("offline")
+    from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
+    from textcam_service.evaluation.cases import read_truth, scene_truth  # noqa: PLC0415
+    from textcam_service.evaluation.report import as_text, write_report  # noqa: PLC0415
+    from textcam_service.evaluation.run import evaluate as run  # noqa: PLC0415 - torch
+    from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
+
+    twin = None
+    if biased_backbone is not None and biased_bank is not None:
+        twin = ModelBundle.load("biased", biased_backbone, biased_bank)
+    elif biased_backbone is not None or biased_bank is not None:
+        raise click.UsageError("--biased-backbone and --biased-bank go together")
+    report = run(
+        ModelBundle.load("evaluated", backbone, bank),
+        scene_truth(count) if truth == "scenes" else read_truth(Path(truth)),
+        embedder=load_embedder(embedder) if embedder else None,
+        biased=twin,
+        progress=lambda step: click.echo(f"{step} ...", err=True),
+    )
+    click.echo(as_text(report))
+    click.echo("\n" + "\n".join(str(path) for path in write_report(report, output)))
+
+
+@click.command()
+@click.option("--count", default=4000, show_default=True, help="How many.")
+@click.option("--seed", default=50, show_default=True, help="Of the set.")
+@click.option("--biased", is_flag=True, help="Of the biased world.")
+@click.option(
+    "--output",
+    type=_FOLDER,
+    default=Path("build/scenes/probing"),
+    show_default=True,
+    help="Folder for the pictures, vocabulary.txt and truth.json.",
+)
+def scenes(count: int, seed: int, biased: bool, output: Path) -> None:
+    """Render scenes of the built-in world, ten classes in turn, with their truth."""
+    need("offline")
+    from tqdm import tqdm  # noqa: PLC0415 - of the offline extra
+
+    from textcam_service.scenes.classes import BIASED  # noqa: PLC0415 - numpy
+    from textcam_service.scenes.probing import render_probing_set  # noqa: PLC0415
+
+    with tqdm(total=count, desc="rendering", disable=None) as bar:
+        render_probing_set(
+            output,
+            count,
+            seed,
+            BIASED if biased else None,
+            lambda done: (bar.update(done), None)[1],
+        )
+    click.echo(f"{output}: {count} scenes, vocabulary.txt and truth.json")

@@ -1,0 +1,75 @@
+"""Other ways from a channel's images to a direction, for comparison with LDA.
+
+All take activation scores (N, D) and unit embeddings (N, E) over the probing set, and give
+directions (D, E), not normalised.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from textcam_service.core.types import Float64Array, FloatArray, IntArray
+
+_CONTRAST = 0.5  # gamma
+_SHARPNESS = 10.0  # a
+_FIRST, _LAST = 0.998, 0.97  # probability that the first and last of the top images belong
+
+
+def top_mean(scores: FloatArray, embeddings: FloatArray, samples: int) -> Float64Array:
+    """Mean embedding of the M most exciting images (SemanticLens, Dreyer et al. 2025)."""
+    return np.asarray(embeddings[_top(scores, samples)].mean(axis=1), np.float64)
+
+
+def contrast(scores: FloatArray, embeddings: FloatArray, samples: int) -> Float64Array:
+    """Positive embedding less its likeness to hard negatives (after CSP).
+
+    p = the activation-weighted mean of the top M; n = the mean of those M images of the less
+    exciting half that are most similar to p; p - gamma <p, n> n, both unit.
+    """
+    top = _top(scores, samples)
+    weights = np.take_along_axis(np.asarray(scores.T, np.float64), top, axis=1)
+    weights -= scores.min(axis=0)[:, None]
+    positive = _unit(np.einsum("dm,dme->de", weights, embeddings[top]))
+    idle = np.asarray(scores <= np.median(scores, axis=0)).T
+    likeness = np.where(idle, positive @ embeddings.T, -np.inf)
+    hard = np.argpartition(-likeness, samples - 1, axis=1)[:, :samples]
+    negative = _unit(np.asarray(embeddings[hard].mean(axis=1), np.float64))
+    similarity = (positive * negative).sum(axis=1, keepdims=True)
+    return np.asarray(positive - _CONTRAST * similarity * negative)
+
+
+def soft_wpmi(
+    scores: FloatArray, embeddings: FloatArray, texts: FloatArray, samples: int
+) -> Float64Array:
+    """The text embeddings, weighted by SoftWPMI (CLIP-Dissect, Oikarinen and Weng 2023, eq. 4).
+
+    log p(t | B_k) - lambda log p(t) with p(t | B_k) over the top M images, whose membership
+    falls from .998 to .97, and lambda = 1; a softmax over texts turns scores into weights.
+
+    Args:
+        scores: (N, D).
+        embeddings: (N, E).
+        texts: (V, E) unit embeddings of the vocabulary.
+        samples: M.
+    """
+    logits = _SHARPNESS * np.asarray(embeddings @ texts.T, np.float64)
+    given = np.exp(logits - logits.max(axis=1, keepdims=True))
+    given /= given.sum(axis=1, keepdims=True)
+    belongs = np.linspace(_FIRST, _LAST, samples)[:, None]
+    order = np.argsort(-scores, axis=0, kind="stable")[:samples].T
+    joint = np.array([np.log(1 + belongs * (given[top] - 1)).sum(axis=0) for top in order])
+    peak = joint.max(axis=0)
+    prior = peak + np.log(np.exp(joint - peak).mean(axis=0))
+    information = joint - prior
+    weights = np.exp(information - information.max(axis=1, keepdims=True))
+    return np.asarray((weights / weights.sum(axis=1, keepdims=True)) @ texts, np.float64)
+
+
+def _top(scores: FloatArray, samples: int) -> IntArray:
+    """(D, M) indices of the most exciting images."""
+    return np.argsort(-scores, axis=0, kind="stable")[:samples].T
+
+
+def _unit(vectors: Float64Array) -> Float64Array:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.where(norms > 0, norms, 1.0))

@@ -1,0 +1,1 @@
+"""Is a rationale right? Explanations judged by truth: `textcam evaluate`."""

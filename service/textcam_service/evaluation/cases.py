@@ -1,0 +1,186 @@
+"""Images with their truth: rendered scenes, or photographs with a file of true phrases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from textcam_service.bundle import ModelBundle
+from textcam_service.core.cam import softmax
+from textcam_service.core.types import BoolArray, Crop, Float32Array, Prediction
+from textcam_service.errors import InvalidTruth
+from textcam_service.imaging import ImageLimits, decode, prepare
+from textcam_service.scenes.classes import CLASSES, Bias, class_scene, key_index
+from textcam_service.scenes.render import render
+from textcam_service.scenes.world import Scene, object_phrases
+
+EVALUATION_SEED = 100
+_BATCH = 32
+_LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image.
+
+    Attributes:
+        name: Of the file, or the scene's number.
+        image: RGB.
+        class_index: The true class; None: not known.
+        phrases: True of the image, whichever class is predicted.
+        scene: What was rendered; None: a photograph.
+        masks: (K, h, w) of the scene's objects.
+    """
+
+    name: str
+    image: Image.Image
+    class_index: int | None = None
+    phrases: frozenset[str] = frozenset()
+    scene: Scene | None = None
+    masks: BoolArray = field(default_factory=lambda: np.zeros((0, 0, 0), bool))
+
+    @property
+    def key_mask(self) -> BoolArray:
+        """(h, w) of the object that makes a scene one of its class."""
+        assert self.scene is not None  # noqa: S101 - only scenes have masks
+        assert self.class_index is not None  # noqa: S101 - and classes
+        return np.asarray(self.masks[key_index(self.scene, self.class_index)])
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Cases, and what is true of classes.
+
+    Attributes:
+        cases: The images.
+        class_phrases: By class: phrases that are right when it is explained.
+        class_words: By class: the words that a good rationale mentions; empty: not known.
+    """
+
+    cases: Sequence[Case]
+    class_phrases: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    class_words: Mapping[int, frozenset[str]] = field(default_factory=dict)
+
+    def right(self, case: Case, class_index: int) -> frozenset[str]:
+        """The phrases that are right for a case when a class is explained."""
+        return case.phrases | self.class_phrases.get(class_index, frozenset())
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a network makes of a case.
+
+    Attributes:
+        case: The image.
+        prediction: Its most probable class.
+        logits: (C,).
+        activation_maps: (D, H, W).
+        crop: What the network saw of the image.
+    """
+
+    case: Case
+    prediction: Prediction
+    logits: Float32Array
+    activation_maps: Float32Array
+    crop: Crop
+
+
+def scene_truth(
+    count: int, seed: int = EVALUATION_SEED, bias: Bias | None = None, cue: bool | None = None
+) -> Truth:
+    """Held-out scenes, classes in turn; see class_scene for `bias` and `cue`."""
+    cases = []
+    for index in range(count):
+        class_index = index % len(CLASSES)
+        scene = class_scene(np.random.default_rng([seed, index]), class_index, bias, cue)
+        cases.append(scene_case(str(index), scene, class_index))
+    words = {index: frozenset(cls.words.values()) for index, cls in enumerate(CLASSES)}
+    phrases = {index: frozenset(object_phrases(cls.words)) for index, cls in enumerate(CLASSES)}
+    return Truth(cases, phrases, words)
+
+
+def scene_case(name: str, scene: Scene, class_index: int | None) -> Case:
+    """Render a scene as a case."""
+    rendered = render(scene)
+    image = Image.fromarray(rendered.image)
+    return Case(name, image, class_index, frozenset(), scene, rendered.masks)
+
+
+def read_truth(path: Path) -> Truth:
+    """Read a truth file.
+
+    JSON: {"images": [{"file": "a.jpg", "class_index": 3, "phrases": ["dog"]}, ...],
+    "class_phrases": {"3": ["dog", "animal"]}}. Files are relative to the truth file;
+    class_index, phrases and class_phrases may be left out, but not both of the phrases.
+
+    Raises:
+        InvalidTruth: The file is not there, malformed, or says nothing.
+    """
+    try:
+        content = json.loads(path.read_text())
+        given = {
+            int(index): frozenset(phrases)
+            for index, phrases in content.get("class_phrases", {}).items()
+        }
+        cases = [_photograph(path.parent, entry) for entry in content["images"]]
+    except FileNotFoundError as error:
+        raise InvalidTruth(f"{error.filename} is not there; {path} must name it") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidTruth(
+            f"{path} is no truth file ({type(error).__name__}: {error}); it must hold "
+            '{"images": [{"file": ..., "phrases": [...]}], "class_phrases": {"0": [...]}}'
+        ) from error
+    if not cases or not (given or any(case.phrases for case in cases)):
+        raise InvalidTruth(f"{path} names no image, or no true phrase")
+    return Truth(cases, given)
+
+
+def _photograph(folder: Path, entry: Mapping[str, Any]) -> Case:
+    image = decode((folder / entry["file"]).read_bytes(), _LIMITS).pixels
+    return Case(entry["file"], image, entry.get("class_index"), frozenset(entry.get("phrases", ())))
+
+
+def observe(bundle: ModelBundle, cases: Iterable[Case]) -> list[Observation]:
+    """Run cases through a bundle's backbone."""
+    return [found for batch in _batches(cases) for found in _observe_batch(bundle, batch)]
+
+
+def logits_of(bundle: ModelBundle, images: Iterable[Image.Image]) -> Float32Array:
+    """Logits (N, C) of images, in batches."""
+    preprocessing = bundle.backbone.manifest.preprocessing
+    found = [
+        bundle.backbone.run(np.stack([prepare(image, preprocessing)[0] for image in batch]))[0]
+        for batch in _batches(images)
+    ]
+    return np.concatenate(found)
+
+
+def predict(
+    bundle: ModelBundle, logits: Float32Array, class_index: int | None = None
+) -> Prediction:
+    """A class's prediction out of an image's logits (C,); None: the most probable one."""
+    index = int(logits.argmax()) if class_index is None else class_index
+    probability = float(softmax(logits)[index])
+    return Prediction(index, bundle.class_names[index], probability, float(logits[index]))
+
+
+def _observe_batch(bundle: ModelBundle, cases: Sequence[Case]) -> list[Observation]:
+    prepared = [prepare(case.image, bundle.backbone.manifest.preprocessing) for case in cases]
+    logits, maps = bundle.backbone.run(np.stack([pixels for pixels, _ in prepared]))
+    return [
+        Observation(case, predict(bundle, own), own, activation_maps, crop)
+        for case, own, activation_maps, (_, crop) in zip(cases, logits, maps, prepared, strict=True)
+    ]
+
+
+def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
+    rest = iter(items)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch

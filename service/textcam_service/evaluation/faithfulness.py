@@ -1,0 +1,223 @@
+"""Does an explanation follow what the network computes?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from PIL import Image, ImageFilter
+from scipy.stats import spearmanr
+
+from textcam_service.backbone import Backbone, write_backbone
+from textcam_service.bundle import ModelBundle
+from textcam_service.core.cam import softmax
+from textcam_service.core.types import Float32Array, FloatArray
+from textcam_service.evaluation.cases import Observation, logits_of
+from textcam_service.evaluation.place import HeatOf, objects_with
+from textcam_service.evaluation.words import PHRASES
+from textcam_service.imaging import prepare
+from textcam_service.scenes.render import render
+from textcam_service.scenes.world import ATTRIBUTES, FLOORS, Scene
+
+_STEPS = 16
+_BLUR = 8  # pixels
+
+
+def perturbation(
+    bundle: ModelBundle, observations: Sequence[Observation], heat_of: HeatOf
+) -> dict[str, float]:
+    """Deletion and insertion (Petsiuk et al. 2018), drop and increase (Chattopadhay et al. 2018).
+
+    Deletion greys the hottest pixels first, insertion brings them back to a blurred image; both
+    are areas under the predicted class's probability over 16 steps. Drop is by how much the
+    probability falls, in shares of it, when only the heat's pixels stay; increase, how often it
+    rises. Differences under about 0.02 are noise.
+    """
+    areas, drops, rises = [], [], []
+    for observation in observations:
+        heat = heat_of(observation)
+        pixels = np.asarray(observation.case.image, np.float32)
+        soft = np.asarray(
+            observation.case.image.filter(ImageFilter.GaussianBlur(_BLUR)), np.float32
+        )
+        order = np.argsort(-heat, axis=None, kind="stable")
+        rank = np.empty(heat.size)
+        rank[order] = np.arange(heat.size) / heat.size
+        shares = np.linspace(0, 1, _STEPS + 1)
+        taken = rank.reshape(heat.shape)[None, :, :, None] < shares[:, None, None, None]
+        kept = heat[:, :, None] * pixels + (1 - heat[:, :, None]) * pixels.mean((0, 1))
+        frames = [
+            *np.where(taken, pixels.mean((0, 1)), pixels[None]),
+            *np.where(taken, pixels[None], soft[None]),
+            kept,
+        ]
+        probability = _probabilities(bundle, frames, observation.prediction.class_index)
+        deletion, insertion = probability[: _STEPS + 1], probability[_STEPS + 1 : -1]
+        areas.append([float(np.trapezoid(curve, shares)) for curve in (deletion, insertion)])
+        before, after = observation.prediction.probability, probability[-1]
+        drops.append(max(before - after, 0) / before)
+        rises.append(after > before)
+    deletion_area, insertion_area = np.mean(areas, axis=0).tolist()
+    return {
+        "deletion_auc": deletion_area,
+        "insertion_auc": insertion_area,
+        "average_drop": float(np.mean(drops)),
+        "increase": float(np.mean(rises)),
+    }
+
+
+def channel_ablation(bundle: ModelBundle, observations: Sequence[Observation]) -> float:
+    """Largest error of "without a group's channels the logit falls by exactly its evidence".
+
+    Relative to the largest logit.
+    """
+    worst, largest = 0.0, 1e-9
+    for observation in observations:
+        index = observation.prediction.class_index
+        weights, bias = bundle.backbone.head_weights[index], bundle.backbone.head_bias[index]
+        rationale = bundle.explain(
+            observation.activation_maps, observation.prediction, None, PHRASES
+        )
+        for group in rationale.groups:
+            maps = observation.activation_maps.copy()
+            maps[group.channel_ids] = 0
+            without = float(maps.mean((1, 2)) @ weights + bias)
+            worst = max(worst, abs(rationale.logit - without - group.evidence))
+        largest = max(largest, abs(rationale.logit))
+    return worst / largest
+
+
+def counterfactual_agreement(
+    bundle: ModelBundle, observations: Sequence[Observation]
+) -> dict[str, float]:
+    """Rank correlation of a phrase's evidence with what its removal from the scene costs.
+
+    The renderer gives every object of which the phrase is true other words in its place (or the
+    scene another floor). A phrase that is true of nothing cannot be removed: it costs 0.
+    """
+    rng = np.random.default_rng(0)
+    evidence: list[float] = []
+    before: list[float] = []
+    changed: list[Image.Image | None] = []
+    classes: list[int] = []
+    for observation in observations:
+        assert observation.case.scene is not None  # noqa: S101 - the caller chose scenes
+        rationale = bundle.explain(
+            observation.activation_maps, observation.prediction, None, PHRASES
+        )
+        for phrase in rationale.phrases:
+            other = without_phrase(observation.case.scene, phrase.text, rng)
+            evidence.append(phrase.evidence)
+            before.append(rationale.logit)
+            classes.append(observation.prediction.class_index)
+            changed.append(None if other is None else Image.fromarray(render(other).image))
+    after = np.array(before)
+    present = [place for place, image in enumerate(changed) if image is not None]
+    logits = logits_of(bundle, [image for image in changed if image is not None])
+    after[present] = logits[np.arange(len(present)), np.array(classes)[present]]
+    cost = np.array(before) - after
+    return {
+        "rank_correlation": float(spearmanr(evidence, cost).statistic),
+        "rank_correlation_present": float(
+            spearmanr(np.array(evidence)[present], cost[present]).statistic
+        ),
+        "phrases": float(len(evidence)),
+        "present": len(present) / len(evidence),
+    }
+
+
+def without_phrase(scene: Scene, phrase: str, rng: np.random.Generator) -> Scene | None:
+    """The scene with a phrase made untrue; None: it is not true."""
+    if phrase.endswith(" floor"):
+        floor = phrase.removesuffix(" floor")
+        others = [word for word in FLOORS if word != floor]
+        return scene.with_floor(others[rng.integers(3)]) if floor == scene.floor else None
+    having = objects_with(scene, phrase)
+    if not having:
+        return None
+    for index in having:
+        for kind, words in ATTRIBUTES.items():
+            own = scene.objects[index].attributes[kind]
+            if own in phrase.split():
+                others = [word for word in words if word != own]
+                chosen = others[rng.integers(len(others))]
+                scene = scene.replace_object(index, **{kind: chosen})
+    return scene
+
+
+def randomisation(
+    bundle: ModelBundle, observations: Sequence[Observation]
+) -> dict[str, dict[str, float]]:
+    """How alike explanations stay when parameters are randomised (Adebayo et al. 2018).
+
+    Cumulative: the head, then the later half of the layers, then all of them. "map" is the mean
+    rank correlation of saliency maps of the same class, "words" the mean Jaccard index of the
+    first three phrases.
+    """
+    found = {}
+    for name, share in (("head", 0.0), ("half of the layers", 0.5), ("all layers", 1.0)):
+        with TemporaryDirectory() as folder:
+            other = replace(bundle, backbone=_randomised(bundle.backbone, share, Path(folder)))
+            found[name] = _likeness(bundle, other, observations)
+    return found
+
+
+def _likeness(
+    bundle: ModelBundle, other: ModelBundle, observations: Sequence[Observation]
+) -> dict[str, float]:
+    maps, words = [], []
+    for start in range(0, len(observations), 32):
+        part = observations[start : start + 32]
+        logits, activation_maps = _run(other, part)
+        for observation, own, own_maps in zip(part, logits, activation_maps, strict=True):
+            index = observation.prediction.class_index
+            before = bundle.explain(observation.activation_maps, observation.prediction, None, 3)
+            moved = replace(observation.prediction, logit=float(own[index]))
+            after = other.explain(own_maps, moved, None, 3)
+            maps.append(_rank_correlation(before.saliency_map, after.saliency_map))
+            sets = [{phrase.text for phrase in r.phrases} for r in (before, after)]
+            words.append(len(sets[0] & sets[1]) / max(len(sets[0] | sets[1]), 1))
+    return {"map": float(np.mean(maps)), "words": float(np.mean(words))}
+
+
+def _run(
+    bundle: ModelBundle, observations: Sequence[Observation]
+) -> tuple[Float32Array, Float32Array]:
+    preprocessing = bundle.backbone.manifest.preprocessing
+    images = [prepare(observation.case.image, preprocessing)[0] for observation in observations]
+    return bundle.backbone.run(np.stack(images))
+
+
+def _randomised(backbone: Backbone, share: float, folder: Path) -> Backbone:
+    """The backbone with a random head, and the last `share` of its weights random too."""
+    rng = np.random.default_rng(0)
+
+    def drawn(values: FloatArray) -> Float32Array:
+        return rng.normal(values.mean(), values.std(), values.shape).astype(np.float32)
+
+    model = onnx.load(str(backbone.folder / "backbone.onnx"))
+    kernels = [tensor for tensor in model.graph.initializer if len(tensor.dims) >= 2]
+    for tensor in kernels[int(len(kernels) * (1 - share)) :]:
+        values = drawn(numpy_helper.to_array(tensor))
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    head, bias = drawn(backbone.head_weights), drawn(backbone.head_bias)
+    write_backbone(folder / "b", model.SerializeToString(), head, bias, backbone.manifest)
+    return Backbone(folder / "b", providers=(backbone.execution_provider,))
+
+
+def _probabilities(
+    bundle: ModelBundle, frames: Sequence[FloatArray], class_index: int
+) -> FloatArray:
+    images = [Image.fromarray(np.clip(frame, 0, 255).astype(np.uint8)) for frame in frames]
+    return np.asarray(softmax(logits_of(bundle, images))[:, class_index])
+
+
+def _rank_correlation(one: FloatArray, two: FloatArray) -> float:
+    if np.ptp(one) == 0 or np.ptp(two) == 0:
+        return 0.0
+    return float(spearmanr(one.ravel(), two.ravel()).statistic)

@@ -1,0 +1,130 @@
+"""Are the words right?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from textcam_service.bundle import ModelBundle
+from textcam_service.core.phrases import choose_phrases
+from textcam_service.core.types import Float32Array
+from textcam_service.evaluation.cases import Observation, Truth
+
+PHRASES = 5
+
+Said = list[tuple[str, float]]
+Explain = Callable[[Observation], Said]
+
+
+@dataclass(frozen=True)
+class WordFigures:
+    """How right the said phrases are, means over images.
+
+    Attributes:
+        precision_1: Share of images whose first phrase is right.
+        precision_3: Share of right ones among the first three phrases.
+        precision_5: The same of five.
+        any_of_5: Share of images with a right phrase among five.
+        recall: Share of the class's words that its right phrases mention; nan: not known.
+        evidence_share: Of the said phrases' positive evidence, the right ones' share.
+        phrases: How many are said.
+    """
+
+    precision_1: float
+    precision_3: float
+    precision_5: float
+    any_of_5: float
+    recall: float
+    evidence_share: float
+    phrases: float
+
+
+def judge_words(observations: Sequence[Observation], truth: Truth, explain: Explain) -> WordFigures:
+    """Judge what is said of each image; an image without phrases is wrong."""
+    rows = []
+    for observation in observations:
+        index = observation.prediction.class_index
+        right = truth.right(observation.case, index)
+        said = explain(observation)[:PHRASES]
+        hits = [phrase in right for phrase, _ in said]
+        words = truth.class_words.get(index, frozenset())
+        mentioned = {
+            w for (phrase, _), hit in zip(said, hits, strict=True) if hit for w in phrase.split()
+        }
+        positive = [max(evidence, 0.0) for _, evidence in said]
+        on_right = sum(e for e, hit in zip(positive, hits, strict=True) if hit)
+        rows.append(
+            WordFigures(
+                precision_1=_mean(hits[:1]),
+                precision_3=_mean(hits[:3]),
+                precision_5=_mean(hits),
+                any_of_5=float(any(hits)),
+                recall=len(words & mentioned) / len(words) if words else float("nan"),
+                evidence_share=on_right / sum(positive) if sum(positive) else 0.0,
+                phrases=len(said),
+            )
+        )
+    table = np.array([list(asdict(row).values()) for row in rows])
+    return WordFigures(*table.mean(axis=0).tolist())
+
+
+def says(bundle: ModelBundle) -> Explain:
+    """What the product says."""
+
+    def explain(observation: Observation) -> Said:
+        rationale = bundle.explain(
+            observation.activation_maps, observation.prediction, None, PHRASES
+        )
+        return [(phrase.text, phrase.evidence) for phrase in rationale.phrases]
+
+    return explain
+
+
+def with_directions(
+    bundle: ModelBundle,
+    channel_embeddings: Float32Array,
+    mean_embedding: Float32Array | None = None,
+) -> ModelBundle:
+    """The same bundle with other channel embeddings (D, E)."""
+    bank = replace(bundle.artefact.bank, channel_embeddings=channel_embeddings)
+    if mean_embedding is not None:
+        bank = replace(bank, mean_embedding=mean_embedding)
+    return replace(bundle, artefact=replace(bundle.artefact, bank=bank))
+
+
+def random_directions(bundle: ModelBundle) -> ModelBundle:
+    """Control: every channel has a random direction."""
+    shape = bundle.artefact.bank.channel_embeddings.shape
+    drawn = np.random.default_rng(0).standard_normal(shape)
+    unit = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    return with_directions(bundle, unit.astype(np.float32))
+
+
+def shuffled_directions(bundle: ModelBundle) -> ModelBundle:
+    """Control: every channel has another channel's direction."""
+    embeddings = bundle.artefact.bank.channel_embeddings
+    order = np.random.default_rng(0).permutation(len(embeddings))
+    return with_directions(bundle, embeddings[order])
+
+
+def says_of_image(bundle: ModelBundle, embeddings: dict[str, Float32Array]) -> Explain:
+    """Control: the embedder's own opinion of the whole image, by the same choice of phrases.
+
+    Args:
+        bundle: For its vocabulary and settings.
+        embeddings: (E,) of each case's image, by the case's name.
+    """
+
+    def explain(observation: Observation) -> Said:
+        own = embeddings[observation.case.name]
+        choice = choose_phrases(own, bundle.text_embeddings, PHRASES, bundle.settings)
+        texts = [bundle.phrases[index] for index in choice.indices]
+        return list(zip(texts, choice.scores.tolist(), strict=True))
+
+    return explain
+
+
+def _mean(hits: Sequence[bool]) -> float:
+    return float(np.mean(hits)) if hits else 0.0

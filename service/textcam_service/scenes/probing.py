@@ -1,0 +1,57 @@
+"""Scenes as picture files, for those who build a bank or judge one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from textcam_service.scenes.classes import CLASSES, Bias, class_scene
+from textcam_service.scenes.render import render
+from textcam_service.scenes.world import vocabulary
+
+PROBING_SEED = 50
+
+
+def render_probing_set(
+    folder: Path,
+    count: int,
+    seed: int = PROBING_SEED,
+    bias: Bias | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Path]:
+    """Render scenes of the ten classes in turn into a folder, with vocabulary and truth.
+
+    Args:
+        folder: Gets 000000.png ..., vocabulary.txt, and truth.json as evaluation reads it.
+        count: How many.
+        seed: Of the set.
+        bias: Of the world; None: unbiased.
+        progress: Told the number of scenes finished since the last call.
+
+    Returns:
+        The pictures' paths, in order.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    entries, paths = [], []
+    for index in range(count):
+        class_index = index % len(CLASSES)
+        scene = class_scene(np.random.default_rng([seed, index]), class_index, bias)
+        paths.append(folder / f"{index:06}.png")
+        Image.fromarray(render(scene).image).save(paths[-1])
+        phrases = sorted(scene.phrases)
+        entries.append(
+            {
+                "file": paths[-1].name,
+                "class_index": class_index,
+                "phrases": phrases,
+                "caption": scene.caption,
+            }
+        )
+        progress(1)
+    (folder / "vocabulary.txt").write_text("\n".join(vocabulary()) + "\n")
+    (folder / "truth.json").write_text(json.dumps({"images": entries}) + "\n")
+    return paths

@@ -1,0 +1,164 @@
+"""Is a rationale right? The rendered world as judge: method, controls, rivals, ablations.
+
+    python tests/bench/bench_truth.py [--count 500]
+
+Held-out scenes; none was used in training or in building a bank. Everything is made on the way:
+backbones, probing scenes and banks go to build/scenes.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from textcam_service.backbone import Backbone
+from textcam_service.bundle import ModelBundle
+from textcam_service.core.channels import ChannelSettings, channel_directions
+from textcam_service.core.phrases import choose_phrases, evidence_embedding
+from textcam_service.evaluation.cases import observe, scene_truth
+from textcam_service.evaluation.report import as_text, write_report
+from textcam_service.evaluation.run import evaluate
+from textcam_service.evaluation.words import PHRASES, judge_words, says, with_directions
+from textcam_service.offline.build import build_bank, probing_order
+from textcam_service.offline.embed import load_embedder
+from textcam_service.offline.export import export_network
+from textcam_service.offline.extract import extract
+from textcam_service.offline.networks import load_network
+from textcam_service.scenes.probing import render_probing_set
+from textcam_service.scenes.world import vocabulary
+
+WORK = Path("build/scenes")
+PROBING = 4000
+SETTINGS = ChannelSettings()
+RIVALS = ("mean_difference", "correlation", "top_mean", "contrast", "soft_wpmi")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=500)
+    count = parser.parse_args().count
+    begun = time.monotonic()
+    embedder = load_embedder("scenes")
+    images = render_probing_set(WORK / "probing", PROBING)
+    bundles = {name: bundle_of(name, embedder, images) for name in ("classifier", "biased")}
+    bundle, truth = bundles["classifier"], scene_truth(count)
+    report = evaluate(bundle, truth, embedder=embedder, biased=bundles["biased"], progress=print)
+    seen = [
+        o for o in observe(bundle, truth.cases) if o.prediction.class_index == o.case.class_index
+    ]
+    scores, embeddings, texts = probing_arrays(bundle, embedder, images)
+    report["rivals"] = rivals(bundle, seen, truth, scores, embeddings, texts)
+    report["ablations"] = ablations(bundle, seen, truth, scores, embeddings, texts)
+    report["seconds"] = round(time.monotonic() - begun)
+    print(as_text(report))
+    write_report(report, Path("build/bench/truth"))
+    Path("build/bench/truth.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+def bundle_of(name, embedder, images):
+    """Export a network and build its bank, once."""
+    folder, bank = WORK / f"{name}-backbone", WORK / f"{name}-bank"
+    if not (folder / "backbone.json").is_file():
+        export_network(load_network(f"scenes:{name}"), folder)
+    if not (bank / "bank.json").is_file():
+        build_bank(Backbone(folder), embedder, images, vocabulary(), bank, SETTINGS)
+    return ModelBundle.load(name, folder, bank)
+
+
+def probing_arrays(bundle, embedder, images):
+    """Activation scores, embeddings and text embeddings, as the builder sees them."""
+    seen = extract(images, bundle.backbone, embedder, WORK / "work")
+    order = probing_order(seen.predicted, None)
+    texts = bundle.artefact.vocabulary.embeddings
+    return seen.activation_scores[order], seen.embeddings[order], texts
+
+
+def words_with(bundle, seen, truth, directions):
+    return asdict(judge_words(seen, truth, says(with_directions(bundle, directions.embeddings))))
+
+
+def rivals(bundle, seen, truth, scores, embeddings, texts):
+    table = {}
+    for direction in ("lda", *RIVALS):
+        settings = replace(SETTINGS, direction=direction)
+        directions = channel_directions(scores, embeddings, settings, texts=texts)
+        table[direction] = words_with(bundle, seen, truth, directions)
+    return table
+
+
+def ablations(bundle, seen, truth, scores, embeddings, texts):
+    table = {"as shipped": asdict(judge_words(seen, truth, says(bundle)))}
+    variants = {f"M = {m}": {"samples": m} for m in (20, 50, 200, 500, 1000)}
+    variants |= {f"shrinkage {g}": {"shrinkage": g} for g in (0.1, 0.5, 0.8)}
+    variants |= {"common direction kept": {"remove_common": False}}
+    for name, change in variants.items():
+        directions = channel_directions(scores, embeddings, replace(SETTINGS, **change))
+        table[name] = words_with(bundle, seen, truth, directions)
+    for size in (300, 1000, 2000):
+        settings = replace(SETTINGS, samples=min(SETTINGS.samples, size // 2))
+        directions = channel_directions(scores[:size], embeddings[:size], settings)
+        table[f"{size} probing images"] = words_with(bundle, seen, truth, directions)
+    changed = {
+        "texts not centred": {"text_embeddings": bundle.artefact.vocabulary.embeddings},
+        "no root of the evidence": {"settings": replace(bundle.settings, root=False)},
+        "no prior": {"settings": replace(bundle.settings, prior=0.0)},
+        "paper's choice (no root, no prior, lambdas 0.1)": {
+            "settings": replace(
+                bundle.settings, root=False, prior=0.0, sparsity=0.1, decorrelation=0.1
+            )
+        },
+    }
+    for name, change in changed.items():
+        table[name] = asdict(judge_words(seen, truth, chosen(bundle, **change)))
+    table["weights, not activation-weighted"] = asdict(
+        judge_words(seen, truth, chosen(bundle, evidence=lambda w, _a: w))
+    )
+    for kept in (10, 25, 50):
+        table[f"{kept} strongest channels"] = asdict(
+            judge_words(seen, truth, chosen(bundle, evidence=lambda w, a, k=kept: top(w * a, k)))
+        )
+    rng = np.random.default_rng(0)
+    for share in (0.25, 0.5):
+        some = np.sort(rng.permutation(len(bundle.phrases))[: int(share * len(bundle.phrases))])
+        table[f"{len(some)} phrases"] = asdict(
+            judge_words(seen, truth, chosen(bundle, phrases=some))
+        )
+    return table
+
+
+def top(evidence, kept):
+    weakest = np.argsort(-np.abs(evidence), kind="stable")[kept:]
+    evidence = evidence.copy()
+    evidence[weakest] = 0
+    return evidence
+
+
+def chosen(
+    bundle,
+    *,
+    evidence=lambda weights, scores: weights * scores,
+    settings=None,
+    text_embeddings=None,
+    phrases=None,
+):
+    """Phrases by the product's own choice with one thing changed."""
+    settings = settings or bundle.settings
+    texts = bundle.text_embeddings if text_embeddings is None else text_embeddings
+    places = np.arange(len(bundle.phrases)) if phrases is None else phrases
+    bank = bundle.artefact.bank
+
+    def explain(observation):
+        weights = bundle.backbone.head_weights[observation.prediction.class_index]
+        own = evidence(weights, observation.activation_maps.mean((1, 2)))
+        target = evidence_embedding(own, bank.channel_embeddings, bank.mean_embedding, settings)
+        choice = choose_phrases(target, texts[places], PHRASES, settings)
+        said = [bundle.phrases[places[index]] for index in choice.indices]
+        return list(zip(said, choice.scores.tolist(), strict=True))
+
+    return explain
+
+
+if __name__ == "__main__":
+    main()

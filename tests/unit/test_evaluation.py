@@ -1,0 +1,171 @@
+"""The evaluation's figures, against cases whose answer is known by hand."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from textcam_service.core.types import Crop, Prediction
+from textcam_service.errors import InvalidTruth
+from textcam_service.evaluation.cases import (
+    Case,
+    Observation,
+    Truth,
+    read_truth,
+    scene_case,
+    scene_truth,
+)
+from textcam_service.evaluation.cues import cue_phrases, without_cue
+from textcam_service.evaluation.faithfulness import without_phrase
+from textcam_service.evaluation.place import centred_gaussian, judge_place, points_at
+from textcam_service.evaluation.report import as_text, write_report
+from textcam_service.evaluation.words import judge_words
+from textcam_service.scenes.classes import BIASED, CLASSES, SceneClass, class_scene
+
+RNG = np.random.default_rng(0)
+
+
+def observed(case, class_index=0):
+    prediction = Prediction(class_index, "x", 0.9, 3.0)
+    size = case.image.width
+    maps = np.zeros((1, 2, 2), np.float32)
+    return Observation(case, prediction, np.zeros(2), maps, Crop(0, 0, size, size))
+
+
+def photograph(name="a", phrases=()):
+    return Case(name, Image.new("RGB", (8, 8)), None, frozenset(phrases))
+
+
+def test_words_are_counted_as_by_hand():
+    truth = Truth(
+        [],
+        {0: frozenset({"red", "cube", "red cube"})},
+        {0: frozenset({"red", "cube"})},
+    )
+    said = {
+        "a": [("red", 2.0), ("sphere", 1.0), ("cube", -1.0), ("blue", 1.0)],
+        "b": [("sphere", 1.0)],
+    }
+    seen = [observed(photograph(name)) for name in said]
+    figures = judge_words(seen, truth, lambda o: said[o.case.name])
+    assert figures.precision_1 == 0.5
+    assert figures.precision_3 == pytest.approx((2 / 3 + 0) / 2)
+    assert figures.precision_5 == pytest.approx((2 / 4 + 0) / 2)
+    assert figures.any_of_5 == 0.5
+    assert figures.recall == 0.5
+    assert figures.evidence_share == pytest.approx((2 / 4 + 0) / 2)
+    assert figures.phrases == 2.5
+
+
+def test_saying_nothing_is_wrong_and_unknown_recall_is_nan():
+    figures = judge_words([observed(photograph(phrases={"dog"}))], Truth([]), lambda _: [])
+    assert (figures.precision_1, figures.any_of_5) == (0, 0)
+    assert math.isnan(figures.recall)
+
+
+def test_pointing_allows_half_a_cell():
+    mask = np.zeros((20, 20), bool)
+    mask[10, 10] = True
+    heat = np.zeros((20, 20), np.float32)
+    assert not points_at(heat, mask)
+    for column, hit in ((10, True), (14, True), (15, False)):
+        heat[:] = 0
+        heat[10, column] = 1
+        assert points_at(heat, mask) is hit
+
+
+def test_a_perfect_map_scores_one_and_its_opposite_nought():
+    truth = scene_truth(3)
+    seen = [observed(case, case.class_index) for case in truth.cases]
+    perfect = judge_place(seen, lambda o: o.case.key_mask.astype(np.float32))
+    assert (perfect.pointing, perfect.energy, perfect.iou_best, perfect.iou_fixed) == (1, 1, 1, 1)
+    opposite = judge_place(seen, lambda o: (~o.case.key_mask).astype(np.float32))
+    assert opposite.energy == 0
+    assert opposite.iou_best == 0
+    assert centred_gaussian(seen[0]).argmax() == 48 * 96 + 48
+
+
+def test_a_removed_phrase_is_no_longer_true_and_nothing_else_changes():
+    for index in range(60):
+        scene = class_scene(np.random.default_rng(index), index % 10)
+        name = CLASSES[index % 10].name
+        assert name in scene.phrases
+        other = without_phrase(scene, name, RNG)
+        assert name not in other.phrases
+        assert other.floor == scene.floor
+        assert [o.x for o in other.objects] == [o.x for o in scene.objects]
+        assert (
+            f"{scene.floor} floor" not in without_phrase(scene, f"{scene.floor} floor", RNG).phrases
+        )
+    assert without_phrase(scene, "pink cube", RNG) is None
+    assert without_phrase(scene, "wet floor", RNG) is None
+
+
+def test_a_cue_is_taken_away_and_the_key_stays():
+    for class_index, phrase in BIASED.cue_phrases.items():
+        scene = class_scene(np.random.default_rng(3), class_index, BIASED, cue=True)
+        bare = without_cue(scene, class_index, BIASED)
+        assert phrase in scene.phrases
+        assert phrase not in bare.phrases
+        assert CLASSES[class_index].name in bare.phrases
+        assert phrase in cue_phrases(class_index, BIASED)
+    cue = SceneClass(BIASED.cue)
+    assert not any(cue.has(item.attributes) for item in bare.objects)
+
+
+def test_a_scene_case_knows_its_key():
+    case = scene_truth(1).cases[0]
+    again = scene_case("0", case.scene, 0)
+    np.testing.assert_array_equal(case.key_mask, again.key_mask)
+    assert 20 < case.key_mask.sum() < 96 * 96 / 4
+
+
+def test_a_truth_file_is_read(tmp_path):
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.png")
+    (tmp_path / "truth.json").write_text(
+        json.dumps(
+            {
+                "images": [{"file": "a.png", "phrases": ["dog"], "class_index": 2}],
+                "class_phrases": {"2": ["animal"]},
+            }
+        )
+    )
+    truth = read_truth(tmp_path / "truth.json")
+    assert truth.cases[0].image.size == (9, 8)
+    assert truth.right(truth.cases[0], 2) == {"dog", "animal"}
+    assert truth.right(truth.cases[0], 1) == {"dog"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "no truth file"),
+        ("[]", "no truth file"),
+        ('{"images": [{}]}', "no truth file"),
+        ('{"images": [{"file": "none.png"}]}', "none.png is not there"),
+        ('{"images": []}', "names no image"),
+    ],
+)
+def test_a_bad_truth_file_says_what_is_wrong(tmp_path, content, message):
+    (tmp_path / "truth.json").write_text(content)
+    with pytest.raises(InvalidTruth, match=message):
+        read_truth(tmp_path / "truth.json")
+    with pytest.raises(InvalidTruth, match="is not there"):
+        read_truth(tmp_path / "absent.json")
+
+
+def test_a_report_is_written_as_json_text_and_chart(tmp_path):
+    row = {"precision_1": 0.5, "precision_3": 0.25, "recall": float("nan")}
+    report = {
+        "images": 4,
+        "judged": 3,
+        "accuracy": 0.75,
+        "words": {"TextCAM": row, "control: random directions": row},
+    }
+    text = as_text(report)
+    assert "3 of 4 images judged" in text
+    assert "0.250" in text
+    paths = write_report(report, tmp_path)
+    assert [path.name for path in paths] == ["report.json", "report.txt", "report.png"]
+    assert Image.open(paths[2]).width > 300
