@@ -4,16 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 BACKBONE := build/backbone
 BANK := service/textcam_service/data/photos
+SCENES := build/scenes
 SERVER ?= 127.0.0.1:50051
 # Four photographs that scikit-image ships.
 SAMPLES = $(shell $(BIN)/python -c "import pathlib, skimage; d = pathlib.Path(skimage.__file__).parent / 'data'; print(*(d / n for n in ('chelsea.png', 'coffee.png', 'rocket.jpg', 'motorcycle_left.png')))")
 IMAGES ?= $(SAMPLES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint types bench protos clean
+.PHONY: help setup demo demo-scenes serve test lint types bench bench-truth protos bank scenes-weights clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +28,17 @@ $(BACKBONE)/backbone.json: $(VENV)/.done
 
 demo: $(BACKBONE)/backbone.json ## Explain four photographs (or IMAGES="a.jpg b.png") with a real server
 	$(BIN)/python deploy/demo.py --backbone $(BACKBONE) --output build/demo $(IMAGES)
+
+$(SCENES)/bank/bank.json: $(VENV)/.done
+	$(BIN)/textcam export --model scenes:classifier --output $(SCENES)/backbone
+	$(BIN)/textcam scenes --output $(SCENES)/probing
+	$(BIN)/textcam bank build --backbone $(SCENES)/backbone --images $(SCENES)/probing \
+		--embedder scenes --vocabulary $(SCENES)/probing/vocabulary.txt --output $(SCENES)/bank
+
+demo-scenes: $(SCENES)/bank/bank.json ## Explain four rendered scenes, whose truth is known
+	$(BIN)/textcam scenes --count 4 --seed 9 --output $(SCENES)/shown
+	$(BIN)/python deploy/demo.py --backbone $(SCENES)/backbone --bank $(SCENES)/bank \
+		--output build/demo-scenes $(SCENES)/shown/*.png
 
 serve: $(BACKBONE)/backbone.json ## Serve on 127.0.0.1:50051
 	$(BIN)/textcam serve --backbone $(BACKBONE)
@@ -44,6 +56,12 @@ types: $(VENV)/.done ## Check types
 bench: $(BACKBONE)/backbone.json ## Run the benchmarks; tables go to build/bench
 	$(BIN)/python tests/bench/bench_bank.py
 	$(BIN)/python tests/bench/bench_words.py
+
+bench-truth: $(VENV)/.done ## Judge explanations by the rendered world's truth
+	$(BIN)/python tests/bench/bench_truth.py
+
+scenes-weights: $(VENV)/.done ## Train the rendered world's networks again (maintainers)
+	$(BIN)/python -m textcam_service.offline.scene_training
 
 protos: $(VENV)/.done ## Regenerate the stubs of the contract
 	$(BIN)/python protos/generate.py

@@ -13,11 +13,14 @@ def main() -> int:
     """Start `textcam serve` on a free port, run `textcam explain` against it, stop it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backbone", required=True)
+    parser.add_argument("--bank", default=None)
     parser.add_argument("--output", required=True)
     parser.add_argument("images", nargs="+")
     arguments = parser.parse_args()
     textcam = str(Path(sys.executable).with_name("textcam"))
     serve = [textcam, "serve", "--backbone", arguments.backbone, "--port", "0"]
+    if arguments.bank is not None:
+        serve += ["--bank", arguments.bank, "--name", "scenes"]
     explain = [textcam, "explain", "--output", arguments.output, *arguments.images]
     with subprocess.Popen(
         [*serve, "--metrics-port", "-1", "--log-level", "WARNING"],

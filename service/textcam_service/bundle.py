@@ -26,7 +26,7 @@ class ModelBundle:
         version: Of the model; the bank's short digest unless chosen.
         backbone: Ready to run.
         artefact: Bank and vocabulary.
-        settings: How rationales are made.
+        settings: How rationales are made; those that the bank was built with, unless given.
     """
 
     name: str
@@ -55,9 +55,8 @@ class ModelBundle:
         backbone = Backbone(backbone_folder, providers=providers, threads=threads)
         _require_match(backbone, artefact, bank_folder)
         short = artefact.bank_digest.removeprefix("sha256:")[:12]
-        return ModelBundle(
-            name, version or short, backbone, artefact, settings or RationaleSettings()
-        )
+        kept = RationaleSettings(**artefact.bank.parameters.get("rationale", {}))
+        return ModelBundle(name, version or short, backbone, artefact, settings or kept)
 
     @property
     def class_names(self) -> tuple[str, ...]:

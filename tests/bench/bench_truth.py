@@ -7,18 +7,26 @@ backbones, probing scenes and banks go to build/scenes.
 """
 
 import argparse
-import json
+import shutil
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import matplotlib as mpl
+
+mpl.use("Agg")  # before pyplot
+
 import numpy as np
+from matplotlib import pyplot as plt
+from textcam_client.colormap import blend
 from textcam_service.backbone import Backbone
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.channels import ChannelSettings, channel_directions
+from textcam_service.core.heatmap import heatmap
 from textcam_service.core.phrases import choose_phrases, evidence_embedding
+from textcam_service.core.types import RationaleSettings
 from textcam_service.evaluation.cases import observe, scene_truth
-from textcam_service.evaluation.report import as_text, write_report
+from textcam_service.evaluation.report import as_json, as_text, write_report
 from textcam_service.evaluation.run import evaluate
 from textcam_service.evaluation.words import PHRASES, judge_words, says, with_directions
 from textcam_service.offline.build import build_bank, probing_order
@@ -32,6 +40,7 @@ from textcam_service.scenes.world import vocabulary
 WORK = Path("build/scenes")
 PROBING = 4000
 SETTINGS = ChannelSettings()
+RATIONALE = RationaleSettings()
 RIVALS = ("mean_difference", "correlation", "top_mean", "contrast", "soft_wpmi")
 
 
@@ -40,6 +49,7 @@ def main():
     parser.add_argument("--count", type=int, default=500)
     count = parser.parse_args().count
     begun = time.monotonic()
+    Path("build/bench").mkdir(parents=True, exist_ok=True)
     embedder = load_embedder("scenes")
     images = render_probing_set(WORK / "probing", PROBING)
     bundles = {name: bundle_of(name, embedder, images) for name in ("classifier", "biased")}
@@ -51,19 +61,21 @@ def main():
     scores, embeddings, texts = probing_arrays(bundle, embedder, images)
     report["rivals"] = rivals(bundle, seen, truth, scores, embeddings, texts)
     report["ablations"] = ablations(bundle, seen, truth, scores, embeddings, texts)
+    draw_sheet(bundle, seen, Path("build/bench/scenes.png"))
     report["seconds"] = round(time.monotonic() - begun)
     print(as_text(report))
     write_report(report, Path("build/bench/truth"))
-    Path("build/bench/truth.json").write_text(json.dumps(report, indent=2) + "\n")
+    Path("build/bench/truth.json").write_text(as_json(report))
 
 
 def bundle_of(name, embedder, images):
-    """Export a network and build its bank, once."""
-    folder, bank = WORK / f"{name}-backbone", WORK / f"{name}-bank"
-    if not (folder / "backbone.json").is_file():
-        export_network(load_network(f"scenes:{name}"), folder)
-    if not (bank / "bank.json").is_file():
-        build_bank(Backbone(folder), embedder, images, vocabulary(), bank, SETTINGS)
+    """Export a network and build its bank."""
+    prefix = "" if name == "classifier" else f"{name}-"
+    folder, bank = WORK / f"{prefix}backbone", WORK / f"{prefix}bank"
+    export_network(load_network(f"scenes:{name}"), folder)
+    build_bank(
+        Backbone(folder), embedder, images, vocabulary(), bank, SETTINGS, rationale=RATIONALE
+    )
     return ModelBundle.load(name, folder, bank)
 
 
@@ -72,6 +84,7 @@ def probing_arrays(bundle, embedder, images):
     seen = extract(images, bundle.backbone, embedder, WORK / "work")
     order = probing_order(seen.predicted, None)
     texts = bundle.artefact.vocabulary.embeddings
+    shutil.rmtree(WORK / "work")
     return seen.activation_scores[order], seen.embeddings[order], texts
 
 
@@ -104,7 +117,7 @@ def ablations(bundle, seen, truth, scores, embeddings, texts):
         "texts not centred": {"text_embeddings": bundle.artefact.vocabulary.embeddings},
         "no root of the evidence": {"settings": replace(bundle.settings, root=False)},
         "no prior": {"settings": replace(bundle.settings, prior=0.0)},
-        "paper's choice (no root, no prior, lambdas 0.1)": {
+        "plain evidence, lambdas 0.1": {
             "settings": replace(
                 bundle.settings, root=False, prior=0.0, sparsity=0.1, decorrelation=0.1
             )
@@ -126,6 +139,37 @@ def ablations(bundle, seen, truth, scores, embeddings, texts):
             judge_words(seen, truth, chosen(bundle, phrases=some))
         )
     return table
+
+
+def draw_sheet(bundle, seen, path, columns=2, rows=5, phrases=3):
+    """Scenes with their heatmap and the maps of their first phrases."""
+    figure, axes = plt.subplots(
+        rows, columns * (phrases + 2), figsize=(13, 1.45 * rows), layout="constrained"
+    )
+    for axis in axes.ravel():
+        axis.axis("off")
+    for place, observation in enumerate(seen[: rows * columns]):
+        row, left = place % rows, (place // rows) * (phrases + 2)
+        pixels = np.asarray(observation.case.image)
+        rationale = bundle.explain(
+            observation.activation_maps, observation.prediction, None, PHRASES
+        )
+        peak = float(rationale.saliency_map.max())
+        maps = [("", None), (f"{rationale.logit:+.1f}", rationale.saliency_map)]
+        maps += [
+            (f"{phrase.text} {phrase.evidence:+.1f}", group.saliency_map)
+            for phrase, group in zip(rationale.phrases, rationale.groups, strict=True)
+        ]
+        maps[0] = (observation.prediction.class_name, None)
+        for axis, (title, shown) in zip(axes[row, left:], maps[: phrases + 2], strict=False):
+            picture = pixels
+            if shown is not None:
+                heat = heatmap(shown, observation.crop, *pixels.shape[:2], peak)
+                picture = blend(pixels, heat)
+            axis.imshow(picture)
+            axis.set_title(title, fontsize=7, pad=2, fontweight="bold" if shown is None else None)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def top(evidence, kept):
@@ -155,7 +199,7 @@ def chosen(
         target = evidence_embedding(own, bank.channel_embeddings, bank.mean_embedding, settings)
         choice = choose_phrases(target, texts[places], PHRASES, settings)
         said = [bundle.phrases[places[index]] for index in choice.indices]
-        return list(zip(said, choice.scores.tolist(), strict=True))
+        return [(phrase, float("nan")) for phrase in said]
 
     return explain
 

@@ -1,6 +1,11 @@
-"""The micro-batcher, with a run function that blocks until told."""
+"""The micro-batcher, with a run function that blocks until told.
+
+Waits that must not happen are made a minute long; each test gives up after seconds.
+"""
 
 import asyncio
+import logging
+import math
 import random
 import threading
 import time
@@ -8,7 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from textcam_service.errors import DeadlineExpired, QueueFull, ShuttingDown
+from textcam_service.serving import batcher as module
 from textcam_service.serving.batcher import Batcher, BatchLimits
+
+LONG = 60.0
+HOOKS = ("on_batch", "on_depth", "on_expired", "on_cancelled", "on_rejected")
 
 
 class Events:
@@ -37,9 +46,10 @@ class Session:
     def __init__(self):
         self.gate = threading.Event()
         self.gate.set()
-        self.ran = []
+        self.begun, self.ran = [], []
 
     def run(self, items):
+        self.begun.append(list(items))
         assert self.gate.wait(10)
         self.ran.append(list(items))
         for item in items:
@@ -54,8 +64,8 @@ async def made():
     with ThreadPoolExecutor(1) as executor:
         batchers = []
 
-        async def make(run=None, **limits):
-            batcher = Batcher(run or session.run, BatchLimits(**limits), executor, events)
+        async def make(run=None, hooks=events, **limits):
+            batcher = Batcher(run or session.run, BatchLimits(**limits), executor, hooks)
             await batcher.start()
             batchers.append(batcher)
             return batcher
@@ -74,9 +84,40 @@ async def until(condition):
     raise AssertionError("never came true")
 
 
+async def settle():
+    """Let the loop do all it can do without waiting."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def consumer():
+    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == "textcam-batcher")
+    return task
+
+
+@pytest.mark.parametrize(
+    ("limits", "fault"),
+    [
+        ({"max_batch": 0}, "max_batch is 0; give a whole number of at least 1"),
+        ({"max_batch": 2.5}, "max_batch is 2.5; give a whole number"),
+        ({"max_queue": -3}, "max_queue is -3; give a whole number of at least 1"),
+        ({"max_delay_s": -0.1}, "max_delay_s is -0.1; give finite seconds, 0 or more"),
+        ({"max_delay_s": math.inf}, "max_delay_s is inf"),
+        ({"max_delay_s": math.nan}, "max_delay_s is nan"),
+    ],
+)
+def test_limits_out_of_range_are_refused_with_the_mend(limits, fault):
+    with pytest.raises(ValueError, match=fault):
+        BatchLimits(**limits)
+
+
+def test_the_least_limits_are_allowed():
+    BatchLimits(max_batch=1, max_delay_s=0, max_queue=1)
+
+
 async def test_an_idle_batcher_does_not_wait(made):
     _, events, make = made
-    batcher = await make(max_delay_s=30)
+    batcher = await make(max_delay_s=LONG)
     answer = await asyncio.wait_for(batcher.submit(4, None), 5)
     assert (answer.result, answer.batch_size, events.batches) == (8, 1, [1])
 
@@ -84,7 +125,7 @@ async def test_an_idle_batcher_does_not_wait(made):
 async def busy(batcher, session):
     session.gate.clear()
     first = asyncio.create_task(batcher.submit(0, None))
-    await asyncio.sleep(0.02)
+    await until(lambda: session.begun == [[0]])
     return first
 
 
@@ -102,31 +143,71 @@ async def test_items_gather_while_the_session_is_busy(made):
 
 async def test_an_announced_item_is_waited_for_and_joins(made):
     _, events, make = made
-    batcher = await make(max_delay_s=5)
+    batcher = await make(max_delay_s=LONG)
     with batcher.announce():
         first = asyncio.create_task(batcher.submit(1, None))
-        await asyncio.sleep(0.05)
-        assert not first.done()
+        await settle()
+        assert (events.batches, events.depth) == ([], 1)
         second = asyncio.create_task(batcher.submit(2, None))
-        await asyncio.sleep(0)
-    await asyncio.gather(first, second)
+        await settle()
+        assert (events.batches, events.depth) == ([], 2)
+    answers = await asyncio.wait_for(asyncio.gather(first, second), 5)
+    assert [(answer.result, answer.batch_size) for answer in answers] == [(2, 2), (4, 2)]
     assert events.batches == [2]
 
 
-async def test_an_announced_item_is_not_waited_for_past_a_deadline(made):
+async def test_an_announced_item_that_never_comes_is_not_waited_for_any_longer(made):
     _, events, make = made
-    batcher = await make(max_delay_s=30)
+    batcher = await make(max_delay_s=LONG)
     with batcher.announce():
-        answer = await asyncio.wait_for(batcher.submit(1, time.monotonic() + 0.5), 5)
+        first = asyncio.create_task(batcher.submit(1, None))
+        await settle()
+        assert events.batches == []
+    assert (await asyncio.wait_for(first, 5)).batch_size == 1
+
+
+async def test_a_full_batch_waits_for_nobody(made):
+    _, events, make = made
+    batcher = await make(max_delay_s=LONG, max_batch=2)
+    with batcher.announce():
+        await asyncio.wait_for(asyncio.gather(*(batcher.submit(n, None) for n in (1, 2))), 5)
+    assert events.batches == [2]
+
+
+@pytest.mark.parametrize("reserve", ["_FIRST_BATCH_GUESS_S", "_WAKE_S"])
+async def test_announced_items_are_not_waited_for_past_the_earliest_deadline(
+    made, monkeypatch, reserve
+):
+    # A batch that is thought to take long, so that no item comes near to expiring.
+    monkeypatch.setattr(module, reserve, LONG)
+    _, events, make = made
+    batcher = await make(max_delay_s=2 * LONG)
+    with batcher.announce():
+        far = asyncio.create_task(batcher.submit(1, time.monotonic() + 10 * LONG))
+        await settle()
+        assert events.batches == []
+        near = asyncio.create_task(batcher.submit(2, time.monotonic() + LONG))
+        answers = await asyncio.wait_for(asyncio.gather(far, near), 5)
+    assert [answer.result for answer in answers] == [2, 4]
+    assert (events.batches, events.expired) == ([2], 0)
+
+
+async def test_a_linger_that_has_begun_ends_before_the_deadline(made, monkeypatch):
+    monkeypatch.setattr(module, "_FIRST_BATCH_GUESS_S", LONG)
+    _, events, make = made
+    batcher = await make(max_delay_s=2 * LONG)
+    with batcher.announce():
+        # Some 50 ms of linger are left.
+        answer = await asyncio.wait_for(batcher.submit(1, time.monotonic() + LONG + 0.07), 5)
     assert (answer.result, events.expired) == (2, 0)
 
 
 async def test_the_wait_for_announced_items_is_bounded(made):
-    _, _, make = made
+    _, events, make = made
     batcher = await make(max_delay_s=0.03)
     with batcher.announce():
         answer = await asyncio.wait_for(batcher.submit(1, None), 5)
-    assert answer.queue_s >= 0.02
+    assert (answer.result, events.batches) == (2, [1])
 
 
 async def test_a_full_queue_refuses_with_a_retry_hint(made):
@@ -147,17 +228,25 @@ async def test_an_expired_item_is_answered_at_its_deadline_during_a_long_inferen
     session, events, make = made
     batcher = await make()
     first = await busy(batcher, session)
-    started = time.monotonic()
     with pytest.raises(DeadlineExpired):
-        await batcher.submit(1, time.monotonic() + 0.05)
-    assert time.monotonic() - started < 2
-    assert not session.gate.is_set()
+        await asyncio.wait_for(batcher.submit(1, time.monotonic() + 0.05), 5)
     with pytest.raises(DeadlineExpired):
         await batcher.submit(2, time.monotonic() - 1)
     session.gate.set()
     await first
     assert session.ran == [[0]]
-    assert events.expired == 2
+    assert (events.expired, events.cancelled, events.depth) == (2, 0, 0)
+
+
+async def test_an_item_whose_deadline_passes_during_its_own_inference_is_answered(made):
+    session, events, make = made
+    session.gate.clear()
+    batcher = await make()
+    task = asyncio.create_task(batcher.submit(1, time.monotonic() + 0.04))
+    await until(lambda: session.begun == [[1]])
+    await asyncio.sleep(0.05)
+    session.gate.set()
+    assert ((await task).result, events.expired) == (2, 0)
 
 
 async def test_one_cancelled_of_four_leaves_the_others_alone(made):
@@ -177,6 +266,141 @@ async def test_one_cancelled_of_four_leaves_the_others_alone(made):
     assert events.cancelled == 1
 
 
+async def test_an_item_cancelled_while_queued_counts_once(made):
+    session, events, make = made
+    batcher = await make()
+    first = await busy(batcher, session)
+    task = asyncio.create_task(batcher.submit(1, time.monotonic() + LONG))
+    await until(lambda: batcher.depth == 1)
+    task.cancel()
+    await settle()
+    assert (task.cancelled(), events.cancelled, events.depth) == (True, 1, 0)
+    session.gate.set()
+    assert (await first).batch_size == 1
+    assert (events.cancelled, events.expired, session.ran) == (1, 0, [[0]])
+
+
+async def test_an_item_cancelled_just_before_it_is_taken_counts_once_and_does_not_run(made):
+    session, events, make = made
+    batcher = await make(max_delay_s=LONG)
+    with batcher.announce():
+        tasks = [asyncio.create_task(batcher.submit(n, None)) for n in (1, 2)]
+        await settle()
+    tasks[0].cancel()  # the consumer has been woken already, and takes first
+    assert (await asyncio.wait_for(tasks[1], 5)).batch_size == 1
+    assert (tasks[0].cancelled(), events.cancelled, session.ran) == (True, 1, [[2]])
+
+
+async def test_an_item_cancelled_as_its_deadline_passes_counts_as_cancelled_only(made):
+    session, events, make = made
+    batcher = await make()
+    first = await busy(batcher, session)
+    due = time.monotonic() + 0.04
+    task = asyncio.create_task(batcher.submit(1, due))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_at(due - 0.001, task.cancel)
+    time.sleep(0.05)  # noqa: ASYNC251 - so that the loop finds both at once
+    await asyncio.wait([task])
+    assert (task.cancelled(), events.cancelled, events.expired) == (True, 1, 0)
+    session.gate.set()
+    await first
+
+
+async def test_an_item_cancelled_while_its_batch_lingers_counts_once(made):
+    session, events, make = made
+    batcher = await make(max_delay_s=LONG)
+    with batcher.announce():
+        tasks = [asyncio.create_task(batcher.submit(n, None)) for n in (1, 2)]
+        await settle()
+        tasks[0].cancel()
+        await settle()
+        assert (events.cancelled, events.depth, events.batches) == (1, 1, [])
+    assert (await asyncio.wait_for(tasks[1], 5)).result == 4
+    assert (events.cancelled, session.ran) == (1, [[2]])
+
+
+async def test_the_only_item_cancelled_while_its_batch_lingers_starts_no_batch(made):
+    _, events, make = made
+    batcher = await make(max_delay_s=LONG)
+    with batcher.announce():
+        task = asyncio.create_task(batcher.submit(1, None))
+        await settle()
+        task.cancel()
+        await settle()
+    await settle()
+    assert (events.cancelled, events.batches) == (1, [])
+    assert (await asyncio.wait_for(batcher.submit(2, None), 5)).result == 4
+
+
+async def test_an_item_cancelled_while_running_counts_once_and_harms_nobody(made):
+    session, events, make = made
+    session.gate.clear()
+    batcher = await make(max_delay_s=LONG)
+    with batcher.announce():
+        tasks = [asyncio.create_task(batcher.submit(n, None)) for n in (1, 2, 3)]
+        await settle()
+    await until(lambda: session.begun == [[1, 2, 3]])
+    tasks[1].cancel()
+    await settle()
+    assert (tasks[1].cancelled(), events.cancelled) == (True, 1)
+    session.gate.set()
+    answers = await asyncio.wait_for(asyncio.gather(tasks[0], tasks[2]), 5)
+    assert [(answer.result, answer.batch_size) for answer in answers] == [(2, 3), (6, 3)]
+    assert (session.ran, events.batches, events.cancelled) == ([[1, 2, 3]], [3], 1)
+
+
+def faulty(fault):
+    """Events that count, then raise."""
+
+    def breaking(name):
+        def hook(self, *values):
+            getattr(Events, name)(self, *values)
+            raise fault
+
+        return hook
+
+    return type("Faulty", (Events,), {name: breaking(name) for name in HOOKS})()
+
+
+@pytest.mark.parametrize("fault", [ValueError("hook"), asyncio.CancelledError("hook")])
+async def test_hooks_that_raise_harm_no_item_and_are_logged_once_each(made, caplog, fault):
+    session, _, make = made
+    hooks = faulty(fault)
+    batcher = await make(hooks=hooks, max_queue=2)
+    for n in (1, 2):
+        session.begun.clear()
+        first = await busy(batcher, session)
+        left = asyncio.create_task(batcher.submit(1, None))
+        stays = asyncio.create_task(batcher.submit(2, None))
+        await until(lambda: batcher.depth == 2)
+        with pytest.raises(QueueFull):
+            await batcher.submit(3, None)
+        left.cancel()
+        await until(lambda: batcher.depth == 1)
+        with pytest.raises(DeadlineExpired):
+            await asyncio.wait_for(batcher.submit(4, time.monotonic() + 0.02), 5)
+        session.gate.set()
+        answers = await asyncio.wait_for(asyncio.gather(first, stays), 5)
+        assert [answer.result for answer in answers] == [0, 4]
+        assert left.cancelled()
+        assert (hooks.rejected, hooks.cancelled, hooks.expired) == (n, n, n)
+    assert (hooks.batches, hooks.depth) == ([1, 1, 1, 1], 0)
+    assert len(caplog.records) == len(HOOKS)
+    assert all("the batcher goes on" in record.message for record in caplog.records)
+
+
+async def test_hooks_that_raise_do_not_hinder_the_end(made):
+    session, _, make = made
+    batcher = await make(hooks=faulty(ValueError("hook")))
+    first = await busy(batcher, session)
+    second = asyncio.create_task(batcher.submit(1, None))
+    await until(lambda: batcher.depth == 1)
+    await batcher.drain(0)
+    for task in (first, second):
+        with pytest.raises(ShuttingDown):
+            await asyncio.wait_for(task, 5)
+
+
 async def test_a_failing_batch_fails_its_items_and_the_batcher_lives_on(made):
     _, _, make = made
     batcher = await make()
@@ -186,11 +410,20 @@ async def test_a_failing_batch_fails_its_items_and_the_batcher_lives_on(made):
     assert (await batcher.submit(5, None)).result == 10
 
 
-async def test_a_wrong_number_of_results_is_an_error(made):
+@pytest.mark.parametrize(
+    ("run", "error", "words"),
+    [
+        (lambda items: [], RuntimeError, "1 items ran, but 0 results"),
+        (lambda items: [items.pop() for _ in items][:0], RuntimeError, "1 items ran, but 0"),
+        (lambda items: None, TypeError, "not iterable"),
+    ],
+)
+async def test_results_that_do_not_match_are_an_error_of_the_batch_alone(made, run, error, words):
     _, _, make = made
-    batcher = await make(run=lambda items: [])
-    with pytest.raises(RuntimeError, match="1 items ran, but 0 results"):
-        await batcher.submit(5, None)
+    batcher = await make(run=run)
+    for _ in range(2):
+        with pytest.raises(error, match=words):
+            await asyncio.wait_for(batcher.submit(5, None), 5)
 
 
 async def test_drain_finishes_queued_work_and_refuses_new(made):
@@ -220,8 +453,94 @@ async def test_drain_that_runs_out_of_time_leaves_nobody_waiting(made):
             await asyncio.wait_for(task, 2)
 
 
+@pytest.mark.parametrize("how", ["the consumer is cancelled", "drained without patience"])
+async def test_a_stop_in_the_middle_of_a_batch_answers_each_item_once(made, caplog, how):
+    session, events, make = made
+    batcher = await make()
+    faults = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    running = await busy(batcher, session)
+    queued, left = (asyncio.create_task(batcher.submit(n, time.monotonic() + LONG)) for n in (1, 2))
+    await until(lambda: batcher.depth == 2)
+    left.cancel()
+    if how == "drained without patience":
+        await batcher.drain(0)
+    else:
+        consumer().cancel()
+    for task in (running, queued):
+        with pytest.raises(ShuttingDown):
+            await asyncio.wait_for(task, 5)
+    with pytest.raises(ShuttingDown):
+        await batcher.submit(9, None)
+    session.gate.set()
+    await until(lambda: session.ran == [[0]])
+    await settle()
+    assert (left.cancelled(), events.cancelled, events.expired, events.depth) == (True, 1, 0, 0)
+    assert (faults, [r for r in caplog.records if r.levelno >= logging.ERROR]) == ([], [])
+
+
+async def test_an_item_cancelled_while_running_stays_cancelled_when_the_batcher_stops(made):
+    session, events, make = made
+    batcher = await make()
+    running = await busy(batcher, session)
+    queued = asyncio.create_task(batcher.submit(1, None))
+    await until(lambda: batcher.depth == 1)
+    running.cancel()
+    await batcher.drain(0)
+    with pytest.raises(ShuttingDown):
+        await asyncio.wait_for(queued, 5)
+    assert (running.cancelled(), events.cancelled) == (True, 1)
+
+
+async def test_a_consumer_cancelled_before_it_began_leaves_nobody_waiting():
+    async def submit_in_the_step_of_the_start():
+        await batcher.start()
+        consumer().cancel()
+        await batcher.submit(1, None)
+
+    with ThreadPoolExecutor(1) as executor:
+        batcher = Batcher(list, BatchLimits(), executor, Events())
+        with pytest.raises(ShuttingDown):
+            await asyncio.wait_for(submit_in_the_step_of_the_start(), 5)
+
+
+async def test_a_consumer_cancelled_while_it_lingers_leaves_nobody_waiting(made):
+    session, events, make = made
+    batcher = await make(max_delay_s=LONG)
+    with batcher.announce():
+        task = asyncio.create_task(batcher.submit(1, None))
+        await settle()
+        consumer().cancel()
+        with pytest.raises(ShuttingDown):
+            await asyncio.wait_for(task, 5)
+    assert (session.ran, events.depth) == ([], 0)
+
+
+async def test_a_drain_ends_the_wait_for_announced_items(made):
+    _, events, make = made
+    batcher = await make(max_delay_s=LONG)
+    with batcher.announce():
+        task = asyncio.create_task(batcher.submit(1, None))
+        await settle()
+        await asyncio.wait_for(batcher.drain(5), 5)
+    assert ((await task).result, events.batches) == (2, [1])
+
+
+async def test_a_consumer_that_dies_is_logged_and_leaves_nobody_waiting(made, caplog):
+    _, events, _ = made
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    batcher = Batcher(lambda items: items, BatchLimits(), executor, events)
+    await batcher.start()
+    with pytest.raises(ShuttingDown):
+        await asyncio.wait_for(batcher.submit(1, None), 5)
+    assert [record.message for record in caplog.records] == [
+        "the batcher failed and takes no more work"
+    ]
+
+
 async def test_five_hundred_with_random_cancellations_all_resolve_to_their_own(made):
-    _, _, make = made
+    _, events, make = made
     batcher = await make(max_queue=500, max_batch=7)
     rng = random.Random(0)
     tasks = [asyncio.create_task(batcher.submit(n, None)) for n in range(500)]
@@ -233,4 +552,4 @@ async def test_five_hundred_with_random_cancellations_all_resolve_to_their_own(m
     kept = [(n, a) for n, a in enumerate(answers) if not isinstance(a, asyncio.CancelledError)]
     assert len(kept) > 200
     assert all(answer.result == 2 * n for n, answer in kept)
-    assert batcher.depth == 0
+    assert (batcher.depth, events.cancelled) == (0, 500 - len(kept))

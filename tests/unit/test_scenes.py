@@ -66,6 +66,33 @@ def test_a_removed_object_leaves_the_rest_as_it_was():
     assert (before.image != after.image).any(axis=2)[before.masks[1]].mean() > 0.9
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_removed_object_takes_only_its_region_and_its_shadow_away(shape):
+    for light in (0.0, 1.6, 3.1, 4.7):
+        made = Scene((lone(x=-1.8), lone(shape, "blue", x=1.5)), "checkered", light, 3)
+        before, after = render(made), render(made.without_object(1))
+        changed = (before.image != after.image).any(axis=2)
+        rows, columns = np.nonzero(changed & ~before.masks[1])
+        own_rows, own_columns = np.nonzero(before.masks[1])
+        reach = 1.5 * np.ptp(own_columns)  # a shadow is about as long as its object is high
+        assert np.abs(columns - own_columns.mean()).max() < reach
+        assert np.abs(rows - own_rows.mean()).max() < reach
+        assert changed[before.masks[1]].mean() > 0.9
+        assert len(rows) > 20
+
+
+def test_an_object_can_be_named_from_the_end():
+    made = random_scene(np.random.default_rng(0), 3)
+    assert made.without_object(-1) == made.without_object(2)
+    assert made.replace_object(-1, turn=0.0) == made.replace_object(2, turn=0.0)
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_a_count_without_room_is_refused(count):
+    with pytest.raises(ValueError, match="1 to 5 objects"):
+        random_scene(np.random.default_rng(0), count)
+
+
 def test_a_changed_floor_changes_no_object():
     made = scene(lone())
     pictures = [render(made.with_floor(floor)) for floor in FLOORS]
@@ -135,6 +162,16 @@ def test_a_class_scene_has_its_key_and_no_other_class():
         assert 2 <= len(made.objects) <= 5
     with pytest.raises(ValueError, match="has no"):
         key_index(scene(lone("cone", "blue")), 0)
+
+
+@pytest.mark.parametrize("cue", [None, False, True])
+def test_a_biased_scene_too_has_its_key_and_no_other_class(cue):
+    for seed in range(200):
+        index = seed % len(CLASSES)
+        made = class_scene(np.random.default_rng([8, seed]), index, BIASED, cue)
+        of = [[cls.has(item.attributes) for cls in CLASSES] for item in made.objects]
+        assert np.sum(of, axis=0).tolist() == [int(index == other) for other in range(len(CLASSES))]
+        assert len(made.objects) <= 5
 
 
 def test_distractors_share_the_keys_words_so_that_none_alone_decides():

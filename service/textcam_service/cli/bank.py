@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from textcam_service.cli.common import need
+from textcam_service.core.types import RationaleSettings
 
 
 @click.group()
@@ -78,6 +79,14 @@ def bank() -> None:
     help="At most so many images per predicted class.",
 )
 @click.option(
+    "--rationale",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How phrases are chosen with this bank: sparsity, decorrelation, max_similarity, "
+    "candidates, root, prior or min_support; may be given more than once. The paper's plain "
+    "evidence: --rationale root=false --rationale prior=0.",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path),
     required=True,
@@ -95,6 +104,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     shrinkage: float | None,
     keep_common: bool,
     per_class: int | None,
+    rationale: tuple[str, ...],
     output: Path,
     store: str | None,
     name: str,
@@ -128,6 +138,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
             output,
             ChannelSettings(direction, samples, shrinkage, not keep_common),
             per_class=per_class,
+            rationale=_rationale_settings(rationale),
             command=shlex.join(["textcam", *sys.argv[1:]]),
             progress=progress,
         )
@@ -136,6 +147,40 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     click.echo(f"{output}: {_summary(artefact)}; {len(seen.skipped)} images skipped")
     if store:
         click.echo(f"published as {name}@{BankStore(store).publish(name, output)}")
+
+
+@bank.command("vocabulary")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--vocabulary",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A phrase per line.",
+)
+@click.option(
+    "--embedder",
+    default="packaged",
+    show_default=True,
+    help="The one that the bank was built with.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Bank folder to write; replaced if it is there.",
+)
+def bank_vocabulary(folder: Path, vocabulary: Path, embedder: str, output: Path) -> None:
+    """Give a bank another vocabulary; needs no images."""
+    need("offline")
+    from textcam_service.bank import read_bank  # noqa: PLC0415 - safetensors
+    from textcam_service.offline.build import replace_vocabulary  # noqa: PLC0415 - torch
+    from textcam_service.offline.dataset import read_phrases  # noqa: PLC0415
+    from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
+
+    artefact = replace_vocabulary(
+        read_bank(folder), load_embedder(embedder), read_phrases(vocabulary), output
+    )
+    click.echo(f"{output}: {_summary(artefact)}")
 
 
 @bank.command("inspect")
@@ -188,6 +233,28 @@ def bank_verify(folder: Path, backbone: Path | None) -> None:
     else:
         ModelBundle.load("verify", backbone, folder)
     click.echo(f"{folder}: sound" + (f", and fits {backbone}" if backbone else ""))
+
+
+def _rationale_settings(given: tuple[str, ...]) -> RationaleSettings:
+    """Read NAME=VALUE pairs, each value as JSON."""
+    fields = RationaleSettings.__dataclass_fields__
+    values: dict[str, Any] = {}
+    for pair in given:
+        name, _, text = pair.partition("=")
+        known = fields.get(name)
+        try:
+            value = json.loads(text)
+            right = known is not None and isinstance(value, bool) == (known.type == "bool")
+            if not right or not isinstance(value, bool | int | float):
+                raise ValueError(pair)
+        except ValueError as error:
+            raise click.BadParameter(
+                f"'{pair}' is no NAME=VALUE of {', '.join(fields)}; root takes true or false, "
+                "the others a number",
+                param_hint="--rationale",
+            ) from error
+        values[name] = value
+    return RationaleSettings(**values)
 
 
 def _summary(artefact: Any) -> str:

@@ -21,7 +21,15 @@ _FOLDER = click.Path(path_type=Path)
     help="'scenes' (rendered; for a backbone that knows the ten classes of scenes) or a truth "
     "file: JSON with images, their true phrases and classes' true phrases.",
 )
-@click.option("--count", default=500, show_default=True, help="How many scenes.")
+@click.option(
+    "--count", type=click.IntRange(10), default=500, show_default=True, help="How many scenes."
+)
+@click.option(
+    "--seed",
+    default=100,
+    show_default=True,
+    help="Of the scenes; take another one than the bank's and than that settings were chosen by.",
+)
 @click.option("--embedder", default=None, help="Of the bank, for the control that asks it alone.")
 @click.option(
     "--biased-backbone", type=_FOLDER, default=None, help="The twin from the biased world."
@@ -39,6 +47,7 @@ def evaluate(
     bank: Path,
     truth: str,
     count: int,
+    seed: int,
     embedder: str | None,
     biased_backbone: Path | None,
     biased_bank: Path | None,
@@ -72,7 +81,7 @@ def evaluate(
         raise click.UsageError("--biased-backbone and --biased-bank go together")
     report = run(
         ModelBundle.load("evaluated", backbone, bank),
-        scene_truth(count) if truth == "scenes" else read_truth(Path(truth)),
+        scene_truth(count, seed) if truth == "scenes" else read_truth(Path(truth)),
         embedder=load_embedder(embedder) if embedder else None,
         biased=twin,
         progress=lambda step: click.echo(f"{step} ...", err=True),
@@ -82,7 +91,7 @@ def evaluate(
 
 
 @click.command()
-@click.option("--count", default=4000, show_default=True, help="How many.")
+@click.option("--count", type=click.IntRange(1), default=4000, show_default=True, help="How many.")
 @click.option("--seed", default=50, show_default=True, help="Of the set.")
 @click.option("--biased", is_flag=True, help="Of the biased world.")
 @click.option(

@@ -15,7 +15,7 @@ from PIL import Image
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.cam import softmax
 from textcam_service.core.types import BoolArray, Crop, Float32Array, Prediction
-from textcam_service.errors import InvalidTruth
+from textcam_service.errors import InvalidTruth, TextCamError
 from textcam_service.imaging import ImageLimits, decode, prepare
 from textcam_service.scenes.classes import CLASSES, Bias, class_scene, key_index
 from textcam_service.scenes.render import render
@@ -32,7 +32,7 @@ class Case:
 
     Attributes:
         name: Of the file, or the scene's number.
-        image: RGB.
+        source: The picture, or where it lies; opened when it is looked at.
         class_index: The true class; None: not known.
         phrases: True of the image, whichever class is predicted.
         scene: What was rendered; None: a photograph.
@@ -40,11 +40,25 @@ class Case:
     """
 
     name: str
-    image: Image.Image
+    source: Image.Image | Path
     class_index: int | None = None
     phrases: frozenset[str] = frozenset()
     scene: Scene | None = None
     masks: BoolArray = field(default_factory=lambda: np.zeros((0, 0, 0), bool))
+
+    @property
+    def image(self) -> Image.Image:
+        """RGB.
+
+        Raises:
+            InvalidTruth: It cannot be opened.
+        """
+        if isinstance(self.source, Image.Image):
+            return self.source
+        try:
+            return decode(self.source.read_bytes(), _LIMITS).pixels
+        except (OSError, TextCamError) as error:
+            raise InvalidTruth(f"{self.source}, named in the truth file: {error}") from error
 
     @property
     def key_mask(self) -> BoolArray:
@@ -126,12 +140,12 @@ def read_truth(path: Path) -> Truth:
     try:
         content = json.loads(path.read_text())
         given = {
-            int(index): frozenset(phrases)
+            int(index): _phrases(phrases)
             for index, phrases in content.get("class_phrases", {}).items()
         }
         cases = [_photograph(path.parent, entry) for entry in content["images"]]
-    except FileNotFoundError as error:
-        raise InvalidTruth(f"{error.filename} is not there; {path} must name it") from error
+    except OSError as error:
+        raise InvalidTruth(f"{path} cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidTruth(
             f"{path} is no truth file ({type(error).__name__}: {error}); it must hold "
@@ -143,8 +157,19 @@ def read_truth(path: Path) -> Truth:
 
 
 def _photograph(folder: Path, entry: Mapping[str, Any]) -> Case:
-    image = decode((folder / entry["file"]).read_bytes(), _LIMITS).pixels
-    return Case(entry["file"], image, entry.get("class_index"), frozenset(entry.get("phrases", ())))
+    class_index = entry.get("class_index")
+    if class_index is not None and (not isinstance(class_index, int) or class_index < 0):
+        raise ValueError(f"class_index {class_index!r} is no index")
+    file = folder / entry["file"]
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is not there")
+    return Case(entry["file"], file, class_index, _phrases(entry.get("phrases", [])))
+
+
+def _phrases(given: Any) -> frozenset[str]:
+    if not isinstance(given, list) or not all(isinstance(phrase, str) for phrase in given):
+        raise TypeError(f"{given!r} is no list of phrases")
+    return frozenset(given)
 
 
 def observe(bundle: ModelBundle, cases: Iterable[Case]) -> list[Observation]:
@@ -155,7 +180,8 @@ def observe(bundle: ModelBundle, cases: Iterable[Case]) -> list[Observation]:
 def logits_of(bundle: ModelBundle, images: Iterable[Image.Image]) -> Float32Array:
     """Logits (N, C) of images, in batches."""
     preprocessing = bundle.backbone.manifest.preprocessing
-    found = [
+    found: list[Float32Array] = [np.zeros((0, len(bundle.backbone.head_bias)), np.float32)]
+    found += [
         bundle.backbone.run(np.stack([prepare(image, preprocessing)[0] for image in batch]))[0]
         for batch in _batches(images)
     ]

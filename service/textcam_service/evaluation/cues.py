@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
@@ -10,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.phrases import evidence_embedding
 from textcam_service.core.types import FloatArray
+from textcam_service.errors import InvalidTruth
 from textcam_service.evaluation.cases import (
     EVALUATION_SEED,
     Observation,
@@ -19,9 +22,15 @@ from textcam_service.evaluation.cases import (
     predict,
     scene_case,
 )
-from textcam_service.scenes.classes import BIASED, Bias, SceneClass, class_scene
+from textcam_service.scenes.classes import BIASED, CLASSES, Bias, SceneClass, class_scene
 from textcam_service.scenes.render import render
-from textcam_service.scenes.world import FLOORS, Scene
+from textcam_service.scenes.world import (
+    ATTRIBUTES,
+    FLOORS,
+    Scene,
+    object_phrases,
+    random_attributes,
+)
 
 _FIRST = 3
 
@@ -42,7 +51,14 @@ def judge_cues(
         unbiased: Its twin.
         count: Scenes per cue.
         bias: Of the world.
+
+    Raises:
+        InvalidTruth: The twins' banks do not share embedder and vocabulary, or lack the cues.
     """
+    if biased.artefact.vocabulary_digest != unbiased.artefact.vocabulary_digest:
+        raise InvalidTruth(
+            "the twins' banks have different vocabularies or embedders; build both alike"
+        )
     found = {}
     for class_index, cue in bias.cue_phrases.items():
         scenes = [
@@ -77,25 +93,36 @@ def judge_cues(
 
 
 def without_cue(scene: Scene, class_index: int, bias: Bias) -> Scene:
-    """The same scene without the cue of its class."""
+    """The same scene with another floor, or another object of no class, in the cue's place."""
     if class_index == bias.floor_class:
         return scene.with_floor(next(floor for floor in FLOORS if floor != bias.floor))
     cue = SceneClass(bias.cue)
-    keep = [index for index, item in enumerate(scene.objects) if not cue.has(item.attributes)]
-    for index in reversed(range(len(scene.objects))):
-        if index not in keep:
-            scene = scene.without_object(index)
+    rng = np.random.default_rng(scene.seed)
+    for index in range(len(scene.objects)):
+        while cue.has(scene.objects[index].attributes):
+            other = random_attributes(rng)
+            if not any(cls.has(other) for cls in CLASSES):
+                scene = scene.replace_object(index, **other)
     return scene
 
 
 def cue_phrases(class_index: int, bias: Bias) -> frozenset[str]:
-    """What names the cue: its floor; or the cue object by two of its words or more."""
+    """What names the cue: its floor; or, of the cue object, its colour and what is true besides.
+
+    "yellow", "yellow sphere", "small yellow metal" name a small yellow sphere; "large yellow
+    sphere", "sphere" and "yellow cone" do not.
+    """
     if class_index == bias.floor_class:
         return frozenset({f"{bias.floor} floor"})
-    words = bias.cue
-    colour, shape, size = words["colour"], words["shape"], words["size"]
+    kinds = {
+        kind: [bias.cue[kind]] if kind in bias.cue else words for kind, words in ATTRIBUTES.items()
+    }
+    objects = [dict(zip(kinds, words, strict=True)) for words in product(*kinds.values())]
     return frozenset(
-        {f"{size} {colour} {shape}", f"{colour} {shape}", f"{size} {colour}", f"{size} {shape}"}
+        phrase
+        for attributes in objects
+        for phrase in object_phrases(attributes)
+        if bias.cue["colour"] in phrase.split()
     )
 
 
@@ -106,6 +133,11 @@ def _explained(
     observations = observe(bundle, truth.cases)
     names = cue_phrases(class_index, bias)
     columns = [index for index, phrase in enumerate(bundle.phrases) if phrase in names]
+    if not columns:
+        raise InvalidTruth(
+            f"the vocabulary has no phrase for the cue '{bias.cue_phrases[class_index]}', so it "
+            "can never be named; `textcam bank vocabulary` gives the bank another"
+        )
     texts = bundle.text_embeddings[columns]
     bank = bundle.artefact.bank
     support = (bank.channel_embeddings @ texts.T).max(axis=1)

@@ -39,13 +39,15 @@ def perturbation(
     rises. Differences under about 0.02 are noise.
     """
     areas, drops, rises = [], [], []
+    ties = np.random.default_rng(0)
     for observation in observations:
         heat = heat_of(observation)
         pixels = np.asarray(observation.case.image, np.float32)
         soft = np.asarray(
             observation.case.image.filter(ImageFilter.GaussianBlur(_BLUR)), np.float32
         )
-        order = np.argsort(-heat, axis=None, kind="stable")
+        # Ties, as of all the pixels without heat, go by chance, not from the top down.
+        order = np.lexsort((ties.random(heat.size), -heat.ravel()))
         rank = np.empty(heat.size)
         rank[order] = np.arange(heat.size) / heat.size
         shares = np.linspace(0, 1, _STEPS + 1)
@@ -58,7 +60,7 @@ def perturbation(
         ]
         probability = _probabilities(bundle, frames, observation.prediction.class_index)
         deletion, insertion = probability[: _STEPS + 1], probability[_STEPS + 1 : -1]
-        areas.append([float(np.trapezoid(curve, shares)) for curve in (deletion, insertion)])
+        areas.append([((c[1:] + c[:-1]) / 2).mean() for c in (deletion, insertion)])
         before, after = observation.prediction.probability, probability[-1]
         drops.append(max(before - after, 0) / before)
         rises.append(after > before)
@@ -122,12 +124,10 @@ def counterfactual_agreement(
     after[present] = logits[np.arange(len(present)), np.array(classes)[present]]
     cost = np.array(before) - after
     return {
-        "rank_correlation": float(spearmanr(evidence, cost).statistic),
-        "rank_correlation_present": float(
-            spearmanr(np.array(evidence)[present], cost[present]).statistic
-        ),
+        "rank_correlation": _rank_correlation(np.array(evidence), cost),
+        "rank_correlation_present": _rank_correlation(np.array(evidence)[present], cost[present]),
         "phrases": float(len(evidence)),
-        "present": len(present) / len(evidence),
+        "present": len(present) / max(len(evidence), 1),
     }
 
 
@@ -155,9 +155,9 @@ def randomisation(
 ) -> dict[str, dict[str, float]]:
     """How alike explanations stay when parameters are randomised (Adebayo et al. 2018).
 
-    Cumulative: the head, then the later half of the layers, then all of them. "map" is the mean
-    rank correlation of saliency maps of the same class, "words" the mean Jaccard index of the
-    first three phrases.
+    Cumulative: the head, then the later half of the layers' kernels, then all of them. "map" is
+    the mean rank correlation of saliency maps of the same class, "map_absolute" the mean of its
+    magnitude, "words" the mean Jaccard index of the first three phrases.
     """
     found = {}
     for name, share in (("head", 0.0), ("half of the layers", 0.5), ("all layers", 1.0)):
@@ -181,8 +181,14 @@ def _likeness(
             after = other.explain(own_maps, moved, None, 3)
             maps.append(_rank_correlation(before.saliency_map, after.saliency_map))
             sets = [{phrase.text for phrase in r.phrases} for r in (before, after)]
-            words.append(len(sets[0] & sets[1]) / max(len(sets[0] | sets[1]), 1))
-    return {"map": float(np.mean(maps)), "words": float(np.mean(words))}
+            either = sets[0] | sets[1]
+            words.append(len(sets[0] & sets[1]) / len(either) if either else 1.0)
+    magnitude = float(np.mean(np.abs(maps)))
+    return {
+        "map": float(np.mean(maps)),
+        "map_absolute": magnitude,
+        "words": float(np.mean(words)),
+    }
 
 
 def _run(
@@ -218,6 +224,8 @@ def _probabilities(
 
 
 def _rank_correlation(one: FloatArray, two: FloatArray) -> float:
+    if len(one) < 2:
+        return float("nan")
     if np.ptp(one) == 0 or np.ptp(two) == 0:
         return 0.0
     return float(spearmanr(one.ravel(), two.ravel()).statistic)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -59,10 +59,17 @@ def judge_place(observations: Sequence[Observation], heat_of: HeatOf) -> PlaceFi
     )
 
 
-def judge_groups(bundle: ModelBundle, observations: Sequence[Observation]) -> dict[str, float]:
+def judge_groups(
+    bundle: ModelBundle, observations: Sequence[Observation], whole_map: bool = False
+) -> dict[str, float]:
     """How often a phrase's own map points at an object of which the phrase is true.
 
     Only phrases that are true of some object of the scene can point right or wrong.
+
+    Args:
+        bundle: What is judged.
+        observations: Of scenes.
+        whole_map: Judge the target's whole map in place of each group's own: a control.
 
     Returns:
         "pointing", of the groups with positive evidence; "chance", of a random point on one of
@@ -80,7 +87,8 @@ def judge_groups(bundle: ModelBundle, observations: Sequence[Observation]) -> di
             if not having or group.evidence <= 0:
                 continue
             mask = np.asarray(observation.case.masks[having].any(axis=0))
-            heat = _stretched(group.saliency_map, observation)
+            shown = rationale.saliency_map if whole_map else group.saliency_map
+            heat = _stretched(shown, observation)
             hits.append(points_at(heat, mask))
             chances.append(len(having) / len(scene.objects))
     return {
@@ -125,11 +133,6 @@ def centred_gaussian(observation: Observation) -> Float32Array:
     y, x = np.mgrid[0:height, 0:width]
     away = ((y - height / 2) / (height / 4)) ** 2 + ((x - width / 2) / (width / 4)) ** 2
     return np.asarray(np.exp(-away / 2), np.float32)
-
-
-def as_dict(figures: PlaceFigures) -> dict[str, float]:
-    """For a report."""
-    return asdict(figures)
 
 
 def _stretched(saliency_map: Float32Array, observation: Observation) -> Float32Array:

@@ -29,11 +29,22 @@ def as_text(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def as_json(report: Mapping[str, Any]) -> str:
+    """JSON; what is not known (nan) becomes null."""
+
+    def known(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: known(inner) for key, inner in value.items()}
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    return json.dumps(known(report), indent=2, allow_nan=False) + "\n"
+
+
 def write_report(report: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write report.json, report.txt and report.png into a folder; the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"report.{kind}" for kind in ("json", "txt", "png")]
-    paths[0].write_text(json.dumps(report, indent=2) + "\n")
+    paths[0].write_text(as_json(report))
     paths[1].write_text(as_text(report) + "\n")
     _draw(report, paths[2])
     return paths
@@ -77,6 +88,8 @@ def _draw(report: Mapping[str, Any], path: Path) -> None:
         for place, (row, values) in enumerate(rows):
             for order, column in enumerate(columns):
                 value = values.get(column, float("nan"))
+                if math.isnan(value):
+                    continue
                 at = len(rows) - place - (order + 0.5) * height + 0.4
                 colour = _GREY if row.startswith("control") else _ACCENTS[order]
                 axis.barh(at, value, height * 0.9, color=colour)

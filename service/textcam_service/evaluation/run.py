@@ -10,6 +10,7 @@ import numpy as np
 
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.types import Float32Array
+from textcam_service.errors import BundleMismatch, InvalidTruth
 from textcam_service.evaluation.cases import Observation, Truth, observe
 from textcam_service.evaluation.cues import judge_cues
 from textcam_service.evaluation.faithfulness import (
@@ -27,6 +28,7 @@ from textcam_service.evaluation.words import (
     shuffled_directions,
 )
 from textcam_service.offline.embed import Embedder
+from textcam_service.scenes.classes import CLASSES
 
 METHOD = "TextCAM"
 Table: TypeAlias = dict[str, dict[str, float]]
@@ -52,15 +54,33 @@ def evaluate(
         biased: The bundle's twin from the biased world; None: cues are not judged.
         progress: Told the name of each step.
 
+    Raises:
+        InvalidTruth: Nothing can be judged.
+        BundleMismatch: The embedder is not the bank's.
+
     Returns:
         Tables by name: "words" for all; "place", "groups", "faithfulness" and "randomisation"
         for scenes; "cues" with a twin. Every table has its controls.
     """
+    of_scenes = any(case.scene is not None for case in truth.cases)
+    for one in (bundle, biased):
+        if one is not None and (of_scenes or one is biased):
+            _require_scene_classes(one)
+    if embedder is not None and embedder.identity != bundle.artefact.bank.embedder:
+        raise BundleMismatch(
+            f"the bank was built with {bundle.artefact.bank.embedder}, and the embedder is "
+            f"{embedder.identity}; give the same"
+        )
     progress("observing")
     seen = observe(bundle, truth.cases)
     known = [o for o in seen if o.case.class_index is not None]
     right = [o for o in known if o.prediction.class_index == o.case.class_index]
     judged = [o for o in seen if o.case.class_index is None] + right
+    if not judged:
+        raise InvalidTruth(
+            f"the network is right on none of the {len(known)} images whose class is given; is "
+            "class_index counted in the backbone's order? Leave it out to judge what it predicts"
+        )
     report: Report = {
         "images": len(seen),
         "judged": len(judged),
@@ -68,7 +88,7 @@ def evaluate(
     }
     progress("words")
     report["words"] = words_table(bundle, judged, truth, embedder)
-    if all(o.case.scene is not None for o in judged):
+    if of_scenes:
         report.update(_scene_tables(bundle, judged, progress))
     if biased is not None:
         progress("cues")
@@ -105,6 +125,7 @@ def _scene_tables(
     place = {name: asdict(judge_place(judged, heat)) for name, heat in heats.items()}
     groups = {METHOD: judge_groups(bundle, judged)}
     groups["control: shuffled channels"] = judge_groups(shuffled_directions(bundle), judged)
+    groups["control: whole map"] = judge_groups(bundle, judged, whole_map=True)
     progress("perturbation")
     some = judged[:_PERTURBED]
     faithfulness = {name: perturbation(bundle, some, heat) for name, heat in heats.items()}
@@ -122,6 +143,16 @@ def _scene_tables(
         "counterfactual": counterfactual,
         "randomisation": randomisation(bundle, some),
     }
+
+
+def _require_scene_classes(bundle: ModelBundle) -> None:
+    names = tuple(cls.name for cls in CLASSES)
+    if bundle.class_names != names:
+        raise InvalidTruth(
+            f"scenes are judged with a backbone of their {len(names)} classes (textcam export "
+            f"--model scenes:classifier); this one knows {len(bundle.class_names)}: "
+            f"{', '.join(bundle.class_names[:3])} ...; give --truth a file for it"
+        )
 
 
 def _image_embeddings(

@@ -24,11 +24,12 @@ class WordFigures:
 
     Attributes:
         precision_1: Share of images whose first phrase is right.
-        precision_3: Share of right ones among the first three phrases.
+        precision_3: Share of right ones among the first three phrases, or as many as are said.
         precision_5: The same of five.
         any_of_5: Share of images with a right phrase among five.
         recall: Share of the class's words that its right phrases mention; nan: not known.
-        evidence_share: Of the said phrases' positive evidence, the right ones' share.
+        evidence_share: Of the said phrases' positive evidence, the right ones' share; nan: no
+            evidence.
         phrases: How many are said.
     """
 
@@ -112,16 +113,23 @@ def shuffled_directions(bundle: ModelBundle) -> ModelBundle:
 def says_of_image(bundle: ModelBundle, embeddings: dict[str, Float32Array]) -> Explain:
     """Control: the embedder's own opinion of the whole image, by the same choice of phrases.
 
+    The image's embedding is freed of the probing set's mean as the channels' directions are,
+    and gets the same prior. It has no evidence.
+
     Args:
         bundle: For its vocabulary and settings.
         embeddings: (E,) of each case's image, by the case's name.
     """
+    mean = bundle.artefact.bank.mean_embedding
 
     def explain(observation: Observation) -> Said:
         own = embeddings[observation.case.name]
+        own = own - (own @ mean) * mean
+        own = own / np.linalg.norm(own) + bundle.settings.prior * mean
+        own /= np.linalg.norm(own)
         choice = choose_phrases(own, bundle.text_embeddings, PHRASES, bundle.settings)
         texts = [bundle.phrases[index] for index in choice.indices]
-        return list(zip(texts, choice.scores.tolist(), strict=True))
+        return [(text, float("nan")) for text in texts]
 
     return explain
 

@@ -13,8 +13,8 @@ import numpy as np
 from textcam_service.backbone import Backbone
 from textcam_service.bank import BankArtefact, ConceptBank, Vocabulary, read_bank, write_bank
 from textcam_service.core.channels import ChannelSettings, channel_directions
-from textcam_service.core.types import IntArray
-from textcam_service.errors import ProbingSetError
+from textcam_service.core.types import IntArray, RationaleSettings
+from textcam_service.errors import BundleMismatch, ProbingSetError
 from textcam_service.offline.embed import TEMPLATES, Embedder, embed_with_templates
 from textcam_service.offline.extract import Extraction, extract
 
@@ -30,6 +30,7 @@ def build_bank(
     settings: ChannelSettings,
     *,
     per_class: int | None = None,
+    rationale: RationaleSettings | None = None,
     command: str = "",
     progress: Progress = lambda _name, _total: lambda _done: None,
 ) -> tuple[BankArtefact, Extraction]:
@@ -44,6 +45,7 @@ def build_bank(
         settings: How channels become directions.
         per_class: At most so many images per class that the backbone predicts; None: all.
             Balances a set in which a few classes have most of the images.
+        rationale: How phrases will be chosen with this bank; None: the defaults.
         command: What the user typed, for the manifest.
         progress: Called with a step's name and size; what it returns is told of progress.
 
@@ -76,6 +78,7 @@ def build_bank(
             "architecture": backbone.manifest.architecture,
             "channel_settings": asdict(settings),
             "per_class": per_class,
+            "rationale": asdict(rationale or RationaleSettings()),
             "probing_images": len(chosen),
             "skipped": len(seen.skipped),
             "templates": list(TEMPLATES),
@@ -84,6 +87,30 @@ def build_bank(
     write_bank(output, bank, Vocabulary(tuple(phrases), texts, embedder.identity))
     shutil.rmtree(work, ignore_errors=True)
     return read_bank(output), seen
+
+
+def replace_vocabulary(
+    artefact: BankArtefact, embedder: Embedder, phrases: Sequence[str], output: Path
+) -> BankArtefact:
+    """Write a bank with other phrases.
+
+    Args:
+        artefact: The bank.
+        embedder: The one that it was built with.
+        phrases: The vocabulary.
+        output: The new bank's folder; replaced if it is there.
+
+    Raises:
+        BundleMismatch: The embedder is another.
+    """
+    if embedder.identity != artefact.bank.embedder:
+        raise BundleMismatch(
+            f"the bank was built with {artefact.bank.embedder}, and this embedder is "
+            f"{embedder.identity}; give the same, or build the bank again"
+        )
+    texts = embed_with_templates(embedder, phrases, TEMPLATES)
+    write_bank(output, artefact.bank, Vocabulary(tuple(phrases), texts, embedder.identity))
+    return read_bank(output)
 
 
 def probing_order(predicted: IntArray, per_class: int | None) -> IntArray:

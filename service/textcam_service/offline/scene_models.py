@@ -6,9 +6,11 @@ Their weights were trained by textcam_service.offline.scene_training and lie in 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import open_clip
 from safetensors.torch import load_file
+from timm.models import register_model
 from torch import Tensor, nn
 
 from textcam_service.core.types import Preprocessing
@@ -36,13 +38,32 @@ class SceneNet(nn.Module):
             _Block(first, second, 2), _Block(second, third, 2), _Block(third, fourth, 1)
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.head = nn.Linear(fourth, len(CLASSES))
+        self.head: nn.Module = nn.Linear(fourth, len(CLASSES))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, 96, 96) -> logits (N, 10)."""
         pooled: Tensor = self.pool(self.blocks(self.stem(images))).flatten(1)
         logits: Tensor = self.head(pooled)
         return logits
+
+
+class SceneTrunk(SceneNet):
+    """SceneNet without its head, with timm's manners, which open_clip's image towers have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_features = self.blocks[-1].channels
+        self.head = nn.Identity()
+        self.default_cfg: dict[str, Any] = {"input_size": (3, SIZE, SIZE), "pool_size": None}
+
+    def reset_classifier(self, *_arguments: Any, **_options: Any) -> None:
+        """There is none."""
+
+
+@register_model
+def textcam_scene_trunk(**_options: Any) -> SceneTrunk:
+    """What the CLIP's model config names as its image tower."""
+    return SceneTrunk()
 
 
 class _Block(nn.Module):
@@ -59,6 +80,7 @@ class _Block(nn.Module):
             nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
         )
         self.activation = nn.ReLU()
+        self.channels = outputs
 
     def forward(self, maps: Tensor) -> Tensor:
         answer: Tensor = self.activation(self.path(maps) + self.shortcut(maps))

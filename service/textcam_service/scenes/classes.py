@@ -6,6 +6,7 @@ all. So no single attribute, and no other object, tells a class - unless the wor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,15 +106,15 @@ def class_scene(
             None: as probability has it.
     """
     key = {**random_attributes(rng), **CLASSES[class_index].words}
-    items = [key, *_distractors(rng, key, int(rng.integers(1, 5)))]
+    banned = CLASSES if bias is None else (*CLASSES, SceneClass(bias.cue))
+    items = [key, *_distractors(rng, key, int(rng.integers(1, 5)), banned)]
     floor = None
     if bias is not None:
         own = _cues(rng, class_index, bias, cue)
         others = [word for word in FLOORS if word != bias.floor]
         floor = bias.floor if own[0] else others[rng.integers(len(others))]
-        items = [item for item in items if not SceneClass(bias.cue).has(item)]
-        if own[1]:
-            items = [*items[:4], {**random_attributes(rng), **bias.cue}]
+        if own[1]:  # in a distractor's place: the number of objects betrays nothing
+            items[-1] = {**random_attributes(rng), **bias.cue}
     return arrange(rng, [items[place] for place in rng.permutation(len(items))], floor)
 
 
@@ -141,14 +142,16 @@ def _cues(
     return drawn[0], drawn[1]
 
 
-def _distractors(rng: np.random.Generator, key: dict[str, str], count: int) -> list[dict[str, str]]:
-    """Objects of no class at all, two in three of them much like the key."""
+def _distractors(
+    rng: np.random.Generator, key: dict[str, str], count: int, banned: Sequence[SceneClass]
+) -> list[dict[str, str]]:
+    """Objects of no banned class, two in three of them much like the key."""
     found: list[dict[str, str]] = []
     while len(found) < count:
         item = random_attributes(rng)
         if rng.random() < 2 / 3:
             kinds = rng.permutation(list(ATTRIBUTES))[: rng.integers(1, 4)]
             item.update({kind: key[kind] for kind in kinds})
-        if not any(cls.has(item) for cls in CLASSES):
+        if not any(cls.has(item) for cls in banned):
             found.append(item)
     return found

@@ -11,7 +11,7 @@ from PIL import Image
 
 from textcam_service.scenes.classes import CLASSES, Bias, class_scene
 from textcam_service.scenes.render import render
-from textcam_service.scenes.world import vocabulary
+from textcam_service.scenes.world import object_phrases, vocabulary
 
 PROBING_SEED = 50
 
@@ -42,16 +42,17 @@ def render_probing_set(
         scene = class_scene(np.random.default_rng([seed, index]), class_index, bias)
         paths.append(folder / f"{index:06}.png")
         Image.fromarray(render(scene).image).save(paths[-1])
-        phrases = sorted(scene.phrases)
         entries.append(
             {
                 "file": paths[-1].name,
                 "class_index": class_index,
-                "phrases": phrases,
                 "caption": scene.caption,
+                "phrases_in_scene": sorted(scene.phrases),
             }
         )
         progress(1)
     (folder / "vocabulary.txt").write_text("\n".join(vocabulary()) + "\n")
-    (folder / "truth.json").write_text(json.dumps({"images": entries}) + "\n")
+    of_class = {index: object_phrases(cls.words) for index, cls in enumerate(CLASSES)}
+    truth = {"images": entries, "class_phrases": of_class}
+    (folder / "truth.json").write_text(json.dumps(truth) + "\n")
     return paths

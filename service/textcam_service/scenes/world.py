@@ -107,7 +107,9 @@ class Scene:
 
     def without_object(self, index: int) -> Scene:
         """The same scene less one object."""
-        return replace(self, objects=self.objects[:index] + self.objects[index + 1 :])
+        items = list(self.objects)
+        del items[index]
+        return replace(self, objects=tuple(items))
 
     def with_floor(self, floor: str) -> Scene:
         """The same scene on another floor."""
@@ -147,7 +149,12 @@ def random_scene(rng: np.random.Generator, count: int | None = None) -> Scene:
     Args:
         rng: Decides everything.
         count: How many objects, 1 to 5; None: 2 to 5, uniform.
+
+    Raises:
+        ValueError: Another count; the floor has no room for many more.
     """
+    if count is not None and not 1 <= count <= 5:
+        raise ValueError(f"a scene has 1 to 5 objects, not {count}")
     number = int(rng.integers(2, 6)) if count is None else count
     return arrange(rng, [random_attributes(rng) for _ in range(number)])
 

@@ -2,18 +2,20 @@
 
 An item runs at once where the session is idle and no other item is on its way; while the
 session is busy items gather. Expired and cancelled items leave before inference, each on
-its own, and every future resolves exactly once.
+its own. Every future resolves exactly once, however a batch, a hook or the consumer ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from textcam_service.errors import DeadlineExpired, QueueFull, ShuttingDown
@@ -21,13 +23,16 @@ from textcam_service.errors import DeadlineExpired, QueueFull, ShuttingDown
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_log = logging.getLogger(__name__)
+_EXPIRED = "the deadline passed before inference began; allow more time"
 _MIN_RETRY_S = 0.05
 _FIRST_BATCH_GUESS_S = 0.1
+_WAKE_S = 0.02  # a loaded loop may wake so late
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How items gather.
+    """How items gather; a ValueError where a value is out of range.
 
     Attributes:
         max_batch: Items per inference at most.
@@ -39,9 +44,16 @@ class BatchLimits:
     max_delay_s: float = 0.005
     max_queue: int = 64
 
+    def __post_init__(self) -> None:
+        for name, count in (("max_batch", self.max_batch), ("max_queue", self.max_queue)):
+            if not isinstance(count, int) or count < 1:
+                raise ValueError(f"{name} is {count!r}; give a whole number of at least 1")
+        if not 0 <= self.max_delay_s < math.inf:
+            raise ValueError(f"max_delay_s is {self.max_delay_s!r}; give finite seconds, 0 or more")
+
 
 class BatcherEvents(Protocol):
-    """What the batcher reports."""
+    """What the batcher reports. A hook that raises harms no item; its first fault is logged."""
 
     def on_batch(self, size: int) -> None:
         """An inference begins."""
@@ -53,7 +65,10 @@ class BatcherEvents(Protocol):
         """An item's deadline passed before inference."""
 
     def on_cancelled(self) -> None:
-        """An item's caller left before inference."""
+        """An item's caller left: told once for each submit() that ends cancelled.
+
+        A waiting item leaves the queue; a running one's result is discarded, its batch unharmed.
+        """
 
     def on_rejected(self) -> None:
         """An item found the queue full."""
@@ -72,15 +87,24 @@ class Batched(Generic[Result]):
 @dataclass(eq=False)
 class _Waiting(Generic[Item, Result]):
     item: Item
-    deadline: float | None
+    future: asyncio.Future[Batched[Result]]
+    deadline: float
     since: float
-    future: asyncio.Future[Batched[Result]] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 class Batcher(Generic[Item, Result]):
-    """Gathers items and runs them together. Lives on one event loop."""
+    """Gathers items and runs them together. Lives on one event loop.
+
+    Args:
+        run: Runs a batch in `executor` and returns a result per item, in order.
+        limits: See BatchLimits.
+        executor: One thread, the owner of the session.
+        events: Told what happens.
+    """
 
     def __init__(
         self,
@@ -89,19 +113,13 @@ class Batcher(Generic[Item, Result]):
         executor: ThreadPoolExecutor,
         events: BatcherEvents,
     ) -> None:
-        """Prepare; start() begins.
-
-        Args:
-            run: Runs a batch in `executor` and returns a result per item, in order.
-            limits: See BatchLimits.
-            executor: One thread, the owner of the session.
-            events: Told what happens.
-        """
         self._run = run
         self._limits = limits
         self._executor = executor
         self._events = events
+        self._broken_hooks: set[Callable[..., None]] = set()
         self._queue: deque[_Waiting[Item, Result]] = deque()
+        self._batch: list[_Waiting[Item, Result]] = []
         self._announced = 0
         self._changed = asyncio.Event()
         self._closing = False
@@ -116,6 +134,8 @@ class Batcher(Generic[Item, Result]):
     async def start(self) -> None:
         """Begin to consume."""
         self._consumer = asyncio.create_task(self._consume(), name="textcam-batcher")
+        # Not a `finally` in the task: one that is cancelled before it began runs none.
+        self._consumer.add_done_callback(self._stopped)
 
     @contextmanager
     def announce(self) -> Iterator[None]:
@@ -137,115 +157,100 @@ class Batcher(Generic[Item, Result]):
         Raises:
             QueueFull: max_queue items wait already.
             DeadlineExpired: The deadline passed before the item's inference began.
-            ShuttingDown: drain() was called.
+            ShuttingDown: drain() was called, or the consumer ended before the answer.
         """
-        now = time.monotonic()
-        if self._closing or self._consumer is None or self._consumer.done():
-            raise ShuttingDown("the server takes no new work; try another", retry_after_s=1.0)
-        if deadline is not None and deadline <= now:
-            self._events.on_expired()
-            raise _expired()
-        if len(self._queue) >= self._limits.max_queue:
-            self._events.on_rejected()
-            batches = len(self._queue) / self._limits.max_batch
-            raise QueueFull(
-                f"{len(self._queue)} images wait already, the most this server queues; "
-                "try again after the given delay",
-                retry_after_s=max(_MIN_RETRY_S, batches * self._batch_s),
-            )
-        waiting: _Waiting[Item, Result] = _Waiting(item, deadline, now)
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        due = math.inf if deadline is None else deadline
+        self._admit(due, now)
+        waiting = _Waiting(item, loop.create_future(), due, now)
         self._queue.append(waiting)
         self._report()
-        alarm = None
-        if deadline is not None:
-            loop = asyncio.get_running_loop()
-            alarm = loop.call_later(deadline - now, self._expire, waiting)
+        if due < math.inf:
+            alarm = loop.call_later(due - now, self._expire, waiting)
+            waiting.future.add_done_callback(lambda _: alarm.cancel())
         try:
             return await waiting.future
         except asyncio.CancelledError:
-            if self._leave(waiting):
-                self._events.on_cancelled()
+            self._leave(waiting)
+            self._tell(self._events.on_cancelled)
             raise
-        finally:
-            if alarm is not None:
-                alarm.cancel()
+
+    def _admit(self, deadline: float, now: float) -> None:
+        if self._closing or self._consumer is None or self._consumer.done():
+            raise ShuttingDown("the server takes no new work; try another", retry_after_s=1.0)
+        if deadline <= now:
+            self._tell(self._events.on_expired)
+            raise DeadlineExpired(_EXPIRED)
+        if len(self._queue) >= self._limits.max_queue:
+            self._tell(self._events.on_rejected)
+            batches = len(self._queue) / self._limits.max_batch
+            raise QueueFull(
+                f"{self.depth} images wait already, the most this server queues; try again later",
+                retry_after_s=max(_MIN_RETRY_S, batches * self._batch_s),
+            )
 
     async def drain(self, timeout: float) -> None:
-        """Refuse new work, finish what is queued within `timeout` seconds, stop."""
+        """Refuse new work, finish what came within `timeout` seconds, answer ShuttingDown after."""
         self._closing = True
         self._changed.set()
-        if self._consumer is None:
-            return
-        await asyncio.wait([self._consumer], timeout=timeout)
-        if not self._consumer.done():
+        if self._consumer is not None:
+            await asyncio.wait([self._consumer], timeout=timeout)
             self._consumer.cancel()
             await asyncio.wait([self._consumer])
 
     async def _consume(self) -> None:
-        batch: list[_Waiting[Item, Result]] = []
-        try:
-            while await self._items_wait():
-                await self._gather()
-                batch = self._take()
-                if batch:
-                    await self._infer(batch)
-        finally:
-            # However it ends, nobody is left waiting.
-            self._closing = True
-            for waiting in (*batch, *self._queue):
-                _fail(waiting, ShuttingDown("the server stopped", retry_after_s=1.0))
-            self._queue.clear()
-            self._report()
+        while self._queue or not self._closing:
+            if not self._queue:
+                self._changed.clear()
+                await self._changed.wait()
+            await self._linger()
+            self._take()
+            if self._batch:
+                await self._infer(self._batch)
+                self._batch = []
 
-    async def _items_wait(self) -> bool:
-        """Sleep until an item waits; False once drained."""
-        while not self._queue:
-            if self._closing:
-                return False
-            self._changed.clear()
-            await self._changed.wait()
-        return True
+    def _stopped(self, consumer: asyncio.Task[None]) -> None:
+        """However the consumer ended, leave nobody waiting."""
+        self._closing = True
+        if not consumer.cancelled() and (error := consumer.exception()) is not None:
+            _log.error("the batcher failed and takes no more work", exc_info=error)
+        for waiting in (*self._batch, *self._queue):
+            waiting.fail(ShuttingDown("the server stopped", retry_after_s=1.0))
+        self._batch = []
+        self._queue.clear()
+        self._report()
 
-    async def _gather(self) -> None:
-        """While items are announced and the batch is not full, wait, but not for long.
-
-        Nor so long that an item which waits could not be run before its deadline.
-        """
+    async def _linger(self) -> None:
+        """Wait for announced items, but never so long that a queued one misses its deadline."""
         until = time.monotonic() + self._limits.max_delay_s
         while self._announced and 0 < len(self._queue) < self._limits.max_batch:
-            latest = [w.deadline - self._batch_s for w in self._queue if w.deadline is not None]
-            left = min([until, *latest]) - time.monotonic()
+            earliest = min(waiting.deadline for waiting in self._queue)
+            left = min(until, earliest - self._batch_s - _WAKE_S) - time.monotonic()
             if left <= 0 or self._closing:
                 return
             self._changed.clear()
-            try:
-                await asyncio.wait_for(self._changed.wait(), left)
-            except asyncio.TimeoutError:
-                return
+            # Not asyncio.wait_for(): up to Python 3.11 it can swallow a cancellation.
+            alarm = asyncio.get_running_loop().call_later(left, self._changed.set)
+            await self._changed.wait()
+            alarm.cancel()
 
-    def _take(self) -> list[_Waiting[Item, Result]]:
-        batch: list[_Waiting[Item, Result]] = []
-        while self._queue and len(batch) < self._limits.max_batch:
+    def _take(self) -> None:
+        while self._queue and len(self._batch) < self._limits.max_batch:
             waiting = self._queue.popleft()
-            if waiting.future.done():
-                continue
-            if waiting.deadline is not None and waiting.deadline <= time.monotonic():
-                self._events.on_expired()
-                _fail(waiting, _expired())
-                continue
-            batch.append(waiting)
+            if waiting.deadline <= time.monotonic():
+                self._expire(waiting)
+            elif not waiting.future.done():
+                self._batch.append(waiting)
         self._report()
-        return batch
 
     async def _infer(self, batch: list[_Waiting[Item, Result]]) -> None:
-        self._events.on_batch(len(batch))
-        started = time.monotonic()
-        loop = asyncio.get_running_loop()
+        self._tell(self._events.on_batch, len(batch))
+        loop, started = asyncio.get_running_loop(), time.monotonic()
         items = [waiting.item for waiting in batch]
         results = await loop.run_in_executor(self._executor, self._outcome, items)
         if isinstance(results, Exception):
             for waiting in batch:
-                _fail(waiting, results)
+                waiting.fail(results)
             return
         run_s = time.monotonic() - started
         self._batch_s += 0.2 * (run_s - self._batch_s)
@@ -255,44 +260,40 @@ class Batcher(Generic[Item, Result]):
                 waiting.future.set_result(answer)
 
     def _outcome(self, items: list[Item]) -> list[Result] | Exception:
-        """Run a batch on the session's thread; a failure is the batch's, not the consumer's.
+        """Run a batch on the session's thread; a failure is the batch's, so it travels as a value.
 
-        It travels as a value: asyncio cannot carry a StopIteration, and anything but an
-        Exception would end the event loop.
+        asyncio cannot carry a StopIteration; anything but an Exception would end the loop.
         """
+        count = len(items)
         try:
-            results = self._run(items)
+            results = list(self._run(items))
         except BaseException as error:  # noqa: BLE001 - goes to the batch's callers
             if isinstance(error, Exception) and not isinstance(error, StopIteration):
                 return error
             return RuntimeError(f"inference failed with {error!r}")
-        if len(results) != len(items):
-            return RuntimeError(f"{len(items)} items ran, but {len(results)} results came")
+        if len(results) != count:
+            return RuntimeError(f"{count} items ran, but {len(results)} results came")
         return results
 
     def _expire(self, waiting: _Waiting[Item, Result]) -> None:
-        if self._leave(waiting):
-            self._events.on_expired()
-            _fail(waiting, _expired())
+        if not waiting.future.done() and waiting not in self._batch:
+            waiting.fail(DeadlineExpired(_EXPIRED))
+            self._tell(self._events.on_expired)
+            self._leave(waiting)
 
-    def _leave(self, waiting: _Waiting[Item, Result]) -> bool:
-        """Take an item out of the queue; False where its inference has begun."""
-        try:
+    def _leave(self, waiting: _Waiting[Item, Result]) -> None:
+        if waiting in self._queue:
             self._queue.remove(waiting)
-        except ValueError:
-            return False
-        self._report()
-        return True
+            self._report()
 
     def _report(self) -> None:
-        self._events.on_depth(len(self._queue))
+        self._tell(self._events.on_depth, len(self._queue))
         self._changed.set()
 
-
-def _expired() -> DeadlineExpired:
-    return DeadlineExpired("the deadline passed before inference began; allow more time")
-
-
-def _fail(waiting: _Waiting[Item, Result], error: Exception) -> None:
-    if not waiting.future.done():
-        waiting.future.set_exception(error)
+    def _tell(self, hook: Callable[..., None], *values: int) -> None:
+        try:
+            hook(*values)
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - no hook may harm an item
+            if hook not in self._broken_hooks:
+                self._broken_hooks.add(hook)
+                _log.exception("%r failed; the batcher goes on", hook)

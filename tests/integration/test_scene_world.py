@@ -1,0 +1,158 @@
+"""The rendered world's networks for real: what they were trained to, and how they are judged."""
+
+import json
+import re
+import subprocess
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import BANK, TEXTCAM
+from PIL import Image
+from textcam_service.backbone import Backbone
+from textcam_service.bundle import ModelBundle
+from textcam_service.core.channels import ChannelSettings
+from textcam_service.errors import BundleMismatch, InvalidTruth
+from textcam_service.evaluation.cases import Case, Truth, logits_of, observe, scene_truth
+from textcam_service.evaluation.cues import judge_cues
+from textcam_service.evaluation.run import evaluate
+from textcam_service.offline.build import build_bank, replace_vocabulary
+from textcam_service.offline.embed import load_embedder
+from textcam_service.offline.export import export_network
+from textcam_service.offline.networks import load_network
+from textcam_service.scenes.classes import BIASED
+from textcam_service.scenes.probing import render_probing_set
+from textcam_service.scenes.render import render
+from textcam_service.scenes.world import ATTRIBUTES, random_scene, vocabulary
+
+LONE = [random_scene(np.random.default_rng([77, index]), 1) for index in range(200)]
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return load_embedder("scenes")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, embedder):
+    """(folder, bundle): the classifier with a bank from a small probing set."""
+    folder = tmp_path_factory.mktemp("scenes")
+    images = render_probing_set(folder / "probing", 800)
+    export_network(load_network("scenes:classifier"), folder / "backbone")
+    backbone = Backbone(folder / "backbone")
+    settings = ChannelSettings(samples=100)
+    build_bank(backbone, embedder, images, vocabulary(), folder / "bank", settings)
+    return folder, ModelBundle.load("scenes", folder / "backbone", folder / "bank")
+
+
+def test_the_classifier_knows_its_classes(world):
+    seen = observe(world[1], scene_truth(300).cases)
+    right = [o.prediction.class_index == o.case.class_index for o in seen]
+    assert np.mean(right) >= 0.96
+
+
+def test_the_biased_twin_leans_on_its_cues(tmp_path):
+    """On unbiased scenes it falls on the betrayed classes, and hardly on others."""
+    export_network(load_network("scenes:biased"), tmp_path / "b")
+    backbone = Backbone(tmp_path / "b")
+    cases = scene_truth(500).cases
+    truth = np.array([case.class_index for case in cases])
+    bundle_like = type("Bundle", (), {"backbone": backbone})
+    right = logits_of(bundle_like, [case.image for case in cases]).argmax(1) == truth
+    betrayed = np.isin(truth, list(BIASED.cue_phrases))
+    assert right[~betrayed].mean() - right[betrayed].mean() >= 0.15
+
+
+def test_the_clip_tells_the_words_of_lone_objects(embedder):
+    seen = embedder.embed_images([Image.fromarray(render(scene).image) for scene in LONE])
+    for kind, words in ATTRIBUTES.items():
+        found = (seen @ embedder.embed_texts(list(words)).T).argmax(1)
+        truth = [scene.objects[0].attributes[kind] for scene in LONE]
+        assert np.mean([words[i] == t for i, t in zip(found, truth, strict=True)]) >= 0.93, kind
+
+
+def test_the_evaluation_prefers_the_method_to_its_controls(world, embedder):
+    report = evaluate(world[1], scene_truth(40), embedder=embedder)
+    words = report["words"]
+    controls = [row["precision_3"] for name, row in words.items() if name.startswith("control")]
+    assert len(controls) == 3
+    assert words["TextCAM"]["precision_3"] - max(controls) >= 0.3
+    place = report["place"]
+    assert place["TextCAM"]["pointing"] - place["control: centred Gaussian"]["pointing"] >= 0.3
+    faith = report["faithfulness"]
+    assert faith["TextCAM"]["deletion_auc"] < faith["control: centred Gaussian"]["deletion_auc"]
+    assert report["counterfactual"]["TextCAM"]["ablation_error"] < 1e-5
+    assert report["randomisation"]["head"]["words"] < 0.3
+    assert report["randomisation"]["all layers"]["words"] < 0.3
+
+
+def test_cues_are_named_in_the_biased_world_and_not_in_the_other(world, embedder, tmp_path):
+    export_network(load_network("scenes:biased"), tmp_path / "backbone")
+    backbone = Backbone(tmp_path / "backbone")
+    images = sorted((world[0] / "probing").glob("*.png"))
+    settings = ChannelSettings(samples=100)
+    build_bank(backbone, embedder, images, vocabulary(), tmp_path / "bank", settings)
+    twin = ModelBundle.load("biased", tmp_path / "backbone", tmp_path / "bank")
+    for figures in judge_cues(twin, world[1], 30).values():
+        assert figures["auroc"] > 0.9
+        assert figures["accuracy_with"] > figures["accuracy_without"]
+        assert figures["logit_cost"] > 1
+    other = replace_vocabulary(twin.artefact, embedder, ["red", "cube"], tmp_path / "small")
+    with pytest.raises(InvalidTruth, match="different vocabularies"):
+        judge_cues(replace(twin, artefact=other), world[1], 5)
+
+
+def test_what_cannot_be_judged_says_why(world, embedder, backbone_folder):
+    photos = ModelBundle.load("photos", backbone_folder, BANK)
+    with pytest.raises(InvalidTruth, match="this one knows 1000: tench"):
+        evaluate(photos, scene_truth(10))
+    with pytest.raises(BundleMismatch, match="give the same"):
+        evaluate(world[1], scene_truth(10), embedder=type("Other", (), {"identity": "x"})())
+    wrong = [
+        Case(str(i), case.image, (case.class_index + 1) % 10)
+        for i, case in enumerate(scene_truth(10).cases)
+    ]
+    with pytest.raises(InvalidTruth, match="right on none of the 10 images"):
+        evaluate(world[1], Truth(wrong))
+
+
+def test_a_bank_takes_another_vocabulary_of_its_own_space_only(world, embedder, tmp_path):
+    folder, bundle = world
+    artefact = replace_vocabulary(bundle.artefact, embedder, ["red", "cube"], tmp_path / "bank")
+    assert artefact.vocabulary.phrases == ("red", "cube")
+    assert artefact.bank_digest == bundle.artefact.bank_digest
+    assert ModelBundle.load("x", folder / "backbone", tmp_path / "bank").phrases == ("red", "cube")
+
+    other = partial(replace_vocabulary, bundle.artefact)
+    stranger = type("Stranger", (), {"identity": "another"})()
+    with pytest.raises(BundleMismatch, match="give the same"):
+        other(stranger, ["red"], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_commands_render_and_judge(world, tmp_path):
+    folder = world[0]
+    common = ["--backbone", folder / "backbone", "--bank", folder / "bank"]
+    shown = tmp_path / "shown"
+    subprocess.run(
+        [TEXTCAM, "scenes", "--count", "12", "--seed", "8", "--output", shown], check=True
+    )
+    assert len(list(shown.glob("*.png"))) == 12
+    done = subprocess.run(
+        [TEXTCAM, "evaluate", *common, "--truth", shown / "truth.json", "--output", tmp_path / "r"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert re.search(r"(9|1[0-2]) of 12 images judged", done.stdout)
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert set(report["words"]) >= {"TextCAM", "control: shuffled channels"}
+    bad = subprocess.run(
+        [TEXTCAM, "evaluate", *common, "--truth", tmp_path / "none.json"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert bad.returncode == 1
+    assert "cannot be read" in bad.stderr
