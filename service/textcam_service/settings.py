@@ -57,7 +57,10 @@ class ServerSettings(BaseSettings):
     )
     max_batch: int = Field(8, ge=1, description="Images per inference at most.")
     max_delay_ms: float = Field(
-        5.0, ge=0, description="Wait for announced images at most so long, milliseconds."
+        5.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Wait for announced images at most so long, milliseconds.",
     )
     max_queue: int = Field(64, ge=1, description="Images that may wait; more are refused.")
     max_concurrent: int = Field(

@@ -24,6 +24,7 @@ from textcam_service.core.types import (
     FloatArray,
     IntArray,
 )
+from textcam_service.core.vectors import unit
 
 Direction = Literal["lda", "mean_difference", "correlation", "top_mean", "contrast", "soft_wpmi"]
 
@@ -128,11 +129,11 @@ def channel_directions(
                 settings,
             )
             progress(len(live[batch]))
-    directions[live] = _unit(directions[live])
+    directions[live] = unit(directions[live])
     common = np.zeros(embeddings.shape[1])
     if settings.remove_common and len(live):
         common = directions[live].mean(axis=0)
-        directions[live] = _unit(directions[live] - common)
+        directions[live] = unit(directions[live] - common)
     whole = np.zeros((len(directions) + 1, len(varying)), np.float32)
     whole[:, varying] = np.vstack([directions, common])
     return ChannelDirections(whole[:-1], dead, whole[-1])
@@ -241,8 +242,3 @@ def _varying_dimensions(embeddings: FloatArray) -> BoolArray:
     """
     spread = embeddings.std(axis=0)
     return np.asarray(spread > 1e-6 * spread.max())
-
-
-def _unit(vectors: Float64Array) -> Float64Array:
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.where(norms > 0, norms, 1.0))

@@ -22,6 +22,7 @@ from textcam_service.core.types import (
     IntArray,
     RationaleSettings,
 )
+from textcam_service.core.vectors import unit
 
 _SWEEPS = 200
 _CONVERGED = 1e-10
@@ -53,7 +54,7 @@ def centre_texts(text_embeddings: FloatArray) -> Float32Array:
         return np.asarray(text_embeddings, np.float32)
     centred = np.asarray(text_embeddings, np.float64)
     centred = centred - centred.mean(axis=0)
-    return np.asarray(_unit(centred), np.float32)
+    return np.asarray(unit(centred), np.float32)
 
 
 def evidence_embedding(
@@ -70,9 +71,9 @@ def evidence_embedding(
     weights = np.asarray(evidence, np.float64)
     if settings.root:
         weights = np.sign(weights) * np.sqrt(np.abs(weights))
-    total = _unit(weights @ channel_embeddings)
+    total = unit(weights @ channel_embeddings)
     if settings.prior:
-        total = _unit(total + settings.prior * _unit(np.asarray(mean_embedding, np.float64)))
+        total = unit(total + settings.prior * unit(np.asarray(mean_embedding, np.float64)))
     return total
 
 
@@ -131,8 +132,3 @@ def _non_negative_fit(coupling: Float64Array, target: Float64Array) -> Float64Ar
         if largest_step < _CONVERGED:
             break
     return beta
-
-
-def _unit(vectors: Float64Array) -> Float64Array:
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.where(norms > 0, norms, 1.0))

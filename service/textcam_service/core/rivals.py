@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from textcam_service.core.types import Float64Array, FloatArray, IntArray
+from textcam_service.core.vectors import unit
 
 _CONTRAST = 0.5  # gamma
 _SHARPNESS = 10.0  # a
@@ -29,11 +30,11 @@ def contrast(scores: FloatArray, embeddings: FloatArray, samples: int) -> Float6
     top = _top(scores, samples)
     weights = np.take_along_axis(np.asarray(scores.T, np.float64), top, axis=1)
     weights -= scores.min(axis=0)[:, None]
-    positive = _unit(np.einsum("dm,dme->de", weights, embeddings[top]))
+    positive = unit(np.einsum("dm,dme->de", weights, embeddings[top]))
     idle = np.asarray(scores <= np.median(scores, axis=0)).T
     likeness = np.where(idle, positive @ embeddings.T, -np.inf)
     hard = np.argpartition(-likeness, samples - 1, axis=1)[:, :samples]
-    negative = _unit(np.asarray(embeddings[hard].mean(axis=1), np.float64))
+    negative = unit(np.asarray(embeddings[hard].mean(axis=1), np.float64))
     similarity = (positive * negative).sum(axis=1, keepdims=True)
     return np.asarray(positive - _CONTRAST * similarity * negative)
 
@@ -68,8 +69,3 @@ def soft_wpmi(
 def _top(scores: FloatArray, samples: int) -> IntArray:
     """(D, M) indices of the most exciting images."""
     return np.argsort(-scores, axis=0, kind="stable")[:samples].T
-
-
-def _unit(vectors: Float64Array) -> Float64Array:
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.where(norms > 0, norms, 1.0))
