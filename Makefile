@@ -33,7 +33,9 @@ $(SCENES)/bank/bank.json: $(VENV)/.done
 	$(BIN)/textcam export --model scenes:classifier --output $(SCENES)/backbone
 	$(BIN)/textcam scenes --output $(SCENES)/probing
 	$(BIN)/textcam bank build --backbone $(SCENES)/backbone --images $(SCENES)/probing \
-		--embedder scenes --vocabulary $(SCENES)/probing/vocabulary.txt --output $(SCENES)/bank
+		--embedder scenes --vocabulary $(SCENES)/probing/vocabulary.txt --keep-common \
+		--rationale sparsity=0.48 --rationale decorrelation=0.15 --rationale candidates=1000 \
+		--rationale root=false --rationale prior=0 --output $(SCENES)/bank
 
 demo-scenes: $(SCENES)/bank/bank.json ## Explain four rendered scenes, whose truth is known
 	$(BIN)/textcam scenes --count 4 --seed 9 --output $(SCENES)/shown

@@ -36,7 +36,11 @@ _FIRST = 3
 
 
 def judge_cues(
-    biased: ModelBundle, unbiased: ModelBundle, count: int, bias: Bias = BIASED
+    biased: ModelBundle,
+    unbiased: ModelBundle,
+    count: int,
+    bias: Bias = BIASED,
+    seed: int = EVALUATION_SEED,
 ) -> dict[str, dict[str, float]]:
     """Scenes of the two betrayed classes, with their cue, explained by both twins.
 
@@ -51,6 +55,7 @@ def judge_cues(
         unbiased: Its twin.
         count: Scenes per cue.
         bias: Of the world.
+        seed: Of the scenes.
 
     Raises:
         InvalidTruth: The twins' banks do not share embedder and vocabulary, or lack the cues.
@@ -63,7 +68,7 @@ def judge_cues(
     for class_index, cue in bias.cue_phrases.items():
         scenes = [
             class_scene(
-                np.random.default_rng([EVALUATION_SEED, 7, class_index, index]),
+                np.random.default_rng([seed, 7, class_index, index]),
                 class_index,
                 bias,
                 cue=True,

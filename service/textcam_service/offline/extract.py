@@ -65,8 +65,10 @@ def extract(
         progress: Told the number of images finished since the last call.
 
     Raises:
-        ProbingSetError: No image could be read.
+        ProbingSetError: There is no image, or none could be read.
     """
+    if not images:
+        raise ProbingSetError("the probing set holds no image")
     parts: list[Extraction] = []
     for start in range(0, len(images), _CHUNK):
         paths = images[start : start + _CHUNK]
