@@ -129,7 +129,8 @@ def explanation(response: pb.ExplainResponse, source: ImageSource | None) -> typ
         MalformedAnswer: An array's bytes do not have the length its shape says.
     """
     image_size = (response.image_height, response.image_width)
-    crop = Crop(response.crop.left, response.crop.top, response.crop.width, response.crop.height)
+    given = response.crop
+    crop = Crop(given.left, given.top, given.width, given.height, given.shift_x, given.shift_y)
     return types.Explanation(
         predictions=tuple(_prediction(p) for p in response.predictions),
         explanations=tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from textcam_service.artefact import (
     sha256,
     write_artefact,
 )
-from textcam_service.core.types import Float32Array, Preprocessing
+from textcam_service.core.types import Crop, Float32Array, Preprocessing
 from textcam_service.errors import ArtefactCorrupt, InvalidSettings
 
 GAP_LINEAR = "gap_linear"
@@ -40,6 +40,9 @@ class BackboneManifest:
         channel_count: D.
         map_height: H.
         map_width: W.
+        grid_shift: By how much the maps' cells lie right of and below an even grid over the
+            input, in its pixels. Strided convolutions with symmetric padding centre a cell on
+            its first pixel, half a cell off.
         exporter: Versions of what exported it, and the largest difference seen.
     """
 
@@ -53,6 +56,7 @@ class BackboneManifest:
     map_height: int
     map_width: int
     exporter: Mapping[str, str]
+    grid_shift: tuple[float, float] = (0.0, 0.0)
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> BackboneManifest:
@@ -62,7 +66,9 @@ class BackboneManifest:
             ArtefactCorrupt: A field is missing or malformed.
         """
         try:
-            fields = {key: value[key] for key in BackboneManifest.__dataclass_fields__}
+            known = BackboneManifest.__dataclass_fields__
+            fields = {key: value[key] for key in known if key != "grid_shift"}
+            fields["grid_shift"] = tuple(value.get("grid_shift", (0.0, 0.0)))
             given = dict(fields["preprocessing"])
             fields["preprocessing"] = Preprocessing(
                 **{**given, "mean": tuple(given["mean"]), "std": tuple(given["std"])}
@@ -134,6 +140,16 @@ class Backbone:
         self.head_bias: Float32Array = tensors["head_bias"]
         self._session = _session(model, providers, threads)
         self.execution_provider: str = self._session.get_providers()[0]
+
+    def on_grid(self, crop: Crop) -> Crop:
+        """Where the maps' cells lie over the part of an image that the network saw."""
+        right, down = self.manifest.grid_shift
+        size = self.manifest.preprocessing
+        return replace(
+            crop,
+            shift_x=right * crop.width / size.width,
+            shift_y=down * crop.height / size.height,
+        )
 
     def run(self, images: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Run a batch: (N, 3, h, w) -> logits (N, C) and activation maps (N, D, H, W)."""

@@ -79,6 +79,7 @@ def test_lite0_is_exported_with_its_maps_head_and_names(lite0_export):
         "gap_linear",
     )
     assert len(set(manifest.class_names)) == 1000
+    assert manifest.grid_shift == (15.5, 15.5)  # pads right and below
     assert backbone.head_weights.shape == (1000, 1280)
     assert max(report.logits_error, report.maps_error) <= 1e-4
 
@@ -121,6 +122,8 @@ def test_a_torchvision_resnet_is_exported(tmp_path):
     network = load_network("torchvision:resnet18", "none")
     report = export_network(network, tmp_path / "b")
     assert (report.target_layer, report.head, report.maps_shape) == ("layer4", "fc", (512, 7, 7))
+    # Five strides of two, each with symmetric padding: -0.5 (1 + 2 + 4 + 8 + 16).
+    assert Backbone(tmp_path / "b").manifest.grid_shift == (-15.5, -15.5)
     images = _images(2, 224)
     logits, maps = Backbone(tmp_path / "b").run(images)
     captured = []

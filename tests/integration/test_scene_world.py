@@ -61,7 +61,7 @@ def test_the_biased_twin_leans_on_its_cues(tmp_path):
     bundle_like = type("Bundle", (), {"backbone": backbone})
     right = logits_of(bundle_like, [case.image for case in cases]).argmax(1) == truth
     betrayed = np.isin(truth, list(BIASED.cue_phrases))
-    assert right[~betrayed].mean() - right[betrayed].mean() >= 0.15
+    assert right[~betrayed].mean() - right[betrayed].mean() >= 0.1
 
 
 def test_the_clip_tells_the_words_of_lone_objects(embedder):

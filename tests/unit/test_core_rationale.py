@@ -146,6 +146,22 @@ def test_heatmap_is_the_clients_within_a_grey_level():
     assert to_uint8(mine).max() > 200
 
 
+def test_a_shifted_grid_moves_the_heat_and_not_the_crop():
+    values = np.zeros((4, 4), np.float32)
+    values[1, 2] = 1
+    plain, moved = Crop(10, 0, 40, 40), Crop(10, 0, 40, 40, shift_x=-5.0, shift_y=3.0)
+    still, shifted = heatmap(values, plain, 40, 60), heatmap(values, moved, 40, 60)
+    np.testing.assert_allclose(shifted[3:, 10:40], still[:-3, 15:45], atol=1e-6)
+    assert not shifted[:, :10].any()
+    assert not shifted[:, 50:].any()
+    client_crop = ClientCrop(10, 0, 40, 40, -5.0, 3.0)
+    np.testing.assert_allclose(
+        shifted, upsample(values, client_crop, (40, 60), (40, 60)), atol=1e-6
+    )
+    half = upsample(values, client_crop, (40, 60), (20, 30))
+    np.testing.assert_allclose(half.max(), 1, atol=0.3)
+
+
 def test_a_map_without_support_is_an_empty_heatmap():
     assert not heatmap(-np.ones((3, 3)), Crop(0, 0, 9, 9), 9, 9).any()
 

@@ -19,6 +19,7 @@ OFFLINE = {
     "EmbedderError",
     "ProbingSetError",
     "VocabularyError",
+    "InvalidTruth",
 }
 
 

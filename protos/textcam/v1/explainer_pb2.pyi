@@ -180,16 +180,20 @@ class Explanation(_message.Message):
     def __init__(self, target: _Optional[_Union[Prediction, _Mapping]] = ..., against: _Optional[_Union[Prediction, _Mapping]] = ..., logit: _Optional[float] = ..., bias: _Optional[float] = ..., phrases: _Optional[_Iterable[_Union[Phrase, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[SaliencyGroup, _Mapping]]] = ..., rest: _Optional[_Union[SaliencyGroup, _Mapping]] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ..., sentence: _Optional[str] = ...) -> None: ...
 
 class Crop(_message.Message):
-    __slots__ = ("left", "top", "width", "height")
+    __slots__ = ("left", "top", "width", "height", "shift_x", "shift_y")
     LEFT_FIELD_NUMBER: _ClassVar[int]
     TOP_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_X_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_Y_FIELD_NUMBER: _ClassVar[int]
     left: float
     top: float
     width: float
     height: float
-    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ...) -> None: ...
+    shift_x: float
+    shift_y: float
+    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ..., shift_x: _Optional[float] = ..., shift_y: _Optional[float] = ...) -> None: ...
 
 class Provenance(_message.Message):
     __slots__ = ("model_name", "model_version", "backbone_digest", "bank_digest", "vocabulary_digest", "service_version", "decoder", "execution_provider", "method", "parameters")

@@ -28,8 +28,12 @@ def heatmap(
     peak = float(positive.max()) if peak is None else peak
     if peak <= 0:
         return np.zeros((height, width), np.float32)
-    rows, rows_inside = _interpolation(positive.shape[0], height, crop.top, crop.height)
-    columns, columns_inside = _interpolation(positive.shape[1], width, crop.left, crop.width)
+    rows, rows_inside = _interpolation(
+        positive.shape[0], height, crop.top, crop.height, crop.shift_y
+    )
+    columns, columns_inside = _interpolation(
+        positive.shape[1], width, crop.left, crop.width, crop.shift_x
+    )
     # Rows and columns are independent, so two small matrix products do the resampling.
     stretched = rows @ np.minimum(positive / peak, 1.0) @ columns.T
     return np.asarray(stretched * np.outer(rows_inside, columns_inside), np.float32)
@@ -41,12 +45,12 @@ def to_uint8(heat: FloatArray) -> UInt8Array:
 
 
 def _interpolation(
-    cells: int, pixels: int, start: float, length: float
+    cells: int, pixels: int, start: float, length: float, shift: float
 ) -> tuple[Float64Array, Float64Array]:
     """Weights (pixels, cells) of linear interpolation, and (pixels,) 1 inside the crop."""
     centres = np.arange(pixels) + 0.5
     inside = (centres >= start) & (centres < start + length)
-    position = np.clip((centres - start) / length * cells - 0.5, 0, cells - 1)
+    position = np.clip((centres - start - shift) / length * cells - 0.5, 0, cells - 1)
     low = np.minimum(position.astype(np.int64), max(cells - 2, 0))
     high = np.minimum(low + 1, cells - 1)
     fraction = position - low

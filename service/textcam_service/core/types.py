@@ -45,12 +45,23 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Crop:
-    """The rectangle of the image that the network sees, in image pixels."""
+    """The rectangle of the image that the network sees, in image pixels.
+
+    Attributes:
+        left: Of the rectangle.
+        top: Of the rectangle.
+        width: Of the rectangle.
+        height: Of the rectangle.
+        shift_x: By how much the maps' cells lie right of an even grid over it.
+        shift_y: By how much they lie below it.
+    """
 
     left: float
     top: float
     width: float
     height: float
+    shift_x: float = 0.0
+    shift_y: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ def _observe_batch(bundle: ModelBundle, cases: Sequence[Case]) -> list[Observati
     prepared = [prepare(case.image, bundle.backbone.manifest.preprocessing) for case in cases]
     logits, maps = bundle.backbone.run(np.stack([pixels for pixels, _ in prepared]))
     return [
-        Observation(case, predict(bundle, own), own, activation_maps, crop)
+        Observation(case, predict(bundle, own), own, activation_maps, bundle.backbone.on_grid(crop))
         for case, own, activation_maps, (_, crop) in zip(cases, logits, maps, prepared, strict=True)
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -323,7 +323,7 @@ def response_message(
         explanations=explanations,
         image_height=scene.image.height,
         image_width=scene.image.width,
-        crop=pb.Crop(left=crop.left, top=crop.top, width=crop.width, height=crop.height),
+        crop=pb.Crop(**asdict(crop)),
         provenance=provenance_message(bundle, scene.decoder),
         stage_seconds=stage_seconds,
     )

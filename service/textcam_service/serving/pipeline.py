@@ -102,7 +102,7 @@ class Pipeline:
         network_input, crop = imaging.prepare(
             image.pixels, self.bundle.backbone.manifest.preprocessing
         )
-        return Scene(image.pixels, crop, image.decoder), network_input
+        return Scene(image.pixels, self.bundle.backbone.on_grid(crop), image.decoder), network_input
 
     def _infer(self, images: list[Float32Array]) -> list[Inferred]:
         logits, maps = self.bundle.backbone.run(np.stack(images))
