@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
@@ -29,6 +28,7 @@ from textcam_service.backbone import (
 )
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import ExportRefused
+from textcam_service.offline.grid import grid_shift
 from textcam_service.offline.networks import Network, state_digest
 
 _OPSET = 18
@@ -151,7 +151,7 @@ def export_network(network: Network, output: Path, *, tolerance: float = 1e-4) -
         height,
         width,
         exporter,
-        _grid_shift(model, images),
+        grid_shift(model, images),
     )
     write_backbone(output, graph, weights, bias, manifest)
     shape = (channels, height, width)
@@ -165,49 +165,6 @@ def export_network(network: Network, output: Path, *, tolerance: float = 1e-4) -
         shape,
         logits.shape[1],
     )
-
-
-def _grid_shift(model: _WithMaps, images: torch.Tensor) -> tuple[float, float]:
-    """Where the maps' cells look, (right, down) of an even grid over the input, pixels.
-
-    The centre of a cell's receptive field: with all kernels made even, the input's gradient is
-    as symmetric as the strides and paddings are. The input is larger than usual, so that its
-    border does not cut the field; (0, 0) for a network that takes one size only.
-    """
-    even = copy.deepcopy(model)
-    with torch.no_grad():
-        for module in even.modules():
-            if isinstance(module, nn.Conv2d):
-                module.weight.fill_(1 / module.weight[0].numel())
-                if module.bias is not None:
-                    module.bias.zero_()
-            elif isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()
-            for name, child in module.named_children():
-                if isinstance(child, nn.MaxPool2d):  # all ties would go to its first pixel
-                    pool = nn.AvgPool2d(child.kernel_size, child.stride, child.padding)
-                    setattr(module, name, pool)
-    height, width = 3 * images.shape[2], 3 * images.shape[3]
-    # So small that activations are linear, however often residuals double it.
-    seen = torch.full((1, 3, height, width), 1e-6, requires_grad=True)
-    try:
-        maps = even(seen)[1]
-    except (RuntimeError, AssertionError):
-        return 0.0, 0.0
-    rows, columns = maps.shape[2:]
-    (gradient,) = torch.autograd.grad(maps[0, :, rows // 2, columns // 2].sum(), seen)
-    mass = gradient.abs().sum(dim=(0, 1)).double().numpy()
-    right = _centre(mass.sum(axis=0)) - (columns // 2 + 0.5) * width / columns
-    down = _centre(mass.sum(axis=1)) - (rows // 2 + 0.5) * height / rows
-    return round(right * 4) / 4, round(down * 4) / 4
-
-
-def _centre(mass: FloatArray) -> float:
-    """Centre of mass along a line of pixels; its middle where there is no mass."""
-    total = float(mass.sum())
-    if not total > 0:
-        return len(mass) / 2
-    return float((mass * (np.arange(len(mass)) + 0.5)).sum() / total)
 
 
 def weights_digest(network: Network, target_layer: str) -> str:
