@@ -15,8 +15,10 @@ from textcam_service.core.methods.base import (
     Subject,
     drive,
 )
+from textcam_service.core.methods.catalogue import METHODS
 
 __all__ = [
+    "METHODS",
     "Ask",
     "AttentionGradients",
     "CamTerms",

@@ -11,12 +11,11 @@ import numpy as np
 from textcam_service.core.methods.base import (
     CamTerms,
     Gradient,
-    Method,
     MethodSettings,
-    Need,
     Steps,
     Subject,
 )
+from textcam_service.core.types import Float64Array, FloatArray
 
 
 def cam(subject: Subject, _: MethodSettings) -> Steps:
@@ -32,6 +31,28 @@ def grad_cam(subject: Subject, _: MethodSettings) -> Steps:
     return CamTerms(subject.cells * gradient.mean(axis=(1, 2), dtype=np.float64))
 
 
+def grad_cam_plus_plus(subject: Subject, _: MethodSettings) -> Steps:
+    """Grad-CAM++: sum of alpha relu(g), alpha = g^2 / (2 g^2 + sum(A) g^3).
+
+    Chattopadhay et al. 2018, arXiv 1710.11063, eq. 19. One VJP. See plus_plus_weights().
+    """
+    gradient = yield Gradient(subject.class_weights)
+    return CamTerms(plus_plus_weights(subject.activation_maps, gradient))
+
+
+def xgrad_cam(subject: Subject, _: MethodSettings) -> Steps:
+    """XGrad-CAM: sum(g A) / sum(A) (Fu et al. 2020, arXiv 2008.02312). One VJP.
+
+    Conserves: a channel's mean term is its sum of g A, so the terms add up to the logit where
+    the head is linear. A channel whose activations cancel out exactly has weight 0.
+    """
+    gradient = yield Gradient(subject.class_weights)
+    total = subject.activation_maps.sum(axis=(1, 2), dtype=np.float64)
+    taylor = (gradient.astype(np.float64) * subject.activation_maps).sum(axis=(1, 2))
+    weights = np.divide(taylor, total, out=np.zeros_like(total), where=total != 0)
+    return CamTerms(subject.cells * weights)
+
+
 def hires_cam(subject: Subject, _: MethodSettings) -> Steps:
     """HiResCAM: g itself, position by position (Draelos and Carin 2020, arXiv 2011.08891). One VJP.
 
@@ -42,8 +63,21 @@ def hires_cam(subject: Subject, _: MethodSettings) -> Steps:
     return CamTerms(subject.cells * gradient.astype(np.float64))
 
 
-METHODS = (
-    Method("cam", "CAM", cam, frozenset({Need.LINEAR_HEAD}), exact=True),
-    Method("grad_cam", "Grad-CAM", grad_cam, frozenset({Need.GRADIENT}), exact=True),
-    Method("hires_cam", "HiResCAM", hires_cam, frozenset({Need.GRADIENT}), exact=True),
-)
+def layer_cam(subject: Subject, _: MethodSettings) -> Steps:
+    """LayerCAM: relu(g), position by position (Jiang et al. 2021, IEEE TIP 30). One VJP."""
+    gradient = yield Gradient(subject.class_weights)
+    return CamTerms(subject.cells * np.maximum(gradient, 0).astype(np.float64))
+
+
+def plus_plus_weights(activation_maps: FloatArray, gradient: FloatArray) -> Float64Array:
+    """Grad-CAM++'s weights (D,) of any layer.
+
+    g^2 cancels out of alpha = 1 / (2 + sum(A) g), which needs no small number in the denominator
+    to be safe from gradients whose square underflows; with activations that are not negative the
+    denominator is at least 2 wherever relu(g) counts.
+    """
+    positive = np.maximum(gradient, 0).astype(np.float64)
+    total = activation_maps.sum(axis=(1, 2), dtype=np.float64)[:, None, None]
+    denominator = 2 + total * positive
+    alpha = np.divide(1, denominator, out=np.zeros_like(positive), where=denominator != 0)
+    return np.asarray((alpha * positive).sum(axis=(1, 2)), np.float64)

@@ -1,0 +1,92 @@
+"""Methods that split the maps into principal components.
+
+A component's map is centred (0 is the average position), so the sum of its channel terms misses
+it by a constant; the constant is shared among the channels by their least-norm weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from textcam_service.core.methods.arrays import (
+    blur,
+    masks,
+    principal_maps,
+    reproducing_weights,
+)
+from textcam_service.core.methods.base import CamTerms, Gradient, MethodSettings, Steps, Subject
+from textcam_service.core.methods.perturbing import image_scores
+from textcam_service.core.types import Float32Array, Float64Array, FloatArray
+
+# Sigma of DecomCAM's reference image, as a share of its side: 14 of 224 pixels.
+_BLUR = 1 / 16
+
+
+def eigen_cam(subject: Subject, _: MethodSettings) -> Steps:
+    """Eigen-CAM: the first principal component of A (Muhammad and Yeasin 2020, arXiv 2008.00299).
+
+    Knows no class. The sign, which the decomposition leaves open, is settled: positive where
+    activations are strong (covariance with sum_j A_j^2). No pass beyond the first.
+    """
+    maps = subject.activation_maps.astype(np.float64)
+    directions, components = principal_maps(maps, (maps**2).sum(axis=0), 1)
+    return _centred(maps, directions.sum(axis=0), components.sum(axis=0))
+    yield  # a generator, as all methods are
+
+
+def eigen_grad_cam(subject: Subject, _: MethodSettings) -> Steps:
+    """Eigen-Grad-CAM: the first principal component of g A, as grad-cam has it. One VJP.
+
+    The sign is settled: positive where the score rises (covariance with sum_j g_j A_j).
+    """
+    gradient = yield Gradient(subject.class_weights)
+    scaled = subject.cells * gradient.astype(np.float64)
+    terms = scaled * subject.activation_maps
+    directions, components = principal_maps(terms, terms.sum(axis=0), 1)
+    weights = directions.sum(axis=0)[:, None, None] * scaled
+    return _centred(subject.activation_maps, weights, components.sum(axis=0))
+
+
+def decom_cam(subject: Subject, settings: MethodSettings) -> Steps:
+    """DecomCAM: sub-maps of g A, each as heavy as what it shows raises the score.
+
+    Yang et al. 2024, arXiv 2405.18882, as its abstract and summaries have it, its code unseen. Of
+    the channels with the highest mean g (500), the principal components of g A (10) are the
+    sub-maps S_q, their signs settled as Eigen-Grad-CAM's. Read here as follows: with masks m_q
+    (S_q stretched and scaled to 0..1) and B the blurred image, alpha_q = score(X m_q +
+    B (1 - m_q)) - score(B), and the map is the sum of alpha_q S_q / (max S_q - min S_q): that of
+    alpha_q m_q up to a constant, 0 being the average position. One VJP and 11 passes.
+    """
+    gradient = yield Gradient(subject.class_weights)
+    scaled = subject.cells * gradient.astype(np.float64)
+    highest = np.argsort(-scaled.mean(axis=(1, 2)), kind="stable")[: settings.decom_channels]
+    terms = scaled[highest] * subject.activation_maps[highest]
+    directions, components = principal_maps(terms, terms.sum(axis=0), settings.decom_maps)
+    if not len(components):
+        return CamTerms(np.zeros(len(scaled)))
+    reference = blur(subject.image, _BLUR)
+    shown = np.concatenate([np.zeros_like(components[:1]), components])
+
+    def mixed(part: slice) -> Float32Array:
+        mask = masks(shown[part], *subject.image.shape[1:])[:, None]
+        return reference + mask * (subject.image - reference)
+
+    scores = yield from image_scores(subject, len(shown), settings.chunk, mixed)
+    share = (scores[1:] - scores[0]) / np.ptp(components, axis=(1, 2))
+    weights = np.zeros_like(scaled)
+    weights[highest] = (share @ directions)[:, None, None] * scaled[highest]
+    saliency: Float64Array = np.tensordot(share, components, axes=1)
+    return _centred(subject.activation_maps, weights, saliency)
+
+
+def _centred(
+    activation_maps: FloatArray, weights: Float64Array, saliency: Float64Array
+) -> CamTerms:
+    """Complete weights (D,) or (D, H, W), whose terms miss the map by a constant."""
+    spatial = weights if weights.ndim == 3 else weights[:, None, None]
+    excess = (spatial * activation_maps).sum(axis=0) - saliency
+    rest = reproducing_weights(activation_maps, excess)
+    whole = spatial - rest[:, None, None]
+    return CamTerms(
+        whole if weights.ndim == 3 else whole[:, 0, 0], np.asarray(saliency, np.float32)
+    )
