@@ -1,115 +1,69 @@
-"""The backbone: an ONNX network that answers logits and the target layer's activation maps."""
+"""The backbone: a network in ONNX graphs, which answers logits, activation maps and gradients."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from textcam_service.artefact import (
-    read_artefact,
-    read_file,
-    replaced_folder,
-    sha256,
-    write_artefact,
-)
-from textcam_service.core.types import Crop, Float32Array, Preprocessing
+from textcam_service.artefact import read_artefact, read_file, sha256
+from textcam_service.core.methods.base import Need
+from textcam_service.core.types import Crop, Float32Array, FloatArray
 from textcam_service.errors import ArtefactCorrupt, InvalidSettings
-
-GAP_LINEAR = "gap_linear"
-INPUT, LOGITS, ACTIVATION_MAPS = "image", "logits", "activation_maps"
+from textcam_service.graphs import (
+    ACTIVATION_MAPS,
+    ATTENTION,
+    CLASS_WEIGHTS,
+    GAP_LINEAR,
+    GRADIENT,
+    HEAD_GRADIENT,
+    INPUT,
+    LAYER,
+    LOGITS,
+    NO_HEAD,
+    TAP,
+    BackboneManifest,
+    digest_key,
+)
 
 
 @dataclass(frozen=True)
-class BackboneManifest:
-    """What a backbone is.
+class Seen:
+    """What a backbone makes of one image.
 
     Attributes:
-        architecture: Name of the network.
-        target_layer: Name of the layer whose maps are explained.
-        head_kind: "gap_linear": global average pooling, then one linear layer.
-        weights_digest: Identity of network, weights, preprocessing and classes; does not
-            depend on what exported them.
-        preprocessing: From pixels to the network's input.
-        class_names: C names, in order of index.
-        channel_count: D.
-        map_height: H.
-        map_width: W.
-        grid_shift: By how much the maps' cells lie right of and below an even grid over the
-            input, in its pixels. Strided convolutions with symmetric padding centre a cell on
-            its first pixel, half a cell off.
-        exporter: Versions of what exported it, and the largest difference seen.
+        logits: (C,).
+        activation_maps: (D, H, W) of the target layer.
+        further: The manifest's further outputs, by name.
     """
 
-    architecture: str
-    target_layer: str
-    head_kind: str
-    weights_digest: str
-    preprocessing: Preprocessing
-    class_names: tuple[str, ...]
-    channel_count: int
-    map_height: int
-    map_width: int
-    exporter: Mapping[str, str]
-    grid_shift: tuple[float, float] = (0.0, 0.0)
+    logits: Float32Array
+    activation_maps: Float32Array
+    further: Mapping[str, Float32Array] = field(default_factory=dict)
 
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> BackboneManifest:
-        """Read the manifest back from JSON values.
-
-        Raises:
-            ArtefactCorrupt: A field is missing or malformed.
-        """
-        try:
-            known = BackboneManifest.__dataclass_fields__
-            fields = {key: value[key] for key in known if key != "grid_shift"}
-            fields["grid_shift"] = tuple(value.get("grid_shift", (0.0, 0.0)))
-            given = dict(fields["preprocessing"])
-            fields["preprocessing"] = Preprocessing(
-                **{**given, "mean": tuple(given["mean"]), "std": tuple(given["std"])}
-            )
-            fields["class_names"] = tuple(fields["class_names"])
-            return BackboneManifest(**fields)
-        except (KeyError, TypeError) as error:
-            raise ArtefactCorrupt(f"the backbone's manifest lacks a field: {error}") from error
+    @property
+    def layers(self) -> tuple[Float32Array, ...]:
+        """Maps (D_l, H_l, W_l) of the further layers."""
+        return tuple(value for name, value in self.further.items() if _is_layer(name))
 
 
-def write_backbone(
-    output: Path,
-    onnx_model: bytes,
-    head_weights: Float32Array,
-    head_bias: Float32Array,
-    manifest: BackboneManifest,
-) -> None:
-    """Write a backbone folder at once: backbone.onnx, .safetensors (the head) and .json.
-
-    Args:
-        output: The folder; replaced if it is there.
-        onnx_model: The serialised graph, INPUT to LOGITS and ACTIVATION_MAPS.
-        head_weights: (C, D).
-        head_bias: (C,).
-        manifest: What it is.
-    """
-    with replaced_folder(output) as staging:
-        (staging / "backbone.onnx").write_bytes(onnx_model)
-        tensors = {"head_weights": head_weights, "head_bias": head_bias}
-        content = {**asdict(manifest), "onnx_sha256": sha256(onnx_model)}
-        write_artefact(staging, "backbone", tensors, content)
+def _is_layer(name: str) -> bool:
+    return name.removeprefix(LAYER).isdigit()
 
 
 class Backbone:
-    """A verified backbone in an onnxruntime session.
+    """A verified backbone in onnxruntime sessions.
 
     Attributes:
         folder: Where it was loaded from.
         manifest: What it is.
-        head_weights: (C, D) float32.
-        head_bias: (C,) float32.
+        head_weights: (C, D) float32 of a GAP + linear head, else empty.
+        head_bias: (C,) float32 likewise.
         execution_provider: Where onnxruntime runs it.
     """
 
@@ -130,16 +84,47 @@ class Backbone:
         tensors, manifest = read_artefact(folder, "backbone")
         self.folder = folder
         self.manifest = BackboneManifest.from_json(manifest)
-        model = read_file(folder / "backbone.onnx")
-        if sha256(model) != manifest["onnx_sha256"]:
-            raise ArtefactCorrupt(
-                f"{folder}/backbone.onnx does not have the digest that its manifest states; "
-                "export it again"
-            )
         self.head_weights: Float32Array = tensors["head_weights"]
         self.head_bias: Float32Array = tensors["head_bias"]
-        self._session = _session(model, providers, threads)
+
+        def load(name: str) -> Any:  # a session, or None
+            stated = manifest.get(digest_key(name))
+            if stated is None:
+                return None
+            model = read_file(folder / f"{name}.onnx")
+            if sha256(model) != stated:
+                raise ArtefactCorrupt(
+                    f"{folder}/{name}.onnx does not have the digest that its manifest states; "
+                    "export it again"
+                )
+            return _session(model, providers, threads)
+
+        self._session, self._head, self._layers = map(load, ("backbone", "head", "layers"))
+        if self._session is None:
+            raise ArtefactCorrupt(f"{folder}/backbone.json names no backbone.onnx")
         self.execution_provider: str = self._session.get_providers()[0]
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the head is global average pooling and one linear layer."""
+        return self.manifest.head_kind == GAP_LINEAR
+
+    @property
+    def offers(self) -> frozenset[Need]:
+        """What methods may ask of it."""
+        kind = self.manifest.head_kind
+        found = set()
+        if kind == GAP_LINEAR:
+            found.add(Need.LINEAR_HEAD)
+        if kind in {GAP_LINEAR, GRADIENT}:
+            found.add(Need.GRADIENT)
+        if kind != NO_HEAD:
+            found.add(Need.HEAD)
+        if self._layers is not None and Need.GRADIENT in found:
+            found.add(Need.LAYERS)
+        if self.manifest.attention:
+            found.add(Need.ATTENTION)
+        return frozenset(found)
 
     def on_grid(self, crop: Crop) -> Crop:
         """Where the maps' cells lie over the part of an image that the network saw."""
@@ -153,8 +138,81 @@ class Backbone:
 
     def run(self, images: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Run a batch: (N, 3, h, w) -> logits (N, C) and activation maps (N, D, H, W)."""
-        logits, maps = self._session.run([LOGITS, ACTIVATION_MAPS], {INPUT: images})
+        logits, maps = self._session.run([LOGITS, ACTIVATION_MAPS], {INPUT: images}, _NEEDED)
         return logits, maps
+
+    def logits(self, images: Float32Array) -> Float32Array:
+        """Run a batch for its logits only: (N, 3, h, w) -> (N, C)."""
+        (logits,) = self._session.run([LOGITS], {INPUT: images}, _NEEDED)
+        return np.asarray(logits)
+
+    def see(self, images: Float32Array) -> list[Seen]:
+        """Run a batch for all that methods may need: (N, 3, h, w)."""
+        names = [LOGITS, ACTIVATION_MAPS, *self.manifest.outputs]
+        logits, maps, *rest = self._session.run(names, {INPUT: images})
+        return [
+            Seen(own, own_maps, dict(zip(self.manifest.outputs, further, strict=True)))
+            for own, own_maps, *further in zip(logits, maps, *rest, strict=True)
+        ]
+
+    def head_logits(self, maps: Float32Array, seen: Seen) -> Float32Array:
+        """The head's logits (N, C) of other activation maps (N, D, H, W) in an image's place."""
+        if self.is_linear:
+            means = maps.mean(axis=(2, 3))
+            return np.asarray(means @ self.head_weights.T + self.head_bias, np.float32)
+        assert self._head is not None  # noqa: S101 - Need.HEAD
+        feeds = {ACTIVATION_MAPS: np.ascontiguousarray(maps, np.float32)}
+        for name in self.manifest.head_inputs:
+            one = seen.further[name]
+            feeds[name] = np.broadcast_to(one, (len(maps), *one.shape)).copy()
+        if self.manifest.head_kind == GRADIENT:
+            feeds[CLASS_WEIGHTS] = np.zeros((len(maps), len(seen.logits)), np.float32)
+        (logits,) = self._head.run([LOGITS], feeds, _NEEDED)
+        return np.asarray(logits)
+
+    def gradients(self, seen: Sequence[Seen], class_weights: FloatArray) -> Float32Array:
+        """Gradients of scores by activation maps.
+
+        Args:
+            seen: N images.
+            class_weights: (N, C); the scores are class_weights . logits.
+
+        Returns:
+            (N, D, H, W).
+        """
+        maps = np.stack([one.activation_maps for one in seen])
+        if self.is_linear:
+            rows = (class_weights @ self.head_weights / maps[0, 0].size).astype(np.float32)
+            return np.broadcast_to(rows[:, :, None, None], maps.shape)
+        return self._pull(self._head, maps, seen, class_weights, [HEAD_GRADIENT])[0]
+
+    def attention(self, seen: Sequence[Seen], class_weights: FloatArray) -> Float32Array:
+        """How scores rise with attention to each position: (N, L, H, W)."""
+        maps = np.stack([one.activation_maps for one in seen])
+        return self._pull(self._head, maps, seen, class_weights, [ATTENTION])[0]
+
+    def layer_gradients(
+        self, seen: Sequence[Seen], class_weights: FloatArray
+    ) -> list[Float32Array]:
+        """Gradients of scores by the further layers' maps: a list of (N, D_l, H_l, W_l)."""
+        maps = np.stack([one.layers[0] for one in seen])
+        taps = [f"{TAP}{index}" for index in range(len(self.manifest.layers) - 1)]
+        return self._pull(self._layers, maps, seen, class_weights, [HEAD_GRADIENT, *taps])
+
+    def _pull(
+        self,
+        session: ort.InferenceSession,
+        maps: Float32Array,
+        seen: Sequence[Seen],
+        class_weights: FloatArray,
+        wanted: list[str],
+    ) -> list[Float32Array]:
+        own = session is self._head
+        names = self.manifest.head_inputs if own else self.manifest.layers_inputs
+        feeds = {name: np.stack([one.further[name] for one in seen]) for name in names}
+        feeds[ACTIVATION_MAPS] = maps
+        feeds[CLASS_WEIGHTS] = np.asarray(class_weights, np.float32)
+        return list(session.run(wanted, feeds, _NEEDED))
 
     def fingerprint(self) -> Float32Array:
         """Activation scores (D,) of one fixed synthetic image.
@@ -167,6 +225,15 @@ class Backbone:
         waves = [np.sin(x / (7 + 5 * c)) * np.cos(y / (11 + 3 * c)) for c in range(3)]
         image = np.asarray(waves, np.float32)[None]
         return np.asarray(self.run(image)[1][0].mean(axis=(1, 2)), np.float32)
+
+
+def _needed() -> ort.RunOptions:
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
+
+
+_NEEDED = _needed()
 
 
 def usable_cpus() -> int:
@@ -192,4 +259,4 @@ def _session(model: bytes, providers: tuple[str, ...], threads: int) -> ort.Infe
     try:
         return ort.InferenceSession(model, options, providers=list(wanted))
     except Exception as error:
-        raise ArtefactCorrupt(f"onnxruntime cannot load the backbone: {error}") from error
+        raise ArtefactCorrupt(f"onnxruntime cannot load the graph: {error}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textcam_service.backbone import GAP_LINEAR, Backbone
+from textcam_service.backbone import Backbone
 from textcam_service.bank import BankArtefact, read_bank
 from textcam_service.core.rationale import explain_target
 from textcam_service.core.types import Float32Array, Prediction, Rationale, RationaleSettings
@@ -140,8 +140,6 @@ class ModelBundle:
 
 def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path) -> None:
     bank, manifest = artefact.bank, backbone.manifest
-    if manifest.head_kind != GAP_LINEAR:
-        raise BundleMismatch(f"heads of kind '{manifest.head_kind}' are not served")
     if bank.backbone_digest != manifest.weights_digest:
         raise BundleMismatch(
             f"the bank in {bank_folder} was built for backbone {bank.backbone_digest}, but the "

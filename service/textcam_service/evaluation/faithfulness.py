@@ -13,13 +13,14 @@ from onnx import numpy_helper
 from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
 
-from textcam_service.backbone import Backbone, write_backbone
+from textcam_service.backbone import Backbone
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.cam import softmax
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.evaluation.cases import Observation, logits_of
 from textcam_service.evaluation.place import HeatOf, objects_with
 from textcam_service.evaluation.words import PHRASES
+from textcam_service.graphs import Graphs, write_backbone
 from textcam_service.imaging import prepare
 from textcam_service.scenes.render import render
 from textcam_service.scenes.world import ATTRIBUTES, FLOORS, Scene
@@ -212,7 +213,7 @@ def _randomised(backbone: Backbone, share: float, folder: Path) -> Backbone:
         values = drawn(numpy_helper.to_array(tensor))
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     head, bias = drawn(backbone.head_weights), drawn(backbone.head_bias)
-    write_backbone(folder / "b", model.SerializeToString(), head, bias, backbone.manifest)
+    write_backbone(folder / "b", Graphs(model.SerializeToString()), (head, bias), backbone.manifest)
     return Backbone(folder / "b", providers=(backbone.execution_provider,))
 
 

@@ -1,15 +1,12 @@
-"""From a torch classifier to an ONNX backbone with two outputs, checked against torch."""
+"""From a torch classifier to ONNX graphs, cut at the target layer, checked against torch."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
+import difflib
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,22 +15,32 @@ import torch
 from torch import nn
 
 from textcam_service.artefact import canonical_json
-from textcam_service.backbone import (
+from textcam_service.core.types import Float32Array
+from textcam_service.errors import ExportRefused
+from textcam_service.graphs import (
     ACTIVATION_MAPS,
+    ATTENTION,
+    CLASS_WEIGHTS,
+    FORWARD,
     GAP_LINEAR,
+    GRADIENT,
+    HEAD_GRADIENT,
     INPUT,
+    LAYER,
     LOGITS,
+    NO_HEAD,
     BackboneManifest,
+    Graphs,
     write_backbone,
 )
-from textcam_service.core.types import Float32Array, FloatArray
-from textcam_service.errors import ExportRefused
+from textcam_service.offline.cut import Head, Layout, Place, WithTaps, cut
+from textcam_service.offline.gradient import gradient_graph
 from textcam_service.offline.grid import grid_shift
 from textcam_service.offline.networks import Network, state_digest
+from textcam_service.offline.onnx_graph import OPSET, difference, gradient_parity, parity, to_onnx
+from textcam_service.offline.target_layer import HEAD_TOLERANCE, choose_target, linear_head
 
-_OPSET = 18
-# Between the head's input and the mean of the maps, both from the same run of torch.
-_HEAD_TOLERANCE = 1e-4
+_GRADIENT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -42,129 +49,218 @@ class ExportReport:
 
     Attributes:
         architecture: Name of the network.
-        target_layer: The module whose output (or input) are the activation maps.
-        head: The final linear layer.
+        target_layer: Where the activation maps are seen.
+        head_kind: As BackboneManifest.head_kind.
         weights_digest: Identity of network, weights, preprocessing and classes.
         logits_error: Largest difference of a logit, relative to max(1, largest logit).
         maps_error: The same of the activation maps.
+        gradient_error: Norm of the difference of gradients, relative to their norm; 0 where
+            none are exported, or they have a closed form.
         maps_shape: (D, H, W).
         class_count: C.
+        without: Why there are no gradients; empty: there are.
     """
 
     architecture: str
     target_layer: str
-    head: str
+    head_kind: str
     weights_digest: str
     logits_error: float
     maps_error: float
+    gradient_error: float
     maps_shape: tuple[int, int, int]
     class_count: int
+    without: str = ""
 
     def __str__(self) -> str:
         channels, height, width = self.maps_shape
+        kinds = {
+            GAP_LINEAR: "global average pooling and a linear head",
+            GRADIENT: "a head with gradients",
+            FORWARD: f"a head without gradients ({self.without}), for gradient-free methods",
+            NO_HEAD: f"no head ({self.without}), for methods that need none",
+        }
         return (
             f"{self.architecture}, {self.class_count} classes, {channels} channels of "
-            f"{height} x {width} at {self.target_layer}, head {self.head}, parity "
-            f"{self.logits_error:.1e} (logits) and {self.maps_error:.1e} (maps), "
-            f"{self.weights_digest}"
+            f"{height} x {width} at {self.target_layer}, {kinds[self.head_kind]}, parity "
+            f"{self.logits_error:.1e} (logits), {self.maps_error:.1e} (maps) and "
+            f"{self.gradient_error:.1e} (gradients), {self.weights_digest}"
         )
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a tensor is seen: at the output of a module, or at its input."""
+class _Exported:
+    """A head's graph: its kind, its outputs beside logits and gradient, and why not more."""
 
-    name: str
-    at_input: bool
-
-    def __str__(self) -> str:
-        return f"input of {self.name}" if self.at_input else self.name
-
-    def pick(self, inputs: tuple[Any, ...], output: Any) -> Any:
-        return (inputs[0] if inputs else None) if self.at_input else output
+    kind: str
+    graph: bytes | None
+    error: float = 0.0
+    further: tuple[str, ...] = ()
+    without: str = ""
 
 
-class _WithMaps(nn.Module):
-    """The network with the activation maps as its second output."""
-
-    def __init__(self, network: nn.Module, place: _Place) -> None:
-        super().__init__()
-        self.network = network
-        self._place = place
-
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        seen: list[torch.Tensor] = []  # a module may be called often: the last call counts
-        hook = self.network.get_submodule(self._place.name).register_forward_hook(
-            lambda _, inputs, output: seen.append(self._place.pick(inputs, output))
-        )
-        try:
-            logits = self.network(image)
-        finally:
-            hook.remove()
-        return logits, seen[-1]
-
-
-def export_network(network: Network, output: Path, *, tolerance: float = 1e-4) -> ExportReport:
-    """Export a network that ends in global average pooling and one linear layer.
+def export_network(
+    network: Network,
+    output: Path,
+    *,
+    target_layer: str = "",
+    layers: Sequence[str] = (),
+    tolerance: float = 1e-4,
+) -> ExportReport:
+    """Export a classifier, cut at its target layer.
 
     Args:
         network: What to export.
         output: The backbone's folder; replaced if it is there.
+        target_layer: A module's name, or "input of NAME"; empty: see choose_target.
+        layers: Further layers, whose maps and gradients some methods take.
         tolerance: Largest difference between onnxruntime and torch, of logits and of
-            activation maps, relative to max(1, largest value).
+            activation maps, relative to max(1, largest value); of gradients ten times that.
 
     Raises:
-        ExportRefused: The head is another, the exporter cannot translate the network, or the
+        ExportRefused: A layer holds no maps, the exporter cannot translate the network, or the
             result differs from torch by more than `tolerance`.
     """
     images = _sample_images(network)
-    head_name, head, place = _find_head(network, images)
-    model = _WithMaps(network.module, place).eval()
+    place = _place(network, target_layer) if target_layer else choose_target(network, images).place
+    parts = cut(network.module, images, place, [_place(network, name) for name in layers])
     with torch.inference_mode():
-        logits, maps = (tensor.numpy() for tensor in model(images))
-    weights, bias = _head_arrays(head)
-    _check_head(network, maps.mean(axis=(2, 3)) @ weights.T + bias, logits, str(place))
-    graph = _to_onnx(network, model, images)
-    logits_error, maps_error = _parity(graph, model, images)
+        logits, maps, *further = parts.trunk(images)
+    named = dict(zip(parts.outputs, further, strict=True))
+    if logits.shape[1] != len(network.class_names):
+        raise ExportRefused(
+            f"{network.name}: {logits.shape[1]} logits, {len(network.class_names)} class names"
+        )
+    names = [LOGITS, ACTIVATION_MAPS, *parts.outputs]
+    backbone = to_onnx(network.name, parts.trunk, [images], [INPUT], names)
+    logits_error, maps_error = parity(backbone, parts.trunk, images)
     if not max(logits_error, maps_error) <= tolerance:
         raise ExportRefused(
             f"{network.name}: its ONNX form differs from torch by {logits_error:.2g} (logits) and "
             f"{maps_error:.2g} (activation maps), more than {tolerance:.2g}"
         )
-    channels, height, width = maps.shape[1:]
+    linear = _linear(network, images, maps, logits)
+    head = _Exported(GAP_LINEAR, None) if linear else _export_head(parts.head, maps, named, logits)
+    graph_of_layers = None
+    if parts.layers_head is not None:
+        tapped = _export_head(parts.layers_head, named[f"{LAYER}0"], named, logits)
+        if tapped.kind != GRADIENT:
+            raise ExportRefused(
+                f"{network.name}: the further layers need gradients, but "
+                f"{tapped.without}; leave --layer out"
+            )
+        graph_of_layers = tapped.graph
     digest = weights_digest(network, str(place))
-    exporter = {
-        "torch": torch.__version__,
-        "onnx": onnx.__version__,
-        "onnxruntime": ort.__version__,
-        "opset": str(_OPSET),
-        "max_parity_error": f"{max(logits_error, maps_error):.3g}",
-    }
+    _, channels, height, width = maps.shape
     manifest = BackboneManifest(
-        network.name,
-        str(place),
-        GAP_LINEAR,
-        digest,
-        network.preprocessing,
-        network.class_names,
-        channels,
-        height,
-        width,
-        exporter,
-        grid_shift(model, images),
+        architecture=network.name,
+        target_layer=str(place),
+        head_kind=head.kind,
+        weights_digest=digest,
+        preprocessing=network.preprocessing,
+        class_names=network.class_names,
+        channel_count=channels,
+        map_height=height,
+        map_width=width,
+        exporter={
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": ort.__version__,
+            "opset": str(OPSET),
+            "max_parity_error": f"{max(logits_error, maps_error):.3g}",
+        },
+        grid_shift=grid_shift(_Maps(network.module, place, parts.head.layout), images),
+        layers=tuple(map(str, parts.layers)),
+        outputs=parts.outputs,
+        head_inputs=parts.head.contexts if head.graph else (),
+        layers_inputs=parts.layers_head.contexts if parts.layers_head else (),
+        attention=ATTENTION in head.further,
     )
-    write_backbone(output, graph, weights, bias, manifest)
-    shape = (channels, height, width)
+    write_backbone(output, Graphs(backbone, head.graph, graph_of_layers), linear, manifest)
     return ExportReport(
         network.name,
         str(place),
-        head_name,
+        head.kind,
         digest,
         logits_error,
         maps_error,
-        shape,
+        head.error,
+        (channels, height, width),
         logits.shape[1],
+        head.without,
     )
+
+
+class _Maps(nn.Module):
+    """The network as it stands, with its maps: (N, 3, h, w) -> logits, (N, D, H, W)."""
+
+    def __init__(self, network: nn.Module, place: Place, layout: Layout) -> None:
+        super().__init__()
+        self._tapped = WithTaps(network, [place])
+        self._layout = layout
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, tensor = self._tapped(images)
+        return logits, self._layout.maps(tensor)
+
+
+def _place(network: Network, name: str) -> Place:
+    place = Place.parse(name)
+    known = [module for module, _ in network.module.named_modules() if module]
+    if place.name not in known:
+        near = difflib.get_close_matches(place.name, known, 8, 0.3) or known[-8:]
+        raise ExportRefused(f"{network.name} has no layer {place.name!r}; near it: {near}")
+    return place
+
+
+def _linear(
+    network: Network, images: torch.Tensor, maps: torch.Tensor, logits: torch.Tensor
+) -> tuple[Float32Array, Float32Array] | None:
+    """Weights and bias of the head, where it is linear in the mean of the maps."""
+    head = linear_head(network, images)
+    if head is None or head.weights.shape[1] != maps.shape[1]:
+        return None
+    rebuilt = maps.mean(dim=(2, 3)).numpy() @ head.weights.T + head.bias
+    agrees = difference(rebuilt, logits.numpy()) <= HEAD_TOLERANCE
+    return (head.weights, head.bias) if agrees else None
+
+
+def _export_head(
+    head: Head, maps: torch.Tensor, named: Mapping[str, torch.Tensor], logits: torch.Tensor
+) -> _Exported:
+    """The head with its gradients; without them, or not at all, where that cannot be."""
+    contexts = [named[name] for name in head.contexts]
+    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
+    given = [maps, weights, *contexts]
+    inputs = [ACTIVATION_MAPS, CLASS_WEIGHTS, *head.contexts]
+    try:
+        traced, further = gradient_graph(head, maps, contexts, logits.shape[1])
+        outputs = [LOGITS, HEAD_GRADIENT, *further]
+        graph = to_onnx("the head with gradients", traced, given, inputs, outputs)
+        error = gradient_parity(graph, head, dict(zip(inputs, given, strict=True)))
+        if error <= _GRADIENT_TOLERANCE:
+            return _Exported(GRADIENT, graph, error, tuple(further))
+        without = f"its gradients differ from torch's by {error:.2g}"
+    except Exception as failure:  # noqa: BLE001 - whatever tracing and translating may meet
+        without = _operation(failure)
+    del given[1], inputs[1]
+    try:
+        return _Exported(
+            FORWARD, to_onnx("the head", head, given, inputs, [LOGITS]), without=without
+        )
+    except ExportRefused as failure:
+        return _Exported(NO_HEAD, None, without=f"{without}; {_operation(failure)}")
+
+
+def _operation(failure: BaseException) -> str:
+    """Which operation cannot be had, out of whatever torch raised."""
+    cause: BaseException | None = failure
+    while cause is not None:
+        named = re.search(r"(aten|prims)(\.\w+|::\w+)+", str(cause))
+        if named:
+            return f"{named.group().replace('::', '.')} cannot be differentiated or translated"
+        cause = cause.__cause__
+    return f"{type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}"
 
 
 def weights_digest(network: Network, target_layer: str) -> str:
@@ -186,139 +282,3 @@ def _sample_images(network: Network) -> torch.Tensor:
     phases = rng.uniform(0, 2 * np.pi, (3, 3, 1, 1))
     waves = np.sin(x / 17 + phases) * np.cos(y / 23 + 2 * phases)
     return torch.tensor(waves + rng.normal(0, 0.5, (3, 3, height, width)), dtype=torch.float32)
-
-
-def _find_head(network: Network, images: torch.Tensor) -> tuple[str, nn.Linear, _Place]:
-    """Find the final linear layer, and the maps whose global average it takes."""
-    linears: list[tuple[str, nn.Linear, torch.Tensor, torch.Tensor]] = []
-    maps: list[tuple[_Place, torch.Tensor]] = []
-
-    def record(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(module, nn.Linear):
-            linears.append((name, module, inputs[0], output))
-        for place in (_Place(name, at_input=True), _Place(name, at_input=False)):
-            tensor = place.pick(inputs, output)
-            if isinstance(tensor, torch.Tensor) and tensor.ndim == 4 and tensor[0, 0].numel() > 1:
-                # Modules that work in place would change it under our eyes.
-                maps.append((place, tensor.mean(dim=(2, 3))))
-
-    with contextlib.ExitStack() as hooks, torch.inference_mode():
-        for name, module in network.module.named_modules():
-            if name:
-                hooks.enter_context(_hook(name, module, record))
-        logits = network.module(images)
-    if not linears or not _close(linears[-1][3], logits):
-        raise ExportRefused(
-            f"{network.name}: its logits are not the output of a linear layer; only networks "
-            "that end in global average pooling and one linear layer can be exported yet"
-        )
-    head_name, head, pooled, _ = linears[-1]
-    matching = [place for place, mean in maps if _close(mean, pooled)]
-    if not matching:
-        raise ExportRefused(
-            f"{network.name}: the input of its last linear layer {head_name!r} "
-            f"({head.in_features} values; {len(linears)} linear layers in all) is not the global "
-            "average of any module's activation maps; only networks that end in global average "
-            "pooling and one linear layer can be exported yet"
-        )
-    outputs = [place for place in matching if not place.at_input]
-    return head_name, head, (outputs or matching)[-1]
-
-
-@contextlib.contextmanager
-def _hook(name: str, module: nn.Module, record: Any) -> Iterator[None]:
-    handle = module.register_forward_hook(
-        lambda hooked, inputs, output: record(name, hooked, inputs, output)
-    )
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
-    """Whether two tensors agree on their own scale; zeros tell nothing, so they never do."""
-    scale = float(wanted.abs().max())
-    if found.shape != wanted.shape or scale == 0:
-        return False
-    return float((found - wanted).abs().max()) <= _HEAD_TOLERANCE * scale
-
-
-def _difference(found: FloatArray, wanted: FloatArray) -> float:
-    """Largest absolute difference, relative to max(1, largest wanted value)."""
-    return float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max()))
-
-
-def _head_arrays(head: nn.Linear) -> tuple[Float32Array, Float32Array]:
-    weights = head.weight.detach().numpy().astype(np.float32)
-    if head.bias is None:
-        return weights, np.zeros(len(weights), np.float32)
-    return weights, head.bias.detach().numpy().astype(np.float32)
-
-
-def _check_head(
-    network: Network, rebuilt: FloatArray, logits: FloatArray, target_layer: str
-) -> None:
-    if rebuilt.shape != logits.shape or logits.shape[1] != len(network.class_names):
-        raise ExportRefused(
-            f"{network.name}: {logits.shape[1]} logits, {len(network.class_names)} class names"
-        )
-    error = _difference(rebuilt, logits)
-    if not error <= _HEAD_TOLERANCE:
-        raise ExportRefused(
-            f"{network.name}: the head over the mean of the maps at {target_layer} misses the "
-            f"logits by {error:.2g}; it is not global average pooling and one linear layer"
-        )
-
-
-def _to_onnx(network: Network, model: _WithMaps, images: torch.Tensor) -> bytes:
-    """Serialise the graph with a free batch dimension, all weights inside."""
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                model,
-                (images,),
-                dynamo=True,
-                input_names=[INPUT],
-                output_names=[LOGITS, ACTIVATION_MAPS],
-                dynamic_shapes={"image": {0: torch.export.Dim.DYNAMIC}},
-                opset_version=_OPSET,
-                verbose=False,
-            )
-        if program is None:
-            raise RuntimeError("the exporter returned nothing")
-        graph = program.model_proto
-    except Exception as error:  # whatever the exporter may meet in a foreign network
-        raise ExportRefused(f"{network.name}: torch cannot export it to ONNX: {error}") from error
-    for node in graph.graph.node:
-        del node.metadata_props[:]  # stack traces with this machine's paths
-    serialised: bytes = graph.SerializeToString()
-    return serialised
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and warnings from the user; its errors are raised."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-
-
-def _parity(graph: bytes, model: _WithMaps, images: torch.Tensor) -> tuple[float, float]:
-    """Largest relative difference to torch of logits and maps, over batches of 1 and all."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    errors = []
-    for batch in (images[:1], images):
-        with torch.inference_mode():
-            wanted = [tensor.numpy() for tensor in model(batch)]
-        found = session.run([LOGITS, ACTIVATION_MAPS], {INPUT: batch.numpy()})
-        errors.append([_difference(f, w) for f, w in zip(found, wanted, strict=True)])
-    logits_error, maps_error = np.max(errors, axis=0).tolist()
-    return logits_error, maps_error
