@@ -98,6 +98,8 @@ class FakeExplainer:
     def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
         """Answer a request; raises Refused."""
         self.check_model(request.model)
+        if request.method not in (pb.CAM_METHOD_UNSPECIFIED, pb.CAM_METHOD_CAM):
+            raise invalid("UNSUPPORTED_METHOD", "method", f"{self.model!r} supports cam")
         seen = self._look(request)
         predictions = [self._prediction(seen, c) for c in np.argsort(-seen.logits, kind="stable")]
         count = request.predictions if request.HasField("predictions") else 5
@@ -148,6 +150,7 @@ class FakeExplainer:
             map_width=CELLS,
             channel_count=CHANNELS,
             provenance=self.provenance(""),
+            methods=[pb.CAM_METHOD_CAM],
         )
 
     def provenance(self, decoder: str) -> pb.Provenance:

@@ -105,6 +105,7 @@ class AsyncClient:
         groups: bool = True,
         heatmap: HeatmapForm = "saliency",
         predictions: int | None = None,
+        method: str | None = None,
         model: str | None = None,
         version: str | None = None,
         timeout: float | None = None,
@@ -112,7 +113,7 @@ class AsyncClient:
     ) -> Explanation:
         """Explain one image; see Client.explain."""
         options = self._settings.completed(
-            Options(target, phrases, groups, heatmap, predictions, model, version)
+            Options(target, phrases, groups, heatmap, predictions, method, model, version)
         )
         seconds = self._settings.seconds(timeout)
         prepare = convert.preparer(options, self._settings.max_message_bytes)

@@ -114,6 +114,7 @@ class Client:
         groups: bool = True,
         heatmap: HeatmapForm = "saliency",
         predictions: int | None = None,
+        method: str | None = None,
         model: str | None = None,
         version: str | None = None,
         timeout: float | None = None,
@@ -131,6 +132,8 @@ class Client:
             heatmap: "saliency": float32 maps, from which heatmaps and overlays are made
                 here; "image" or "overlay": made by the server as well; "none": no maps.
             predictions: How many predictions to list; None: five.
+            method: The CAM method, as Model.methods lists them: "grad_cam"; None: the model's
+                default.
             model: Served model; None: the client's.
             version: Its version; None: the client's, or the served one.
             timeout: Seconds, with all retries; None: the client's.
@@ -145,7 +148,7 @@ class Client:
             ClientClosed: The client was closed before.
         """
         options = self._settings.completed(
-            Options(target, phrases, groups, heatmap, predictions, model, version)
+            Options(target, phrases, groups, heatmap, predictions, method, model, version)
         )
         seconds = self._settings.seconds(timeout)
         prepare = convert.preparer(options, self._settings.max_message_bytes)

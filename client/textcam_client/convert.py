@@ -50,7 +50,20 @@ def request_template(options: Options) -> pb.ExplainRequest:
         groups=options.groups,
         heatmap=_HEATMAP_FORMS[options.heatmap],
         predictions=options.predictions,
+        method=None if options.method is None else _method_number(options.method),
     )
+
+
+def _method_number(name: str) -> pb.CamMethod:
+    known = {_method_name(number): number for number in pb.CamMethod.values() if number}
+    if name not in known:
+        raise ValueError(f"method is one of {', '.join(known)}, not {name!r}")
+    number: pb.CamMethod = known[name]
+    return number
+
+
+def _method_name(number: int) -> str:
+    return str(pb.CamMethod.Name(number)).removeprefix("CAM_METHOD_").lower()
 
 
 def preparer(options: Options, max_message_bytes: int) -> Prepare:
@@ -170,6 +183,9 @@ def model(response: pb.GetModelResponse) -> types.Model:
         channel_count=response.channel_count,
         dead_channel_count=response.dead_channel_count,
         provenance=_provenance(response.provenance),
+        methods=tuple(
+            _method_name(number) for number in response.methods if number in pb.CamMethod.values()
+        ),
     )
 
 
@@ -200,6 +216,9 @@ def _target_explanation(
         against=_prediction(message.against) if message.HasField("against") else None,
         logit=message.logit,
         bias=message.bias,
+        gap=message.gap,
+        network_passes=message.network_passes,
+        head_passes=message.head_passes,
         saliency_map=saliency_map,
         phrases=phrases,
         groups=tuple(_group(g, _phrase_of(g, phrases), view) for g in message.groups),

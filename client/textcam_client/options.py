@@ -42,6 +42,7 @@ class ExplainOptions(TypedDict, total=False):
     groups: bool
     heatmap: HeatmapForm
     predictions: int | None
+    method: str | None
     model: str | None
     version: str | None
     timeout: float | None
@@ -56,6 +57,7 @@ class Options:
     groups: bool = True
     heatmap: HeatmapForm = "saliency"
     predictions: int | None = None
+    method: str | None = None
     model: str | None = None
     version: str | None = None
     timeout: float | None = None

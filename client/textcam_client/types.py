@@ -110,6 +110,10 @@ class SaliencyGroup:
         """The heatmap over the image; see TargetExplanation.overlay."""
         return self._view.overlay(self.saliency_map, image, self._peak(scale), opacity)
 
+    def picture(self) -> Image.Image:
+        """Open the image that was explained, as RGB; raises PictureUnavailable."""
+        return self._view.picture()
+
     def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
         """Turn into what JSON knows; `arrays` includes the map, as nested lists."""
         return {
@@ -129,15 +133,20 @@ class SaliencyGroup:
 
 @dataclass(frozen=True, eq=False)
 class TargetExplanation:
-    """The rationale of one target: bias + the groups' evidence + the rest's = logit.
+    """The rationale of one target: bias + gap + the groups' evidence + the rest's = logit.
 
     Attributes:
         target: The class that is explained.
         against: The class that it is explained against, or None.
         logit: What is explained: the target's logit, less that of `against`.
-        bias: The part of `logit` that no channel accounts for.
-        saliency_map: float32 (H, W), logit units, with the mean logit - bias; None where
-            maps were declined. The groups' maps and the rest's add up to it.
+        bias: The linear head's, which no channel accounts for; 0 with other heads.
+        gap: What else the CAM method does not account for; 0, but for rounding, where the
+            method is exact, as CAM is with a linear head.
+        network_passes: Passes of the network that the method took beyond the first.
+        head_passes: Passes of the network's head that it took.
+        saliency_map: float32 (H, W), logit units, with the mean logit - bias - gap; None where
+            maps were declined. The groups' maps and the rest's add up to it, where the method's
+            map is the sum of its channels' terms.
         phrases: Chosen phrases, the most important first.
         groups: One per phrase, in the same order; empty where groups were declined.
         rest: The channels that support none of the phrases.
@@ -150,6 +159,9 @@ class TargetExplanation:
     against: Prediction | None
     logit: float
     bias: float
+    gap: float
+    network_passes: int
+    head_passes: int
     saliency_map: Float32Array | None
     phrases: tuple[Phrase, ...]
     groups: tuple[SaliencyGroup, ...]
@@ -201,6 +213,9 @@ class TargetExplanation:
             "against": asdict(self.against) if self.against else None,
             "logit": self.logit,
             "bias": self.bias,
+            "gap": self.gap,
+            "network_passes": self.network_passes,
+            "head_passes": self.head_passes,
             "phrases": [asdict(phrase) for phrase in self.phrases],
             "groups": [group.to_dict(arrays=arrays) for group in self.groups],
             "rest": self.rest.to_dict(arrays=arrays),
@@ -298,6 +313,8 @@ class Model:
         channel_count: D.
         dead_channel_count: Channels whose scores never varied over the probing set.
         provenance: As every answer of this model has it; `decoder` is empty.
+        methods: The CAM methods that it supports; the newer ones that this client does not
+            know are left out.
     """
 
     summary: ModelSummary
@@ -310,6 +327,7 @@ class Model:
     channel_count: int
     dead_channel_count: int
     provenance: Provenance
+    methods: tuple[str, ...] = ()
 
 
 def _listed(values: Float32Array | None) -> list[Any] | None:

@@ -12,7 +12,15 @@ import numpy as np
 import onnxruntime as ort
 
 from textcam_service.artefact import read_artefact, read_file, sha256
-from textcam_service.core.methods.base import Need
+from textcam_service.core.methods import (
+    Ask,
+    AttentionGradients,
+    Gradient,
+    HeadPasses,
+    ImagePasses,
+    LayerGradients,
+    Need,
+)
 from textcam_service.core.types import Crop, Float32Array, FloatArray
 from textcam_service.errors import ArtefactCorrupt, InvalidSettings
 from textcam_service.graphs import (
@@ -198,6 +206,23 @@ class Backbone:
         maps = np.stack([one.layers[0] for one in seen])
         taps = [f"{TAP}{index}" for index in range(len(self.manifest.layers) - 1)]
         return self._pull(self._layers, maps, seen, class_weights, [HEAD_GRADIENT, *taps])
+
+    def answer(self, ask: Ask, seen: Seen) -> Any:
+        """Answer what a method asks about an image; see core.methods.base."""
+        if isinstance(ask, HeadPasses):
+            return self.head_logits(ask.activation_maps, seen)
+        if isinstance(ask, ImagePasses):
+            return self.logits(ask.images)
+        weights = ask.class_weights[None]
+        if isinstance(ask, LayerGradients):
+            return [gradient[0] for gradient in self.layer_gradients([seen], weights)]
+        if isinstance(ask, AttentionGradients):
+            return self.attention([seen], weights)[0]
+        return self.gradients([seen], weights)[0]
+
+    def answers_at_once(self, ask: Ask) -> bool:
+        """Whether an answer takes arithmetic only, and no session."""
+        return self.is_linear and isinstance(ask, (Gradient, HeadPasses))
 
     def _pull(
         self,

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from textcam_service.backbone import Backbone
+from textcam_service.backbone import Backbone, Seen
 from textcam_service.bank import BankArtefact, read_bank
+from textcam_service.core.methods import METHODS, CamTerms, Method, Subject
 from textcam_service.core.rationale import explain_target
 from textcam_service.core.types import Float32Array, Prediction, Rationale, RationaleSettings
-from textcam_service.errors import BundleMismatch, UnknownClass
+from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMethod
 
 _FINGERPRINT_TOLERANCE = 1e-2
 
@@ -96,6 +97,53 @@ class ModelBundle:
             )
         return index
 
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The CAM methods that the backbone can answer."""
+        offers = self.backbone.offers
+        return tuple(method for method in METHODS.values() if method.needs <= offers)
+
+    @property
+    def default_method(self) -> Method:
+        """CAM for a linear head; else the first that the head can answer."""
+        for name in ("cam", "grad_cam", "recipro_cam"):
+            if METHODS[name] in self.methods:
+                return METHODS[name]
+        return METHODS["eigen_cam"]
+
+    def method(self, name: str, field_name: str = "") -> Method:
+        """Find a CAM method by its name.
+
+        Raises:
+            UnsupportedMethod: There is none, or the backbone cannot answer it; the message
+                lists those that it can.
+        """
+        known = METHODS.get(name)
+        if known in self.methods:
+            return known
+        supported = ", ".join(method.name for method in self.methods)
+        if known is None:
+            fault = f"there is no method '{name}'"
+        else:
+            missing = sorted(need.value for need in known.needs - self.backbone.offers)
+            fault = f"{known.title} needs {' and '.join(missing)}; model '{self.name}' has none"
+        raise UnsupportedMethod(f"{fault}; it supports {supported}", field=field_name or None)
+
+    def subject(
+        self,
+        seen: Seen,
+        image: Float32Array,
+        target: Prediction,
+        against: Prediction | None,
+    ) -> Subject:
+        """What a method is asked to explain; `image` is the network's input (3, h, w)."""
+        class_weights = np.zeros(len(seen.logits))
+        class_weights[target.class_index] = 1
+        if against is not None:
+            class_weights[against.class_index] = -1
+        linear = self.backbone.head_weights if self.backbone.is_linear else None
+        return Subject(seen.activation_maps, seen.logits, class_weights, image, linear, seen.layers)
+
     def explain(
         self,
         activation_maps: Float32Array,
@@ -103,7 +151,7 @@ class ModelBundle:
         against: Prediction | None,
         count: int,
     ) -> Rationale:
-        """Explain a prediction, or its difference to another.
+        """Explain by CAM, which takes a linear head, a prediction or its difference to another.
 
         Args:
             activation_maps: (D, H, W) of the image.
@@ -111,16 +159,29 @@ class ModelBundle:
             against: Rather than what; None: the target's logit by itself.
             count: How many phrases at most.
         """
-        backbone, bank = self.backbone, self.artefact.bank
-        weights = backbone.head_weights[target.class_index].astype(np.float64)
-        bias, logit = float(backbone.head_bias[target.class_index]), target.logit
+        weights = self.backbone.head_weights[target.class_index].astype(np.float64)
         if against is not None:
-            weights = weights - backbone.head_weights[against.class_index]
-            bias -= float(backbone.head_bias[against.class_index])
+            weights = weights - self.backbone.head_weights[against.class_index]
+        return self.rationale(activation_maps, CamTerms(weights), target, against, count)
+
+    def rationale(
+        self,
+        activation_maps: Float32Array,
+        terms: CamTerms,
+        target: Prediction,
+        against: Prediction | None,
+        count: int,
+    ) -> Rationale:
+        """The words and groups of what a CAM method found; arguments as of `explain`."""
+        backbone, bank = self.backbone, self.artefact.bank
+        biases = backbone.head_bias if len(backbone.head_bias) else np.zeros(len(self.class_names))
+        logit, bias = target.logit, float(biases[target.class_index])
+        if against is not None:
             logit -= against.logit
+            bias -= float(biases[against.class_index])
         return explain_target(
             activation_maps,
-            weights,
+            terms,
             logit,
             bias,
             bank.channel_embeddings,

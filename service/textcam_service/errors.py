@@ -44,6 +44,12 @@ class InvalidArgument(InvalidRequest):
     reason = "INVALID_ARGUMENT"
 
 
+class UnsupportedMethod(InvalidRequest):
+    """The model's backbone cannot answer the CAM method."""
+
+    reason = "UNSUPPORTED_METHOD"
+
+
 class InvalidTensor(InvalidRequest):
     """A tensor's type, shape and data do not agree, or are not what the field takes."""
 

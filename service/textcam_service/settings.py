@@ -77,6 +77,11 @@ class ServerSettings(BaseSettings):
     max_targets: int = Field(10, ge=1, description="Explained classes per request at most.")
     max_phrases: int = Field(20, ge=1, description="Phrases per target at most.")
     default_phrases: int = Field(5, ge=1, description="Phrases where the request names no number.")
+    max_passes: int = Field(
+        4096,
+        ge=0,
+        description="Further passes of network and head that one request's CAM method may take.",
+    )
     drain_seconds: float = Field(
         20.0, ge=0, description="After SIGTERM, finish work for at most so long."
     )

@@ -7,10 +7,11 @@ from textcam_client.geometry import upsample
 from textcam_service.core.cam import activation_scores, channel_evidence, saliency_map, softmax
 from textcam_service.core.groups import REST, assign_channels
 from textcam_service.core.heatmap import heatmap, to_uint8
+from textcam_service.core.methods import CamTerms
 from textcam_service.core.phrases import centre_texts, choose_phrases, evidence_embedding
 from textcam_service.core.preprocess import centre_crop
-from textcam_service.core.rationale import explain_target
-from textcam_service.core.types import Crop, Preprocessing, RationaleSettings
+from textcam_service.core.rationale import explain_target, sentence
+from textcam_service.core.types import Crop, Prediction, Preprocessing, RationaleSettings
 
 
 def unit(vectors):
@@ -21,7 +22,7 @@ def synthetic(seed, channels=40, dimensions=12, phrases=30):
     rng = np.random.default_rng(seed)
     return {
         "activation_maps": np.maximum(rng.standard_normal((channels, 5, 6)), 0).astype(np.float32),
-        "cam_weights": rng.standard_normal(channels),
+        "terms": CamTerms(rng.standard_normal(channels)),
         "channel_embeddings": unit(rng.standard_normal((channels, dimensions))).astype(np.float32),
         "mean_embedding": unit(rng.standard_normal(dimensions)).astype(np.float32),
         "text_embeddings": centre_texts(unit(rng.standard_normal((phrases, dimensions)))),
@@ -33,17 +34,39 @@ def test_map_evidence_and_softmax_by_hand():
     maps = np.array([[[1.0, 3.0]], [[2.0, 0.0]]], np.float32)
     weights = np.array([2.0, -1.0])
     assert activation_scores(maps).tolist() == [2.0, 1.0]
-    assert channel_evidence(weights, activation_scores(maps)).tolist() == [4.0, -1.0]
+    assert channel_evidence(weights, maps).tolist() == [4.0, -1.0]
     assert saliency_map(weights, maps).tolist() == [[0.0, 6.0]]
     assert softmax(np.array([0.0, np.log(3.0)])) == pytest.approx([0.25, 0.75])
     assert softmax(np.array([1e4, 0.0])).tolist() == [1.0, 0.0]
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_group_maps_add_up_to_the_map_and_evidence_to_the_logit(seed):
+def test_weights_by_position_by_hand():
+    maps = np.array([[[1.0, 3.0]], [[2.0, 0.0]]], np.float32)
+    weights = np.array([[[2.0, 1.0]], [[-1.0, 5.0]]])
+    assert channel_evidence(weights, maps).tolist() == [2.5, -1.0]
+    assert saliency_map(weights, maps).tolist() == [[0.0, 3.0]]
+
+
+def test_what_a_method_does_not_account_for_is_its_gap_and_is_said():
+    case = synthetic(0)
+    terms = CamTerms(np.zeros(40), np.ones((5, 6), np.float32))
+    made = explain_target(
+        logit=3.0, bias=0.5, count=2, settings=RationaleSettings(), **{**case, "terms": terms}
+    )
+    assert made.gap == 2.5
+    assert made.saliency_map.tolist() == np.ones((5, 6)).tolist()
+    cat = Prediction(0, "cat", 0.9, 3.0)
+    assert "of the logit +3.0 the method leaves +3.0 open" in sentence(cat, None, made)
+
+
+@pytest.mark.parametrize("by_position", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_group_maps_add_up_to_the_map_and_evidence_to_the_logit(seed, by_position):
     case = synthetic(seed)
     bias = 0.7
-    logit = float(case["cam_weights"] @ case["activation_maps"].mean((1, 2)) + bias)
+    weights = np.random.default_rng(seed).standard_normal((40, 5, 6) if by_position else 40)
+    case["terms"] = CamTerms(weights)
+    logit = float(channel_evidence(weights, case["activation_maps"]).sum()) + bias
     made = explain_target(logit=logit, bias=bias, count=5, settings=RationaleSettings(), **case)
     parts = [*made.groups, made.rest]
     total = sum(part.saliency_map.astype(np.float64) for part in parts)

@@ -15,11 +15,50 @@ class HeatmapForm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HEATMAP_FORM_SALIENCY: _ClassVar[HeatmapForm]
     HEATMAP_FORM_IMAGE: _ClassVar[HeatmapForm]
     HEATMAP_FORM_OVERLAY: _ClassVar[HeatmapForm]
+
+class CamMethod(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CAM_METHOD_UNSPECIFIED: _ClassVar[CamMethod]
+    CAM_METHOD_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_GRAD_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_GRAD_CAM_PLUS_PLUS: _ClassVar[CamMethod]
+    CAM_METHOD_XGRAD_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_HIRES_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_LAYER_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_EIGEN_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_EIGEN_GRAD_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_SCORE_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_SS_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_ABLATION_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_RECIPRO_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_FINER_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_DECOM_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_INTEGRATIVE_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_VS_CAM: _ClassVar[CamMethod]
+    CAM_METHOD_LEGRAD: _ClassVar[CamMethod]
 HEATMAP_FORM_UNSPECIFIED: HeatmapForm
 HEATMAP_FORM_NONE: HeatmapForm
 HEATMAP_FORM_SALIENCY: HeatmapForm
 HEATMAP_FORM_IMAGE: HeatmapForm
 HEATMAP_FORM_OVERLAY: HeatmapForm
+CAM_METHOD_UNSPECIFIED: CamMethod
+CAM_METHOD_CAM: CamMethod
+CAM_METHOD_GRAD_CAM: CamMethod
+CAM_METHOD_GRAD_CAM_PLUS_PLUS: CamMethod
+CAM_METHOD_XGRAD_CAM: CamMethod
+CAM_METHOD_HIRES_CAM: CamMethod
+CAM_METHOD_LAYER_CAM: CamMethod
+CAM_METHOD_EIGEN_CAM: CamMethod
+CAM_METHOD_EIGEN_GRAD_CAM: CamMethod
+CAM_METHOD_SCORE_CAM: CamMethod
+CAM_METHOD_SS_CAM: CamMethod
+CAM_METHOD_ABLATION_CAM: CamMethod
+CAM_METHOD_RECIPRO_CAM: CamMethod
+CAM_METHOD_FINER_CAM: CamMethod
+CAM_METHOD_DECOM_CAM: CamMethod
+CAM_METHOD_INTEGRATIVE_CAM: CamMethod
+CAM_METHOD_VS_CAM: CamMethod
+CAM_METHOD_LEGRAD: CamMethod
 
 class Tensor(_message.Message):
     __slots__ = ("dtype", "shape", "data")
@@ -82,7 +121,7 @@ class Target(_message.Message):
     def __init__(self, top_k: _Optional[_Union[Target.TopK, _Mapping]] = ..., classes: _Optional[_Union[Target.Classes, _Mapping]] = ..., contrast: _Optional[_Union[Target.Contrast, _Mapping]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("request_id", "model", "encoded", "pixels", "target", "phrases", "groups", "heatmap", "predictions")
+    __slots__ = ("request_id", "model", "encoded", "pixels", "target", "phrases", "groups", "heatmap", "predictions", "method")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +131,7 @@ class ExplainRequest(_message.Message):
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     HEATMAP_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: ModelSpec
     encoded: bytes
@@ -101,7 +141,8 @@ class ExplainRequest(_message.Message):
     groups: bool
     heatmap: HeatmapForm
     predictions: int
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[ModelSpec, _Mapping]] = ..., encoded: _Optional[bytes] = ..., pixels: _Optional[_Union[Tensor, _Mapping]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., phrases: _Optional[int] = ..., groups: bool = ..., heatmap: _Optional[_Union[HeatmapForm, str]] = ..., predictions: _Optional[int] = ...) -> None: ...
+    method: CamMethod
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[ModelSpec, _Mapping]] = ..., encoded: _Optional[bytes] = ..., pixels: _Optional[_Union[Tensor, _Mapping]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., phrases: _Optional[int] = ..., groups: bool = ..., heatmap: _Optional[_Union[HeatmapForm, str]] = ..., predictions: _Optional[int] = ..., method: _Optional[_Union[CamMethod, str]] = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("class_index", "class_name", "probability", "logit")
@@ -156,7 +197,7 @@ class SaliencyGroup(_message.Message):
     def __init__(self, phrase_index: _Optional[int] = ..., channel_ids: _Optional[bytes] = ..., evidence: _Optional[float] = ..., evidence_for: _Optional[float] = ..., evidence_against: _Optional[float] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("target", "against", "logit", "bias", "phrases", "groups", "rest", "saliency_map", "heatmap", "sentence")
+    __slots__ = ("target", "against", "logit", "bias", "phrases", "groups", "rest", "saliency_map", "heatmap", "sentence", "gap", "network_passes", "head_passes")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     AGAINST_FIELD_NUMBER: _ClassVar[int]
     LOGIT_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +208,9 @@ class Explanation(_message.Message):
     SALIENCY_MAP_FIELD_NUMBER: _ClassVar[int]
     HEATMAP_FIELD_NUMBER: _ClassVar[int]
     SENTENCE_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_PASSES_FIELD_NUMBER: _ClassVar[int]
+    HEAD_PASSES_FIELD_NUMBER: _ClassVar[int]
     target: Prediction
     against: Prediction
     logit: float
@@ -177,7 +221,10 @@ class Explanation(_message.Message):
     saliency_map: Tensor
     heatmap: Heatmap
     sentence: str
-    def __init__(self, target: _Optional[_Union[Prediction, _Mapping]] = ..., against: _Optional[_Union[Prediction, _Mapping]] = ..., logit: _Optional[float] = ..., bias: _Optional[float] = ..., phrases: _Optional[_Iterable[_Union[Phrase, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[SaliencyGroup, _Mapping]]] = ..., rest: _Optional[_Union[SaliencyGroup, _Mapping]] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ..., sentence: _Optional[str] = ...) -> None: ...
+    gap: float
+    network_passes: int
+    head_passes: int
+    def __init__(self, target: _Optional[_Union[Prediction, _Mapping]] = ..., against: _Optional[_Union[Prediction, _Mapping]] = ..., logit: _Optional[float] = ..., bias: _Optional[float] = ..., phrases: _Optional[_Iterable[_Union[Phrase, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[SaliencyGroup, _Mapping]]] = ..., rest: _Optional[_Union[SaliencyGroup, _Mapping]] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ..., sentence: _Optional[str] = ..., gap: _Optional[float] = ..., network_passes: _Optional[int] = ..., head_passes: _Optional[int] = ...) -> None: ...
 
 class Crop(_message.Message):
     __slots__ = ("left", "top", "width", "height", "shift_x", "shift_y")
@@ -298,7 +345,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ...) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("summary", "class_names", "phrases", "architecture", "target_layer", "input_height", "input_width", "map_height", "map_width", "channel_count", "dead_channel_count", "provenance")
+    __slots__ = ("summary", "class_names", "phrases", "architecture", "target_layer", "input_height", "input_width", "map_height", "map_width", "channel_count", "dead_channel_count", "provenance", "methods")
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     PHRASES_FIELD_NUMBER: _ClassVar[int]
@@ -311,6 +358,7 @@ class GetModelResponse(_message.Message):
     CHANNEL_COUNT_FIELD_NUMBER: _ClassVar[int]
     DEAD_CHANNEL_COUNT_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    METHODS_FIELD_NUMBER: _ClassVar[int]
     summary: ModelSummary
     class_names: _containers.RepeatedScalarFieldContainer[str]
     phrases: _containers.RepeatedScalarFieldContainer[str]
@@ -323,4 +371,5 @@ class GetModelResponse(_message.Message):
     channel_count: int
     dead_channel_count: int
     provenance: Provenance
-    def __init__(self, summary: _Optional[_Union[ModelSummary, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., phrases: _Optional[_Iterable[str]] = ..., architecture: _Optional[str] = ..., target_layer: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., map_height: _Optional[int] = ..., map_width: _Optional[int] = ..., channel_count: _Optional[int] = ..., dead_channel_count: _Optional[int] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
+    methods: _containers.RepeatedScalarFieldContainer[CamMethod]
+    def __init__(self, summary: _Optional[_Union[ModelSummary, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., phrases: _Optional[_Iterable[str]] = ..., architecture: _Optional[str] = ..., target_layer: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., map_height: _Optional[int] = ..., map_width: _Optional[int] = ..., channel_count: _Optional[int] = ..., dead_channel_count: _Optional[int] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[CamMethod, str]]] = ...) -> None: ...

@@ -1,8 +1,8 @@
-"""Class-activation maps and evidence for a global-average-pooling + linear head.
+"""Saliency maps and evidence out of a method's weights; see core.methods.
 
-With such a head, and no ReLU after it, CAM (Zhou et al. 2016, eq. 2), Grad-CAM,
-HiResCAM and XGrad-CAM coincide up to a constant, so the head's weight row is all
-that is needed. Maps are kept signed and in logit units.
+With a global-average-pooling + linear head, and no ReLU after it, CAM (Zhou et al. 2016, eq. 2),
+Grad-CAM, HiResCAM and XGrad-CAM coincide up to a constant, so the head's weight row is all
+that is needed. Maps are kept signed, and in logit units where the method has them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,29 @@ def activation_scores(activation_maps: FloatArray) -> Float64Array:
     return np.asarray(activation_maps.mean(axis=(-2, -1), dtype=np.float64))
 
 
-def channel_evidence(cam_weights: FloatArray, scores: FloatArray) -> Float64Array:
-    """What each channel adds to the logit: e_j = w_j a_j, (D,), logit units.
+def channel_evidence(cam_weights: FloatArray, activation_maps: FloatArray) -> Float64Array:
+    """What each channel adds to the logit: the mean of its term w_j A_j, (D,).
 
     With a linear head, sum_j e_j + bias = logit (TextCAM, arXiv 2510.01004).
+
+    Args:
+        cam_weights: (D,) or (D, H, W).
+        activation_maps: (D, H, W).
     """
-    return np.asarray(cam_weights, np.float64) * np.asarray(scores, np.float64)
+    if cam_weights.ndim == 1:
+        return np.asarray(cam_weights, np.float64) * activation_scores(activation_maps)
+    terms = np.einsum("dhw,dhw->d", cam_weights, activation_maps, dtype=np.float64)
+    return np.asarray(terms / activation_maps[0].size)
 
 
 def saliency_map(cam_weights: FloatArray, activation_maps: FloatArray) -> Float32Array:
-    """Weigh the maps: V(x) = sum_j w_j A_j(x), (D,), (D, H, W) -> (H, W), logit units.
+    """Weigh the maps: V(x) = sum_j w_j A_j(x), (D,) or (D, H, W), (D, H, W) -> (H, W).
 
     The mean over positions is the sum of the channels' evidence.
     """
+    if cam_weights.ndim == 3:
+        summed = np.einsum("dhw,dhw->hw", cam_weights, activation_maps, dtype=np.float64)
+        return np.asarray(summed, np.float32)
     weighted = np.tensordot(cam_weights.astype(np.float64), activation_maps, axes=1)
     return np.asarray(weighted, np.float32)
 

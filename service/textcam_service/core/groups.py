@@ -43,7 +43,7 @@ def saliency_groups(
     Args:
         assignment: (D,) as assign_channels returns it.
         count: K, the number of phrases.
-        cam_weights: (D,) the head's row.
+        cam_weights: (D,) or (D, H, W) of the method.
         activation_maps: (D, H, W).
         evidence: (D,) e_j, logit units.
 

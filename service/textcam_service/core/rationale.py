@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from textcam_service.core.cam import activation_scores, channel_evidence, saliency_map
+from textcam_service.core.cam import channel_evidence, saliency_map
 from textcam_service.core.groups import assign_channels, saliency_groups
+from textcam_service.core.methods.base import CamTerms
 from textcam_service.core.phrases import choose_phrases, evidence_embedding
 from textcam_service.core.types import (
     Float32Array,
-    FloatArray,
     Phrase,
     Prediction,
     Rationale,
     RationaleSettings,
 )
 
+_SMALL_GAP = 1e-3
+
 
 def explain_target(
     activation_maps: Float32Array,
-    cam_weights: FloatArray,
+    terms: CamTerms,
     logit: float,
     bias: float,
     channel_embeddings: Float32Array,
@@ -33,7 +35,7 @@ def explain_target(
 
     Args:
         activation_maps: (D, H, W).
-        cam_weights: (D,) the head's row, or the difference of two rows.
+        terms: What the CAM method found.
         logit: What is explained.
         bias: The head's bias for it, or the difference of two.
         channel_embeddings: (D, E) of the concept bank.
@@ -43,7 +45,8 @@ def explain_target(
         count: How many phrases to choose at most.
         settings: See RationaleSettings.
     """
-    evidence = channel_evidence(cam_weights, activation_scores(activation_maps))
+    cam_weights = terms.weights
+    evidence = channel_evidence(cam_weights, activation_maps)
     embedding = evidence_embedding(evidence, channel_embeddings, mean_embedding, settings)
     choice = choose_phrases(embedding, text_embeddings, count, settings)
     assignment = assign_channels(
@@ -58,8 +61,11 @@ def explain_target(
             choice.indices, choice.scores, choice.similarities, groups, strict=True
         )
     )
-    whole = saliency_map(cam_weights, activation_maps)
-    return Rationale(logit, bias, whole, chosen, groups, rest)
+    whole = terms.saliency_map
+    if whole is None:
+        whole = saliency_map(cam_weights, activation_maps)
+    gap = logit - bias - float(evidence.sum())
+    return Rationale(logit, bias, gap, whole, chosen, groups, rest)
 
 
 def sentence(target: Prediction, against: Prediction | None, rationale: Rationale) -> str:
@@ -73,7 +79,10 @@ def sentence(target: Prediction, against: Prediction | None, rationale: Rational
         listed = spoken[0] if len(spoken) == 1 else ", ".join(spoken[:-1]) + " and " + spoken[-1]
         seen = f"the model saw {listed}"
     whole = "difference of logits" if against else "logit"
-    return (
-        f"{subject}: {seen}; other channels add {rationale.rest.evidence:+.1f} and the bias "
-        f"{rationale.bias:+.1f} to make the {whole} {rationale.logit:+.1f}."
-    )
+    others, logit = f"other channels add {rationale.rest.evidence:+.1f}", f"{rationale.logit:+.1f}"
+    if abs(rationale.gap) < _SMALL_GAP * max(1.0, abs(rationale.logit)):
+        rest = f"{others} and the bias {rationale.bias:+.1f} to make the {whole} {logit}"
+    else:
+        left = rationale.bias + rationale.gap
+        rest = f"{others}; of the {whole} {logit} the method leaves {left:+.1f} open"
+    return f"{subject}: {seen}; {rest}."

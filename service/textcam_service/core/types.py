@@ -118,13 +118,14 @@ class SaliencyGroup:
 class Rationale:
     """What the classifier saw, for one target.
 
-    `bias + sum of groups' evidence + rest.evidence = logit`, and the groups' maps and
-    the rest's add up to `saliency_map`.
+    `bias + gap + sum of groups' evidence + rest.evidence = logit`, and the groups' maps and
+    the rest's add up to `saliency_map`, where the method's map is the sum of its channels' terms.
 
     Attributes:
         logit: What is explained: a logit, or a difference of two.
-        bias: The part of it that no channel accounts for.
-        saliency_map: (H, W), logit units; its mean is `logit - bias`.
+        bias: The linear head's, which no channel accounts for; 0 with other heads.
+        gap: What else the method does not account for; 0, but for rounding, where it is exact.
+        saliency_map: (H, W), logit units; its mean is `logit - bias` where the method is exact.
         phrases: Chosen phrases, the most important first.
         groups: One per phrase, in the phrases' order.
         rest: The channels that support none of the phrases.
@@ -132,6 +133,7 @@ class Rationale:
 
     logit: float
     bias: float
+    gap: float
     saliency_map: Float32Array
     phrases: tuple[Phrase, ...]
     groups: tuple[SaliencyGroup, ...]

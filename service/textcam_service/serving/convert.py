@@ -15,6 +15,7 @@ from textcam_client.colormap import blend
 
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.heatmap import heatmap, to_uint8
+from textcam_service.core.methods import Method, MethodSettings
 from textcam_service.core.types import (
     Crop,
     Float32Array,
@@ -31,10 +32,10 @@ from textcam_service.errors import (
     UnknownModel,
     UnknownVersion,
 )
+from textcam_service.serving.conversation import Found
 from textcam_service.settings import ServerSettings
 from textcam_service.version import __version__
 
-METHOD = "cam"
 MAX_REQUEST_ID = 128
 DEFAULT_PREDICTIONS = 5
 
@@ -66,6 +67,7 @@ class Job:
         groups: Whether maps per phrase are wanted.
         heatmap: The form of heatmaps.
         predictions: How many predictions to list.
+        method: The CAM method.
     """
 
     encoded: bytes | None
@@ -75,6 +77,7 @@ class Job:
     groups: bool
     heatmap: pb.HeatmapForm
     predictions: int
+    method: Method
 
 
 @dataclass(frozen=True)
@@ -123,15 +126,55 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
     phrases = request.phrases if request.HasField("phrases") else limits.default_phrases
     predictions = request.predictions if request.HasField("predictions") else DEFAULT_PREDICTIONS
     classes = len(bundle.class_names)
+    target = _read_target(request.target, bundle, limits)
+    method = _read_method(request.method, bundle)
+    _check_passes(method, target, bundle, limits)
     return Job(
         encoded=request.encoded if request.WhichOneof("image") == "encoded" else None,
         pixels=_read_pixels(request),
-        target=_read_target(request.target, bundle, limits),
+        target=target,
         phrases=_in_range(phrases, 1, limits.max_phrases, "phrases"),
         groups=request.groups if request.HasField("groups") else True,
         heatmap=form,
         predictions=min(_in_range(predictions, 0, None, "predictions"), classes),
+        method=method,
     )
+
+
+def _read_method(number: pb.CamMethod, bundle: ModelBundle) -> Method:
+    if number == pb.CAM_METHOD_UNSPECIFIED:
+        return bundle.default_method
+    if number not in pb.CamMethod.values():
+        return bundle.method(f"number {number}", "method")  # says which there are
+    return bundle.method(method_name(number), "method")
+
+
+def _check_passes(
+    method: Method, target: TopK | Classes, bundle: ModelBundle, limits: ServerSettings
+) -> None:
+    manifest = bundle.backbone.manifest
+    cells = manifest.map_height * manifest.map_width
+    size = (manifest.channel_count, cells, MethodSettings())
+    targets = target.k if isinstance(target, TopK) else len(target.indices)
+    head = 0 if bundle.backbone.is_linear else method.head_passes(*size)
+    passes = targets * (method.image_passes(*size) + head)
+    if passes > limits.max_passes:
+        raise InvalidArgument(
+            f"{method.title} takes up to {passes} passes for {targets} target(s) of this model, "
+            f"but this server allows {limits.max_passes}; ask for fewer targets or another method",
+            field="method",
+        )
+
+
+def method_name(number: pb.CamMethod) -> str:
+    """A method's name, by its number in the contract: "grad_cam"."""
+    return str(pb.CamMethod.Name(number)).removeprefix("CAM_METHOD_").lower()
+
+
+def method_number(method: Method) -> pb.CamMethod:
+    """A method's number in the contract."""
+    number: pb.CamMethod = pb.CamMethod.Value(f"CAM_METHOD_{method.name.upper()}")
+    return number
 
 
 def read_image_field(request: pb.ExplainRequest) -> None:
@@ -234,6 +277,7 @@ def explanation_message(
     spoken: str,
     job: Job,
     scene: Scene,
+    found: Found,
 ) -> pb.Explanation:
     """One target's rationale as a message, with maps and heatmaps as the job wants them."""
     peak = float(np.maximum(rationale.saliency_map, 0).max())
@@ -241,6 +285,9 @@ def explanation_message(
         target=prediction_message(target),
         logit=rationale.logit,
         bias=rationale.bias,
+        gap=rationale.gap,
+        network_passes=found.network_passes,
+        head_passes=found.head_passes,
         phrases=[
             pb.Phrase(
                 text=phrase.text,
@@ -313,6 +360,7 @@ def response_message(
     explanations: Sequence[pb.Explanation],
     scene: Scene,
     bundle: ModelBundle,
+    method: Method,
     stage_seconds: Mapping[str, float],
 ) -> pb.ExplainResponse:
     """The whole answer."""
@@ -324,13 +372,15 @@ def response_message(
         image_height=scene.image.height,
         image_width=scene.image.width,
         crop=pb.Crop(**asdict(crop)),
-        provenance=provenance_message(bundle, scene.decoder),
+        provenance=provenance_message(bundle, method, scene.decoder),
         stage_seconds=stage_seconds,
     )
 
 
-def provenance_message(bundle: ModelBundle, decoder: str = "") -> pb.Provenance:
+def provenance_message(bundle: ModelBundle, method: Method, decoder: str = "") -> pb.Provenance:
     """What makes a bundle's answers."""
+    numbers = asdict(MethodSettings())
+    chosen = {f"method.{name}": str(numbers[name]) for name in method.parameters}
     return pb.Provenance(
         model_name=bundle.name,
         model_version=bundle.version,
@@ -340,8 +390,8 @@ def provenance_message(bundle: ModelBundle, decoder: str = "") -> pb.Provenance:
         service_version=__version__,
         decoder=decoder,
         execution_provider=bundle.backbone.execution_provider,
-        method=METHOD,
-        parameters=bundle.parameters(),
+        method=method.name,
+        parameters={**bundle.parameters(), **chosen},
     )
 
 
@@ -372,6 +422,7 @@ def model_message(bundle: ModelBundle) -> pb.GetModelResponse:
         class_names=bundle.class_names,
         phrases=bundle.phrases,
         dead_channel_count=int(bundle.artefact.bank.dead.sum()),
-        provenance=provenance_message(bundle),
+        provenance=provenance_message(bundle, bundle.default_method),
+        methods=[method_number(method) for method in bundle.methods],
         **fields,
     )

@@ -10,7 +10,7 @@ from textcam_service.version import __version__
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
-STAGES = ("decode", "queue", "inference", "explain", "encode")
+STAGES = ("decode", "queue", "inference", "method", "explain", "encode")
 
 
 class Metrics:
@@ -27,7 +27,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "textcam_stage_duration_seconds",
-            "Time of a request in each stage: decode, queue, inference, explain, encode.",
+            "Time of a request in each stage: decode, queue, inference, method, explain, encode.",
             ("stage",),
             buckets=_SECONDS,
             registry=self.registry,

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import ParamSpec, TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service import imaging
-from textcam_service.backbone import usable_cpus
+from textcam_service.backbone import Seen, usable_cpus
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.cam import softmax
 from textcam_service.core.rationale import sentence
 from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.serving import convert
 from textcam_service.serving.batcher import Batcher, BatchLimits
+from textcam_service.serving.conversation import Conversations, Found, run
 from textcam_service.serving.convert import Classes, Job, Scene, TopK
 from textcam_service.serving.metrics import Metrics
 from textcam_service.settings import ServerSettings
 
-Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
-Inferred: TypeAlias = tuple[Float32Array, Float32Array]
+# What is explained, and rather than what.
+_Target: TypeAlias = tuple[Prediction, Prediction | None]
 
 
 class Pipeline:
@@ -42,7 +40,10 @@ class Pipeline:
             settings.decode_threads or usable_cpus(), thread_name_prefix="textcam-worker"
         )
         self._session_thread = ThreadPoolExecutor(1, thread_name_prefix="textcam-session")
-        self._batcher: Batcher[Float32Array, Inferred] = Batcher(
+        self._conversations = Conversations(
+            bundle.backbone, self._session_thread, self._workers, settings.max_batch
+        )
+        self._batcher: Batcher[Float32Array, Seen] = Batcher(
             self._infer,
             BatchLimits(settings.max_batch, settings.max_delay_ms / 1000, settings.max_queue),
             self._session_thread,
@@ -54,7 +55,7 @@ class Pipeline:
         size = self.bundle.backbone.manifest.preprocessing
         blank = np.zeros((3, size.height, size.width), np.float32)
         for count in sorted({1, self._settings.max_batch}):
-            await _run(self._session_thread, self._infer, [blank] * count)
+            await run(self._session_thread, self._infer, [blank] * count)
         await self._batcher.start()
         pixels = pb.Tensor(
             dtype=pb.Tensor.D_TYPE_UINT8, shape=[64, 64, 3], data=bytes(range(192)) * 64
@@ -82,7 +83,7 @@ class Pipeline:
         job = convert.read_request(request, self.bundle, self._settings)
         started = time.monotonic()
         with self._batcher.announce():
-            scene, network_input = await _run(self._workers, self._decode, job)
+            scene, network_input = await run(self._workers, self._decode, job)
             decoded = time.monotonic()
         inferred = await self._batcher.submit(network_input, deadline)
         stages = {
@@ -90,7 +91,26 @@ class Pipeline:
             "queue": inferred.queue_s,
             "inference": inferred.run_s,
         }
-        return await _run(self._workers, self._answer, request, job, scene, inferred.result, stages)
+        started = time.monotonic()
+        opinion = _Opinion(inferred.result.logits, self.bundle.class_names)
+        found = [
+            await self._found(job, target, inferred.result, network_input, deadline)
+            for target in opinion.targets(job.target)
+        ]
+        stages["method"] = time.monotonic() - started
+        answer = (inferred.result.activation_maps, opinion, found, stages)
+        return await run(self._workers, self._answer, request, job, scene, *answer)
+
+    async def _found(
+        self,
+        job: Job,
+        target: _Target,
+        seen: Seen,
+        network_input: Float32Array,
+        deadline: float | None,
+    ) -> tuple[_Target, Found]:
+        subject = self.bundle.subject(seen, network_input, *target)
+        return target, await self._conversations.hold(job.method, subject, seen, deadline)
 
     def _decode(self, job: Job) -> tuple[Scene, Float32Array]:
         if job.encoded is not None:
@@ -104,69 +124,69 @@ class Pipeline:
         )
         return Scene(image.pixels, self.bundle.backbone.on_grid(crop), image.decoder), network_input
 
-    def _infer(self, images: list[Float32Array]) -> list[Inferred]:
-        logits, maps = self.bundle.backbone.run(np.stack(images))
-        return list(zip(logits, maps, strict=True))
+    def _infer(self, images: list[Float32Array]) -> list[Seen]:
+        return self.bundle.backbone.see(np.stack(images))
 
     def _answer(
         self,
         request: pb.ExplainRequest,
         job: Job,
         scene: Scene,
-        inferred: Inferred,
+        maps: Float32Array,
+        opinion: _Opinion,
+        found: list[tuple[_Target, Found]],
         stages: dict[str, float],
     ) -> pb.ExplainResponse:
-        logits, maps = inferred
         started = time.monotonic()
-        ranked = self._ranked(logits)
-        by_index = {prediction.class_index: prediction for prediction in ranked}
         explained = [
-            (target, against, self.bundle.explain(maps, target, against, job.phrases))
-            for target, against in _targets(job.target, ranked, by_index)
+            (target, own, self.bundle.rationale(maps, own.terms, *target, job.phrases))
+            for target, own in found
         ]
         stages["explain"] = time.monotonic() - started
         started = time.monotonic()
         messages = [
             convert.explanation_message(
-                target, against, rationale, sentence(target, against, rationale), job, scene
+                *target, rationale, sentence(*target, rationale), job, scene, own
             )
-            for target, against, rationale in explained
+            for target, own, rationale in explained
         ]
         response = convert.response_message(
-            request.request_id, ranked[: job.predictions], messages, scene, self.bundle, stages
+            request.request_id,
+            opinion.most_probable(job.predictions),
+            messages,
+            scene,
+            self.bundle,
+            job.method,
+            stages,
         )
         stages["encode"] = time.monotonic() - started
         for stage, seconds in stages.items():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         return response
 
-    def _ranked(self, logits: Float32Array) -> list[Prediction]:
-        probabilities = softmax(logits)
-        return [
-            Prediction(
-                int(index),
-                self.bundle.class_names[index],
-                float(probabilities[index]),
-                float(logits[index]),
-            )
-            for index in np.argsort(-logits, kind="stable")
-        ]
 
+class _Opinion:
+    """What the network thinks of an image, class by class."""
 
-async def _run(
-    executor: ThreadPoolExecutor,
-    function: Callable[Arguments, Answer],
-    *args: Arguments.args,
-    **kwargs: Arguments.kwargs,
-) -> Answer:
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(executor, partial(function, *args, **kwargs))
+    def __init__(self, logits: Float32Array, class_names: Sequence[str]) -> None:
+        self._logits = logits
+        self._class_names = class_names
+        self._probabilities = softmax(logits)
+        self._ranking = np.argsort(-logits, kind="stable")
 
+    def of(self, index: int) -> Prediction:
+        return Prediction(
+            int(index),
+            self._class_names[index],
+            float(self._probabilities[index]),
+            float(self._logits[index]),
+        )
 
-def _targets(
-    target: TopK | Classes, ranked: list[Prediction], by_index: dict[int, Prediction]
-) -> list[tuple[Prediction, Prediction | None]]:
-    if isinstance(target, TopK):
-        return [(prediction, None) for prediction in ranked[: target.k]]
-    against = None if target.against is None else by_index[target.against]
-    return [(by_index[index], against) for index in target.indices]
+    def most_probable(self, count: int) -> list[Prediction]:
+        return [self.of(index) for index in self._ranking[:count]]
+
+    def targets(self, target: TopK | Classes) -> list[_Target]:
+        if isinstance(target, TopK):
+            return [(prediction, None) for prediction in self.most_probable(target.k)]
+        against = None if target.against is None else self.of(target.against)
+        return [(self.of(index), against) for index in target.indices]

@@ -153,6 +153,7 @@ class Method:
         exact: With a GAP + linear head, evidence and bias add up to the logit.
         image_passes: Passes of the whole network beyond the first, by (D, H * W, settings).
         head_passes: Passes of the head, by the same.
+        parameters: Which of MethodSettings it obeys.
     """
 
     name: str
@@ -162,6 +163,7 @@ class Method:
     exact: bool = False
     image_passes: Callable[[int, int, MethodSettings], int] = field(default=lambda *_: 0)
     head_passes: Callable[[int, int, MethodSettings], int] = field(default=lambda *_: 0)
+    parameters: tuple[str, ...] = ()
 
 
 def drive(steps: Steps, answer: Callable[[Ask], Any]) -> CamTerms:

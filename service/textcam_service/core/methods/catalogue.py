@@ -42,7 +42,13 @@ METHODS: Mapping[str, Method] = {
         Method("eigen_cam", "Eigen-CAM", decomposed.eigen_cam),
         Method("eigen_grad_cam", "Eigen-Grad-CAM", decomposed.eigen_grad_cam, _GRADIENT),
         Method("score_cam", "Score-CAM", perturbing.score_cam, image_passes=_channels),
-        Method("ss_cam", "SS-CAM", perturbing.ss_cam, image_passes=_noisy_channels),
+        Method(
+            "ss_cam",
+            "SS-CAM",
+            perturbing.ss_cam,
+            image_passes=_noisy_channels,
+            parameters=("seed", "smooth_samples", "smooth_sigma"),
+        ),
         Method(
             "ablation_cam", "Ablation-CAM", perturbing.ablation_cam, _HEAD, head_passes=_channels
         ),
@@ -54,13 +60,20 @@ METHODS: Mapping[str, Method] = {
             exact=True,
             head_passes=_cells_and_none,
         ),
-        Method("finer_cam", "Finer-CAM", structured.finer_cam, _GRADIENT),
+        Method(
+            "finer_cam",
+            "Finer-CAM",
+            structured.finer_cam,
+            _GRADIENT,
+            parameters=("finer_gamma", "finer_classes"),
+        ),
         Method(
             "decom_cam",
             "DecomCAM",
             decomposed.decom_cam,
             _GRADIENT,
             image_passes=_sub_maps_and_reference,
+            parameters=("decom_channels", "decom_maps"),
         ),
         Method("integrative_cam", "Integrative CAM", structured.integrative_cam, _LAYERS),
         Method("vs_cam", "VS-CAM", structured.vs_cam, _GRADIENT),

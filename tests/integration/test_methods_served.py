@@ -1,0 +1,140 @@
+"""Every CAM method through the client to a real server, on heads with and without closed forms."""
+
+import time
+
+import numpy as np
+import pytest
+from conftest import running
+from textcam_client import Client, Contrast, DeadlineExceeded, InvalidRequest
+from textcam_service.backbone import Backbone
+from textcam_service.core.channels import ChannelSettings
+from textcam_service.core.methods import METHODS, MethodSettings
+from textcam_service.offline.build import build_bank
+from textcam_service.offline.embed import load_embedder
+from textcam_service.offline.export import export_network
+from textcam_service.offline.networks import load_network
+from textcam_service.scenes.probing import render_probing_set
+from textcam_service.scenes.world import vocabulary
+
+EXACT = {name for name, method in METHODS.items() if method.exact}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return render_probing_set(tmp_path_factory.mktemp("scenes"), 150, seed=5)
+
+
+def bundle(folder, scenes, *, target_layer="", layers=()):
+    """The scenes' classifier, cut at a layer, with a small bank of its own."""
+    network = load_network("scenes:classifier")
+    export_network(network, folder / "backbone", target_layer=target_layer, layers=layers)
+    build_bank(
+        Backbone(folder / "backbone"),
+        load_embedder("scenes"),
+        scenes,
+        sorted(vocabulary()),
+        folder / "bank",
+        ChannelSettings(samples=30),
+    )
+    return ("--backbone", str(folder / "backbone"), "--bank", str(folder / "bank"))
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory, scenes):
+    flags = bundle(tmp_path_factory.mktemp("linear"), scenes)
+    with running(*flags, "--max-passes", "250") as server, Client(server.address) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def deeper(tmp_path_factory, scenes):
+    """Cut before the last stage, so that the head is a network with gradients."""
+    folder = tmp_path_factory.mktemp("deeper")
+    flags = bundle(folder, scenes, target_layer="blocks.1", layers=("blocks.0",))
+    with running(*flags, "--max-passes", "100000") as server, Client(server.address) as client:
+        yield client
+
+
+def total(explanation):
+    parts = [*explanation.groups, explanation.rest]
+    return explanation.bias + explanation.gap + sum(part.evidence for part in parts)
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"ss_cam", "integrative_cam", "legrad"}))
+def test_a_linear_head_answers_each_method_and_says_its_passes(linear, scenes, name):
+    answer = linear.explain(scenes[0], method=name)
+    explanation = answer.explanations[0]
+    assert answer.provenance.method == name
+    assert total(explanation) == pytest.approx(explanation.logit, abs=1e-3)
+    assert np.isfinite(explanation.saliency_map).all()
+    assert np.ptp(explanation.saliency_map) > 0
+    assert len(explanation.phrases) >= 1
+    if name in EXACT:
+        assert explanation.gap == pytest.approx(0, abs=1e-3)
+    size = (192, 144, MethodSettings())
+    assert explanation.network_passes <= METHODS[name].image_passes(*size)
+    assert explanation.head_passes == 0  # closed forms
+    assert (explanation.network_passes > 0) == (name in {"score_cam", "decom_cam"})
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"cam", "ss_cam", "legrad"}))
+def test_a_head_of_its_own_graph_answers_each_method(deeper, scenes, name):
+    explanation = deeper.explain(scenes[0], method=name).explanations[0]
+    assert total(explanation) == pytest.approx(explanation.logit, abs=1e-3)
+    assert np.isfinite(explanation.saliency_map).all()
+    assert np.ptp(explanation.saliency_map) > 0
+    assert len(explanation.phrases) >= 1
+    expected = {"ablation_cam": 96, "recipro_cam": 145, "eigen_cam": 0, "integrative_cam": 2}
+    if name in expected:
+        assert explanation.head_passes == expected[name]
+
+
+def test_where_theory_says_that_methods_coincide_they_do(linear, scenes):
+    maps = {
+        name: linear.explain(scenes[1], method=name).explanations[0].saliency_map
+        for name in ("cam", "grad_cam", "hires_cam", "xgrad_cam", "recipro_cam")
+    }
+    for name, found in maps.items():
+        np.testing.assert_allclose(found, maps["cam"], atol=1e-3, err_msg=name)
+
+
+def test_the_default_is_cam_for_a_linear_head_and_grad_cam_for_another(linear, deeper, scenes):
+    assert linear.explain(scenes[0]).provenance.method == "cam"
+    assert deeper.explain(scenes[0]).provenance.method == "grad_cam"
+    methods = deeper.model().methods
+    assert set(methods) == set(METHODS) - {"cam", "legrad"}
+
+
+def test_a_contrast_holds_for_gradient_methods(deeper, scenes):
+    pair = deeper.explain(scenes[0], target=[0, 3], method="hires_cam").explanations
+    contrast = deeper.explain(scenes[0], target=Contrast(0, 3), method="hires_cam").explanations[0]
+    difference = pair[0].saliency_map - pair[1].saliency_map
+    np.testing.assert_allclose(contrast.saliency_map, difference, atol=1e-3)
+    assert contrast.logit == pytest.approx(pair[0].logit - pair[1].logit, abs=1e-4)
+
+
+def test_an_unsupported_pair_is_refused_with_the_supported_methods(deeper, linear, scenes):
+    with pytest.raises(InvalidRequest, match=r"CAM needs a head of global.*supports grad_cam, gr"):
+        deeper.explain(scenes[0], method="cam")
+    with pytest.raises(InvalidRequest, match="LeGrad needs attention") as refused:
+        linear.explain(scenes[0], method="legrad")
+    assert refused.value.reason == "UNSUPPORTED_METHOD"
+    with pytest.raises(ValueError, match="method is one of cam, grad_cam"):
+        linear.explain(scenes[0], method="gradcam")
+
+
+def test_more_passes_than_allowed_are_refused_before_the_first(linear, scenes):
+    started = time.monotonic()
+    with pytest.raises(InvalidRequest, match=r"SS-CAM takes up to 6720 passes .* allows 250"):
+        linear.explain(scenes[0], method="ss_cam")
+    with pytest.raises(InvalidRequest, match="384 passes for 2 target"):
+        linear.explain(scenes[0], method="score_cam", target=[0, 1])
+    assert time.monotonic() - started < 2
+
+
+def test_a_method_of_many_passes_obeys_the_deadline_and_leaves_room_for_others(deeper, scenes):
+    with pytest.raises(DeadlineExceeded):
+        deeper.explain(scenes[0], method="ss_cam", timeout=0.5)
+    started = time.monotonic()
+    assert deeper.explain(scenes[1]).explanations
+    assert time.monotonic() - started < 2  # what was given up does not go on
