@@ -7,6 +7,8 @@
         print(explanation.explanations[0].sentence)
         explanation.explanations[0].overlay().save("where.png")
         draw_figure(explanation).save("cat-explained.png")
+        mask = pseudo_mask(explanation.explanations[0])
+        draw_contours("cat.jpg", mask).save("cat-contour.png")
 
         for explanation in client.explain_many(paths, target=TopK(2)):
             log(explanation.to_dict())
@@ -42,8 +44,12 @@ from textcam_client.errors import (
 )
 from textcam_client.figure import draw_figure
 from textcam_client.geometry import Crop
+from textcam_client.mask_pictures import draw_contours, label_picture
+from textcam_client.masks import MaskMethod, pseudo_labels, pseudo_mask
 from textcam_client.options import Contrast, ExplainOptions, Tls, TopK
+from textcam_client.regions import Box, bounding_boxes
 from textcam_client.retry import Retry
+from textcam_client.rle import Rle, decode_rle, encode_rle
 from textcam_client.stream import Explanations
 from textcam_client.types import (
     Explanation,
@@ -59,6 +65,7 @@ from textcam_client.types import (
 __all__ = [
     "AsyncClient",
     "AsyncExplanations",
+    "Box",
     "CallError",
     "Cancelled",
     "Client",
@@ -73,6 +80,7 @@ __all__ = [
     "InvalidRequest",
     "MalformedAnswer",
     "MapsDeclined",
+    "MaskMethod",
     "Model",
     "ModelSummary",
     "NotFound",
@@ -83,6 +91,7 @@ __all__ = [
     "Prediction",
     "Provenance",
     "Retry",
+    "Rle",
     "SaliencyGroup",
     "ServerError",
     "TargetExplanation",
@@ -95,5 +104,12 @@ __all__ = [
     "UnreadableImage",
     "UnsupportedImage",
     "Violation",
+    "bounding_boxes",
+    "decode_rle",
+    "draw_contours",
     "draw_figure",
+    "encode_rle",
+    "label_picture",
+    "pseudo_labels",
+    "pseudo_mask",
 ]

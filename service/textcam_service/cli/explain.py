@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     help="Folder for one picture per image: photo, heatmap, each phrase's map.",
 )
 @click.option(
+    "--masks",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder for pseudo-masks: per image a PNG label map, contours, and JSON (RLE, boxes).",
+)
+@click.option(
     "--top-k",
     type=click.IntRange(1),
     default=1,
@@ -30,17 +36,20 @@ if TYPE_CHECKING:
 )
 @click.option("--class", "class_name", default=None, help="Explain this class instead.")
 @click.option("--against", default=None, help="With --class: rather than that one.")
+@click.option("--method", default=None, help="The CAM method: cam, grad_cam, score_cam ...")
 @click.option("--phrases", type=click.IntRange(1), default=None, help="Phrases per class.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds per image.")
 @click.option("--wait", type=float, default=0.0, help="Wait so many seconds for the server.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per image and line.")
-def explain(
+def explain(  # noqa: PLR0917 - one argument per option
     images: tuple[Path, ...],
     server: str,
     output: Path | None,
+    masks: Path | None,
     top_k: int,
     class_name: str | None,
     against: str | None,
+    method: str | None,
     phrases: int | None,
     timeout: float,
     wait: float,
@@ -51,20 +60,21 @@ def explain(
     \b
       textcam explain cat.jpg --output explained/
       textcam explain cat.jpg --class "tabby" --against "tiger cat"
+      textcam explain cat-and-dog.jpg --top-k 2 --masks masks/
     """
     # Late, so that `textcam --help` stays quick.
     from textcam_client import Client, TextCamClientError  # noqa: PLC0415
 
     target = _target(class_name, against, top_k)
-    if output:
-        output.mkdir(parents=True, exist_ok=True)
+    for folder in filter(None, (output, masks)):
+        folder.mkdir(parents=True, exist_ok=True)
     failed = 0
     taken: set[str] = set()
     with Client(server, timeout=timeout) as client:
         if wait:
             client.wait_ready(wait)
         answers = client.explain_many(
-            images, target=target, phrases=phrases, on_error="return", concurrency=4
+            images, target=target, phrases=phrases, method=method, on_error="return", concurrency=4
         )
         for path, answer in zip(images, answers, strict=True):
             if isinstance(answer, TextCamClientError):
@@ -72,10 +82,13 @@ def explain(
                 click.echo(f"{path}: {answer}", err=True)
                 continue
             _print(path, answer, as_json)
+            name = _free_name(path.stem, taken)
             if output:
-                picture = output / _free_name(path.stem, taken)
-                _draw(answer, picture)
-                click.echo(f"  {picture}", err=as_json)
+                _draw(answer, output / f"{name}.png")
+                click.echo(f"  {output / name}.png", err=as_json)
+            if masks:
+                _write_masks(path, answer, masks / name)
+                click.echo(f"  {masks / name}.json", err=as_json)
     if failed:
         raise click.ClickException(f"{failed} of {len(images)} images were not explained")
 
@@ -107,11 +120,42 @@ def _draw(answer: Explanation, picture: Path) -> None:
     draw_figure(answer).save(picture)
 
 
+def _write_masks(image: Path, answer: Explanation, stem: Path) -> None:
+    """Write STEM.png with the labels, STEM-contours.png and STEM.json."""
+    from textcam_client import (  # noqa: PLC0415 - as above
+        bounding_boxes,
+        draw_contours,
+        encode_rle,
+        label_picture,
+        pseudo_labels,
+    )
+
+    labels = pseudo_labels(answer.explanations)
+    label_picture(labels).save(f"{stem}.png")
+    picture = answer.explanations[0].picture()
+    draw_contours(picture, labels, fill=0.2).save(f"{stem}-contours.png")
+    found = []
+    for number, explanation in enumerate(answer.explanations, 1):
+        mask = labels == number
+        found.append(
+            {
+                "label": number,
+                "class_index": explanation.target.class_index,
+                "class_name": explanation.target.class_name,
+                "probability": explanation.target.probability,
+                "area": int(mask.sum()),
+                "boxes": bounding_boxes(mask),
+                "rle": encode_rle(mask),
+            }
+        )
+    Path(f"{stem}.json").write_text(json.dumps({"image": str(image), "labels": found}) + "\n")
+
+
 def _free_name(stem: str, taken: set[str]) -> str:
-    """Two images of one name in different folders both keep their picture."""
+    """Two images of one name in different folders both keep their pictures."""
     name, number = stem, 1
-    while name in taken:
+    while not taken.isdisjoint((name, f"{name}-contours")):
         number += 1
         name = f"{stem}-{number}"
-    taken.add(name)
-    return f"{name}.png"
+    taken |= {name, f"{name}-contours"}
+    return name

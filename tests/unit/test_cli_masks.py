@@ -1,0 +1,55 @@
+"""`textcam explain --masks`: what is written is what the SDK cuts."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from textcam_client import TopK, bounding_boxes, decode_rle, pseudo_labels
+from textcam_client.testing import serve_in_memory
+from textcam_service.cli import main
+from textcam_service.cli.explain import _free_name
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A red square on grey, as a file."""
+    pixels = np.full((48, 64, 3), 120, np.uint8)
+    pixels[12:36, 20:44] = 200, 30, 30
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_masks_are_written_as_label_map_contours_and_json(photo, tmp_path):
+    with serve_in_memory() as server:
+        arguments = ["explain", str(photo), "--server", server.address, "--top-k", "2"]
+        done = CliRunner().invoke(main, [*arguments, "--masks", str(tmp_path / "masks")])
+        assert done.exit_code == 0, done.output
+        with server.client() as client:
+            answer = client.explain(photo, target=TopK(2))
+    expected = pseudo_labels(answer.explanations)
+    folder = tmp_path / "masks"
+    assert {path.name for path in folder.iterdir()} == {
+        "photo.png",
+        "photo-contours.png",
+        "photo.json",
+    }
+    np.testing.assert_array_equal(np.asarray(Image.open(folder / "photo.png")), expected)
+    assert Image.open(folder / "photo-contours.png").size == (64, 48)
+    written = json.loads((folder / "photo.json").read_text())
+    assert written["image"] == str(photo)
+    assert [entry["label"] for entry in written["labels"]] == [1, 2]
+    for entry, target in zip(written["labels"], answer.explanations, strict=True):
+        mask = expected == entry["label"]
+        assert entry["class_name"] == target.target.class_name
+        assert entry["area"] == mask.sum()
+        assert entry["boxes"] == [list(box) for box in bounding_boxes(mask)]
+        np.testing.assert_array_equal(decode_rle(entry["rle"]), mask)
+
+
+def test_images_whose_files_would_have_one_name_all_keep_theirs():
+    taken = set()
+    names = [_free_name(stem, taken) for stem in ("a", "a", "a-contours", "b-contours", "b")]
+    assert names == ["a", "a-2", "a-contours-2", "b-contours", "b-2"]
