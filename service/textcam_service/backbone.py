@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 from textcam_service.artefact import read_artefact, read_file, sha256
+from textcam_service.core.cam import head_row
 from textcam_service.core.methods import (
     Ask,
     AttentionGradients,
@@ -190,7 +191,8 @@ class Backbone:
         """
         maps = np.stack([one.activation_maps for one in seen])
         if self.is_linear:
-            rows = (class_weights @ self.head_weights / maps[0, 0].size).astype(np.float32)
+            rows = np.stack([head_row(own, self.head_weights) for own in class_weights])
+            rows = (rows / maps[0, 0].size).astype(np.float32)
             return np.broadcast_to(rows[:, :, None, None], maps.shape)
         return self._pull(self._head, maps, seen, class_weights, [HEAD_GRADIENT])[0]
 

@@ -17,6 +17,12 @@ def activation_scores(activation_maps: FloatArray) -> Float64Array:
     return np.asarray(activation_maps.mean(axis=(-2, -1), dtype=np.float64))
 
 
+def head_row(class_weights: FloatArray, head_weights: FloatArray) -> Float64Array:
+    """class_weights @ head_weights: (C,), (C, D) -> (D,), over the few classes that count."""
+    counted = np.flatnonzero(class_weights)
+    return np.asarray(class_weights[counted] @ head_weights[counted].astype(np.float64))
+
+
 def channel_evidence(cam_weights: FloatArray, activation_maps: FloatArray) -> Float64Array:
     """What each channel adds to the logit: the mean of its term w_j A_j, (D,).
 

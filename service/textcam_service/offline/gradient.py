@@ -210,7 +210,7 @@ def _average(
     return sums / counts
 
 
-def _convolution_backward(  # noqa: PLR0913, PLR0917 - ATen's signature
+def _convolution_backward(  # noqa: PLR0917 - ATen's signature
     gradient: Tensor,
     given: Tensor,
     weight: Tensor,

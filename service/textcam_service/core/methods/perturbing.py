@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from textcam_service.core.cam import activation_scores, softmax
+from textcam_service.core.cam import activation_scores, head_row, softmax
 from textcam_service.core.methods.arrays import masks, reproducing_weights, unit_range
 from textcam_service.core.methods.base import (
     Ask,
@@ -68,7 +68,7 @@ def ablation_cam(subject: Subject, settings: MethodSettings) -> Steps:
     """
     maps = subject.activation_maps
     if subject.head_weights is not None:
-        row = subject.class_weights @ subject.head_weights
+        row = head_row(subject.class_weights, subject.head_weights)
         return CamTerms(row * activation_scores(maps))
     alive = np.flatnonzero(maps.any(axis=(1, 2)))
 
@@ -93,7 +93,7 @@ def recipro_cam(subject: Subject, settings: MethodSettings) -> Steps:
     channel weights that reproduce the map.
     """
     if subject.head_weights is not None:
-        return CamTerms(subject.class_weights @ subject.head_weights)
+        return CamTerms(head_row(subject.class_weights, subject.head_weights))
     maps = subject.activation_maps
     flat = maps.reshape(len(maps), -1)
     # The first is nowhere: empty maps.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from textcam_service.core.cam import head_row
 from textcam_service.core.methods.base import (
     CamTerms,
     Gradient,
@@ -21,7 +22,7 @@ from textcam_service.core.types import Float64Array, FloatArray
 def cam(subject: Subject, _: MethodSettings) -> Steps:
     """CAM: w_j of the head (Zhou et al. 2016, arXiv 1512.04150, eq. 2). One pass."""
     assert subject.head_weights is not None  # noqa: S101 - Need.LINEAR_HEAD
-    return CamTerms(subject.class_weights @ subject.head_weights)
+    return CamTerms(head_row(subject.class_weights, subject.head_weights))
     yield  # a generator, as all methods are
 
 
