@@ -491,7 +491,10 @@ def test_a_contrast_is_explained_as_a_class_of_that_score(name, linear):
 
 @pytest.mark.parametrize(("name", "linear"), HEADS)
 def test_groups_add_up_to_the_map(name, linear):
-    """Also where the map is not the plain sum of the method's own terms; here D > H W."""
+    """Also where the map is not the plain sum of the method's own terms; here D > H W.
+
+    Centred maps, those of principal components, miss the sum by a constant.
+    """
     network = Tiny(linear=linear)
     terms = network.explain(name)
     whole = whole_map(terms, network.maps)
@@ -499,7 +502,10 @@ def test_groups_add_up_to_the_map(name, linear):
     parts = [
         (spatial(terms.weights) * network.maps)[groups == group].sum(axis=0) for group in range(3)
     ]
-    assert np.abs(sum(parts) - whole).max() < 1e-3 * np.abs(whole).max()
+    missed = sum(parts) - whole
+    if name in {"eigen_cam", "eigen_grad_cam", "decom_cam"}:
+        missed -= missed.mean()
+    assert np.abs(missed).max() < 1e-3 * np.abs(whole).max()
 
 
 # Costs

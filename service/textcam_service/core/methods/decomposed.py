@@ -1,22 +1,18 @@
 """Methods that split the maps into principal components.
 
-A component's map is centred (0 is the average position), so the sum of its channel terms misses
-it by a constant; the constant is shared among the channels by their least-norm weights.
+A component's map is centred (0 is the average position), as peers draw it. Its channels' terms are
+not: their sum differs from the map by a constant. For had they the mean 0 that the map has, they
+would be evidence of nothing, and the words noise.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from textcam_service.core.methods.arrays import (
-    blur,
-    masks,
-    principal_maps,
-    reproducing_weights,
-)
+from textcam_service.core.methods.arrays import blur, masks, principal_maps
 from textcam_service.core.methods.base import CamTerms, Gradient, MethodSettings, Steps, Subject
 from textcam_service.core.methods.perturbing import image_scores
-from textcam_service.core.types import Float32Array, Float64Array, FloatArray
+from textcam_service.core.types import Float32Array
 
 # Sigma of DecomCAM's reference image, as a share of its side: 14 of 224 pixels.
 _BLUR = 1 / 16
@@ -30,7 +26,7 @@ def eigen_cam(subject: Subject, _: MethodSettings) -> Steps:
     """
     maps = subject.activation_maps.astype(np.float64)
     directions, components = principal_maps(maps, (maps**2).sum(axis=0), 1)
-    return _centred(maps, directions.sum(axis=0), components.sum(axis=0))
+    return CamTerms(directions.sum(axis=0), components.sum(axis=0).astype(np.float32))
     yield  # a generator, as all methods are
 
 
@@ -44,7 +40,7 @@ def eigen_grad_cam(subject: Subject, _: MethodSettings) -> Steps:
     terms = scaled * subject.activation_maps
     directions, components = principal_maps(terms, terms.sum(axis=0), 1)
     weights = directions.sum(axis=0)[:, None, None] * scaled
-    return _centred(subject.activation_maps, weights, components.sum(axis=0))
+    return CamTerms(weights, components.sum(axis=0).astype(np.float32))
 
 
 def decom_cam(subject: Subject, settings: MethodSettings) -> Steps:
@@ -75,18 +71,4 @@ def decom_cam(subject: Subject, settings: MethodSettings) -> Steps:
     share = (scores[1:] - scores[0]) / np.ptp(components, axis=(1, 2))
     weights = np.zeros_like(scaled)
     weights[highest] = (share @ directions)[:, None, None] * scaled[highest]
-    saliency: Float64Array = np.tensordot(share, components, axes=1)
-    return _centred(subject.activation_maps, weights, saliency)
-
-
-def _centred(
-    activation_maps: FloatArray, weights: Float64Array, saliency: Float64Array
-) -> CamTerms:
-    """Complete weights (D,) or (D, H, W), whose terms miss the map by a constant."""
-    spatial = weights if weights.ndim == 3 else weights[:, None, None]
-    excess = (spatial * activation_maps).sum(axis=0) - saliency
-    rest = reproducing_weights(activation_maps, excess)
-    whole = spatial - rest[:, None, None]
-    return CamTerms(
-        whole if weights.ndim == 3 else whole[:, 0, 0], np.asarray(saliency, np.float32)
-    )
+    return CamTerms(weights, np.tensordot(share, components, axes=1).astype(np.float32))
