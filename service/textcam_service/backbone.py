@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from textcam_service.core.methods import (
     Need,
 )
 from textcam_service.core.types import Crop, Float32Array, FloatArray
+from textcam_service.cpus import cpu_quota, usable_cpus
 from textcam_service.errors import ArtefactCorrupt, InvalidSettings
 from textcam_service.graphs import (
     ACTIVATION_MAPS,
@@ -263,11 +263,6 @@ def _needed() -> ort.RunOptions:
 _NEEDED = _needed()
 
 
-def usable_cpus() -> int:
-    """CPUs that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _session(model: bytes, providers: tuple[str, ...], threads: int) -> ort.InferenceSession:
     available = ort.get_available_providers()
     wanted = providers or tuple(
@@ -282,6 +277,9 @@ def _session(model: bytes, providers: tuple[str, ...], threads: int) -> ort.Infe
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or usable_cpus()
     options.inter_op_num_threads = 1
+    if cpu_quota() is not None:
+        # Threads that spin while they wait use up the quota, and the kernel stops all of them.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(model, options, providers=list(wanted))

@@ -24,8 +24,8 @@ from open_clip.loss import ClipLoss
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from textcam_service.backbone import usable_cpus
 from textcam_service.core.types import IntArray, UInt8Array
+from textcam_service.cpus import usable_cpus
 from textcam_service.offline.embed import TEMPLATES
 from textcam_service.offline.scene_models import CLIP_NAME, DATA, PREPROCESSING, SceneNet
 from textcam_service.scenes.classes import BIASED, CLASSES, Bias, class_scene

@@ -11,11 +11,12 @@ import numpy as np
 from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service import imaging
-from textcam_service.backbone import Seen, usable_cpus
+from textcam_service.backbone import Seen
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.cam import softmax
 from textcam_service.core.rationale import sentence
 from textcam_service.core.types import Float32Array, Prediction
+from textcam_service.cpus import usable_cpus
 from textcam_service.serving import convert
 from textcam_service.serving.batcher import Batcher, BatchLimits
 from textcam_service.serving.conversation import Conversations, Found, run
