@@ -50,10 +50,10 @@ class ServerSettings(BaseSettings):
         description="Execution providers by preference; empty: CUDA if usable, else CPU.",
     )
     session_threads: int = Field(
-        0, ge=0, description="Threads of the onnxruntime session; 0: as many CPUs as affinity and quota allow."
+        0, ge=0, description="Threads of the onnxruntime session; 0: as affinity and quota allow."
     )
     decode_threads: int = Field(
-        0, ge=0, description="Threads that decode and explain; 0: as many CPUs as affinity and quota allow."
+        0, ge=0, description="Threads that decode and explain; 0: as affinity and quota allow."
     )
     max_batch: int = Field(8, ge=1, description="Images per inference at most.")
     max_delay_ms: float = Field(
