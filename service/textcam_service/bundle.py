@@ -10,7 +10,14 @@ import numpy as np
 
 from textcam_service.backbone import Backbone, Seen
 from textcam_service.bank import BankArtefact, read_bank
-from textcam_service.core.methods import METHODS, CamTerms, Method, Subject
+from textcam_service.core.methods import (
+    METHODS,
+    CamTerms,
+    Method,
+    MethodSettings,
+    Subject,
+    drive,
+)
 from textcam_service.core.rationale import explain_target
 from textcam_service.core.types import Float32Array, Prediction, Rationale, RationaleSettings
 from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMethod
@@ -28,6 +35,7 @@ class ModelBundle:
         backbone: Ready to run.
         artefact: Bank and vocabulary.
         settings: How rationales are made; those that the bank was built with, unless given.
+        method_name: The CAM method where a request names none; empty: see default_method.
     """
 
     name: str
@@ -35,6 +43,7 @@ class ModelBundle:
     backbone: Backbone
     artefact: BankArtefact
     settings: RationaleSettings = field(default_factory=RationaleSettings)
+    method_name: str = ""
 
     @staticmethod
     def load(
@@ -105,7 +114,13 @@ class ModelBundle:
 
     @property
     def default_method(self) -> Method:
-        """CAM for a linear head; else the first that the head can answer."""
+        """The chosen one; else CAM for a linear head, else the first that the head can answer.
+
+        Raises:
+            UnsupportedMethod: The backbone cannot answer the chosen one.
+        """
+        if self.method_name:
+            return self.method(self.method_name)
         for name in ("cam", "grad_cam", "recipro_cam"):
             if METHODS[name] in self.methods:
                 return METHODS[name]
@@ -146,23 +161,33 @@ class ModelBundle:
 
     def explain(
         self,
-        activation_maps: Float32Array,
+        seen: Seen,
+        image: Float32Array,
         target: Prediction,
         against: Prediction | None,
         count: int,
     ) -> Rationale:
-        """Explain by CAM, which takes a linear head, a prediction or its difference to another.
+        """Explain a prediction, or its difference to another, by the default method.
+
+        At once, in this thread: the server holds the same conversation between others' batches.
 
         Args:
-            activation_maps: (D, H, W) of the image.
+            seen: What the backbone made of the image.
+            image: (3, h, w) the network's input.
             target: What is explained, with its logit.
             against: Rather than what; None: the target's logit by itself.
             count: How many phrases at most.
         """
-        weights = self.backbone.head_weights[target.class_index].astype(np.float64)
-        if against is not None:
-            weights = weights - self.backbone.head_weights[against.class_index]
-        return self.rationale(activation_maps, CamTerms(weights), target, against, count)
+        terms = self.terms(seen, image, target, against)
+        return self.rationale(seen.activation_maps, terms, target, against, count)
+
+    def terms(
+        self, seen: Seen, image: Float32Array, target: Prediction, against: Prediction | None
+    ) -> CamTerms:
+        """What the default method finds; arguments as of `explain`."""
+        subject = self.subject(seen, image, target, against)
+        steps = self.default_method.steps(subject, MethodSettings())
+        return drive(steps, lambda ask: self.backbone.answer(ask, seen))
 
     def rationale(
         self,
@@ -172,7 +197,15 @@ class ModelBundle:
         against: Prediction | None,
         count: int,
     ) -> Rationale:
-        """The words and groups of what a CAM method found; arguments as of `explain`."""
+        """The words and groups of what a CAM method found.
+
+        Args:
+            activation_maps: (D, H, W) of the image.
+            terms: What the method found.
+            target: As of `explain`.
+            against: As of `explain`.
+            count: As of `explain`.
+        """
         backbone, bank = self.backbone, self.artefact.bank
         biases = backbone.head_bias if len(backbone.head_bias) else np.zeros(len(self.class_names))
         logit, bias = target.logit, float(biases[target.class_index])

@@ -20,7 +20,13 @@ from textcam_client.growing import grow, reactivate
 from textcam_client.masks import otsu_threshold
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.heatmap import heatmap
-from textcam_service.evaluation.cases import EVALUATION_SEED, observe, predict, scene_case
+from textcam_service.evaluation.cases import (
+    EVALUATION_SEED,
+    explain_case,
+    observe,
+    predict,
+    scene_case,
+)
 from textcam_service.evaluation.cases import scene_truth as truth_of
 from textcam_service.evaluation.masks import judge_masks
 from textcam_service.evaluation.place import centred_gaussian, heat_of
@@ -129,7 +135,7 @@ def two_labels(bundle, count):
         heats = []
         for place in pair:
             prediction = predict(bundle, seen.logits, place)
-            rationale = bundle.explain(seen.activation_maps, prediction, None, 1)
+            rationale = explain_case(bundle, seen, 1, prediction)
             size = case.image.height, case.image.width
             heats.append(heatmap(rationale.saliency_map, seen.crop, *size))
         for method, found in rows.items():

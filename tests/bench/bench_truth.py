@@ -25,7 +25,7 @@ from textcam_service.core.channels import ChannelSettings, channel_directions
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.phrases import choose_phrases, evidence_embedding
 from textcam_service.core.types import RationaleSettings
-from textcam_service.evaluation.cases import observe, scene_truth
+from textcam_service.evaluation.cases import explain_case, observe, scene_truth
 from textcam_service.evaluation.report import as_json, as_text, write_report
 from textcam_service.evaluation.run import evaluate
 from textcam_service.evaluation.words import PHRASES, judge_words, says, with_directions
@@ -154,9 +154,7 @@ def draw_sheet(bundle, seen, path, columns=2, rows=5, phrases=3):
     for place, observation in enumerate(seen[: rows * columns]):
         row, left = place % rows, (place // rows) * (phrases + 2)
         pixels = np.asarray(observation.case.image)
-        rationale = bundle.explain(
-            observation.activation_maps, observation.prediction, None, PHRASES
-        )
+        rationale = explain_case(bundle, observation, PHRASES)
         peak = float(rationale.saliency_map.max())
         maps = [("", None), (f"{rationale.logit:+.1f}", rationale.saliency_map)]
         maps += [

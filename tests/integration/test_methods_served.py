@@ -1,14 +1,20 @@
 """Every CAM method through the client to a real server, on heads with and without closed forms."""
 
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import running
 from textcam_client import Client, Contrast, DeadlineExceeded, InvalidRequest
 from textcam_service.backbone import Backbone
+from textcam_service.bundle import ModelBundle
 from textcam_service.core.channels import ChannelSettings
 from textcam_service.core.methods import METHODS, MethodSettings
+from textcam_service.evaluation.cases import observe, scene_truth
+from textcam_service.evaluation.place import heat_of, judge_place
+from textcam_service.evaluation.run import evaluate
 from textcam_service.offline.build import build_bank
 from textcam_service.offline.embed import load_embedder
 from textcam_service.offline.export import export_network
@@ -47,11 +53,16 @@ def linear(tmp_path_factory, scenes):
 
 
 @pytest.fixture(scope="module")
-def deeper(tmp_path_factory, scenes):
+def cut_deeper(tmp_path_factory, scenes):
     """Cut before the last stage, so that the head is a network with gradients."""
     folder = tmp_path_factory.mktemp("deeper")
-    flags = bundle(folder, scenes, target_layer="blocks.1", layers=("blocks.0",))
-    with running(*flags, "--max-passes", "100000") as server, Client(server.address) as client:
+    return bundle(folder, scenes, target_layer="blocks.1", layers=("blocks.0",))
+
+
+@pytest.fixture(scope="module")
+def deeper(cut_deeper):
+    flags = (*cut_deeper, "--max-passes", "100000")
+    with running(*flags) as server, Client(server.address) as client:
         yield client
 
 
@@ -138,3 +149,18 @@ def test_a_method_of_many_passes_obeys_the_deadline_and_leaves_room_for_others(d
     started = time.monotonic()
     assert deeper.explain(scenes[1]).explanations
     assert time.monotonic() - started < 2  # what was given up does not go on
+
+
+def test_explanations_under_any_head_and_method_are_judged_by_truth(cut_deeper):
+    _, backbone, _, bank = cut_deeper
+    made = ModelBundle.load("deeper", Path(backbone), Path(bank))
+    truth = scene_truth(20, seed=6)
+    report = evaluate(made, truth)
+    place = report["place"]
+    assert place["TextCAM"]["pointing"] > place["control: centred Gaussian"]["pointing"] + 0.2
+    # The last stage is no linear head: what a group's channels do is not just their evidence.
+    assert report["counterfactual"]["TextCAM"]["ablation_error"] > 1e-3
+    assert report["randomisation"]["all layers"]["map_absolute"] < 0.7
+    seen = observe(made, truth.cases)
+    other = judge_place(seen, heat_of(replace(made, method_name="eigen_cam")))
+    assert other.energy != judge_place(seen, heat_of(made)).energy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -30,6 +31,7 @@ _FOLDER = click.Path(path_type=Path)
     show_default=True,
     help="Of the scenes; take another one than the bank's and than that settings were chosen by.",
 )
+@click.option("--method", default="", help="The CAM method; default: the bundle's own.")
 @click.option("--embedder", default=None, help="Of the bank, for the control that asks it alone.")
 @click.option(
     "--biased-backbone", type=_FOLDER, default=None, help="The twin from the biased world."
@@ -48,6 +50,7 @@ def evaluate(
     truth: str,
     count: int,
     seed: int,
+    method: str,
     embedder: str | None,
     biased_backbone: Path | None,
     biased_bank: Path | None,
@@ -76,11 +79,12 @@ def evaluate(
 
     twin = None
     if biased_backbone is not None and biased_bank is not None:
-        twin = ModelBundle.load("biased", biased_backbone, biased_bank)
+        twin = replace(ModelBundle.load("biased", biased_backbone, biased_bank), method_name=method)
     elif biased_backbone is not None or biased_bank is not None:
         raise click.UsageError("--biased-backbone and --biased-bank go together")
+    bundle = replace(ModelBundle.load("evaluated", backbone, bank), method_name=method)
     report = run(
-        ModelBundle.load("evaluated", backbone, bank),
+        bundle,
         scene_truth(count, seed) if truth == "scenes" else read_truth(Path(truth)),
         embedder=load_embedder(embedder) if embedder else None,
         biased=twin,

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from textcam_service.backbone import Seen
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.cam import softmax
-from textcam_service.core.types import BoolArray, Crop, Float32Array, Prediction
+from textcam_service.core.methods import CamTerms
+from textcam_service.core.types import BoolArray, Crop, Float32Array, Prediction, Rationale
 from textcam_service.errors import InvalidTruth, TextCamError
 from textcam_service.imaging import ImageLimits, decode, prepare
 from textcam_service.scenes.classes import CLASSES, Bias, class_scene, key_index
@@ -97,6 +99,7 @@ class Observation:
         logits: (C,).
         activation_maps: (D, H, W).
         crop: What the network saw of the image.
+        further: What else the backbone answered, as Seen.further.
     """
 
     case: Case
@@ -104,6 +107,12 @@ class Observation:
     logits: Float32Array
     activation_maps: Float32Array
     crop: Crop
+    further: Mapping[str, Float32Array] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> Seen:
+        """What the backbone made of the case."""
+        return Seen(self.logits, self.activation_maps, self.further)
 
 
 def scene_truth(
@@ -180,12 +189,38 @@ def observe(bundle: ModelBundle, cases: Iterable[Case]) -> list[Observation]:
 def logits_of(bundle: ModelBundle, images: Iterable[Image.Image]) -> Float32Array:
     """Logits (N, C) of images, in batches."""
     preprocessing = bundle.backbone.manifest.preprocessing
-    found: list[Float32Array] = [np.zeros((0, len(bundle.backbone.head_bias)), np.float32)]
+    found: list[Float32Array] = [
+        np.zeros((0, len(bundle.backbone.manifest.class_names)), np.float32)
+    ]
     found += [
         bundle.backbone.run(np.stack([prepare(image, preprocessing)[0] for image in batch]))[0]
         for batch in _batches(images)
     ]
     return np.concatenate(found)
+
+
+def explain_case(
+    bundle: ModelBundle, observation: Observation, count: int, target: Prediction | None = None
+) -> Rationale:
+    """A bundle's explanation of a case.
+
+    Args:
+        bundle: What explains.
+        observation: By the same backbone.
+        count: How many phrases at most.
+        target: What is explained; None: the observation's prediction.
+    """
+    terms = terms_of(bundle, observation, target)
+    maps = observation.activation_maps
+    return bundle.rationale(maps, terms, target or observation.prediction, None, count)
+
+
+def terms_of(
+    bundle: ModelBundle, observation: Observation, target: Prediction | None = None
+) -> CamTerms:
+    """What the bundle's method finds in a case; arguments as of explain_case."""
+    image, _ = prepare(observation.case.image, bundle.backbone.manifest.preprocessing)
+    return bundle.terms(observation.seen, image, target or observation.prediction, None)
 
 
 def predict(
@@ -199,10 +234,17 @@ def predict(
 
 def _observe_batch(bundle: ModelBundle, cases: Sequence[Case]) -> list[Observation]:
     prepared = [prepare(case.image, bundle.backbone.manifest.preprocessing) for case in cases]
-    logits, maps = bundle.backbone.run(np.stack([pixels for pixels, _ in prepared]))
+    seen = bundle.backbone.see(np.stack([pixels for pixels, _ in prepared]))
     return [
-        Observation(case, predict(bundle, own), own, activation_maps, bundle.backbone.on_grid(crop))
-        for case, own, activation_maps, (_, crop) in zip(cases, logits, maps, prepared, strict=True)
+        Observation(
+            case,
+            predict(bundle, own.logits),
+            own.logits,
+            own.activation_maps,
+            bundle.backbone.on_grid(crop),
+            own.further,
+        )
+        for case, own, (_, crop) in zip(cases, seen, prepared, strict=True)
     ]
 
 

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from textcam_service.bundle import ModelBundle
+from textcam_service.core.cam import channel_evidence
 from textcam_service.core.phrases import evidence_embedding
 from textcam_service.core.types import FloatArray
 from textcam_service.errors import InvalidTruth
@@ -21,6 +22,7 @@ from textcam_service.evaluation.cases import (
     observe,
     predict,
     scene_case,
+    terms_of,
 )
 from textcam_service.scenes.classes import BIASED, CLASSES, Bias, SceneClass, class_scene
 from textcam_service.scenes.render import render
@@ -150,9 +152,10 @@ def _explained(
     named, similarity, evidence = [], [], []
     for observation in observations:
         target = predict(bundle, observation.logits, class_index)
-        rationale = bundle.explain(observation.activation_maps, target, None, _FIRST)
+        terms = terms_of(bundle, observation, target)
+        rationale = bundle.rationale(observation.activation_maps, terms, target, None, _FIRST)
         named.append(any(phrase.text in names for phrase in rationale.phrases))
-        own = bundle.backbone.head_weights[class_index] * observation.activation_maps.mean((1, 2))
+        own = channel_evidence(terms.weights, observation.activation_maps)
         embedding = evidence_embedding(
             own, bank.channel_embeddings, bank.mean_embedding, bundle.settings
         )

@@ -10,7 +10,7 @@ import numpy as np
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.types import BoolArray, Float32Array, FloatArray
-from textcam_service.evaluation.cases import Observation
+from textcam_service.evaluation.cases import Observation, explain_case
 from textcam_service.evaluation.words import PHRASES
 from textcam_service.scenes.world import Scene, object_phrases
 
@@ -79,9 +79,7 @@ def judge_groups(
     for observation in observations:
         scene = observation.case.scene
         assert scene is not None  # noqa: S101 - the caller chose scenes
-        rationale = bundle.explain(
-            observation.activation_maps, observation.prediction, None, PHRASES
-        )
+        rationale = explain_case(bundle, observation, PHRASES)
         for phrase, group in zip(rationale.phrases, rationale.groups, strict=True):
             having = objects_with(scene, phrase.text)
             if not having or group.evidence <= 0:
@@ -121,7 +119,7 @@ def heat_of(bundle: ModelBundle) -> HeatOf:
     """The product's heatmap of the predicted class."""
 
     def heat(observation: Observation) -> Float32Array:
-        rationale = bundle.explain(observation.activation_maps, observation.prediction, None, 1)
+        rationale = explain_case(bundle, observation, 1)
         return _stretched(rationale.saliency_map, observation)
 
     return heat

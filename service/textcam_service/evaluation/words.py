@@ -10,7 +10,7 @@ import numpy as np
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.phrases import choose_phrases
 from textcam_service.core.types import Float32Array
-from textcam_service.evaluation.cases import Observation, Truth
+from textcam_service.evaluation.cases import Observation, Truth, explain_case
 
 PHRASES = 5
 
@@ -75,9 +75,7 @@ def says(bundle: ModelBundle) -> Explain:
     """What the product says."""
 
     def explain(observation: Observation) -> Said:
-        rationale = bundle.explain(
-            observation.activation_maps, observation.prediction, None, PHRASES
-        )
+        rationale = explain_case(bundle, observation, PHRASES)
         return [(phrase.text, phrase.evidence) for phrase in rationale.phrases]
 
     return explain
