@@ -1,6 +1,7 @@
 """Every CAM method through the client to a real server, on heads with and without closed forms."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,6 +142,20 @@ def test_more_passes_than_allowed_are_refused_before_the_first(linear, scenes):
     with pytest.raises(InvalidRequest, match="384 passes for 2 target"):
         linear.explain(scenes[0], method="score_cam", target=[0, 1])
     assert time.monotonic() - started < 2
+
+
+def test_many_requests_at_once_get_each_their_own_answer(deeper, scenes):
+    """Gradients of several requests run as one batch; passes of others go in between."""
+    names = ["grad_cam", "layer_cam", "recipro_cam", "eigen_grad_cam"]
+    asked = [(scenes[place], names[place % 4]) for place in range(24)]
+    alone = [deeper.explain(image, method=name).explanations[0] for image, name in asked]
+    with ThreadPoolExecutor(12) as pool:
+        together = list(pool.map(lambda one: deeper.explain(one[0], method=one[1]), asked))
+    for own, answer in zip(alone, together, strict=True):
+        (found,) = answer.explanations
+        assert [p.text for p in found.phrases] == [p.text for p in own.phrases]
+        scale = np.abs(own.saliency_map).max()
+        np.testing.assert_allclose(found.saliency_map, own.saliency_map, atol=1e-4 * scale)
 
 
 def test_a_method_of_many_passes_obeys_the_deadline_and_leaves_room_for_others(deeper, scenes):

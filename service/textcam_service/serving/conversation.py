@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
+
 from textcam_service.backbone import Backbone, Seen
 from textcam_service.core.methods import (
     Ask,
     CamTerms,
+    Gradient,
     HeadPasses,
     ImagePasses,
     Method,
@@ -21,7 +24,9 @@ from textcam_service.core.methods import (
     Steps,
     Subject,
 )
+from textcam_service.core.types import Float32Array, Float64Array
 from textcam_service.errors import DeadlineExpired
+from textcam_service.serving.batcher import Batcher, BatchLimits
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -42,11 +47,21 @@ class Found:
     head_passes: int = 0
 
 
+class _Untold:
+    """BatcherEvents that go nowhere: the metrics tell of images, not of gradients."""
+
+    def _pass_over(self, *_: object) -> None:
+        pass
+
+    on_batch = on_depth = on_expired = on_cancelled = on_rejected = _pass_over
+
+
 class Conversations:
     """Methods' passes between other requests' batches, in the session's own thread.
 
     A method that needs many passes asks for them in chunks. Each chunk waits its turn, so other
     requests go on; before each, a deadline that has passed, or a caller who has left, ends it.
+    Gradients that several requests ask for run as one batch.
     """
 
     def __init__(
@@ -54,12 +69,23 @@ class Conversations:
         backbone: Backbone,
         session_thread: ThreadPoolExecutor,
         workers: ThreadPoolExecutor,
-        chunk: int,
+        limits: BatchLimits,
     ) -> None:
         self._backbone = backbone
         self._session_thread = session_thread
         self._workers = workers
-        self.settings = MethodSettings(chunk=chunk)
+        self._gradients: Batcher[tuple[Seen, Float64Array], Float32Array] = Batcher(
+            self._pull, limits, session_thread, _Untold()
+        )
+        self.settings = MethodSettings(chunk=limits.max_batch)
+
+    async def start(self) -> None:
+        """Begin to take asks for gradients."""
+        await self._gradients.start()
+
+    async def drain(self, timeout: float) -> None:
+        """Finish what is queued within `timeout` seconds."""
+        await self._gradients.drain(timeout)
 
     async def hold(
         self, method: Method, subject: Subject, seen: Seen, deadline: float | None
@@ -88,9 +114,17 @@ class Conversations:
                     f"the deadline passed after {taken} passes of {method.title}; allow more "
                     "time, or choose a method of fewer passes"
                 )
-            answer = await run(self._session_thread, self._backbone.answer, ask, seen)
+            if isinstance(ask, Gradient):
+                item = (seen, ask.class_weights)
+                answer = (await self._gradients.submit(item, deadline)).result
+            else:
+                answer = await run(self._session_thread, self._backbone.answer, ask, seen)
             kind = "network_passes" if isinstance(ask, ImagePasses) else "head_passes"
             passes[kind] += _passes(ask)
+
+    def _pull(self, asked: list[tuple[Seen, Float64Array]]) -> list[Float32Array]:
+        seen = [one for one, _ in asked]
+        return list(self._backbone.gradients(seen, np.stack([weights for _, weights in asked])))
 
     def _advance(self, steps: Steps, answer: Any, seen: Seen) -> Ask | CamTerms:
         """To the next ask that takes a session, or to the end."""

@@ -42,7 +42,11 @@ class Pipeline:
         )
         self._session_thread = ThreadPoolExecutor(1, thread_name_prefix="textcam-session")
         self._conversations = Conversations(
-            bundle.backbone, self._session_thread, self._workers, settings.max_batch
+            bundle.backbone,
+            self._session_thread,
+            self._workers,
+            # Only admitted requests ask, each for one gradient at a time: none is ever refused.
+            BatchLimits(settings.max_batch, 0.0, settings.max_concurrent),
         )
         self._batcher: Batcher[Float32Array, Seen] = Batcher(
             self._infer,
@@ -58,6 +62,7 @@ class Pipeline:
         for count in sorted({1, self._settings.max_batch}):
             await run(self._session_thread, self._infer, [blank] * count)
         await self._batcher.start()
+        await self._conversations.start()
         pixels = pb.Tensor(
             dtype=pb.Tensor.D_TYPE_UINT8, shape=[64, 64, 3], data=bytes(range(192)) * 64
         )
@@ -66,6 +71,7 @@ class Pipeline:
     async def close(self, timeout: float) -> None:
         """Finish what is queued within `timeout` seconds, then stop the threads."""
         await self._batcher.drain(timeout)
+        await self._conversations.drain(timeout)
         self._workers.shutdown(wait=False)
         self._session_thread.shutdown(wait=False)
 
