@@ -58,6 +58,7 @@ types: $(VENV)/.done ## Check types
 bench: $(BACKBONE)/backbone.json ## Run the benchmarks; tables go to build/bench
 	$(BIN)/python tests/bench/bench_bank.py
 	$(BIN)/python tests/bench/bench_words.py
+	$(BIN)/python tests/bench/bench_labels.py
 
 bench-truth: $(VENV)/.done ## Judge explanations by the rendered world's truth
 	$(BIN)/python tests/bench/bench_truth.py
