@@ -52,7 +52,7 @@ def main() -> None:
     default="efficientnet_lite0",
     show_default=True,
     help="efficientnet_lite0, efficientnet_lite2, torchvision:NAME, timm:NAME, "
-    "scenes:classifier or scenes:biased.",
+    "import:package.module:attribute, scenes:classifier or scenes:biased.",
 )
 @click.option(
     "--weights",
@@ -61,23 +61,39 @@ def main() -> None:
     "default: the network's usual weights.",
 )
 @click.option(
+    "--target-layer",
+    default="",
+    help="The layer whose maps are explained: a module's name, or 'input of NAME'; default: "
+    "found by what the network computes, and printed.",
+)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    help="A further layer, for methods over several layers (Integrative CAM); may be repeated.",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path),
     default=Path("build/backbone"),
     show_default=True,
     help="Backbone folder to write.",
 )
-def export(model: str, weights: str | None, output: Path) -> None:
+def export(
+    model: str, weights: str | None, target_layer: str, layers: tuple[str, ...], output: Path
+) -> None:
     """Turn a torch classifier into an ONNX backbone.
 
-    The network must end in global average pooling and one linear layer. Its ONNX form must
-    compute what torch computes within 1e-4, or it is refused.
+    It is cut at its target layer: one graph answers logits and activation maps, another the
+    head's gradients (for a head of global average pooling and one linear layer, a closed form
+    does). What they compute must agree with torch within 1e-4, or the network is refused.
     """
     need("offline")
     from textcam_service.offline.export import export_network  # noqa: PLC0415 - torch
     from textcam_service.offline.networks import load_network  # noqa: PLC0415 - torch
 
-    report = export_network(load_network(model, weights), output)
+    network = load_network(model, weights)
+    report = export_network(network, output, target_layer=target_layer, layers=layers)
     click.echo(f"{output}: {report}")
 
 

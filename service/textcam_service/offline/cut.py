@@ -254,8 +254,14 @@ def _takes(name: str, *heads: Head | None) -> bool:
 def _functional(model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     """The network's graph of ATen operations without mutation, the batch free."""
     free = {"image": {0: torch.export.Dim.DYNAMIC}}
-    program = torch.export.export(model, (images,), dynamic_shapes=free, strict=False)
-    module = program.run_decompositions({}).module()
+    try:
+        program = torch.export.export(model, (images,), dynamic_shapes=free, strict=False)
+        module = program.run_decompositions({}).module()
+    except Exception as error:  # whatever tracing may meet in a foreign network
+        raise ExportRefused(
+            f"torch.export cannot trace the network with a free batch size: {error}; where its "
+            "code asks for the batch's size, x.shape[0] keeps it free, len(x) does not"
+        ) from error
     assert isinstance(module, fx.GraphModule)  # noqa: S101 - torch says so
     return module
 

@@ -37,10 +37,11 @@ from textcam_service.offline.cut import Head, Layout, Place, WithTaps, cut
 from textcam_service.offline.gradient import gradient_graph
 from textcam_service.offline.grid import grid_shift
 from textcam_service.offline.networks import Network, state_digest
-from textcam_service.offline.onnx_graph import OPSET, difference, gradient_parity, parity, to_onnx
-from textcam_service.offline.target_layer import HEAD_TOLERANCE, choose_target, linear_head
+from textcam_service.offline.onnx_graph import OPSET, gradient_parity, parity, to_onnx
+from textcam_service.offline.target_layer import choose_target, close, linear_head
 
 _GRADIENT_TOLERANCE = 1e-3
+_SUM_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,15 @@ def export_network(
         raise ExportRefused(
             f"{network.name}: {logits.shape[1]} logits, {len(network.class_names)} class names"
         )
+    if bool((logits >= 0).all()) and bool((logits.sum(1) - 1).abs().max() < _SUM_TOLERANCE):
+        raise ExportRefused(
+            f"{network.name} answers probabilities, but the service takes logits and their "
+            "softmax itself; give it without its last softmax"
+        )
     names = [LOGITS, ACTIVATION_MAPS, *parts.outputs]
     backbone = to_onnx(network.name, parts.trunk, [images], [INPUT], names)
-    logits_error, maps_error = parity(backbone, parts.trunk, images)
+    eager = _Maps(network.module, place, parts.head.layout)
+    logits_error, maps_error = parity(backbone, eager, images)
     if not max(logits_error, maps_error) <= tolerance:
         raise ExportRefused(
             f"{network.name}: its ONNX form differs from torch by {logits_error:.2g} (logits) and "
@@ -169,7 +176,7 @@ def export_network(
             "opset": str(OPSET),
             "max_parity_error": f"{max(logits_error, maps_error):.3g}",
         },
-        grid_shift=grid_shift(_Maps(network.module, place, parts.head.layout), images),
+        grid_shift=grid_shift(eager, images),
         layers=tuple(map(str, parts.layers)),
         outputs=parts.outputs,
         head_inputs=parts.head.contexts if head.graph else (),
@@ -220,9 +227,8 @@ def _linear(
     head = linear_head(network, images)
     if head is None or head.weights.shape[1] != maps.shape[1]:
         return None
-    rebuilt = maps.mean(dim=(2, 3)).numpy() @ head.weights.T + head.bias
-    agrees = difference(rebuilt, logits.numpy()) <= HEAD_TOLERANCE
-    return (head.weights, head.bias) if agrees else None
+    rebuilt = torch.tensor(maps.mean(dim=(2, 3)).numpy() @ head.weights.T + head.bias)
+    return (head.weights, head.bias) if close(rebuilt, logits) else None
 
 
 def _export_head(

