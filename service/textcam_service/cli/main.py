@@ -52,7 +52,7 @@ def main() -> None:
     default="efficientnet_lite0",
     show_default=True,
     help="efficientnet_lite0, efficientnet_lite2, torchvision:NAME, timm:NAME, "
-    "import:package.module:attribute, scenes:classifier or scenes:biased.",
+    "import:package.module:attribute, onnx:FILE, scenes:classifier or scenes:biased.",
 )
 @click.option(
     "--weights",
@@ -63,14 +63,23 @@ def main() -> None:
 @click.option(
     "--target-layer",
     default="",
-    help="The layer whose maps are explained: a module's name, or 'input of NAME'; default: "
-    "found by what the network computes, and printed.",
+    help="The layer whose maps are explained: a module's name, or 'input of NAME'; of an ONNX "
+    "model a tensor or node; default: found by what the network computes, and printed.",
 )
 @click.option(
     "--layer",
     "layers",
     multiple=True,
     help="A further layer, for methods over several layers (Integrative CAM); may be repeated.",
+)
+@click.option(
+    "--classes",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Of an ONNX model: a file with a class name per line.",
+)
+@click.option(
+    "--input-size", type=int, default=224, show_default=True, help="Of an ONNX model: pixels."
 )
 @click.option(
     "--output",
@@ -80,15 +89,38 @@ def main() -> None:
     help="Backbone folder to write.",
 )
 def export(
-    model: str, weights: str | None, target_layer: str, layers: tuple[str, ...], output: Path
+    model: str,
+    weights: str | None,
+    target_layer: str,
+    layers: tuple[str, ...],
+    classes: Path | None,
+    input_size: int,
+    output: Path,
 ) -> None:
-    """Turn a torch classifier into an ONNX backbone.
+    """Turn a classifier, of torch or in ONNX, into a backbone.
 
     It is cut at its target layer: one graph answers logits and activation maps, another the
     head's gradients (for a head of global average pooling and one linear layer, a closed form
     does). What they compute must agree with torch within 1e-4, or the network is refused.
+
+    An ONNX model is fed as torchvision's networks usually are (resized to 8/7 of --input-size,
+    centre crop, ImageNet's mean and deviation); without a linear head, it has no gradients.
     """
     need("offline")
+    if model.startswith("onnx:"):
+        from textcam_service.offline.networks import standard_preprocessing  # noqa: PLC0415
+        from textcam_service.offline.onnx_cut import export_onnx  # noqa: PLC0415
+
+        names = tuple(classes.read_text().splitlines()) if classes else ()
+        made = export_onnx(
+            Path(model.removeprefix("onnx:")),
+            output,
+            preprocessing=standard_preprocessing(input_size),
+            class_names=names,
+            target_layer=target_layer,
+        )
+        click.echo(f"{output}: {made}")
+        return
     from textcam_service.offline.export import export_network  # noqa: PLC0415 - torch
     from textcam_service.offline.networks import load_network  # noqa: PLC0415 - torch
 

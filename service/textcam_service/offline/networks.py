@@ -22,13 +22,20 @@ _LITE_SIZES = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
 _RANDOM_WEIGHTS = "none"
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-_STANDARD = Preprocessing(256, 224, 224, "bilinear", _IMAGENET_MEAN, _IMAGENET_STD)
 _INTERPOLATIONS: Mapping[str, Interpolation] = {
     "bilinear": "bilinear",
     "bicubic": "bicubic",
     "lanczos": "lanczos",
     "random": "bilinear",  # timm: drawn in training, bilinear otherwise
 }
+
+
+def standard_preprocessing(size: int = 224) -> Preprocessing:
+    """As torchvision's networks are usually fed: 8/7 of the size, then its centre."""
+    return Preprocessing(size * 8 // 7, size, size, "bilinear", _IMAGENET_MEAN, _IMAGENET_STD)
+
+
+_STANDARD = standard_preprocessing()
 
 
 @dataclass(frozen=True)
