@@ -11,7 +11,7 @@ SAMPLES = $(shell $(BIN)/python -c "import pathlib, skimage; d = pathlib.Path(sk
 IMAGES ?= $(SAMPLES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-scenes serve test lint types bench bench-truth protos bank scenes-weights clean
+.PHONY: help setup demo demo-scenes serve test test-zoo lint types bench bench-cams bench-truth protos bank scenes-weights clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,12 @@ bench: $(BACKBONE)/backbone.json ## Run the benchmarks; tables go to build/bench
 
 bench-truth: $(VENV)/.done ## Judge explanations by the rendered world's truth
 	$(BIN)/python tests/bench/bench_truth.py
+
+bench-cams: $(VENV)/.done ## Time every CAM method beside grad-cam, torchcam and the bare forward
+	$(BIN)/python tests/bench/bench_cams.py --slow
+
+test-zoo: $(VENV)/.done ## Export and explain many networks of torchvision and timm (half an hour)
+	$(BIN)/python tests/zoo/run_zoo.py
 
 scenes-weights: $(VENV)/.done ## Train the rendered world's networks again (maintainers)
 	$(BIN)/python -m textcam_service.offline.scene_training
