@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.common import need
+from textcam_service.cli.common import need, settings_of
+from textcam_service.core.regions import RegionSettings
 from textcam_service.core.types import RationaleSettings
 
 
@@ -79,6 +80,21 @@ def bank() -> None:
     help="At most so many images per predicted class.",
 )
 @click.option(
+    "--regions",
+    type=click.Choice(["none", "crop", "mosaic", "dense"]),
+    default="none",
+    show_default=True,
+    help="Embed what excites a channel in an image, in place of the image: each region alone, "
+    "tiled in mosaics, or out of one pass per image. Better where images hold many things.",
+)
+@click.option(
+    "--region",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="How regions are found and shown: share, minimum, enlarge, tiles or negatives; may be "
+    "given more than once.",
+)
+@click.option(
     "--rationale",
     multiple=True,
     metavar="NAME=VALUE",
@@ -104,6 +120,8 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     shrinkage: float | None,
     keep_common: bool,
     per_class: int | None,
+    regions: str,
+    region: tuple[str, ...],
     rationale: tuple[str, ...],
     output: Path,
     store: str | None,
@@ -120,6 +138,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
           --embedder open_clip:ViT-B-32:laion2b_s34b_b79k --output build/bank
     """
     need("offline")
+    chosen = _region_settings(regions, region)
     from textcam_service.backbone import Backbone  # noqa: PLC0415 - onnxruntime
     from textcam_service.core.channels import ChannelSettings  # noqa: PLC0415
     from textcam_service.offline.build import build_bank  # noqa: PLC0415 - torch
@@ -136,7 +155,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
             found,
             phrases,
             output,
-            ChannelSettings(direction, samples, shrinkage, not keep_common),
+            ChannelSettings(direction, samples, shrinkage, not keep_common, chosen),
             per_class=per_class,
             rationale=_rationale_settings(rationale),
             command=shlex.join(["textcam", *sys.argv[1:]]),
@@ -145,6 +164,8 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     for path, reason in seen.skipped:
         click.echo(f"skipped {path}: {reason}", err=True)
     click.echo(f"{output}: {_summary(artefact)}; {len(seen.skipped)} images skipped")
+    passes = artefact.bank.parameters["embedder_passes"]
+    click.echo(f"embedder passes: {passes['images']} images, {passes['regions']} of regions")
     if store:
         click.echo(f"published as {name}@{BankStore(store).publish(name, output)}")
 
@@ -210,7 +231,7 @@ def bank_inspect(folder: Path, as_json: bool) -> None:
     click.echo(_summary(artefact))
     click.echo(f"backbone   {artefact.bank.backbone_digest}")
     click.echo(f"embedder   {artefact.bank.embedder}")
-    for key in ("command", "probing_images", "per_class", "channel_settings"):
+    for key in ("command", "probing_images", "per_class", "channel_settings", "embedder_passes"):
         click.echo(f"{key:<10} {parameters.get(key)}")
 
 
@@ -236,25 +257,15 @@ def bank_verify(folder: Path, backbone: Path | None) -> None:
 
 
 def _rationale_settings(given: tuple[str, ...]) -> RationaleSettings:
-    """Read NAME=VALUE pairs, each value as JSON."""
-    fields = RationaleSettings.__dataclass_fields__
-    values: dict[str, Any] = {}
-    for pair in given:
-        name, _, text = pair.partition("=")
-        known = fields.get(name)
-        try:
-            value = json.loads(text)
-            right = known is not None and isinstance(value, bool) == (known.type == "bool")
-            if not right or not isinstance(value, bool | int | float):
-                raise ValueError(pair)
-        except ValueError as error:
-            raise click.BadParameter(
-                f"'{pair}' is no NAME=VALUE of {', '.join(fields)}; root takes true or false, "
-                "the others a number",
-                param_hint="--rationale",
-            ) from error
-        values[name] = value
-    return RationaleSettings(**values)
+    return settings_of(RationaleSettings, given, "--rationale")
+
+
+def _region_settings(regions: str, given: tuple[str, ...]) -> RegionSettings | None:
+    if regions != "none":
+        return settings_of(RegionSettings, given, "--region", kind=regions)
+    if given:
+        raise click.BadParameter("it has no meaning without --regions", param_hint="--region")
+    return None
 
 
 def _summary(artefact: Any) -> str:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import click
 
 from textcam_service.errors import MissingExtra
+
+Settings = TypeVar("Settings")
 
 _EXTRAS = {
     "service": ("onnxruntime", "safetensors", "pydantic_settings", "grpc_health"),
@@ -24,3 +31,55 @@ def need(extra: str) -> None:
             f"this command needs the extra '{extra}' ({', '.join(absent)} not installed): "
             f"pip install 'textcam-service[{extra}]'"
         )
+
+
+def settings_of(of: type[Settings], given: tuple[str, ...], hint: str, /, **fixed: Any) -> Settings:
+    """Read NAME=VALUE pairs, each value as JSON or as a bare word, into a settings dataclass.
+
+    Args:
+        of: The dataclass, of flat fields of type bool, int, float or str.
+        given: The pairs.
+        hint: The option's name.
+        fixed: Fields that no pair may give.
+
+    Raises:
+        click.BadParameter: A pair names no field, its value is not of the field's type, or the
+            settings refuse it.
+    """
+    known = dict(_words(of, fixed))
+    values = dict(fixed)
+    for pair in given:
+        name, _, text = pair.partition("=")
+        try:
+            value = text if name in known and known[name] is str else json.loads(text)
+            if not text or not _fits(value, known[name]):
+                raise ValueError(pair)
+        except (ValueError, KeyError) as error:
+            raise click.BadParameter(
+                f"'{pair}' is no NAME=VALUE of {', '.join(known)}; {_takes(known)}",
+                param_hint=hint,
+            ) from error
+        values[name] = value
+    try:
+        return of(**values)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=hint) from error
+
+
+def _words(kind: type, fixed: dict[str, Any]) -> Iterator[tuple[str, type]]:
+    """Fields and their types, which annotations state as strings; what is no number is a word."""
+    numbers = {"bool": bool, "int": int, "float": float}
+    for name, field in kind.__dataclass_fields__.items():  # type: ignore[attr-defined]
+        if name not in fixed:
+            yield name, numbers.get(field.type, str)
+
+
+def _fits(value: object, kind: type) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _takes(known: dict[str, type]) -> str:
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    return ", ".join(f"{name} takes {words[kind]}" for name, kind in known.items())

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textcam_service.core import rivals
+from textcam_service.core.regions import RegionSettings
 from textcam_service.core.types import (
     BoolArray,
     Float32Array,
@@ -27,6 +28,9 @@ from textcam_service.core.types import (
 from textcam_service.core.vectors import unit
 
 Direction = Literal["lda", "mean_difference", "correlation", "top_mean", "contrast", "soft_wpmi"]
+
+TWO_CLASS: tuple[Direction, ...] = ("lda", "mean_difference")
+"""Directions between the two sets of samples, and of nothing else."""
 
 _BATCH_BYTES = 64 * 2**20
 _TINY = 1e-30  # keeps the diagonal invertible where a class does not vary at all
@@ -43,12 +47,15 @@ class ChannelSettings:
         samples: M, the size of each of the two sets.
         shrinkage: Of the within-class covariance, 0 < shrinkage <= 1; None: Ledoit-Wolf.
         remove_common: Whether the mean of all directions is removed from each.
+        regions: How the samples' activated regions stand for them, with a direction of
+            TWO_CLASS; None: they are embedded whole.
     """
 
     direction: Direction = "lda"
     samples: int = 100
     shrinkage: float | None = None
     remove_common: bool = True
+    regions: RegionSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -97,15 +104,18 @@ def channel_directions(
     settings: ChannelSettings,
     progress: Callable[[int], None] = lambda _: None,
     texts: FloatArray | None = None,
+    samples: tuple[IntArray, IntArray] | None = None,
 ) -> ChannelDirections:
     """Compute the embeddings of all channels.
 
     Args:
         scores: (N, D) activation scores over the probing set.
-        embeddings: (N, E) unit embeddings of the same images.
+        embeddings: (N, E) unit embeddings of the same images; with `samples`, (R, E) of those.
         settings: See ChannelSettings; 2 M <= N.
         progress: Told the number of channels finished since the last call.
         texts: (V, E) unit embeddings of the vocabulary, which "soft_wpmi" alone needs.
+        samples: (D, M) rows of `embeddings` that stand for each channel's lowest images, and
+            (D, M) for its highest, with a direction of TWO_CLASS; None: the images' own rows.
     """
     scores = np.ascontiguousarray(scores, np.float32)
     dead = scores.max(axis=0) == scores.min(axis=0)
@@ -113,12 +123,15 @@ def channel_directions(
     varying = _varying_dimensions(embeddings)
     embeddings = np.ascontiguousarray(embeddings[:, varying])
     directions = np.zeros((scores.shape[1], embeddings.shape[1]))
-    if settings.direction not in ("lda", "mean_difference"):
+    if settings.direction not in TWO_CLASS:
         words = None if texts is None else texts[:, varying]
         directions[live] = _other(scores[:, live], embeddings, settings, words)
         progress(len(live))
     else:
-        low, high = extreme_samples(scores[:, live], settings.samples)
+        if samples is None:
+            low, high = extreme_samples(scores[:, live], settings.samples)
+        else:
+            low, high = samples[0][live], samples[1][live]
         per_channel = 2 * settings.samples * embeddings.shape[1] * 8
         step = max(1, _BATCH_BYTES // per_channel)
         for start in range(0, len(live), step):

@@ -12,11 +12,17 @@ import numpy as np
 
 from textcam_service.backbone import Backbone
 from textcam_service.bank import BankArtefact, ConceptBank, Vocabulary, read_bank, write_bank
-from textcam_service.core.channels import ChannelSettings, channel_directions
+from textcam_service.core.channels import TWO_CLASS, ChannelSettings, channel_directions
 from textcam_service.core.types import IntArray, RationaleSettings
-from textcam_service.errors import BundleMismatch, ProbingSetError
-from textcam_service.offline.embed import TEMPLATES, Embedder, embed_with_templates
+from textcam_service.errors import BundleMismatch, InvalidSettings, ProbingSetError
+from textcam_service.offline.embed import (
+    TEMPLATES,
+    Embedder,
+    embed_with_templates,
+    part_embedder,
+)
 from textcam_service.offline.extract import Extraction, extract
+from textcam_service.offline.regions import region_samples
 
 Progress = Callable[[str, int], Callable[[int], None]]
 
@@ -51,7 +57,10 @@ def build_bank(
 
     Raises:
         ProbingSetError: Too few images for 2 M samples.
+        InvalidSettings: Regions with a direction that is not between two sets of samples.
+        EmbedderError: Mosaics or dense regions of an embedder that does not see parts.
     """
+    _require_regions(embedder, settings)
     work = output.with_name(output.name + ".work")
     seen = extract(images, backbone, embedder, work, progress("probing images", len(images)))
     chosen = probing_order(seen.predicted, per_class)
@@ -62,8 +71,18 @@ def build_bank(
         )
     scores, embeddings = seen.activation_scores[chosen], seen.embeddings[chosen]
     texts = embed_with_templates(embedder, phrases, TEMPLATES)
+    regions = None
+    if settings.regions is not None:
+        paths = _readable(images, seen, chosen)
+        own = settings.regions, settings.samples, work, progress
+        regions = region_samples(paths, scores, backbone, embedder, *own)
     directions = channel_directions(
-        scores, embeddings, settings, progress("channel directions", scores.shape[1]), texts
+        scores,
+        embeddings if regions is None else regions.embeddings,
+        settings,
+        progress("channel directions", scores.shape[1]),
+        texts,
+        None if regions is None else (regions.low, regions.high),
     )
     mean = embeddings.mean(axis=0)
     bank = ConceptBank(
@@ -81,12 +100,36 @@ def build_bank(
             "rationale": asdict(rationale or RationaleSettings()),
             "probing_images": len(chosen),
             "skipped": len(seen.skipped),
+            "embedder_passes": {
+                "images": len(seen.predicted),
+                "regions": regions.passes if regions else 0,
+            },
             "templates": list(TEMPLATES),
         },
     )
     write_bank(output, bank, Vocabulary(tuple(phrases), texts, embedder.identity))
     shutil.rmtree(work, ignore_errors=True)
     return read_bank(output), seen
+
+
+def _readable(images: Sequence[Path], seen: Extraction, chosen: IntArray) -> list[Path]:
+    """The images behind some rows of an extraction."""
+    skipped = {path for path, _ in seen.skipped}
+    paths = [path for path in images if str(path) not in skipped]
+    return [paths[index] for index in chosen.tolist()]
+
+
+def _require_regions(embedder: Embedder, settings: ChannelSettings) -> None:
+    """Say before the work what would fail after it."""
+    if settings.regions is None:
+        return
+    if settings.direction not in TWO_CLASS:
+        raise InvalidSettings(
+            f"the direction '{settings.direction}' is of whole images; with regions there are "
+            f"{' and '.join(TWO_CLASS)}"
+        )
+    if settings.regions.kind != "crop":
+        part_embedder(embedder)
 
 
 def replace_vocabulary(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
-from textcam_service.core.types import Float32Array, UInt8Array
+from textcam_service.core.types import Float32Array, FloatArray, UInt8Array
 from textcam_service.errors import EmbedderError, MissingExtra
 
 Picture: TypeAlias = "Image.Image | UInt8Array"
@@ -46,6 +46,45 @@ class Embedder(Protocol):
 
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         """N texts -> (N, E) unit vectors."""
+
+
+@runtime_checkable
+class PartEmbedder(Embedder, Protocol):
+    """An embedder that sees parts of a picture in one pass, out of its dense map."""
+
+    @property
+    def part_size(self) -> tuple[int, int]:
+        """(height, width) of its input, pixels.
+
+        Raises:
+            EmbedderError: Its image tower has no dense map that is known how to pool.
+        """
+
+    def embed_parts(self, pictures: Sequence[Picture], parts: Sequence[FloatArray]) -> Float32Array:
+        """Embed parts of pictures, each picture in one pass.
+
+        Args:
+            pictures: Upright RGB; stretched to the embedder's input, not cropped.
+            parts: Per picture (P, 4): left, top, right, bottom, as shares of its sides.
+
+        Returns:
+            (sum of P, E) unit vectors; the whole picture's part has the picture's embedding.
+        """
+
+
+def part_embedder(embedder: Embedder) -> PartEmbedder:
+    """An embedder that sees parts of a picture, if it is one.
+
+    Raises:
+        EmbedderError: It is none.
+    """
+    if not isinstance(embedder, PartEmbedder):
+        raise EmbedderError(
+            f"{embedder.identity} gives one embedding per picture and none of its parts; "
+            "--regions crop needs none"
+        )
+    _ = embedder.part_size  # whether its tower can: said now, not after hours of extraction
+    return embedder
 
 
 def load_embedder(spec: str) -> Embedder:

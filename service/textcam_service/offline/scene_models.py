@@ -56,6 +56,16 @@ class SceneTrunk(SceneNet):
         self.head = nn.Identity()
         self.default_cfg: dict[str, Any] = {"input_size": (3, SIZE, SIZE), "pool_size": None}
 
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Images (N, 3, 96, 96) -> maps (N, C, 12, 12)."""
+        maps: Tensor = self.blocks(self.stem(images))
+        return maps
+
+    def forward_head(self, maps: Tensor) -> Tensor:
+        """Maps (N, C, H, W) -> features (N, C)."""
+        pooled: Tensor = self.pool(maps).flatten(1)
+        return pooled
+
     def reset_classifier(self, *_arguments: Any, **_options: Any) -> None:
         """There is none."""
 
