@@ -125,8 +125,13 @@ def export_network(
     images = _sample_images(network)
     place = _place(network, target_layer) if target_layer else choose_target(network, images).place
     parts = cut(network.module, images, place, [_place(network, name) for name in layers])
-    with torch.inference_mode():
+    with torch.no_grad():  # what inference_mode() makes cannot be differentiated by later
         logits, maps, *further = parts.trunk(images)
+    if any(len(tensor) != len(images) for tensor in (maps, *further)):
+        raise ExportRefused(
+            f"{place} or what goes around it does not hold one image after the other, as inside "
+            "windows; choose the output of the block"
+        )
     named = dict(zip(parts.outputs, further, strict=True))
     if logits.shape[1] != len(network.class_names):
         raise ExportRefused(

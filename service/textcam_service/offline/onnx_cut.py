@@ -31,6 +31,7 @@ from textcam_service.offline.cut import Layout
 from textcam_service.offline.export import ExportReport
 
 _TOLERANCE = 1e-4
+_CANDIDATES = 12
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def export_onnx(
     """Make a backbone of an ONNX classifier.
 
     Where the logits are a Gemm over the mean of the maps, the head has a closed form, and all
-    methods with gradients work. Else the rest of the graph is the head, without gradients.
+    methods with gradients work. Else the rest of the graph is the head, without gradients. The
+    maps' cells are taken to lie on an even grid: of a foreign graph the shift is not measured.
 
     Args:
         path: The model: one input, images (N, 3, h, w) float32; one output, logits (N, C).
@@ -72,7 +74,8 @@ def export_onnx(
         preprocessing: From pixels to its input.
         class_names: C names; empty: "class 0" ...
         target_layer: Name of a tensor, or of the node that gives it; empty: the one whose mean
-            the last linear layer takes, else the last that holds maps.
+            the last linear layer takes, else the last that holds maps and that all of the
+            network passes through.
 
     Raises:
         ExportRefused: The file is no such model, or cannot be cut there.
@@ -193,7 +196,15 @@ def _target(
                 rebuilt, logits = means @ weights.T + bias, seen.values[seen.logits]
                 if np.abs(rebuilt - logits).max() <= _TOLERANCE * np.abs(logits).max():
                     return linear, name
-    return None, maps[-1]
+    if wanted:
+        return None, wanted
+    for name in maps[: -_CANDIDATES - 1 : -1]:
+        if _head(seen, name)[0] is not None:
+            return None, name
+    raise ExportRefused(
+        f"{path}: none of its last tensors {maps[-_CANDIDATES:]} holds maps through which all of "
+        "the network passes; choose one with --target-layer"
+    )
 
 
 def _holds_maps(seen: _Classifier, value: Any) -> bool:

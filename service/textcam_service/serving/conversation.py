@@ -77,6 +77,7 @@ class Conversations:
         self._gradients: Batcher[tuple[Seen, Float64Array], Float32Array] = Batcher(
             self._pull, limits, session_thread, _Untold()
         )
+        self._turn = asyncio.Lock()
         self.settings = MethodSettings(chunk=limits.max_batch)
 
     async def start(self) -> None:
@@ -118,7 +119,9 @@ class Conversations:
                 item = (seen, ask.class_weights)
                 answer = (await self._gradients.submit(item, deadline)).result
             else:
-                answer = await run(self._session_thread, self._backbone.answer, ask, seen)
+                # One chunk of all conversations at a time, so that a batch waits for one only.
+                async with self._turn:
+                    answer = await run(self._session_thread, self._backbone.answer, ask, seen)
             kind = "network_passes" if isinstance(ask, ImagePasses) else "head_passes"
             passes[kind] += _passes(ask)
 
