@@ -158,10 +158,12 @@ class Backbone:
     def see(self, images: Float32Array) -> list[Seen]:
         """Run a batch for all that methods may need: (N, 3, h, w)."""
         names = [LOGITS, ACTIVATION_MAPS, *self.manifest.outputs]
-        logits, maps, *rest = self._session.run(names, {INPUT: images})
+        outputs = self._session.run(names, {INPUT: images})
+        # Copies, so that one image that is still explained does not keep its whole batch.
+        each = [[row.copy() for row in array] for array in outputs] if len(images) > 1 else outputs
         return [
-            Seen(own, own_maps, dict(zip(self.manifest.outputs, further, strict=True)))
-            for own, own_maps, *further in zip(logits, maps, *rest, strict=True)
+            Seen(logits, maps, dict(zip(self.manifest.outputs, further, strict=True)))
+            for logits, maps, *further in zip(*each, strict=True)
         ]
 
     def head_logits(self, maps: Float32Array, seen: Seen) -> Float32Array:

@@ -128,6 +128,24 @@ class QueueFull(TextCamError):
     reason = "QUEUE_FULL"
 
 
+class DeadlineUnreachable(QueueFull):
+    """By the time of those that wait, the answer would come after the deadline."""
+
+    reason = "DEADLINE_UNREACHABLE"
+
+
+class ServerBusy(QueueFull):
+    """As many requests or bytes are in work as the server takes."""
+
+    reason = "SERVER_BUSY"
+
+
+class SessionFailed(TextCamError):
+    """The work was lost with the part of the server that did it, which starts again."""
+
+    reason = "SESSION_FAILED"
+
+
 class DeadlineExpired(TextCamError):
     """The caller's deadline passed before the work began."""
 

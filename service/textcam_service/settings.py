@@ -62,9 +62,20 @@ class ServerSettings(BaseSettings):
         allow_inf_nan=False,
         description="Wait for announced images at most so long, milliseconds.",
     )
-    max_queue: int = Field(64, ge=1, description="Images that may wait; more are refused.")
+    max_queue: int = Field(
+        64, ge=1, description="Images that may wait, of each lane; more are refused."
+    )
+    audit_share: float = Field(
+        0.2, ge=0, le=1, description="Part of each batch that waiting audit requests get."
+    )
     max_concurrent: int = Field(
         256, ge=1, description="Requests in work at most, decoding included; more are refused."
+    )
+    max_bytes_in_work: int = Field(
+        512 * MIB, ge=1024, description="Bytes of the requests in work at most; more are refused."
+    )
+    max_long_requests: int = Field(
+        16, ge=1, description="Requests at most whose CAM method takes passes beyond the first."
     )
     stream_concurrency: int = Field(
         16, ge=1, description="Items of one ExplainStream in work at most; the rest wait unread."
@@ -81,6 +92,18 @@ class ServerSettings(BaseSettings):
         4096,
         ge=0,
         description="Further passes of network and head that one request's CAM method may take.",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        description="Server processes on the one port; more than 1 is for CPUs: each loads the "
+        "model and takes its part of the threads.",
+    )
+    max_connection_age_s: float = Field(
+        0.0,
+        ge=0,
+        description="Connections end at that age, so that balanced clients find new replicas; "
+        "0: never.",
     )
     drain_seconds: float = Field(
         20.0, ge=0, description="After SIGTERM, finish work for at most so long."
@@ -129,4 +152,6 @@ def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
         raise InvalidSettings(f"settings cannot be read: {error}") from error
     if settings.default_phrases > settings.max_phrases:
         raise InvalidSettings("default_phrases is above max_phrases")
+    if settings.max_message_bytes > settings.max_bytes_in_work:
+        raise InvalidSettings("max_message_bytes is above max_bytes_in_work")
     return settings

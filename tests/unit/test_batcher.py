@@ -12,9 +12,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from textcam_service.errors import DeadlineExpired, QueueFull, ShuttingDown
-from textcam_service.serving import batcher as module
-from textcam_service.serving.batcher import Batcher, BatchLimits
+from textcam_service.errors import (
+    DeadlineExpired,
+    DeadlineUnreachable,
+    QueueFull,
+    SessionFailed,
+    ShuttingDown,
+)
+from textcam_service.serving.batcher import Batcher
+from textcam_service.serving.queues import BatchLimits
+from textcam_service.serving.schedule import Lane
 
 LONG = 60.0
 HOOKS = ("on_batch", "on_depth", "on_expired", "on_cancelled", "on_rejected")
@@ -23,6 +30,7 @@ HOOKS = ("on_batch", "on_depth", "on_expired", "on_cancelled", "on_rejected")
 class Events:
     def __init__(self):
         self.batches, self.expired, self.cancelled, self.rejected, self.depth = [], 0, 0, 0, 0
+        self.reasons, self.restarts = [], 0
 
     def on_batch(self, size):
         self.batches.append(size)
@@ -36,8 +44,12 @@ class Events:
     def on_cancelled(self):
         self.cancelled += 1
 
-    def on_rejected(self):
+    def on_rejected(self, reason):
         self.rejected += 1
+        self.reasons.append(reason)
+
+    def on_restart(self):
+        self.restarts += 1
 
 
 class Session:
@@ -64,8 +76,11 @@ async def made():
     with ThreadPoolExecutor(1) as executor:
         batchers = []
 
-        async def make(run=None, hooks=events, **limits):
-            batcher = Batcher(run or session.run, BatchLimits(**limits), executor, hooks)
+        async def make(run=None, hooks=events, revive=None, tell_health=None, **limits):
+            batcher = Batcher(
+                run or session.run, BatchLimits(**limits), executor, hooks, revive, tell_health
+            )
+            batcher.cost.observe(1, 0.0)  # as if nothing took time: deadlines are what is tested
             await batcher.start()
             batchers.append(batcher)
             return batcher
@@ -74,6 +89,13 @@ async def made():
         session.gate.set()
         for batcher in batchers:
             await batcher.drain(5)
+
+
+def slow(batcher, seconds):
+    """As if every batch had taken so long."""
+    for size in range(1, 9):
+        for _ in range(9):
+            batcher.cost.observe(size, seconds)
 
 
 async def until(condition):
@@ -144,7 +166,7 @@ async def test_items_gather_while_the_session_is_busy(made):
 async def test_an_announced_item_is_waited_for_and_joins(made):
     _, events, make = made
     batcher = await make(max_delay_s=LONG)
-    with batcher.announce():
+    with batcher.admit(None):
         first = asyncio.create_task(batcher.submit(1, None))
         await settle()
         assert (events.batches, events.depth) == ([], 1)
@@ -159,7 +181,7 @@ async def test_an_announced_item_is_waited_for_and_joins(made):
 async def test_an_announced_item_that_never_comes_is_not_waited_for_any_longer(made):
     _, events, make = made
     batcher = await make(max_delay_s=LONG)
-    with batcher.announce():
+    with batcher.admit(None):
         first = asyncio.create_task(batcher.submit(1, None))
         await settle()
         assert events.batches == []
@@ -169,34 +191,30 @@ async def test_an_announced_item_that_never_comes_is_not_waited_for_any_longer(m
 async def test_a_full_batch_waits_for_nobody(made):
     _, events, make = made
     batcher = await make(max_delay_s=LONG, max_batch=2)
-    with batcher.announce():
+    with batcher.admit(None):
         await asyncio.wait_for(asyncio.gather(*(batcher.submit(n, None) for n in (1, 2))), 5)
     assert events.batches == [2]
 
 
-@pytest.mark.parametrize("reserve", ["_FIRST_BATCH_GUESS_S", "_WAKE_S"])
-async def test_announced_items_are_not_waited_for_past_the_earliest_deadline(
-    made, monkeypatch, reserve
-):
-    # A batch that is thought to take long, so that no item comes near to expiring.
-    monkeypatch.setattr(module, reserve, LONG)
+async def test_items_on_their_way_are_not_waited_for_past_the_earliest_deadline(made):
     _, events, make = made
     batcher = await make(max_delay_s=2 * LONG)
-    with batcher.announce():
+    slow(batcher, LONG)  # so that the linger has to end now for the near one
+    with batcher.admit(None):
         far = asyncio.create_task(batcher.submit(1, time.monotonic() + 10 * LONG))
         await settle()
         assert events.batches == []
-        near = asyncio.create_task(batcher.submit(2, time.monotonic() + LONG))
+        near = asyncio.create_task(batcher.submit(2, time.monotonic() + LONG + 0.01))
         answers = await asyncio.wait_for(asyncio.gather(far, near), 5)
     assert [answer.result for answer in answers] == [2, 4]
     assert (events.batches, events.expired) == ([2], 0)
 
 
-async def test_a_linger_that_has_begun_ends_before_the_deadline(made, monkeypatch):
-    monkeypatch.setattr(module, "_FIRST_BATCH_GUESS_S", LONG)
+async def test_a_linger_that_has_begun_ends_before_the_deadline(made):
     _, events, make = made
     batcher = await make(max_delay_s=2 * LONG)
-    with batcher.announce():
+    slow(batcher, LONG)
+    with batcher.admit(None):
         # Some 50 ms of linger are left.
         answer = await asyncio.wait_for(batcher.submit(1, time.monotonic() + LONG + 0.07), 5)
     assert (answer.result, events.expired) == (2, 0)
@@ -205,7 +223,7 @@ async def test_a_linger_that_has_begun_ends_before_the_deadline(made, monkeypatc
 async def test_the_wait_for_announced_items_is_bounded(made):
     _, events, make = made
     batcher = await make(max_delay_s=0.03)
-    with batcher.announce():
+    with batcher.admit(None):
         answer = await asyncio.wait_for(batcher.submit(1, None), 5)
     assert (answer.result, events.batches) == (2, [1])
 
@@ -283,7 +301,7 @@ async def test_an_item_cancelled_while_queued_counts_once(made):
 async def test_an_item_cancelled_just_before_it_is_taken_counts_once_and_does_not_run(made):
     session, events, make = made
     batcher = await make(max_delay_s=LONG)
-    with batcher.announce():
+    with batcher.admit(None):
         tasks = [asyncio.create_task(batcher.submit(n, None)) for n in (1, 2)]
         await settle()
     tasks[0].cancel()  # the consumer has been woken already, and takes first
@@ -309,7 +327,7 @@ async def test_an_item_cancelled_as_its_deadline_passes_counts_as_cancelled_only
 async def test_an_item_cancelled_while_its_batch_lingers_counts_once(made):
     session, events, make = made
     batcher = await make(max_delay_s=LONG)
-    with batcher.announce():
+    with batcher.admit(None):
         tasks = [asyncio.create_task(batcher.submit(n, None)) for n in (1, 2)]
         await settle()
         tasks[0].cancel()
@@ -322,7 +340,7 @@ async def test_an_item_cancelled_while_its_batch_lingers_counts_once(made):
 async def test_the_only_item_cancelled_while_its_batch_lingers_starts_no_batch(made):
     _, events, make = made
     batcher = await make(max_delay_s=LONG)
-    with batcher.announce():
+    with batcher.admit(None):
         task = asyncio.create_task(batcher.submit(1, None))
         await settle()
         task.cancel()
@@ -336,7 +354,7 @@ async def test_an_item_cancelled_while_running_counts_once_and_harms_nobody(made
     session, events, make = made
     session.gate.clear()
     batcher = await make(max_delay_s=LONG)
-    with batcher.announce():
+    with batcher.admit(None):
         tasks = [asyncio.create_task(batcher.submit(n, None)) for n in (1, 2, 3)]
         await settle()
     await until(lambda: session.begun == [[1, 2, 3]])
@@ -453,8 +471,7 @@ async def test_drain_that_runs_out_of_time_leaves_nobody_waiting(made):
             await asyncio.wait_for(task, 2)
 
 
-@pytest.mark.parametrize("how", ["the consumer is cancelled", "drained without patience"])
-async def test_a_stop_in_the_middle_of_a_batch_answers_each_item_once(made, caplog, how):
+async def test_a_stop_in_the_middle_of_a_batch_answers_each_item_once(made, caplog):
     session, events, make = made
     batcher = await make()
     faults = []
@@ -463,10 +480,7 @@ async def test_a_stop_in_the_middle_of_a_batch_answers_each_item_once(made, capl
     queued, left = (asyncio.create_task(batcher.submit(n, time.monotonic() + LONG)) for n in (1, 2))
     await until(lambda: batcher.depth == 2)
     left.cancel()
-    if how == "drained without patience":
-        await batcher.drain(0)
-    else:
-        consumer().cancel()
+    await batcher.drain(0)
     for task in (running, queued):
         with pytest.raises(ShuttingDown):
             await asyncio.wait_for(task, 5)
@@ -477,6 +491,40 @@ async def test_a_stop_in_the_middle_of_a_batch_answers_each_item_once(made, capl
     await settle()
     assert (left.cancelled(), events.cancelled, events.expired, events.depth) == (True, 1, 0, 0)
     assert (faults, [r for r in caplog.records if r.levelno >= logging.ERROR]) == ([], [])
+
+
+async def test_a_consumer_that_dies_loses_its_batch_alone_and_starts_again(made, caplog):
+    session, events, make = made
+    told = []
+    batcher = await make(tell_health=told.append)
+    running = await busy(batcher, session)
+    queued = asyncio.create_task(batcher.submit(1, time.monotonic() + LONG))
+    await until(lambda: batcher.depth == 1)
+    consumer().cancel()
+    with pytest.raises(SessionFailed) as lost:
+        await asyncio.wait_for(running, 5)
+    assert lost.value.retry_after_s > 0
+    session.gate.set()
+    assert (await asyncio.wait_for(queued, 5)).result == 2
+    assert (await asyncio.wait_for(batcher.submit(3, None), 5)).result == 6
+    assert (told, events.restarts, events.depth) == ([False, True], 1, 0)
+    assert [record.message for record in caplog.records] == ["the batcher failed; it starts again"]
+
+
+async def test_a_consumer_is_healthy_only_once_what_it_needs_is_back(made, caplog):
+    _, events, make = made
+    told, tries = [], []
+
+    async def revive():
+        tries.append(len(told))
+        if len(tries) < 3:
+            raise RuntimeError("the session is gone")
+
+    batcher = await make(revive=revive, tell_health=told.append)
+    consumer().cancel()
+    await until(lambda: told == [False, True])
+    assert (tries, events.restarts) == ([1, 1, 1], 1)
+    assert (await asyncio.wait_for(batcher.submit(3, None), 5)).result == 6
 
 
 async def test_an_item_cancelled_while_running_stays_cancelled_when_the_batcher_stops(made):
@@ -492,51 +540,149 @@ async def test_an_item_cancelled_while_running_stays_cancelled_when_the_batcher_
     assert (running.cancelled(), events.cancelled) == (True, 1)
 
 
-async def test_a_consumer_cancelled_before_it_began_leaves_nobody_waiting():
-    async def submit_in_the_step_of_the_start():
-        await batcher.start()
-        consumer().cancel()
-        await batcher.submit(1, None)
-
-    with ThreadPoolExecutor(1) as executor:
-        batcher = Batcher(list, BatchLimits(), executor, Events())
-        with pytest.raises(ShuttingDown):
-            await asyncio.wait_for(submit_in_the_step_of_the_start(), 5)
+async def test_a_consumer_cancelled_before_it_began_starts_again(made):
+    _, _, make = made
+    batcher = await make()
+    consumer().cancel()
+    assert (await asyncio.wait_for(batcher.submit(1, None), 5)).result == 2
 
 
-async def test_a_consumer_cancelled_while_it_lingers_leaves_nobody_waiting(made):
-    session, events, make = made
-    batcher = await make(max_delay_s=LONG)
-    with batcher.announce():
-        task = asyncio.create_task(batcher.submit(1, None))
-        await settle()
-        consumer().cancel()
-        with pytest.raises(ShuttingDown):
-            await asyncio.wait_for(task, 5)
-    assert (session.ran, events.depth) == ([], 0)
-
-
-async def test_a_drain_ends_the_wait_for_announced_items(made):
+async def test_a_consumer_cancelled_while_it_lingers_loses_nothing(made):
     _, events, make = made
     batcher = await make(max_delay_s=LONG)
-    with batcher.announce():
+    with batcher.admit(None):
         task = asyncio.create_task(batcher.submit(1, None))
         await settle()
-        await asyncio.wait_for(batcher.drain(5), 5)
-    assert ((await task).result, events.batches) == (2, [1])
+        consumer().cancel()
+        await until(lambda: events.restarts == 1)
+    assert (await asyncio.wait_for(task, 5)).result == 2
 
 
-async def test_a_consumer_that_dies_is_logged_and_leaves_nobody_waiting(made, caplog):
+async def test_a_drain_waits_for_what_was_admitted_but_not_for_company(made):
+    _, events, make = made
+    batcher = await make(max_delay_s=LONG)
+    with batcher.admit(None) as place:
+        task = asyncio.create_task(batcher.submit(1, None))
+        await settle()
+        draining = asyncio.create_task(batcher.drain(5))
+        assert (await asyncio.wait_for(task, 5)).result == 2
+        with pytest.raises(ShuttingDown):
+            batcher.admit(None)
+        assert (await asyncio.wait_for(place.fill(2), 5)).result == 4
+    await asyncio.wait_for(draining, 5)
+    assert events.batches == [1, 1]
+
+
+async def test_a_drain_ends_a_consumer_that_cannot_start(made, caplog):
     _, events, _ = made
     executor = ThreadPoolExecutor(1)
     executor.shutdown()
     batcher = Batcher(lambda items: items, BatchLimits(), executor, events)
     await batcher.start()
-    with pytest.raises(ShuttingDown):
+    with pytest.raises(SessionFailed):
         await asyncio.wait_for(batcher.submit(1, None), 5)
-    assert [record.message for record in caplog.records] == [
-        "the batcher failed and takes no more work"
-    ]
+    second = asyncio.create_task(batcher.submit(2, None))
+    await asyncio.sleep(0)
+    await asyncio.wait_for(batcher.drain(0), 5)
+    with pytest.raises((ShuttingDown, SessionFailed)):
+        await second
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("textcam")]
+
+
+async def test_the_earliest_deadline_runs_first(made):
+    session, _, make = made
+    batcher = await make(max_batch=2)
+    first = await busy(batcher, session)
+    now = time.monotonic()
+    dues = {1: None, 2: now + 3 * LONG, 3: now + LONG, 4: now + 2 * LONG, 5: None}
+    rest = [asyncio.create_task(batcher.submit(n, due)) for n, due in dues.items()]
+    await until(lambda: batcher.depth == 5)
+    session.gate.set()
+    await asyncio.gather(first, *rest)
+    assert session.ran == [[0], [3, 4], [2, 1], [5]]
+
+
+async def test_an_item_that_would_be_late_is_refused_at_once_and_says_when_to_come_back(made):
+    session, events, make = made
+    batcher = await make(max_batch=1)
+    slow(batcher, LONG)
+    first = await busy(batcher, session)
+    with pytest.raises(DeadlineUnreachable) as refused:
+        batcher.admit(time.monotonic() + 1.5 * LONG)
+    assert refused.value.retry_after_s == pytest.approx(0.5 * LONG, abs=5)
+    assert (events.rejected, events.reasons) == (1, ["DEADLINE_UNREACHABLE"])
+    with batcher.admit(time.monotonic() + 2.5 * LONG):
+        pass
+    session.gate.set()
+    await first
+
+
+async def test_an_item_that_would_make_another_late_is_refused(made):
+    session, _, make = made
+    batcher = await make(max_batch=1)
+    slow(batcher, LONG)
+    first = await busy(batcher, session)
+    now = time.monotonic()
+    with batcher.admit(now + 3.2 * LONG):  # done after two
+        # Before it, so that it is done after three.
+        with batcher.admit(now + 2.5 * LONG), pytest.raises(DeadlineUnreachable):
+            batcher.admit(now + 2.4 * LONG)
+        with batcher.admit(now + 9 * LONG):  # behind it
+            pass
+    session.gate.set()
+    await first
+
+
+async def test_an_idle_session_refuses_only_what_is_hopeless(made):
+    _, events, make = made
+    batcher = await make()
+    slow(batcher, LONG)
+    with pytest.raises(DeadlineExpired, match=r"an inference takes about 60\.000 s"):
+        await batcher.submit(1, time.monotonic() + 0.4 * LONG)
+    # A wrong prediction would never be mended if nothing ran.
+    assert (await asyncio.wait_for(batcher.submit(1, time.monotonic() + 0.6 * LONG), 5)).result == 2
+    assert events.expired == 1
+
+
+async def test_an_item_late_by_the_time_its_thread_is_free_does_not_run(made):
+    session, events, make = made
+    batcher = await make()
+    hold = threading.Event()
+    batcher._executor.submit(hold.wait, 10)  # another user of the session's thread
+    late = asyncio.create_task(batcher.submit(1, time.monotonic() + 0.03))
+    other = asyncio.create_task(batcher.submit(2, None))
+    await asyncio.sleep(0.06)
+    hold.set()
+    with pytest.raises(DeadlineExpired):
+        await asyncio.wait_for(late, 5)
+    assert (await asyncio.wait_for(other, 5)).result == 4
+    assert (session.ran, events.expired, sum(events.batches)) == ([[2]], 1, 1)
+
+
+async def test_audit_items_get_their_share_of_full_batches(made):
+    session, _, make = made
+    batcher = await make(max_batch=4, audit_share=0.25)
+    first = await busy(batcher, session)
+    now = [asyncio.create_task(batcher.submit(n, None)) for n in range(1, 13)]
+    audits = [asyncio.create_task(batcher.submit(n, None, Lane.AUDIT)) for n in range(101, 104)]
+    await until(lambda: batcher.depth == 15)
+    session.gate.set()
+    await asyncio.gather(first, *now, *audits)
+    assert session.ran[1:] == [[1, 2, 3, 4], [5, 6, 7, 101], [8, 9, 10, 102], [11, 12, 103]]
+
+
+async def test_each_lane_has_a_queue_of_its_own(made):
+    session, _, make = made
+    batcher = await make(max_queue=1)
+    first = await busy(batcher, session)
+    with batcher.admit(None, Lane.AUDIT):
+        assert (batcher.pressure(Lane.AUDIT), batcher.pressure(Lane.INTERACTIVE)) == (1, 0)
+        with pytest.raises(QueueFull):
+            batcher.admit(None, Lane.AUDIT)
+        with batcher.admit(None):
+            pass
+    session.gate.set()
+    await first
 
 
 async def test_five_hundred_with_random_cancellations_all_resolve_to_their_own(made):

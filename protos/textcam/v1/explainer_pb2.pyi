@@ -36,6 +36,19 @@ class CamMethod(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CAM_METHOD_INTEGRATIVE_CAM: _ClassVar[CamMethod]
     CAM_METHOD_VS_CAM: _ClassVar[CamMethod]
     CAM_METHOD_LEGRAD: _ClassVar[CamMethod]
+
+class Lane(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LANE_UNSPECIFIED: _ClassVar[Lane]
+    LANE_INTERACTIVE: _ClassVar[Lane]
+    LANE_AUDIT: _ClassVar[Lane]
+
+class Degradation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DEGRADATION_UNSPECIFIED: _ClassVar[Degradation]
+    DEGRADATION_SMALLER_MAPS: _ClassVar[Degradation]
+    DEGRADATION_NO_GROUPS: _ClassVar[Degradation]
+    DEGRADATION_FEWER_TARGETS: _ClassVar[Degradation]
 HEATMAP_FORM_UNSPECIFIED: HeatmapForm
 HEATMAP_FORM_NONE: HeatmapForm
 HEATMAP_FORM_SALIENCY: HeatmapForm
@@ -59,6 +72,13 @@ CAM_METHOD_DECOM_CAM: CamMethod
 CAM_METHOD_INTEGRATIVE_CAM: CamMethod
 CAM_METHOD_VS_CAM: CamMethod
 CAM_METHOD_LEGRAD: CamMethod
+LANE_UNSPECIFIED: Lane
+LANE_INTERACTIVE: Lane
+LANE_AUDIT: Lane
+DEGRADATION_UNSPECIFIED: Degradation
+DEGRADATION_SMALLER_MAPS: Degradation
+DEGRADATION_NO_GROUPS: Degradation
+DEGRADATION_FEWER_TARGETS: Degradation
 
 class Tensor(_message.Message):
     __slots__ = ("dtype", "shape", "data")
@@ -121,7 +141,7 @@ class Target(_message.Message):
     def __init__(self, top_k: _Optional[_Union[Target.TopK, _Mapping]] = ..., classes: _Optional[_Union[Target.Classes, _Mapping]] = ..., contrast: _Optional[_Union[Target.Contrast, _Mapping]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("request_id", "model", "encoded", "pixels", "target", "phrases", "groups", "heatmap", "predictions", "method")
+    __slots__ = ("request_id", "model", "encoded", "pixels", "target", "phrases", "groups", "heatmap", "predictions", "method", "lane", "may_degrade")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
@@ -132,6 +152,8 @@ class ExplainRequest(_message.Message):
     HEATMAP_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    MAY_DEGRADE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: ModelSpec
     encoded: bytes
@@ -142,7 +164,9 @@ class ExplainRequest(_message.Message):
     heatmap: HeatmapForm
     predictions: int
     method: CamMethod
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[ModelSpec, _Mapping]] = ..., encoded: _Optional[bytes] = ..., pixels: _Optional[_Union[Tensor, _Mapping]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., phrases: _Optional[int] = ..., groups: bool = ..., heatmap: _Optional[_Union[HeatmapForm, str]] = ..., predictions: _Optional[int] = ..., method: _Optional[_Union[CamMethod, str]] = ...) -> None: ...
+    lane: Lane
+    may_degrade: bool
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[ModelSpec, _Mapping]] = ..., encoded: _Optional[bytes] = ..., pixels: _Optional[_Union[Tensor, _Mapping]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., phrases: _Optional[int] = ..., groups: bool = ..., heatmap: _Optional[_Union[HeatmapForm, str]] = ..., predictions: _Optional[int] = ..., method: _Optional[_Union[CamMethod, str]] = ..., lane: _Optional[_Union[Lane, str]] = ..., may_degrade: bool = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("class_index", "class_name", "probability", "logit")
@@ -274,7 +298,7 @@ class Provenance(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., bank_digest: _Optional[str] = ..., vocabulary_digest: _Optional[str] = ..., service_version: _Optional[str] = ..., decoder: _Optional[str] = ..., execution_provider: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("request_id", "predictions", "explanations", "image_height", "image_width", "crop", "provenance", "stage_seconds")
+    __slots__ = ("request_id", "predictions", "explanations", "image_height", "image_width", "crop", "provenance", "stage_seconds", "degradations")
     class StageSecondsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -290,6 +314,7 @@ class ExplainResponse(_message.Message):
     CROP_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     STAGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    DEGRADATIONS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
     explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
@@ -298,7 +323,8 @@ class ExplainResponse(_message.Message):
     crop: Crop
     provenance: Provenance
     stage_seconds: _containers.ScalarMap[str, float]
-    def __init__(self, request_id: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., image_height: _Optional[int] = ..., image_width: _Optional[int] = ..., crop: _Optional[_Union[Crop, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., stage_seconds: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    degradations: _containers.RepeatedScalarFieldContainer[Degradation]
+    def __init__(self, request_id: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., image_height: _Optional[int] = ..., image_width: _Optional[int] = ..., crop: _Optional[_Union[Crop, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., stage_seconds: _Optional[_Mapping[str, float]] = ..., degradations: _Optional[_Iterable[_Union[Degradation, str]]] = ...) -> None: ...
 
 class ExplainStreamRequest(_message.Message):
     __slots__ = ("request",)

@@ -1,8 +1,10 @@
 """One bounded micro-batcher in front of the session.
 
-An item runs at once where the session is idle and no other item is on its way; while the
-session is busy items gather. Expired and cancelled items leave before inference, each on
-its own. Every future resolves exactly once, however a batch, a hook or the consumer ends.
+An item is admitted before it is made: it takes a place by its deadline, and is refused at once
+where the place would come too late. It runs as soon as the session is idle and no other item is on
+its way; while the session is busy items gather. Expired and cancelled items leave before
+inference, each on its own. Every future resolves exactly once, however a batch, a hook or the
+consumer ends; a consumer that dies is started again.
 """
 
 from __future__ import annotations
@@ -11,67 +13,47 @@ import asyncio
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
 
-from textcam_service.errors import DeadlineExpired, QueueFull, ShuttingDown
+from textcam_service.errors import DeadlineExpired, QueueFull, SessionFailed, ShuttingDown
+from textcam_service.serving.queues import EXPIRED, BatchLimits, Queues
+from textcam_service.serving.schedule import BatchCost, Lane
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
-_EXPIRED = "the deadline passed before inference began; allow more time"
-_MIN_RETRY_S = 0.05
-_FIRST_BATCH_GUESS_S = 0.1
 _WAKE_S = 0.02  # a loaded loop may wake so late
-
-
-@dataclass(frozen=True)
-class BatchLimits:
-    """How items gather; a ValueError where a value is out of range.
-
-    Attributes:
-        max_batch: Items per inference at most.
-        max_delay_s: Wait for announced items at most so long.
-        max_queue: Items that may wait.
-    """
-
-    max_batch: int = 8
-    max_delay_s: float = 0.005
-    max_queue: int = 64
-
-    def __post_init__(self) -> None:
-        for name, count in (("max_batch", self.max_batch), ("max_queue", self.max_queue)):
-            if not isinstance(count, int) or count < 1:
-                raise ValueError(f"{name} is {count!r}; give a whole number of at least 1")
-        if not 0 <= self.max_delay_s < math.inf:
-            raise ValueError(f"max_delay_s is {self.max_delay_s!r}; give finite seconds, 0 or more")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 
 
 class BatcherEvents(Protocol):
     """What the batcher reports. A hook that raises harms no item; its first fault is logged."""
 
     def on_batch(self, size: int) -> None:
-        """An inference begins."""
+        """An inference ended."""
 
     def on_depth(self, depth: int) -> None:
-        """The queue's length changed."""
+        """The number of items that wait for inference changed."""
 
     def on_expired(self) -> None:
         """An item's deadline passed before inference."""
 
     def on_cancelled(self) -> None:
-        """An item's caller left: told once for each submit() that ends cancelled.
+        """An admitted item's caller left: told once for each.
 
         A waiting item leaves the queue; a running one's result is discarded, its batch unharmed.
         """
 
-    def on_rejected(self) -> None:
-        """An item found the queue full."""
+    def on_rejected(self, reason: str) -> None:
+        """An item was refused; the reason is its error's."""
+
+    def on_restart(self) -> None:
+        """The consumer died and will be started again."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +66,74 @@ class Batched(Generic[Result]):
     batch_size: int
 
 
-@dataclass(eq=False)
-class _Waiting(Generic[Item, Result]):
-    item: Item
-    future: asyncio.Future[Batched[Result]]
-    deadline: float
-    since: float
+class Place(Generic[Item, Result]):
+    """An admitted item's place in the queue; whoever leaves the context gives it up.
 
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+    Attributes:
+        deadline: On time.monotonic()'s clock; infinity for none.
+        lane: Its lane.
+    """
+
+    def __init__(self, batcher: Batcher[Item, Result], deadline: float, lane: Lane) -> None:
+        self.deadline = deadline
+        self.lane = lane
+        self._batcher = batcher
+        self._since = 0.0
+        self._item: Item | None = None
+        loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[Batched[Result]] = loop.create_future()
+        self._alarm: asyncio.TimerHandle | None = None
+        if deadline < math.inf:
+            left = deadline - time.monotonic()
+            self._alarm = loop.call_later(left, batcher._expire, self)
+
+    async def fill(self, item: Item) -> Batched[Result]:
+        """Bring the item and await its result.
+
+        Raises:
+            DeadlineExpired: The deadline passed before the item's inference began.
+            SessionFailed: The consumer died in the middle of the item's batch.
+            ShuttingDown: The batcher ended before the answer.
+        """
+        self._item = item
+        self._since = time.monotonic()
+        self._batcher._report()
+        return await self._future
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its item is there and not yet answered."""
+        return self._item is not None and not self._future.done()
+
+    def __enter__(self) -> Place[Item, Result]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if not self._future.cancel() and not self._future.cancelled():
+            self._future.exception()  # seen, so that asyncio does not complain of it
+        self._batcher._leave(self)
+        if kind is asyncio.CancelledError:
+            self._batcher._tell(self._batcher._events.on_cancelled)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._future.done():
+            self._future.set_exception(error)
+
+
+@dataclass(frozen=True)
+class _Run(Generic[Item, Result]):
+    """A batch that ran: when it began, who was in it, and what came."""
+
+    began: float
+    places: list[Place[Item, Result]]
+    results: list[Result] | Exception
 
 
 class Batcher(Generic[Item, Result]):
@@ -104,6 +144,8 @@ class Batcher(Generic[Item, Result]):
         limits: See BatchLimits.
         executor: One thread, the owner of the session.
         events: Told what happens.
+        revive: Awaited before a consumer that died is started again; where it raises, later.
+        tell_health: Told False when the consumer died, True when it runs again.
     """
 
     def __init__(
@@ -112,120 +154,141 @@ class Batcher(Generic[Item, Result]):
         limits: BatchLimits,
         executor: ThreadPoolExecutor,
         events: BatcherEvents,
+        revive: Callable[[], Awaitable[None]] | None = None,
+        tell_health: Callable[[bool], None] | None = None,
     ) -> None:
+        self.cost = BatchCost()
         self._run = run
         self._limits = limits
         self._executor = executor
         self._events = events
+        self._revive = revive
+        self._tell_health = tell_health or (lambda _: None)
         self._broken_hooks: set[Callable[..., None]] = set()
-        self._queue: deque[_Waiting[Item, Result]] = deque()
-        self._batch: list[_Waiting[Item, Result]] = []
-        self._announced = 0
+        self._queues: Queues[Place[Item, Result]] = Queues(limits, self.cost)
+        self._batch: list[Place[Item, Result]] = []
         self._changed = asyncio.Event()
         self._closing = False
         self._consumer: asyncio.Task[None] | None = None
-        self._batch_s = _FIRST_BATCH_GUESS_S
+        self._supervisor: asyncio.Task[None] | None = None
 
     @property
     def depth(self) -> int:
-        """Items that wait."""
-        return len(self._queue)
+        """Items that wait for inference."""
+        return self._queues.ready
+
+    def pressure(self, lane: Lane) -> float:
+        """How full a lane's queue is, 0 .. 1."""
+        return self._queues.pressure(lane)
 
     async def start(self) -> None:
         """Begin to consume."""
         self._consumer = asyncio.create_task(self._consume(), name="textcam-batcher")
-        # Not a `finally` in the task: one that is cancelled before it began runs none.
-        self._consumer.add_done_callback(self._stopped)
+        self._supervisor = asyncio.create_task(self._supervise(), name="textcam-supervisor")
 
-    @contextmanager
-    def announce(self) -> Iterator[None]:
-        """Say that an item is on its way, so that a batch may wait for it."""
-        self._announced += 1
-        try:
-            yield
-        finally:
-            self._announced -= 1
-            self._changed.set()
-
-    async def submit(self, item: Item, deadline: float | None) -> Batched[Result]:
-        """Queue an item and await its result.
+    def admit(self, deadline: float | None, lane: Lane = Lane.INTERACTIVE) -> Place[Item, Result]:
+        """Take a place for an item that is on its way; a batch may wait for it.
 
         Args:
-            item: For `run`.
-            deadline: On time.monotonic()'s clock; None: none.
+            deadline: For the inference's end, on time.monotonic()'s clock; None: none.
+            lane: Interactive items go first; audit items have a guaranteed share.
 
         Raises:
-            QueueFull: max_queue items wait already.
-            DeadlineExpired: The deadline passed before the item's inference began.
-            ShuttingDown: drain() was called, or the consumer ended before the answer.
+            QueueFull: max_queue items of the lane wait already.
+            DeadlineUnreachable: By the time of those ahead, it would be late, or make another late.
+            DeadlineExpired: It has passed, or no idle session could meet it.
+            ShuttingDown: drain() was called.
         """
-        loop, now = asyncio.get_running_loop(), time.monotonic()
+        now = time.monotonic()
         due = math.inf if deadline is None else deadline
-        self._admit(due, now)
-        waiting = _Waiting(item, loop.create_future(), due, now)
-        self._queue.append(waiting)
-        self._report()
-        if due < math.inf:
-            alarm = loop.call_later(due - now, self._expire, waiting)
-            waiting.future.add_done_callback(lambda _: alarm.cancel())
-        try:
-            return await waiting.future
-        except asyncio.CancelledError:
-            self._leave(waiting)
-            self._tell(self._events.on_cancelled)
-            raise
-
-    def _admit(self, deadline: float, now: float) -> None:
-        if self._closing or self._consumer is None or self._consumer.done():
+        if self._closing or self._supervisor is None or self._supervisor.done():
             raise ShuttingDown("the server takes no new work; try another", retry_after_s=1.0)
-        if deadline <= now:
+        try:
+            self._queues.require(due, lane, now)
+        except DeadlineExpired:
             self._tell(self._events.on_expired)
-            raise DeadlineExpired(_EXPIRED)
-        if len(self._queue) >= self._limits.max_queue:
-            self._tell(self._events.on_rejected)
-            batches = len(self._queue) / self._limits.max_batch
-            raise QueueFull(
-                f"{self.depth} images wait already, the most this server queues; try again later",
-                retry_after_s=max(_MIN_RETRY_S, batches * self._batch_s),
-            )
+            raise
+        except QueueFull as error:
+            self._tell(self._events.on_rejected, error.reason)
+            raise
+        place = Place(self, due, lane)
+        self._queues.add(place)
+        return place
+
+    async def submit(
+        self, item: Item, deadline: float | None, lane: Lane = Lane.INTERACTIVE
+    ) -> Batched[Result]:
+        """Queue an item that is there and await its result; see admit() and Place.fill()."""
+        with self.admit(deadline, lane) as place:
+            return await place.fill(item)
 
     async def drain(self, timeout: float) -> None:
-        """Refuse new work, finish what came within `timeout` seconds, answer ShuttingDown after."""
+        """Refuse new work, finish what comes within `timeout` seconds, answer ShuttingDown after.
+
+        What was admitted is work, whether its item is there yet or not.
+        """
         self._closing = True
         self._changed.set()
-        if self._consumer is not None:
-            await asyncio.wait([self._consumer], timeout=timeout)
-            self._consumer.cancel()
+        if self._supervisor is not None:
+            await asyncio.wait([self._supervisor], timeout=timeout)
+        # The supervisor first, or it would start the consumer again.
+        for task in (self._supervisor, self._consumer):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        self._fail_batch(ShuttingDown("the server stopped", retry_after_s=1.0))
+        for place in list(self._queues):
+            place._fail(ShuttingDown("the server stopped", retry_after_s=1.0))
+            self._queues.discard(place)
+        self._report()
+
+    # --- the consumer -------------------------------------------------------------
+
+    async def _supervise(self) -> None:
+        """Start the consumer again, however often it dies."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            assert self._consumer is not None  # noqa: S101 - start() made it
             await asyncio.wait([self._consumer])
+            if not self._consumer.cancelled() and self._consumer.exception() is None:
+                return  # drained
+            error = None if self._consumer.cancelled() else self._consumer.exception()
+            _log.error("the batcher failed; it starts again", exc_info=error)
+            self._tell(self._events.on_restart)
+            self._tell(self._tell_health, False)
+            self._fail_batch(SessionFailed("the batch was lost; try again", retry_after_s=0.1))
+            while True:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                try:
+                    if self._revive is not None:
+                        await self._revive()
+                    break
+                except Exception:  # noqa: BLE001 - whatever the session may raise
+                    _log.exception("the batcher cannot start yet")
+            self._consumer = asyncio.create_task(self._consume(), name="textcam-batcher")
+            self._tell(self._tell_health, True)
 
     async def _consume(self) -> None:
-        while self._queue or not self._closing:
-            if not self._queue:
+        while len(self._queues) or not self._closing:
+            if not self.depth:
                 self._changed.clear()
                 await self._changed.wait()
+                continue
             await self._linger()
             self._take()
             if self._batch:
-                await self._infer(self._batch)
+                await self._infer()
                 self._batch = []
-
-    def _stopped(self, consumer: asyncio.Task[None]) -> None:
-        """However the consumer ended, leave nobody waiting."""
-        self._closing = True
-        if not consumer.cancelled() and (error := consumer.exception()) is not None:
-            _log.error("the batcher failed and takes no more work", exc_info=error)
-        for waiting in (*self._batch, *self._queue):
-            waiting.fail(ShuttingDown("the server stopped", retry_after_s=1.0))
-        self._batch = []
-        self._queue.clear()
-        self._report()
+                self._queues.free_at = None
 
     async def _linger(self) -> None:
-        """Wait for announced items, but never so long that a queued one misses its deadline."""
+        """Wait for items on their way, but never so long that a waiting one misses its deadline."""
         until = time.monotonic() + self._limits.max_delay_s
-        while self._announced and 0 < len(self._queue) < self._limits.max_batch:
-            earliest = min(waiting.deadline for waiting in self._queue)
-            left = min(until, earliest - self._batch_s - _WAKE_S) - time.monotonic()
+        while 0 < (ready := self.depth) < min(self._limits.max_batch, len(self._queues)):
+            earliest = min(place.deadline for place in self._queues if place.is_ready)
+            latest = min(until, earliest - self.cost.of(ready) - _WAKE_S)
+            left = latest - time.monotonic()
             if left <= 0 or self._closing:
                 return
             self._changed.clear()
@@ -235,62 +298,78 @@ class Batcher(Generic[Item, Result]):
             alarm.cancel()
 
     def _take(self) -> None:
-        while self._queue and len(self._batch) < self._limits.max_batch:
-            waiting = self._queue.popleft()
-            if waiting.deadline <= time.monotonic():
-                self._expire(waiting)
-            elif not waiting.future.done():
-                self._batch.append(waiting)
+        now = time.monotonic()
+        for place in [place for place in self._queues if place.deadline <= now]:
+            self._expire(place)
+        self._batch = self._queues.take(now)
+        self._queues.free_at = now + self.cost.of(len(self._batch)) if self._batch else None
         self._report()
 
-    async def _infer(self, batch: list[_Waiting[Item, Result]]) -> None:
-        self._tell(self._events.on_batch, len(batch))
-        loop, started = asyncio.get_running_loop(), time.monotonic()
-        items = [waiting.item for waiting in batch]
-        results = await loop.run_in_executor(self._executor, self._outcome, items)
-        if isinstance(results, Exception):
-            for waiting in batch:
-                waiting.fail(results)
+    async def _infer(self) -> None:
+        loop = asyncio.get_running_loop()
+        run = await loop.run_in_executor(self._executor, self._outcome, self._batch)
+        run_s = time.monotonic() - run.began
+        size = len(run.places)
+        for place in self._batch:
+            if place not in run.places and not place._future.done():
+                place._fail(DeadlineExpired(EXPIRED))
+                self._tell(self._events.on_expired)
+        if size:
+            self._tell(self._events.on_batch, size)
+        if isinstance(run.results, Exception):
+            for place in run.places:
+                place._fail(run.results)
             return
-        run_s = time.monotonic() - started
-        self._batch_s += 0.2 * (run_s - self._batch_s)
-        for waiting, result in zip(batch, results, strict=True):
-            if not waiting.future.done():
-                answer = Batched(result, started - waiting.since, run_s, len(batch))
-                waiting.future.set_result(answer)
+        if size:
+            self.cost.observe(size, run_s)
+        for place, result in zip(run.places, run.results, strict=True):
+            if not place._future.done():
+                answer = Batched(result, run.began - place._since, run_s, size)
+                place._future.set_result(answer)
 
-    def _outcome(self, items: list[Item]) -> list[Result] | Exception:
+    def _outcome(self, batch: list[Place[Item, Result]]) -> _Run[Item, Result]:
         """Run a batch on the session's thread; a failure is the batch's, so it travels as a value.
 
-        asyncio cannot carry a StopIteration; anything but an Exception would end the loop.
+        asyncio cannot carry a StopIteration; anything but an Exception would end the loop. The
+        thread may have been busy for others: who left or is late by now does not run.
         """
-        count = len(items)
+        began = time.monotonic()
+        alive = [place for place in batch if place.is_ready and place.deadline > began]
+        if not alive:
+            return _Run(began, alive, [])
+        items: list[Any] = [place._item for place in alive]
         try:
             results = list(self._run(items))
         except BaseException as error:  # noqa: BLE001 - goes to the batch's callers
             if isinstance(error, Exception) and not isinstance(error, StopIteration):
-                return error
-            return RuntimeError(f"inference failed with {error!r}")
-        if len(results) != count:
-            return RuntimeError(f"{count} items ran, but {len(results)} results came")
-        return results
+                return _Run(began, alive, error)
+            return _Run(began, alive, RuntimeError(f"inference failed with {error!r}"))
+        if len(results) != len(alive):
+            fault = f"{len(alive)} items ran, but {len(results)} results came"
+            return _Run(began, alive, RuntimeError(fault))
+        return _Run(began, alive, results)
 
-    def _expire(self, waiting: _Waiting[Item, Result]) -> None:
-        if not waiting.future.done() and waiting not in self._batch:
-            waiting.fail(DeadlineExpired(_EXPIRED))
+    def _fail_batch(self, error: Exception) -> None:
+        for place in self._batch:
+            place._fail(error)
+        self._batch = []
+        self._queues.free_at = None
+
+    def _expire(self, place: Place[Item, Result]) -> None:
+        if not place._future.done() and place not in self._batch:
+            place._fail(DeadlineExpired(EXPIRED))
             self._tell(self._events.on_expired)
-            self._leave(waiting)
+            self._leave(place)
 
-    def _leave(self, waiting: _Waiting[Item, Result]) -> None:
-        if waiting in self._queue:
-            self._queue.remove(waiting)
+    def _leave(self, place: Place[Item, Result]) -> None:
+        if self._queues.discard(place):
             self._report()
 
     def _report(self) -> None:
-        self._tell(self._events.on_depth, len(self._queue))
+        self._tell(self._events.on_depth, self.depth)
         self._changed.set()
 
-    def _tell(self, hook: Callable[..., None], *values: int) -> None:
+    def _tell(self, hook: Callable[..., None], *values: object) -> None:
         try:
             hook(*values)
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - no hook may harm an item

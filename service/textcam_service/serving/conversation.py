@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -25,8 +26,10 @@ from textcam_service.core.methods import (
     Subject,
 )
 from textcam_service.core.types import Float32Array, Float64Array
-from textcam_service.errors import DeadlineExpired
-from textcam_service.serving.batcher import Batcher, BatchLimits
+from textcam_service.errors import DeadlineExpired, ServerBusy
+from textcam_service.serving.batcher import Batcher
+from textcam_service.serving.metrics import Metrics
+from textcam_service.serving.queues import BatchLimits
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -53,7 +56,13 @@ class _Untold:
     def _pass_over(self, *_: object) -> None:
         pass
 
-    on_batch = on_depth = on_expired = on_cancelled = on_rejected = _pass_over
+    on_batch = on_depth = on_expired = on_cancelled = on_rejected = on_restart = _pass_over
+
+
+# Chunks that are built or run at a time: one in the session, one being made for it. So a batch
+# waits for one chunk at most, and memory does not grow with the number of conversations.
+_CHUNKS = 2
+_LONG_RETRY_S = 1.0
 
 
 class Conversations:
@@ -70,6 +79,8 @@ class Conversations:
         session_thread: ThreadPoolExecutor,
         workers: ThreadPoolExecutor,
         limits: BatchLimits,
+        max_long: int,
+        metrics: Metrics,
     ) -> None:
         self._backbone = backbone
         self._session_thread = session_thread
@@ -77,7 +88,11 @@ class Conversations:
         self._gradients: Batcher[tuple[Seen, Float64Array], Float32Array] = Batcher(
             self._pull, limits, session_thread, _Untold()
         )
+        self._chunks = asyncio.Semaphore(_CHUNKS)
         self._turn = asyncio.Lock()
+        self._max_long = max_long
+        self._long = 0
+        self._metrics = metrics
         self.settings = MethodSettings(chunk=limits.max_batch)
 
     async def start(self) -> None:
@@ -101,29 +116,62 @@ class Conversations:
 
         Raises:
             DeadlineExpired: It passed between two chunks.
+            ServerBusy: As many conversations of many passes are held as are allowed.
         """
+        size = (len(subject.activation_maps), subject.cells, self.settings)
+        if method.image_passes(*size) + method.head_passes(*size) < 2:
+            return await self._hold(method, subject, seen, deadline, nullcontext())
+        if self._long >= self._max_long:
+            error = ServerBusy(
+                f"{self._long} requests of many passes are in work, the most this server takes; "
+                "try again later",
+                retry_after_s=_LONG_RETRY_S,
+            )
+            self._metrics.on_rejected(error.reason)
+            raise error
+        self._long += 1
+        try:
+            return await self._hold(method, subject, seen, deadline, self._chunks)
+        finally:
+            self._long -= 1
+
+    async def _hold(
+        self,
+        method: Method,
+        subject: Subject,
+        seen: Seen,
+        deadline: float | None,
+        permit: AbstractAsyncContextManager[None],
+    ) -> Found:
         steps = method.steps(subject, self.settings)
         passes = {"network_passes": 0, "head_passes": 0}
         answer: Any = None
         while True:
-            ask = await run(self._workers, self._advance, steps, answer, seen)
-            if isinstance(ask, CamTerms):
-                return Found(ask, **passes)
-            if deadline is not None and time.monotonic() >= deadline:
-                taken = sum(passes.values())
-                raise DeadlineExpired(
-                    f"the deadline passed after {taken} passes of {method.title}; allow more "
-                    "time, or choose a method of fewer passes"
-                )
+            async with permit:
+                ask = await run(self._workers, self._advance, steps, answer, seen)
+                if isinstance(ask, CamTerms):
+                    return Found(ask, **passes)
+                if not isinstance(ask, Gradient):
+                    async with self._turn:
+                        self._require_time(deadline, method, passes)
+                        answer = await run(self._session_thread, self._backbone.answer, ask, seen)
             if isinstance(ask, Gradient):
+                self._require_time(deadline, method, passes)
                 item = (seen, ask.class_weights)
                 answer = (await self._gradients.submit(item, deadline)).result
-            else:
-                # One chunk of all conversations at a time, so that a batch waits for one only.
-                async with self._turn:
-                    answer = await run(self._session_thread, self._backbone.answer, ask, seen)
             kind = "network_passes" if isinstance(ask, ImagePasses) else "head_passes"
             passes[kind] += _passes(ask)
+            self._metrics.passes.labels(method.name).inc(_passes(ask))
+
+    def _require_time(
+        self, deadline: float | None, method: Method, passes: Mapping[str, int]
+    ) -> None:
+        if deadline is not None and time.monotonic() >= deadline:
+            self._metrics.on_expired()
+            raise DeadlineExpired(
+                f"the deadline passed after {sum(passes.values())} passes of {method.title}; "
+                "allow more time, or choose a method of fewer passes"
+            )
 
     def _pull(self, asked: list[tuple[Seen, Float64Array]]) -> list[Float32Array]:
         seen = [one for one, _ in asked]

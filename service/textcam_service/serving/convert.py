@@ -33,6 +33,7 @@ from textcam_service.errors import (
     UnknownVersion,
 )
 from textcam_service.serving.conversation import Found
+from textcam_service.serving.schedule import Lane
 from textcam_service.settings import ServerSettings
 from textcam_service.version import __version__
 
@@ -68,6 +69,7 @@ class Job:
         heatmap: The form of heatmaps.
         predictions: How many predictions to list.
         method: The CAM method.
+        may_degrade: Whether less will do where the server is under pressure.
     """
 
     encoded: bytes | None
@@ -78,6 +80,7 @@ class Job:
     heatmap: pb.HeatmapForm
     predictions: int
     method: Method
+    may_degrade: bool
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,24 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
         heatmap=form,
         predictions=min(_in_range(predictions, 0, None, "predictions"), classes),
         method=method,
+        may_degrade=request.may_degrade,
     )
+
+
+def read_lane(lane: pb.Lane, default: Lane) -> Lane:
+    """Who waits; `default` where the request does not say.
+
+    Raises:
+        InvalidArgument: There is no such lane.
+    """
+    known = {
+        pb.LANE_UNSPECIFIED: default,
+        pb.LANE_INTERACTIVE: Lane.INTERACTIVE,
+        pb.LANE_AUDIT: Lane.AUDIT,
+    }
+    if lane not in known:
+        raise InvalidArgument(f"there is no lane {lane}; give 1 or 2, or none", field="lane")
+    return known[lane]
 
 
 def _read_method(number: pb.CamMethod, bundle: ModelBundle) -> Method:
@@ -362,6 +382,7 @@ def response_message(
     bundle: ModelBundle,
     method: Method,
     stage_seconds: Mapping[str, float],
+    degradations: Sequence[pb.Degradation],
 ) -> pb.ExplainResponse:
     """The whole answer."""
     crop = scene.crop
@@ -374,6 +395,7 @@ def response_message(
         crop=pb.Crop(**asdict(crop)),
         provenance=provenance_message(bundle, method, scene.decoder),
         stage_seconds=stage_seconds,
+        degradations=degradations,
     )
 
 

@@ -45,11 +45,31 @@ class Metrics:
             "textcam_requests_in_flight", "Requests in work.", registry=self.registry
         )
         self.rejected = Counter(
-            "textcam_rejected_total", "Requests refused by overload.", registry=self.registry
+            "textcam_rejected_total",
+            "Requests refused by overload, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.restarts = Counter(
+            "textcam_batcher_restarts_total",
+            "Times that the part which runs batches died and was started again.",
+            registry=self.registry,
+        )
+        self.passes = Counter(
+            "textcam_method_passes_total",
+            "Passes of network and head that CAM methods took beyond the first.",
+            ("method",),
+            registry=self.registry,
+        )
+        self.degraded = Counter(
+            "textcam_degraded_total",
+            "Answers made smaller under pressure, as their requests allowed, by what was left out.",
+            ("step",),
+            registry=self.registry,
         )
         self.expired = Counter(
             "textcam_expired_total",
-            "Images whose deadline passed before inference.",
+            "Images whose deadline passed before inference, or between passes of a method.",
             registry=self.registry,
         )
         self.cancelled = Counter(
@@ -93,7 +113,7 @@ class Metrics:
     # What the batcher reports (serving.batcher.BatcherEvents).
 
     def on_batch(self, size: int) -> None:
-        """An inference began."""
+        """An inference ended."""
         self.batch_size.observe(size)
 
     def on_depth(self, depth: int) -> None:
@@ -108,6 +128,10 @@ class Metrics:
         """A caller left."""
         self.cancelled.inc()
 
-    def on_rejected(self) -> None:
-        """The queue was full."""
-        self.rejected.inc()
+    def on_rejected(self, reason: str) -> None:
+        """An image was refused."""
+        self.rejected.labels(reason).inc()
+
+    def on_restart(self) -> None:
+        """The batcher died."""
+        self.restarts.inc()

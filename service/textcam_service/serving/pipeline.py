@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias
+from statistics import median
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from textcam.v1 import explainer_pb2 as pb
@@ -17,21 +20,50 @@ from textcam_service.core.cam import softmax
 from textcam_service.core.rationale import sentence
 from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.cpus import usable_cpus
+from textcam_service.errors import InvalidRequest, InvalidSettings
 from textcam_service.serving import convert
-from textcam_service.serving.batcher import Batcher, BatchLimits
+from textcam_service.serving.batcher import Batcher
 from textcam_service.serving.conversation import Conversations, Found, run
 from textcam_service.serving.convert import Classes, Job, Scene, TopK
+from textcam_service.serving.degrade import degrade
 from textcam_service.serving.metrics import Metrics
+from textcam_service.serving.queues import BatchLimits
+from textcam_service.serving.schedule import Lane
 from textcam_service.settings import ServerSettings
 
 # What is explained, and rather than what.
 _Target: TypeAlias = tuple[Prediction, Prediction | None]
+_Answer = TypeVar("_Answer")
+_REMEMBERED = 32
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, _Answer]]) -> list[_Answer]:
+    """Await all at a time; where one fails, the others end with it."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 class Pipeline:
-    """One bundle, its batcher and its threads."""
+    """One bundle, its batcher and its threads.
 
-    def __init__(self, bundle: ModelBundle, settings: ServerSettings, metrics: Metrics) -> None:
+    Args:
+        bundle: What is served.
+        settings: See ServerSettings.
+        metrics: What to count in.
+        tell_health: Told False while images cannot be run, and True once they can be again.
+    """
+
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        settings: ServerSettings,
+        metrics: Metrics,
+        tell_health: Callable[[bool], None] | None = None,
+    ) -> None:
         self.bundle = bundle
         self._settings = settings
         self._metrics = metrics
@@ -47,26 +79,47 @@ class Pipeline:
             self._workers,
             # Only admitted requests ask, each for one gradient at a time: none is ever refused.
             BatchLimits(settings.max_batch, 0.0, settings.max_concurrent),
+            settings.max_long_requests,
+            metrics,
         )
         self._batcher: Batcher[Float32Array, Seen] = Batcher(
             self._infer,
-            BatchLimits(settings.max_batch, settings.max_delay_ms / 1000, settings.max_queue),
+            BatchLimits(
+                settings.max_batch,
+                settings.max_delay_ms / 1000,
+                settings.max_queue,
+                settings.audit_share,
+            ),
             self._session_thread,
             metrics,
+            self._probe,
+            tell_health,
         )
+        # Seconds that an answer takes after its inference, as the last ones did.
+        self._after_s: deque[float] = deque(maxlen=_REMEMBERED)
 
     async def start(self) -> None:
-        """Warm up: run one image and a full batch, then explain one image."""
-        size = self.bundle.backbone.manifest.preprocessing
-        blank = np.zeros((3, size.height, size.width), np.float32)
+        """Warm up and measure: run one image and a full batch, then explain one image.
+
+        Raises:
+            InvalidSettings: The settings do not allow what the model's default method takes.
+        """
         for count in sorted({1, self._settings.max_batch}):
-            await run(self._session_thread, self._infer, [blank] * count)
+            await self._probe(count)  # the first run of a size also sets it up
+            began = time.monotonic()
+            await self._probe(count)
+            self._batcher.cost.observe(count, time.monotonic() - began)
         await self._batcher.start()
         await self._conversations.start()
         pixels = pb.Tensor(
             dtype=pb.Tensor.D_TYPE_UINT8, shape=[64, 64, 3], data=bytes(range(192)) * 64
         )
-        await self.explain(pb.ExplainRequest(pixels=pixels), deadline=None)
+        try:
+            await self.explain(pb.ExplainRequest(pixels=pixels), None)
+        except InvalidRequest as error:
+            raise InvalidSettings(
+                f"no image can be explained with these settings: {error}"
+            ) from error
 
     async def close(self, timeout: float) -> None:
         """Finish what is queued within `timeout` seconds, then stop the threads."""
@@ -76,23 +129,27 @@ class Pipeline:
         self._session_thread.shutdown(wait=False)
 
     async def explain(
-        self, request: pb.ExplainRequest, deadline: float | None
+        self, request: pb.ExplainRequest, deadline: float | None, lane: Lane = Lane.INTERACTIVE
     ) -> pb.ExplainResponse:
         """Answer one request.
 
         Args:
             request: As it came.
             deadline: On time.monotonic()'s clock; None: none.
+            lane: Who waits.
 
         Raises:
-            TextCamError: See convert.read_request, imaging and Batcher.submit.
+            TextCamError: See convert.read_request, imaging, Batcher.admit and Place.fill.
         """
         job = convert.read_request(request, self.bundle, self._settings)
+        job, left_out = degrade(job, self._batcher.pressure(lane))
         started = time.monotonic()
-        with self._batcher.announce():
+        due = None if deadline is None else deadline - self._time_after_inference()
+        with self._batcher.admit(due, lane) as place:
             scene, network_input = await run(self._workers, self._decode, job)
             decoded = time.monotonic()
-        inferred = await self._batcher.submit(network_input, deadline)
+            inferred = await place.fill(network_input)
+        answering = time.monotonic()
         stages = {
             "decode": decoded - started,
             "queue": inferred.queue_s,
@@ -100,13 +157,28 @@ class Pipeline:
         }
         started = time.monotonic()
         opinion = _Opinion(inferred.result.logits, self.bundle.class_names)
-        found = [
-            await self._found(job, target, inferred.result, network_input, deadline)
+        found = await _all(
+            self._found(job, target, inferred.result, network_input, deadline)
             for target in opinion.targets(job.target)
-        ]
+        )
         stages["method"] = time.monotonic() - started
-        answer = (inferred.result.activation_maps, opinion, found, stages)
-        return await run(self._workers, self._answer, request, job, scene, *answer)
+        answer = (inferred.result.activation_maps, opinion, found, stages, left_out)
+        response = await run(self._workers, self._answer, request, job, scene, *answer)
+        if not found[0][1].network_passes + found[0][1].head_passes > 1:
+            self._after_s.append(time.monotonic() - answering)
+        for degradation in left_out:
+            step = pb.Degradation.Name(degradation).removeprefix("DEGRADATION_").lower()
+            self._metrics.degraded.labels(step).inc()
+        return response
+
+    def _time_after_inference(self) -> float:
+        return median(self._after_s) if self._after_s else 0.0
+
+    async def _probe(self, count: int = 1) -> None:
+        """Run blank images; raises what the session raises."""
+        size = self.bundle.backbone.manifest.preprocessing
+        blank = np.zeros((3, size.height, size.width), np.float32)
+        await run(self._session_thread, self._infer, [blank] * count)
 
     async def _found(
         self,
@@ -143,6 +215,7 @@ class Pipeline:
         opinion: _Opinion,
         found: list[tuple[_Target, Found]],
         stages: dict[str, float],
+        left_out: tuple[pb.Degradation, ...],
     ) -> pb.ExplainResponse:
         started = time.monotonic()
         explained = [
@@ -165,6 +238,7 @@ class Pipeline:
             self.bundle,
             job.method,
             stages,
+            left_out,
         )
         stages["encode"] = time.monotonic() - started
         for stage, seconds in stages.items():

@@ -39,11 +39,13 @@ class Server:
         self._settings = settings
         self._metrics = Metrics()
         self._metrics.describe(bundle)
-        self._pipeline = Pipeline(bundle, settings, self._metrics)
+        self._pipeline = Pipeline(bundle, settings, self._metrics, self._on_health)
         self._servicer = ExplainerServicer(self._pipeline, settings, self._metrics)
         self._health = health.aio.HealthServicer()
         self._stop_metrics: Callable[[], None] = lambda: None
         self._server: Any = None
+        self._stopping = False
+        self._saying: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Warm up, listen, and only then say SERVING.
@@ -58,7 +60,11 @@ class Server:
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", settings.max_message_bytes),
                 # Two processes on one port must be a choice, not an accident.
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(settings.workers > 1)),
+                # Clients that are gone without a word are found out within a minute or so.
+                ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
+                *_connection_age(settings.max_connection_age_s),
             ]
         )
         explainer_pb2_grpc.add_ExplainerServiceServicer_to_server(  # type: ignore[no-untyped-call]
@@ -79,11 +85,21 @@ class Server:
     async def stop(self) -> None:
         """Say NOT_SERVING, refuse new work, finish what is in work, stop."""
         grace = self._settings.drain_seconds
+        self._stopping = True
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._servicer.stop_admitting()
         await self._server.stop(grace)
         await self._pipeline.close(grace)
         self._stop_metrics()
+
+    def _on_health(self, healthy: bool) -> None:
+        if self._stopping:
+            return
+        status = health_pb2.HealthCheckResponse
+        said = self._say(status.SERVING if healthy else status.NOT_SERVING)
+        task = asyncio.create_task(said)
+        self._saying.add(task)
+        task.add_done_callback(self._saying.discard)
 
     async def _say(self, status: int) -> None:
         for name in ("", SERVICE):
@@ -109,6 +125,14 @@ class Server:
             thread.join()
 
         self._stop_metrics = stop
+
+
+def _connection_age(seconds: float) -> list[tuple[str, int]]:
+    """Connections end at that age, so that balanced clients find new replicas; calls go on."""
+    if not seconds:
+        return []
+    grace = ("grpc.max_connection_age_grace_ms", 600_000)
+    return [("grpc.max_connection_age_ms", int(1000 * seconds)), grace]
 
 
 async def serve(settings: ServerSettings, announce: Callable[[Server], None]) -> None:

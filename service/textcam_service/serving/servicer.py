@@ -15,10 +15,11 @@ from grpc_status import rpc_status
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 
-from textcam_service.errors import InvalidArgument, QueueFull, ShuttingDown, TextCamError
+from textcam_service.errors import InvalidArgument, ServerBusy, ShuttingDown, TextCamError
 from textcam_service.serving import convert
 from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.pipeline import Pipeline
+from textcam_service.serving.schedule import Lane
 from textcam_service.serving.status import code_of, status_of
 from textcam_service.settings import ServerSettings
 
@@ -36,6 +37,7 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         self._metrics = metrics
         # grpc.aio's own maximum_concurrent_rpcs is known to miscount, hence a count of our own.
         self._in_flight = 0
+        self._bytes_in_work = 0
         self._draining = False
 
     def stop_admitting(self) -> None:
@@ -46,7 +48,7 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         self, request: pb.ExplainRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ExplainResponse:
         """Explain one image."""
-        answer = await self._answer("Explain", request, _deadline(context))
+        answer = await self._answer("Explain", request, _deadline(context), Lane.INTERACTIVE)
         if isinstance(answer, Status):
             await context.abort_with_status(rpc_status.to_status(answer))
         assert isinstance(answer, pb.ExplainResponse)  # noqa: S101 - abort raises
@@ -67,7 +69,7 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         async def answer(request: pb.ExplainRequest) -> None:
             fault = _stream_fault(request.request_id, seen)
             seen.add(request.request_id)
-            result = fault or await self._answer("ExplainStream", request, deadline)
+            result = fault or await self._answer("ExplainStream", request, deadline, Lane.AUDIT)
             failed = isinstance(result, Status)
             part = {"error": result} if failed else {"response": result}
             answers.put_nowait(pb.ExplainStreamResponse(request_id=request.request_id, **part))
@@ -115,12 +117,14 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         return convert.model_message(self._pipeline.bundle)
 
     async def _answer(
-        self, method: str, request: pb.ExplainRequest, deadline: float | None
+        self, method: str, request: pb.ExplainRequest, deadline: float | None, lane: Lane
     ) -> pb.ExplainResponse | Status:
         """Answer or say why not; only cancellation escapes."""
         try:
-            with self._admitted():
-                response = await self._pipeline.explain(request, deadline)
+            with self._admitted(request.ByteSize()):
+                response = await self._pipeline.explain(
+                    request, deadline, convert.read_lane(request.lane, lane)
+                )
         except asyncio.CancelledError:
             self._count(method, grpc.StatusCode.CANCELLED)
             raise
@@ -134,25 +138,30 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         return response
 
     @contextmanager
-    def _admitted(self) -> Iterator[None]:
+    def _admitted(self, size: int) -> Iterator[None]:
         if self._draining:
             raise ShuttingDown(
                 "the server shuts down; another replica will answer", retry_after_s=_DRAIN_RETRY_S
             )
-        if self._in_flight >= self._settings.max_concurrent:
-            self._metrics.rejected.inc()
-            raise QueueFull(
-                f"{self._in_flight} requests are in work, the most this server takes; "
-                "try again shortly",
+        full = self._in_flight >= self._settings.max_concurrent
+        if full or self._bytes_in_work + size > self._settings.max_bytes_in_work:
+            error = ServerBusy(
+                f"{self._in_flight} requests of {self._bytes_in_work:,} bytes are in work, the "
+                "most this server takes; try again shortly",
                 retry_after_s=_BUSY_RETRY_S,
             )
-        self._in_flight += 1
-        self._metrics.in_flight.set(self._in_flight)
+            self._metrics.on_rejected(error.reason)
+            raise error
+        self._count_in_work(1, size)
         try:
             yield
         finally:
-            self._in_flight -= 1
-            self._metrics.in_flight.set(self._in_flight)
+            self._count_in_work(-1, -size)
+
+    def _count_in_work(self, requests: int, size: int) -> None:
+        self._in_flight += requests
+        self._bytes_in_work += size
+        self._metrics.in_flight.set(self._in_flight)
 
     def _count(self, method: str, code: grpc.StatusCode) -> None:
         self._metrics.requests.labels(method, code.name).inc()

@@ -19,6 +19,7 @@ CODES: dict[type[errors.TextCamError], StatusCode] = {
     errors.NotServed: StatusCode.NOT_FOUND,
     errors.QueueFull: StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExpired: StatusCode.DEADLINE_EXCEEDED,
+    errors.SessionFailed: StatusCode.UNAVAILABLE,
     errors.ShuttingDown: StatusCode.UNAVAILABLE,
     errors.ArtefactError: StatusCode.FAILED_PRECONDITION,
 }

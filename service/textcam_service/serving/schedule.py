@@ -1,0 +1,112 @@
+"""Earliest deadline first: what a batch costs, who makes the next one, and when each is done."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum
+from statistics import median
+from typing import Protocol
+
+import numpy as np
+
+_REMEMBERED = 9
+
+
+class Lane(Enum):
+    """Who waits: a person or a service, or an audit over a data set."""
+
+    INTERACTIVE = "interactive"
+    AUDIT = "audit"
+
+
+class Timed(Protocol):
+    """What has a deadline, in seconds of any clock."""
+
+    @property
+    def deadline(self) -> float:
+        """Infinity for none."""
+
+
+class BatchCost:
+    """Seconds that a batch takes by its size: the median of the last nine of that size.
+
+    A median, so that one slow batch does not turn callers away. Between measured sizes linear;
+    above the largest in proportion; below the smallest as that.
+
+    Args:
+        guess_s: Until anything was measured.
+    """
+
+    def __init__(self, guess_s: float = 0.1) -> None:
+        self._guess = guess_s
+        self._seen: dict[int, deque[float]] = {}
+        self._medians: dict[int, float] = {}
+
+    def observe(self, size: int, seconds: float) -> None:
+        """A batch of `size` items took so long."""
+        self._seen.setdefault(size, deque(maxlen=_REMEMBERED)).append(seconds)
+        self._medians[size] = median(self._seen[size])
+
+    def of(self, size: int) -> float:
+        """Seconds that a batch of `size` items will take; 0 for none."""
+        if size < 1:
+            return 0.0
+        if size in self._medians:
+            return self._medians[size]
+        if not self._medians:
+            return self._guess
+        sizes = sorted(self._medians)
+        if size > sizes[-1]:
+            return self._medians[sizes[-1]] * size / sizes[-1]
+        return float(np.interp(size, sizes, [self._medians[known] for known in sizes]))
+
+
+def finish_times(count: int, start: float, cost: BatchCost, max_batch: int) -> list[float]:
+    """When each of `count` items in a row is done, where batches begin at `start`."""
+    full, whole = cost.of(max_batch), count // max_batch
+    last = cost.of(count % max_batch)
+    return [
+        start + (batch + 1) * full if batch < whole else start + whole * full + last
+        for batch in (place // max_batch for place in range(count))
+    ]
+
+
+def choose_batch(
+    interactive: Sequence[Timed],
+    audit: Sequence[Timed],
+    now: float,
+    cost: BatchCost,
+    max_batch: int,
+    owed: float,
+) -> tuple[int, int]:
+    """How many of each lane's first items make the next batch.
+
+    Interactive items first, audit items where there is room. The audit lane's share may displace
+    interactive items, but only where all that are left behind will still be in time; and no audit
+    item makes a batch so much longer that an interactive one in it is late.
+
+    Args:
+        interactive: Ready items, earliest deadline first.
+        audit: Likewise.
+        now: On the deadlines' clock.
+        cost: Of batches.
+        max_batch: Items of a batch at most.
+        owed: Items that the audit lane's share is behind.
+    """
+    first = min(len(interactive), max_batch)
+    displaced = max(0, min(int(owed), len(audit)) - (max_batch - first))
+    while displaced:
+        behind = interactive[first - displaced :]
+        done = finish_times(len(behind), now + cost.of(max_batch), cost, max_batch)
+        if all(at <= item.deadline for at, item in zip(done, behind, strict=True)):
+            break
+        displaced -= 1
+    first -= displaced
+    joining = min(len(audit), max_batch - first)
+    if first:
+        left = interactive[0].deadline - now
+        if cost.of(first) <= left:
+            while joining and cost.of(first + joining) > left:
+                joining -= 1
+    return first, joining

@@ -1,0 +1,90 @@
+"""Earliest deadline first: costs, finish times and the choice of a batch, by hand."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+from textcam_service.errors import DeadlineUnreachable
+from textcam_service.serving.queues import BatchLimits, Queues
+from textcam_service.serving.schedule import BatchCost, Lane, choose_batch, finish_times
+
+
+def cost(**seconds):
+    made = BatchCost()
+    for name, value in seconds.items():
+        made.observe(int(name[1:]), value)
+    return made
+
+
+def due(*deadlines):
+    return [SimpleNamespace(deadline=deadline) for deadline in deadlines]
+
+
+def test_a_cost_is_guessed_then_the_median_of_what_was_seen():
+    made = BatchCost(guess_s=0.5)
+    assert (made.of(4), made.of(0)) == (0.5, 0)
+    for seconds in (1.0, 9.0, 1.2):
+        made.observe(4, seconds)
+    assert made.of(4) == 1.2
+
+
+def test_a_cost_follows_a_machine_that_has_become_slower():
+    made = cost(_1=1.0)
+    for _ in range(5):
+        made.observe(1, 3.0)
+    for _ in range(4):
+        made.observe(1, 3.2)
+    assert made.of(1) == 3.0
+
+
+def test_costs_between_measured_sizes_are_linear_above_in_proportion_below_the_smallest():
+    made = cost(_2=1.0, _4=2.0)
+    assert [made.of(size) for size in (1, 3, 8)] == [1.0, 1.5, 4.0]
+
+
+def test_finish_times_go_batch_by_batch():
+    assert finish_times(5, 10.0, cost(_1=1.0, _2=1.5), 2) == [11.5, 11.5, 13.0, 13.0, 14.0]
+    assert finish_times(0, 10.0, cost(_1=1.0), 2) == []
+
+
+@pytest.mark.parametrize(
+    ("interactive", "audit", "owed", "chosen"),
+    [
+        ((9, 9), (9, 9, 9), 0, (2, 2)),  # what is left
+        ((9,) * 6, (9, 9), 0, (4, 0)),  # interactive first
+        ((9,) * 6, (9, 9), 1.6, (3, 1)),  # the share, whole items
+        ((9,) * 6, (), 3, (4, 0)),
+        ((), (9,) * 6, 0, (0, 4)),
+        # One left behind would be done at 1.4, two at 1.6.
+        ((1, 1, 1, 1.3), (9,), 1, (4, 0)),
+        ((1, 1, 1, 1.4), (9,), 1, (3, 1)),
+        ((1, 1, 1.5, 2), (9, 9), 2, (3, 1)),
+        # Alone it is done at 0.4, in time for 0.5; with one more at 0.6.
+        ((0.5,), (9,), 0, (1, 0)),
+        ((0.6,), (9, 9, 9), 0, (1, 1)),
+        # Late anyway: nothing is gained by holding others back.
+        ((0.1,), (9,), 0, (1, 1)),
+    ],
+)
+def test_the_choice_of_a_batch(interactive, audit, owed, chosen):
+    costs = cost(_1=0.4, _2=0.6, _3=0.8, _4=1.0)
+    assert choose_batch(due(*interactive), due(*audit), 0.0, costs, 4, owed) == chosen
+
+
+def item(deadline, lane=Lane.AUDIT):
+    return SimpleNamespace(deadline=deadline, lane=lane, is_ready=True)
+
+
+def test_an_audit_item_is_admitted_by_what_is_left_or_by_its_share():
+    queues = Queues(BatchLimits(max_batch=4, audit_share=0.25), cost(_4=1.0))
+    for _ in range(12):
+        queues.add(item(math.inf, Lane.INTERACTIVE))
+    queues.require(1.0, Lane.AUDIT, now=0.0)  # a quarter of the first full batch
+    with pytest.raises(DeadlineUnreachable):
+        queues.require(0.9, Lane.AUDIT, now=0.0)
+    without_share = Queues(BatchLimits(max_batch=4, audit_share=0.0), cost(_4=1.0))
+    for _ in range(12):
+        without_share.add(item(math.inf, Lane.INTERACTIVE))
+    without_share.require(4.0, Lane.AUDIT, now=0.0)
+    with pytest.raises(DeadlineUnreachable):
+        without_share.require(3.9, Lane.AUDIT, now=0.0)
