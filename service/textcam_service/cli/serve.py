@@ -63,8 +63,6 @@ def serve(config: Path | None, **flags: Any) -> None:
     import asyncio  # noqa: PLC0415
     import logging  # noqa: PLC0415
 
-    from textcam_service.serving.server import Server  # noqa: PLC0415
-    from textcam_service.serving.server import serve as serve_until_stopped  # noqa: PLC0415
     from textcam_service.settings import read_settings  # noqa: PLC0415
 
     given = {key: value for key, value in flags.items() if value not in (None, ())}
@@ -73,8 +71,17 @@ def serve(config: Path | None, **flags: Any) -> None:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
 
-    def announce(server: Server) -> None:
-        metrics = "" if server.metrics_port is None else f", metrics on {server.metrics_port}"
-        click.echo(f"serving '{settings.name}' on {settings.host}:{server.port}{metrics}")
+    def announce(port: int, metrics_port: int | None) -> None:
+        metrics = "" if metrics_port is None else f", metrics on {metrics_port}"
+        click.echo(f"serving '{settings.name}' on {settings.host}:{port}{metrics}")
 
-    asyncio.run(serve_until_stopped(settings, announce))
+    if settings.workers > 1:
+        from textcam_service.serving.workers import serve_workers  # noqa: PLC0415 - without grpc
+
+        serve_workers(settings, announce)
+        return
+    from textcam_service.serving.server import serve as serve_until_stopped  # noqa: PLC0415
+
+    asyncio.run(
+        serve_until_stopped(settings, lambda server: announce(server.port, server.metrics_port))
+    )

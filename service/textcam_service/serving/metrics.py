@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from collections.abc import Callable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    start_http_server,
+)
 from prometheus_client.process_collector import ProcessCollector
 
 from textcam_service.bundle import ModelBundle
+from textcam_service.errors import InvalidSettings
+from textcam_service.settings import ServerSettings
 from textcam_service.version import __version__
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -39,10 +50,16 @@ class Metrics:
             registry=self.registry,
         )
         self.queue_depth = Gauge(
-            "textcam_queue_depth_images", "Images that wait for inference.", registry=self.registry
+            "textcam_queue_depth_images",
+            "Images that wait for inference.",
+            multiprocess_mode="livesum",
+            registry=self.registry,
         )
         self.in_flight = Gauge(
-            "textcam_requests_in_flight", "Requests in work.", registry=self.registry
+            "textcam_requests_in_flight",
+            "Requests in work.",
+            multiprocess_mode="livesum",
+            registry=self.registry,
         )
         self.rejected = Counter(
             "textcam_rejected_total",
@@ -88,27 +105,12 @@ class Metrics:
             ("decoder",),
             registry=self.registry,
         )
-        self.bundle = Info(
-            "textcam_bundle",
-            "The served bundle, with its digests.",
-            ("model",),
-            registry=self.registry,
-        )
-        self.build = Info("textcam_build", "Version of the service.", registry=self.registry)
-        self.build.info({"version": __version__})
         for stage in STAGES:
             self.stage_seconds.labels(stage)
 
     def describe(self, bundle: ModelBundle) -> None:
-        """Publish which bundle is served."""
-        self.bundle.labels(bundle.name).info(
-            {
-                "version": bundle.version,
-                "backbone_digest": bundle.backbone.manifest.weights_digest,
-                "bank_digest": bundle.artefact.bank_digest,
-                "vocabulary_digest": bundle.artefact.vocabulary_digest,
-            }
-        )
+        """Publish what is served."""
+        describe(self.registry, bundle.name, bundle_digests(bundle))
 
     # What the batcher reports (serving.batcher.BatcherEvents).
 
@@ -135,3 +137,50 @@ class Metrics:
     def on_restart(self) -> None:
         """The batcher died."""
         self.restarts.inc()
+
+
+def bundle_digests(bundle: ModelBundle) -> dict[str, str]:
+    """What a bundle is, in labels."""
+    return {
+        "version": bundle.version,
+        "backbone_digest": bundle.backbone.manifest.weights_digest,
+        "bank_digest": bundle.artefact.bank_digest,
+        "vocabulary_digest": bundle.artefact.vocabulary_digest,
+    }
+
+
+def describe(registry: CollectorRegistry, name: str, digests: dict[str, str]) -> None:
+    """Publish what is served, and by which build."""
+    served = Info(
+        "textcam_bundle", "The served bundle, with its digests.", ("model",), registry=registry
+    )
+    served.labels(name).info(digests)
+    Info("textcam_build", "Version of the service.", registry=registry).info(
+        {"version": __version__}
+    )
+
+
+def publish(
+    registry: CollectorRegistry, settings: ServerSettings
+) -> tuple[int | None, Callable[[], None]]:
+    """Serve /metrics; returns the port (None: nothing is served) and what stops it.
+
+    Raises:
+        InvalidSettings: The port is taken.
+    """
+    if settings.metrics_port < 0:
+        return None, lambda: None
+    try:
+        http, thread = start_http_server(settings.metrics_port, settings.host, registry)
+    except OSError as error:
+        raise InvalidSettings(
+            f"metrics cannot listen on {settings.host}:{settings.metrics_port}: "
+            f"{error.strerror}; choose another --metrics-port, or -1 for none"
+        ) from error
+
+    def stop() -> None:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+
+    return http.server_port, stop

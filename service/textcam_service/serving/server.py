@@ -6,17 +6,17 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 from textcam.v1 import explainer_pb2, explainer_pb2_grpc
 
 from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidSettings
-from textcam_service.serving.metrics import Metrics
+from textcam_service.serving.metrics import Metrics, bundle_digests, publish
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.servicer import ExplainerServicer
 from textcam_service.settings import ServerSettings
@@ -31,6 +31,7 @@ class Server:
     Attributes:
         port: Where gRPC listens, once started.
         metrics_port: Where /metrics listens, once started; None where it does not.
+        digests: Of what is served.
     """
 
     def __init__(self, bundle: ModelBundle, settings: ServerSettings) -> None:
@@ -39,6 +40,7 @@ class Server:
         self._settings = settings
         self._metrics = Metrics()
         self._metrics.describe(bundle)
+        self.digests = bundle_digests(bundle)
         self._pipeline = Pipeline(bundle, settings, self._metrics, self._on_health)
         self._servicer = ExplainerServicer(self._pipeline, settings, self._metrics)
         self._health = health.aio.HealthServicer()
@@ -78,7 +80,7 @@ class Server:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise InvalidSettings(f"cannot listen on {address}: is the port taken?") from error
-        self._start_metrics()
+        self.metrics_port, self._stop_metrics = publish(self._metrics.registry, settings)
         await self._server.start()
         await self._say(health_pb2.HealthCheckResponse.SERVING)
 
@@ -105,27 +107,6 @@ class Server:
         for name in ("", SERVICE):
             await self._health.set(name, status)
 
-    def _start_metrics(self) -> None:
-        if self._settings.metrics_port < 0:
-            return
-        try:
-            http, thread = start_http_server(
-                self._settings.metrics_port, self._settings.host, self._metrics.registry
-            )
-        except OSError as error:
-            raise InvalidSettings(
-                f"metrics cannot listen on {self._settings.host}:{self._settings.metrics_port}: "
-                f"{error.strerror}; choose another --metrics-port, or -1 for none"
-            ) from error
-        self.metrics_port = http.server_port
-
-        def stop() -> None:
-            http.shutdown()
-            http.server_close()
-            thread.join()
-
-        self._stop_metrics = stop
-
 
 def _connection_age(seconds: float) -> list[tuple[str, int]]:
     """Connections end at that age, so that balanced clients find new replicas; calls go on."""
@@ -135,12 +116,17 @@ def _connection_age(seconds: float) -> list[tuple[str, int]]:
     return [("grpc.max_connection_age_ms", int(1000 * seconds)), grace]
 
 
-async def serve(settings: ServerSettings, announce: Callable[[Server], None]) -> None:
+async def serve(
+    settings: ServerSettings,
+    announce: Callable[[Server], None],
+    parent: Connection | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
     Args:
         settings: See ServerSettings.
         announce: Told once the server serves.
+        parent: A pipe to the process that started this one; where it closes, the parent is gone.
     """
     bundle = ModelBundle.load(
         settings.name,
@@ -156,6 +142,8 @@ async def serve(settings: ServerSettings, announce: Callable[[Server], None]) ->
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if parent is not None:
+        loop.add_reader(parent.fileno(), stop.set)
     announce(server)
     await stop.wait()
     _log.info("draining for at most %.0f s", settings.drain_seconds)

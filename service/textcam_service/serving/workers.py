@@ -1,0 +1,166 @@
+"""Several server processes on one port, for CPUs: each with its own session, loop and threads.
+
+The kernel deals connections out among the processes that listen (SO_REUSEPORT). The processes are
+spawned, not forked, and import grpc by themselves. Their metrics add up: the parent serves them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from textcam_service.cpus import usable_cpus
+from textcam_service.errors import InvalidSettings, TextCamError
+from textcam_service.serving.metrics import describe, publish
+from textcam_service.settings import ServerSettings
+
+_log = logging.getLogger(__name__)
+_SPAWN = multiprocessing.get_context("spawn")
+_RESTART_PAUSE_S = 1.0
+# A worker's first words: the digests of what it serves, or why it cannot.
+_FirstWords: TypeAlias = "dict[str, str] | str"
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A process and the pipe by which it tells that it serves, and learns that the parent is."""
+
+    process: SpawnProcess
+    pipe: Connection
+
+    def stop(self, patience_s: float) -> None:
+        """Let it drain; kill it where it does not."""
+        self.process.join(patience_s)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def serve_workers(settings: ServerSettings, announce: Callable[[int, int | None], None]) -> None:
+    """Serve by several processes until SIGTERM or SIGINT, then drain them.
+
+    Args:
+        settings: See ServerSettings; `workers` of them.
+        announce: Told the ports of gRPC and of the metrics, once all workers serve.
+
+    Raises:
+        InvalidSettings: A port is taken, or a worker cannot start.
+    """
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopping.append(number))
+    with TemporaryDirectory(prefix="textcam-metrics-") as folder, _reserved(settings) as port:
+        # Here, not at import: the parent's own counters stay in its memory.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        restarts = Counter(
+            "textcam_worker_restarts_total",
+            "Server processes that died and were started again.",
+            registry=registry,
+        )
+        share = max(1, usable_cpus() // settings.workers)
+        own = settings.model_copy(
+            update={
+                "port": port,
+                "metrics_port": -1,
+                "session_threads": settings.session_threads or share,
+                "decode_threads": settings.decode_threads or share,
+            }
+        )
+        workers = [_start(own) for _ in range(settings.workers)]
+        stop_metrics: Callable[[], None] = lambda: None  # noqa: E731 - until there are any
+        try:
+            (digests, *_) = [_await_ready(worker) for worker in workers]
+            describe(registry, settings.name, digests)
+            metrics_port, stop_metrics = publish(registry, settings)
+            announce(port, metrics_port)
+            while not stopping:
+                # A signal ends the wait too.
+                dead = wait([worker.process.sentinel for worker in workers], timeout=0.5)
+                for place, worker in enumerate(workers):
+                    if worker.process.sentinel in dead and not stopping:
+                        workers[place] = _restart(worker, own, restarts)
+        finally:
+            for worker in workers:
+                worker.process.terminate()
+            for worker in workers:
+                worker.stop(settings.drain_seconds + 10)
+            stop_metrics()
+
+
+def _restart(worker: _Worker, settings: ServerSettings, restarts: Any) -> _Worker:
+    _log.error("worker %d ended with %s", worker.process.pid, worker.process.exitcode)
+    worker.pipe.close()
+    mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]
+    restarts.inc()
+    time.sleep(_RESTART_PAUSE_S)  # one that cannot live must not use up the machine
+    return _start(settings)
+
+
+def _start(settings: ServerSettings) -> _Worker:
+    ours, theirs = _SPAWN.Pipe()
+    process = _SPAWN.Process(target=_work, args=(settings, theirs), name="textcam-worker")
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _await_ready(worker: _Worker) -> dict[str, str]:
+    try:
+        said: _FirstWords = worker.pipe.recv()
+    except EOFError:
+        worker.process.join()
+        said = f"it ended with status {worker.process.exitcode}"
+    if isinstance(said, str):
+        raise InvalidSettings(f"a worker cannot serve: {said}")
+    return said
+
+
+def _work(settings: ServerSettings, pipe: Connection) -> None:
+    """One worker's life."""
+    from textcam_service.serving.server import serve  # noqa: PLC0415 - grpc, in this process only
+
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format=f"%(asctime)s %(levelname)s [{os.getpid()}] %(name)s %(message)s",
+    )
+    try:
+        asyncio.run(serve(settings, lambda server: pipe.send(server.digests), pipe))
+    except TextCamError as error:
+        pipe.send(str(error))
+
+
+@contextmanager
+def _reserved(settings: ServerSettings) -> Iterator[int]:
+    """Hold the port for the workers, who share it; nobody else may be on it."""
+    address = (settings.host, settings.port)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as alone, socket.socket(family) as shared:
+        try:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(address)
+            address = (settings.host, alone.getsockname()[1])
+            alone.close()
+            shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            shared.bind(address)
+        except OSError as error:
+            raise InvalidSettings(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+            ) from error
+        yield address[1]

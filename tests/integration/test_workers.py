@@ -1,0 +1,89 @@
+"""Several server processes on one port, as `textcam serve --workers 2` starts them."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+from conftest import BACKBONE, TEXTCAM, running
+from textcam_client import Client, Retry
+
+
+@pytest.fixture(scope="module")
+def two(backbone_folder):
+    with running("--workers", "2") as started:
+        yield started
+
+
+def metric(running, name):
+    with urllib.request.urlopen(running.metrics) as page:
+        text = page.read().decode()
+    found = re.findall(rf"^{re.escape(name)}(?:{{.*}})? ([0-9.e+]+)$", text, re.MULTILINE)
+    return sum(map(float, found))
+
+
+def explain_by_many(address, photo, count):
+    """Each over a connection of its own, so that the kernel deals them out."""
+
+    def one(_):
+        with Client(address, timeout=60, retry=Retry(attempts=8)) as client:
+            return client.explain(photo).predictions[0].class_name
+
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def test_both_serve_and_their_metrics_add_up(two, photos):
+    counted = 'textcam_requests_total{code="OK",method="Explain"}'
+    before = metric(two, counted)
+    answers = explain_by_many(two.address, photos[0], 16)
+    assert len(set(answers)) == 1
+    assert metric(two, counted) == before + 16
+    workers = psutil.Process(two.process.pid).children(recursive=True)
+    busy = [w for w in workers if "resource_tracker" not in " ".join(w.cmdline())]
+    assert len(busy) == 2
+    assert metric(two, "textcam_bundle_info") == 1
+    assert metric(two, "textcam_requests_in_flight") == 0
+
+
+def test_one_killed_is_started_again_and_no_caller_sees_an_error(two, photos):
+    before = metric(two, "textcam_worker_restarts_total")
+    workers = psutil.Process(two.process.pid).children()
+    victim = next(w for w in workers if "resource_tracker" not in " ".join(w.cmdline()))
+    with ThreadPoolExecutor(1) as pool:
+        answers = pool.submit(explain_by_many, two.address, photos[0], 12)
+        victim.kill()
+        assert len(set(answers.result())) == 1
+    until = time.monotonic() + 60
+    while metric(two, "textcam_worker_restarts_total") != before + 1:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert len(set(explain_by_many(two.address, photos[0], 8))) == 1
+
+
+def test_a_parent_that_is_killed_takes_its_workers_along(backbone_folder):
+    with running("--workers", "2", "--drain-seconds", "1") as started:
+        workers = psutil.Process(started.process.pid).children()
+        os.kill(started.process.pid, signal.SIGKILL)
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert alive == []
+
+
+def test_a_worker_that_cannot_start_says_why(tmp_path):
+    command = [TEXTCAM, "serve", "--workers", "2", "--port", "0", "--backbone", str(BACKBONE)]
+    ended = subprocess.run(
+        [*command, "--bank", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == 1
+    assert "a worker cannot serve" in ended.stderr
+    assert str(tmp_path) in ended.stderr
+    assert "Traceback" not in ended.stderr
