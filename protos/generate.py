@@ -1,4 +1,4 @@
-"""Regenerate the Python stubs of the contract: `python protos/generate.py [OUTPUT_DIR]`."""
+"""Regenerate the Python stubs of the contracts: `python protos/generate.py [OUTPUT_DIR]`."""
 
 import sys
 from importlib.metadata import files
@@ -8,10 +8,11 @@ import grpc_tools
 from grpc_tools import protoc
 
 PROTO_ROOT = Path(__file__).parent
+CONTRACTS = ("textcam/v1/explainer.proto", "textcam/oip/open_inference.proto")
 
 
 def generate(output: Path) -> None:
-    """Write explainer_pb2.py, .pyi and _grpc.py under `output`/textcam/v1.
+    """Write *_pb2.py, .pyi and _grpc.py under `output`/textcam, beside each contract.
 
     Raises:
         RuntimeError: protoc refused the contract.
@@ -31,7 +32,7 @@ def generate(output: Path) -> None:
             f"--python_out={output}",
             f"--pyi_out={output}",
             f"--grpc_python_out={output}",
-            str(PROTO_ROOT / "textcam/v1/explainer.proto"),
+            *(str(PROTO_ROOT / contract) for contract in CONTRACTS),
         ]
     )
     if code:

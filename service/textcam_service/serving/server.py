@@ -12,17 +12,21 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from textcam.oip import open_inference_pb2, open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2, explainer_pb2_grpc
 
 from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidSettings
+from textcam_service.serving.desk import Desk
 from textcam_service.serving.metrics import Metrics, bundle_digests, publish
+from textcam_service.serving.open_inference import OpenInferenceServicer
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.servicer import ExplainerServicer
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
 SERVICE = explainer_pb2.DESCRIPTOR.services_by_name["ExplainerService"].full_name
+OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
 
 class Server:
@@ -42,7 +46,8 @@ class Server:
         self._metrics.describe(bundle)
         self.digests = bundle_digests(bundle)
         self._pipeline = Pipeline(bundle, settings, self._metrics, self._on_health)
-        self._servicer = ExplainerServicer(self._pipeline, settings, self._metrics)
+        self._desk = Desk(self._pipeline, settings, self._metrics)
+        self._serving = False
         self._health = health.aio.HealthServicer()
         self._stop_metrics: Callable[[], None] = lambda: None
         self._server: Any = None
@@ -70,10 +75,14 @@ class Server:
             ]
         )
         explainer_pb2_grpc.add_ExplainerServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            self._servicer, self._server
+            ExplainerServicer(self._desk, settings), self._server
+        )
+        open_inference = OpenInferenceServicer(self._desk, settings, lambda: self._serving)
+        open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            open_inference, self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (SERVICE, OPEN_INFERENCE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         address = f"{settings.host}:{settings.port}"
         try:
@@ -89,7 +98,7 @@ class Server:
         grace = self._settings.drain_seconds
         self._stopping = True
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._servicer.stop_admitting()
+        self._desk.stop_admitting()
         await self._server.stop(grace)
         await self._pipeline.close(grace)
         self._stop_metrics()
@@ -104,7 +113,8 @@ class Server:
         task.add_done_callback(self._saying.discard)
 
     async def _say(self, status: int) -> None:
-        for name in ("", SERVICE):
+        self._serving = status == health_pb2.HealthCheckResponse.SERVING
+        for name in ("", SERVICE, OPEN_INFERENCE):
             await self._health.set(name, status)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -15,40 +13,26 @@ from grpc_status import rpc_status
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 
-from textcam_service.errors import InvalidArgument, ServerBusy, ShuttingDown, TextCamError
+from textcam_service.errors import InvalidArgument, TextCamError
 from textcam_service.serving import convert
-from textcam_service.serving.metrics import Metrics
-from textcam_service.serving.pipeline import Pipeline
+from textcam_service.serving.desk import Desk
 from textcam_service.serving.schedule import Lane
 from textcam_service.serving.status import code_of, status_of
 from textcam_service.settings import ServerSettings
 
-_log = logging.getLogger(__name__)
-_BUSY_RETRY_S = 0.25
-_DRAIN_RETRY_S = 1.0
-
 
 class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
-    """ExplainerService over one pipeline."""
+    """ExplainerService."""
 
-    def __init__(self, pipeline: Pipeline, settings: ServerSettings, metrics: Metrics) -> None:
-        self._pipeline = pipeline
+    def __init__(self, desk: Desk, settings: ServerSettings) -> None:
+        self._desk = desk
         self._settings = settings
-        self._metrics = metrics
-        # grpc.aio's own maximum_concurrent_rpcs is known to miscount, hence a count of our own.
-        self._in_flight = 0
-        self._bytes_in_work = 0
-        self._draining = False
-
-    def stop_admitting(self) -> None:
-        """Refuse new work from now on."""
-        self._draining = True
 
     async def Explain(  # noqa: N802 - gRPC's name
         self, request: pb.ExplainRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ExplainResponse:
         """Explain one image."""
-        answer = await self._answer("Explain", request, _deadline(context), Lane.INTERACTIVE)
+        answer = await self._desk.answer("Explain", request, deadline_of(context), Lane.INTERACTIVE)
         if isinstance(answer, Status):
             await context.abort_with_status(rpc_status.to_status(answer))
         assert isinstance(answer, pb.ExplainResponse)  # noqa: S101 - abort raises
@@ -60,7 +44,7 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[pb.ExplainStreamResponse]:
         """Explain many images, answered in order of completion."""
-        deadline = _deadline(context)
+        deadline = deadline_of(context)
         slots = asyncio.Semaphore(self._settings.stream_concurrency)
         answers: asyncio.Queue[pb.ExplainStreamResponse | None] = asyncio.Queue()
         seen: set[str] = set()
@@ -69,7 +53,9 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         async def answer(request: pb.ExplainRequest) -> None:
             fault = _stream_fault(request.request_id, seen)
             seen.add(request.request_id)
-            result = fault or await self._answer("ExplainStream", request, deadline, Lane.AUDIT)
+            result = fault or await self._desk.answer(
+                "ExplainStream", request, deadline, Lane.AUDIT
+            )
             failed = isinstance(result, Status)
             part = {"error": result} if failed else {"response": result}
             answers.put_nowait(pb.ExplainStreamResponse(request_id=request.request_id, **part))
@@ -101,73 +87,24 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
     ) -> pb.ListModelsResponse:
         """List the served models."""
         del request, context
-        self._count("ListModels", grpc.StatusCode.OK)
-        return pb.ListModelsResponse(models=[convert.summary_message(self._pipeline.bundle)])
+        self._desk.count("ListModels", grpc.StatusCode.OK)
+        return pb.ListModelsResponse(models=[convert.summary_message(self._desk.bundle)])
 
     async def GetModel(  # noqa: N802 - gRPC's name
         self, request: pb.GetModelRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetModelResponse:
         """Describe one model."""
         try:
-            convert.read_model(request.model, self._pipeline.bundle)
+            convert.read_model(request.model, self._desk.bundle)
         except TextCamError as error:
-            self._count("GetModel", code_of(error))
+            self._desk.count("GetModel", code_of(error))
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
-        self._count("GetModel", grpc.StatusCode.OK)
-        return convert.model_message(self._pipeline.bundle)
-
-    async def _answer(
-        self, method: str, request: pb.ExplainRequest, deadline: float | None, lane: Lane
-    ) -> pb.ExplainResponse | Status:
-        """Answer or say why not; only cancellation escapes."""
-        try:
-            with self._admitted(request.ByteSize()):
-                response = await self._pipeline.explain(
-                    request, deadline, convert.read_lane(request.lane, lane)
-                )
-        except asyncio.CancelledError:
-            self._count(method, grpc.StatusCode.CANCELLED)
-            raise
-        except Exception as error:  # noqa: BLE001 - the last stop: logged, counted, answered
-            if not isinstance(error, TextCamError):
-                self._metrics.unexpected.inc()
-                _log.exception("request '%s' failed unexpectedly", request.request_id)
-            self._count(method, code_of(error))
-            return status_of(error)
-        self._count(method, grpc.StatusCode.OK)
-        return response
-
-    @contextmanager
-    def _admitted(self, size: int) -> Iterator[None]:
-        if self._draining:
-            raise ShuttingDown(
-                "the server shuts down; another replica will answer", retry_after_s=_DRAIN_RETRY_S
-            )
-        full = self._in_flight >= self._settings.max_concurrent
-        if full or self._bytes_in_work + size > self._settings.max_bytes_in_work:
-            error = ServerBusy(
-                f"{self._in_flight} requests of {self._bytes_in_work:,} bytes are in work, the "
-                "most this server takes; try again shortly",
-                retry_after_s=_BUSY_RETRY_S,
-            )
-            self._metrics.on_rejected(error.reason)
-            raise error
-        self._count_in_work(1, size)
-        try:
-            yield
-        finally:
-            self._count_in_work(-1, -size)
-
-    def _count_in_work(self, requests: int, size: int) -> None:
-        self._in_flight += requests
-        self._bytes_in_work += size
-        self._metrics.in_flight.set(self._in_flight)
-
-    def _count(self, method: str, code: grpc.StatusCode) -> None:
-        self._metrics.requests.labels(method, code.name).inc()
+        self._desk.count("GetModel", grpc.StatusCode.OK)
+        return convert.model_message(self._desk.bundle)
 
 
-def _deadline(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
+def deadline_of(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
+    """A call's deadline on time.monotonic()'s clock; None: none."""
     remaining = context.time_remaining()
     return None if remaining is None else time.monotonic() + remaining
 

@@ -1,0 +1,105 @@
+"""Where requests are taken in, whatever the contract they came by: admitted, answered, counted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+from google.rpc.status_pb2 import Status
+from textcam.v1 import explainer_pb2 as pb
+
+from textcam_service.bundle import ModelBundle
+from textcam_service.errors import ServerBusy, ShuttingDown, TextCamError
+from textcam_service.serving import convert
+from textcam_service.serving.metrics import Metrics
+from textcam_service.serving.pipeline import Pipeline
+from textcam_service.serving.schedule import Lane
+from textcam_service.serving.status import code_of, status_of
+from textcam_service.settings import ServerSettings
+
+_log = logging.getLogger(__name__)
+_BUSY_RETRY_S = 0.25
+_DRAIN_RETRY_S = 1.0
+
+
+class Desk:
+    """Takes requests for one pipeline."""
+
+    def __init__(self, pipeline: Pipeline, settings: ServerSettings, metrics: Metrics) -> None:
+        self._pipeline = pipeline
+        self._settings = settings
+        self._metrics = metrics
+        # grpc.aio's own maximum_concurrent_rpcs is known to miscount, hence a count of our own.
+        self._in_flight = 0
+        self._bytes_in_work = 0
+        self._draining = False
+
+    @property
+    def bundle(self) -> ModelBundle:
+        """What is served."""
+        return self._pipeline.bundle
+
+    def stop_admitting(self) -> None:
+        """Refuse new work from now on."""
+        self._draining = True
+
+    async def answer(
+        self, method: str, request: pb.ExplainRequest, deadline: float | None, lane: Lane
+    ) -> pb.ExplainResponse | Status:
+        """Answer or say why not; only cancellation escapes.
+
+        Args:
+            method: The call's name, for the metrics.
+            request: As it came.
+            deadline: On time.monotonic()'s clock; None: none.
+            lane: Who waits, where the request does not say.
+        """
+        try:
+            with self._admitted(request.ByteSize()):
+                response = await self._pipeline.explain(
+                    request, deadline, convert.read_lane(request.lane, lane)
+                )
+        except asyncio.CancelledError:
+            self.count(method, grpc.StatusCode.CANCELLED)
+            raise
+        except Exception as error:  # noqa: BLE001 - the last stop: logged, counted, answered
+            if not isinstance(error, TextCamError):
+                self._metrics.unexpected.inc()
+                _log.exception("request '%s' failed unexpectedly", request.request_id)
+            self.count(method, code_of(error))
+            return status_of(error)
+        self.count(method, grpc.StatusCode.OK)
+        return response
+
+    @contextmanager
+    def _admitted(self, size: int) -> Iterator[None]:
+        if self._draining:
+            raise ShuttingDown(
+                "the server shuts down; another replica will answer", retry_after_s=_DRAIN_RETRY_S
+            )
+        full = self._in_flight >= self._settings.max_concurrent
+        if full or self._bytes_in_work + size > self._settings.max_bytes_in_work:
+            error = ServerBusy(
+                f"{self._in_flight} requests of {self._bytes_in_work:,} bytes are in work, the "
+                "most this server takes; try again shortly",
+                retry_after_s=_BUSY_RETRY_S,
+            )
+            self._metrics.on_rejected(error.reason)
+            raise error
+        self._count_in_work(1, size)
+        try:
+            yield
+        finally:
+            self._count_in_work(-1, -size)
+
+    def _count_in_work(self, requests: int, size: int) -> None:
+        self._in_flight += requests
+        self._bytes_in_work += size
+        self._metrics.in_flight.set(self._in_flight)
+
+    def count(self, method: str, code: grpc.StatusCode) -> None:
+        """Count an answer."""
+        self._metrics.requests.labels(method, code.name).inc()
