@@ -1,0 +1,232 @@
+"""From the contract's requests to the domain's values; their checks stand here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from textcam.v1 import explainer_pb2 as pb
+
+from textcam_service.bundle import ModelBundle
+from textcam_service.core.methods import Method, MethodSettings
+from textcam_service.core.types import UInt8Array
+from textcam_service.errors import (
+    EmptyImage,
+    InvalidArgument,
+    InvalidTensor,
+    UnknownClass,
+    UnknownModel,
+    UnknownVersion,
+    UnsupportedMethod,
+)
+from textcam_service.settings import ServerSettings
+
+MAX_REQUEST_ID = 128
+DEFAULT_PREDICTIONS = 5
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Explain the k most probable classes."""
+
+    k: int
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Explain these classes, each against another where `against` is given."""
+
+    indices: tuple[int, ...]
+    against: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that was checked.
+
+    Attributes:
+        encoded: The image file, or None.
+        pixels: (h, w, 3) uint8, or None; exactly one of the two is given.
+        target: What is to be explained.
+        phrases: How many phrases per target.
+        groups: Whether maps per phrase are wanted.
+        heatmap: The form of heatmaps.
+        predictions: How many predictions to list.
+        method: The CAM method.
+    """
+
+    encoded: bytes | None
+    pixels: UInt8Array | None
+    target: TopK | Classes
+    phrases: int
+    groups: bool
+    heatmap: pb.HeatmapForm
+    predictions: int
+    method: Method
+
+
+def read_model(spec: pb.ModelSpec, bundle: ModelBundle) -> None:
+    """Check that the named model is the served one.
+
+    Raises:
+        UnknownModel: Another name.
+        UnknownVersion: Another version.
+    """
+    if spec.name and spec.name != bundle.name:
+        raise UnknownModel(
+            f"no model '{spec.name}' is served here, only '{bundle.name}'", field="model.name"
+        )
+    if spec.version and spec.version != bundle.version:
+        raise UnknownVersion(
+            f"model '{bundle.name}' is served in version '{bundle.version}', "
+            f"not '{spec.version}'; leave the version empty for the served one",
+            field="model.version",
+        )
+
+
+def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings) -> Job:
+    """Check a request.
+
+    Raises:
+        InvalidRequest: A field is out of range.
+        NotServed: A model, version or class is unknown.
+    """
+    if len(request.request_id) > MAX_REQUEST_ID:
+        raise InvalidArgument(
+            f"a request id has at most {MAX_REQUEST_ID} characters", field="request_id"
+        )
+    read_model(request.model, bundle)
+    form = request.heatmap or pb.HEATMAP_FORM_SALIENCY
+    if form not in pb.HeatmapForm.values():
+        raise InvalidArgument(f"there is no heatmap form {form}", field="heatmap")
+    phrases = request.phrases if request.HasField("phrases") else limits.default_phrases
+    predictions = request.predictions if request.HasField("predictions") else DEFAULT_PREDICTIONS
+    classes = len(bundle.class_names)
+    target = _read_target(request.target, bundle, limits)
+    method = _read_method(request.method, bundle)
+    _check_passes(method, target, bundle, limits)
+    return Job(
+        encoded=request.encoded if request.WhichOneof("image") == "encoded" else None,
+        pixels=_read_pixels(request),
+        target=target,
+        phrases=_in_range(phrases, 1, limits.max_phrases, "phrases"),
+        groups=request.groups if request.HasField("groups") else True,
+        heatmap=form,
+        predictions=min(_in_range(predictions, 0, None, "predictions"), classes),
+        method=method,
+    )
+
+
+def _read_method(number: pb.CamMethod, bundle: ModelBundle) -> Method:
+    if number == pb.CAM_METHOD_UNSPECIFIED:
+        return bundle.default_method
+    if number not in pb.CamMethod.values():
+        raise UnsupportedMethod(
+            f"this server knows no CAM method of number {number} in the contract; model "
+            f"'{bundle.name}' supports {', '.join(method.name for method in bundle.methods)}",
+            field="method",
+        )
+    return bundle.method(method_name(number), "method")
+
+
+def _check_passes(
+    method: Method, target: TopK | Classes, bundle: ModelBundle, limits: ServerSettings
+) -> None:
+    manifest = bundle.backbone.manifest
+    cells = manifest.map_height * manifest.map_width
+    size = (manifest.channel_count, cells, MethodSettings())
+    targets = target.k if isinstance(target, TopK) else len(target.indices)
+    head = 0 if bundle.backbone.is_linear else method.head_passes(*size)
+    passes = targets * (method.image_passes(*size) + head)
+    if passes > limits.max_passes:
+        raise InvalidArgument(
+            f"{method.title} takes up to {passes} passes for {targets} target(s) of this model, "
+            f"but this server allows {limits.max_passes}; ask for fewer targets or another method",
+            field="method",
+        )
+
+
+def method_name(number: pb.CamMethod) -> str:
+    """A method's name, by its number in the contract: "grad_cam"."""
+    return str(pb.CamMethod.Name(number)).removeprefix("CAM_METHOD_").lower()
+
+
+def read_image_field(request: pb.ExplainRequest) -> None:
+    """Refuse a request without an image.
+
+    Raises:
+        EmptyImage: Neither `encoded` nor `pixels` is set.
+    """
+    if request.WhichOneof("image") is None:
+        raise EmptyImage(
+            "the request has no image: set 'encoded' to the bytes of a JPEG, PNG or WebP file, "
+            "or 'pixels' to an RGB tensor",
+            field="image",
+        )
+
+
+def _read_pixels(request: pb.ExplainRequest) -> UInt8Array | None:
+    read_image_field(request)
+    if request.WhichOneof("image") != "pixels":
+        return None
+    tensor, shape = request.pixels, tuple(request.pixels.shape)
+    if tensor.dtype != pb.Tensor.D_TYPE_UINT8:
+        raise InvalidTensor("pixels are uint8", field="pixels.dtype")
+    if len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
+        raise InvalidTensor(
+            f"pixels have shape [h, w, 3] with h and w of at least 1, not {list(shape)}",
+            field="pixels.shape",
+        )
+    if math.prod(shape) != len(tensor.data):
+        raise InvalidTensor(
+            f"shape {list(shape)} takes {math.prod(shape)} bytes, but data has {len(tensor.data)}",
+            field="pixels.data",
+        )
+    return np.frombuffer(tensor.data, np.uint8).reshape(shape)
+
+
+def _read_target(target: pb.Target, bundle: ModelBundle, limits: ServerSettings) -> TopK | Classes:
+    kind = target.WhichOneof("of")
+    most = min(limits.max_targets, len(bundle.class_names))
+    if kind == "classes":
+        refs = target.classes.classes
+        _in_range(len(refs), 1, most, "target.classes.classes")
+        return Classes(
+            tuple(
+                _read_class(ref, bundle, f"target.classes.classes[{place}]")
+                for place, ref in enumerate(refs)
+            )
+        )
+    if kind == "contrast":
+        # `class` is a keyword of Python, hence getattr.
+        chosen = _read_class(getattr(target.contrast, "class"), bundle, "target.contrast.class")
+        against = _read_class(target.contrast.against, bundle, "target.contrast.against")
+        if chosen == against:
+            raise InvalidArgument(
+                "a contrast needs two different classes", field="target.contrast.against"
+            )
+        return Classes((chosen,), against)
+    return TopK(_in_range(target.top_k.k, 1, most, "target.top_k.k") if kind == "top_k" else 1)
+
+
+def _read_class(ref: pb.ClassRef, bundle: ModelBundle, field: str) -> int:
+    kind = ref.WhichOneof("by")
+    if kind == "name":
+        return bundle.class_index(ref.name, f"{field}.name")
+    if kind is None:
+        raise InvalidArgument("a class is named by its index or its name", field=field)
+    if not 0 <= ref.index < len(bundle.class_names):
+        raise UnknownClass(
+            f"model '{bundle.name}' has classes 0 to {len(bundle.class_names) - 1}, "
+            f"not {ref.index}",
+            field=f"{field}.index",
+        )
+    return int(ref.index)
+
+
+def _in_range(value: int, low: int, high: int | None, field: str) -> int:
+    if value < low or (high is not None and value > high):
+        span = f"{low} to {high}" if high is not None else f"{low} or more"
+        raise InvalidArgument(f"{field} is {span}, not {value}", field=field)
+    return value
