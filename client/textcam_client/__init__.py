@@ -29,6 +29,7 @@ from textcam_client.errors import (
     InvalidRequest,
     MalformedAnswer,
     MapsDeclined,
+    MethodIgnored,
     NotFound,
     Overloaded,
     PermissionDenied,
@@ -46,6 +47,7 @@ from textcam_client.figure import draw_figure
 from textcam_client.geometry import Crop
 from textcam_client.mask_pictures import draw_contours, label_picture
 from textcam_client.masks import MaskMethod, pseudo_labels, pseudo_mask
+from textcam_client.model import Model, ModelSummary, Provenance
 from textcam_client.options import Contrast, ExplainOptions, Tls, TopK
 from textcam_client.regions import Box, bounding_boxes
 from textcam_client.retry import Retry
@@ -53,11 +55,8 @@ from textcam_client.rle import Rle, decode_rle, encode_rle
 from textcam_client.stream import Explanations
 from textcam_client.types import (
     Explanation,
-    Model,
-    ModelSummary,
     Phrase,
     Prediction,
-    Provenance,
     SaliencyGroup,
     TargetExplanation,
 )
@@ -81,6 +80,7 @@ __all__ = [
     "MalformedAnswer",
     "MapsDeclined",
     "MaskMethod",
+    "MethodIgnored",
     "Model",
     "ModelSummary",
     "NotFound",

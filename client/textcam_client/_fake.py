@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -19,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_client.colormap import blend
-from textcam_client.convert import tensor
+from textcam_client._fake_maps import Painter, Seen
+from textcam_client.answers import tensor
 from textcam_client.errors import MalformedAnswer
-from textcam_client.geometry import Crop, upsample
+from textcam_client.geometry import Crop
 from textcam_client.images import to_rgb
 
 CLASS_NAMES = (
@@ -60,17 +59,6 @@ def invalid(reason: str, field: str, message: str) -> Refused:
 def not_found(reason: str, message: str) -> Refused:
     """The refusal of a name."""
     return Refused(grpc.StatusCode.NOT_FOUND, reason, message)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """The image as the fake network sees it: D activation maps, and the logits they give."""
-
-    image: Image.Image
-    crop: Crop
-    decoder: str
-    activation_maps: NDArray[Any]
-    logits: NDArray[Any]
 
 
 class FakeExplainer:
@@ -166,9 +154,11 @@ class FakeExplainer:
             execution_provider="FakeExecutionProvider",
             method="cam",
             parameters={"groups": "greedy"},
+            layers=["pool"],
+            head_kind="gap_linear",
         )
 
-    def _look(self, request: pb.ExplainRequest) -> _Seen:
+    def _look(self, request: pb.ExplainRequest) -> Seen:
         image, decoder = _decoded(request)
         side = min(image.width, image.height)
         left, top = (image.width - side) / 2, (image.height - side) / 2
@@ -178,7 +168,7 @@ class FakeExplainer:
         colours = np.asarray(cells, np.float64).transpose(2, 0, 1) / 255
         maps = np.tensordot(self._mixture, colours, axes=1)
         logits = self._weights @ maps.mean(axis=(1, 2)) + self._bias
-        return _Seen(image, Crop(left, top, side, side), decoder, maps, logits)
+        return Seen(image, Crop(left, top, side, side), decoder, maps, logits)
 
     def _targets(self, target: pb.Target, ranked: Sequence[int]) -> list[tuple[int, int | None]]:
         kind = target.WhichOneof("of")
@@ -202,7 +192,7 @@ class FakeExplainer:
             raise not_found("UNKNOWN_CLASS", f"no class {ref.index} of {len(self.class_names)}")
         return ref.index
 
-    def _prediction(self, seen: _Seen, index: int) -> pb.Prediction:
+    def _prediction(self, seen: Seen, index: int) -> pb.Prediction:
         likelihoods = np.exp(seen.logits - seen.logits.max())
         return pb.Prediction(
             class_index=index,
@@ -212,14 +202,14 @@ class FakeExplainer:
         )
 
     def _explanation(
-        self, request: pb.ExplainRequest, seen: _Seen, index: int, against: int | None
+        self, request: pb.ExplainRequest, seen: Seen, index: int, against: int | None
     ) -> pb.Explanation:
         weights, bias = self._weights[index], self._bias[index]
         if against is not None:
             weights, bias = weights - self._weights[against], bias - self._bias[against]
         channel_maps = weights[:, None, None] * seen.activation_maps
         evidence = channel_maps.mean(axis=(1, 2))
-        painter = _Painter(request.heatmap, seen, channel_maps)
+        painter = Painter(request.heatmap, seen, channel_maps)
         members, chosen = self._chosen(request, evidence)
         rest = np.flatnonzero(~np.isin(members, chosen))
         message = pb.Explanation(
@@ -229,6 +219,7 @@ class FakeExplainer:
             phrases=[self._phrase(p, evidence, members == p) for p in chosen],
             rest=painter.group(-1, rest),
             sentence=self._sentence(index, against, chosen),
+            in_logit_units=True,
         )
         if against is not None:
             message.against.CopyFrom(self._prediction(seen, against))
@@ -266,54 +257,6 @@ class FakeExplainer:
         rather = "" if against is None else f" rather than {self.class_names[against]}"
         seen = ", ".join(self.phrases[p] for p in chosen) or "nothing in particular"
         return f"{self.class_names[index].capitalize()}{rather}, because of {seen}."
-
-
-@dataclass(frozen=True)
-class _Painter:
-    """Puts the maps that were asked for into messages."""
-
-    form: int
-    seen: _Seen
-    channel_maps: NDArray[np.float64]
-
-    def group(self, phrase_index: int, channels: NDArray[np.intp]) -> pb.SaliencyGroup:
-        """The group of these channels."""
-        evidence = self.channel_maps[channels].mean(axis=(1, 2))
-        message = pb.SaliencyGroup(
-            phrase_index=phrase_index,
-            channel_ids=channels.astype("<i4").tobytes(),
-            evidence=evidence.sum(),
-            evidence_for=evidence[evidence > 0].sum(),
-            evidence_against=evidence[evidence <= 0].sum(),
-        )
-        self.paint(message, self.channel_maps[channels].sum(axis=0))
-        return message
-
-    def paint(
-        self, message: pb.Explanation | pb.SaliencyGroup, saliency_map: NDArray[np.float64]
-    ) -> None:
-        """Add the map, and the heatmap in the form that was asked for."""
-        if self.form == pb.HEATMAP_FORM_NONE:
-            return
-        values = saliency_map.astype("<f4")
-        message.saliency_map.CopyFrom(
-            pb.Tensor(dtype=pb.Tensor.D_TYPE_FLOAT32, shape=values.shape, data=values.tobytes())
-        )
-        if self.form not in (pb.HEATMAP_FORM_IMAGE, pb.HEATMAP_FORM_OVERLAY):
-            return
-        peak = max(float(self.channel_maps.sum(axis=0).max()), 1e-9)
-        size = (self.seen.image.height, self.seen.image.width)
-        heat = upsample(np.clip(saliency_map / peak, 0, 1), self.seen.crop, size, size)
-        if self.form == pb.HEATMAP_FORM_IMAGE:
-            levels = (heat * 255).round().astype(np.uint8)
-            image = pb.Tensor(
-                dtype=pb.Tensor.D_TYPE_UINT8, shape=levels.shape, data=levels.tobytes()
-            )
-            message.heatmap.image.CopyFrom(image)
-        else:
-            buffer = io.BytesIO()
-            Image.fromarray(blend(np.asarray(self.seen.image), heat)).save(buffer, "PNG")
-            message.heatmap.overlay_png = buffer.getvalue()
 
 
 def _decoded(request: pb.ExplainRequest) -> tuple[Image.Image, str]:

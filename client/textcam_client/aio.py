@@ -12,7 +12,7 @@ import grpc
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc as pb_grpc
 
-from textcam_client import convert
+from textcam_client import answers, requests
 from textcam_client.aio_stream import AsyncExplanations, AsyncRun, AsyncStream
 from textcam_client.client import (
     DEFAULT_MAX_MESSAGE_BYTES,
@@ -22,9 +22,11 @@ from textcam_client.client import (
 )
 from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable, from_rpc_error
 from textcam_client.images import ImageInput
+from textcam_client.model import Model, ModelSummary
 from textcam_client.options import (
     ExplainOptions,
     HeatmapForm,
+    Lane,
     Options,
     Target,
     Tls,
@@ -32,7 +34,7 @@ from textcam_client.options import (
     settings,
 )
 from textcam_client.retry import Attempts, Retry
-from textcam_client.types import Explanation, Model, ModelSummary
+from textcam_client.types import Explanation
 from textcam_client.window import Window
 
 if TYPE_CHECKING:
@@ -106,6 +108,8 @@ class AsyncClient:
         heatmap: HeatmapForm = "saliency",
         predictions: int | None = None,
         method: str | None = None,
+        lane: Lane | None = None,
+        may_degrade: bool = False,
         model: str | None = None,
         version: str | None = None,
         timeout: float | None = None,
@@ -113,14 +117,25 @@ class AsyncClient:
     ) -> Explanation:
         """Explain one image; see Client.explain."""
         options = self._settings.completed(
-            Options(target, phrases, groups, heatmap, predictions, method, model, version)
+            Options(
+                target,
+                phrases,
+                groups,
+                heatmap,
+                predictions,
+                method,
+                lane,
+                may_degrade,
+                model,
+                version,
+            )
         )
         seconds = self._settings.seconds(timeout)
-        prepare = convert.preparer(options, self._settings.max_message_bytes)
+        prepare = requests.preparer(options, self._settings.max_message_bytes)
         request, source = await asyncio.to_thread(prepare, image)
         request.request_id = uuid.uuid4().hex if request_id is None else request_id
         return await self._call(
-            "Explain", request, lambda r: convert.explanation(r, source), seconds
+            "Explain", request, lambda r: answers.explanation(r, source, request.method), seconds
         )
 
     @overload
@@ -163,7 +178,7 @@ class AsyncClient:
             self._settings.seconds(chosen.timeout),
             uuid.uuid4().hex[:12],
         )
-        prepare = convert.preparer(chosen, self._settings.max_message_bytes)
+        prepare = requests.preparer(chosen, self._settings.max_message_bytes)
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
         self._check_open()
@@ -177,7 +192,7 @@ class AsyncClient:
     ) -> tuple[ModelSummary, ...]:
         """List the served models, in order of name; raises CallError."""
         seconds = self._settings.seconds(timeout)
-        return await self._call("ListModels", pb.ListModelsRequest(), convert.models, seconds)
+        return await self._call("ListModels", pb.ListModelsRequest(), answers.models, seconds)
 
     async def model(
         self,
@@ -188,9 +203,9 @@ class AsyncClient:
     ) -> Model:
         """Describe a model; default: the client's. Raises CallError."""
         options = self._settings.completed(Options(model=name, version=version))
-        request = pb.GetModelRequest(model=convert.model_spec(options.model, options.version))
+        request = pb.GetModelRequest(model=requests.model_spec(options.model, options.version))
         seconds = self._settings.seconds(timeout)
-        return await self._call("GetModel", request, convert.model, seconds)
+        return await self._call("GetModel", request, answers.model, seconds)
 
     async def wait_ready(
         self,
@@ -204,7 +219,7 @@ class AsyncClient:
         await self._call(
             "ListModels",
             pb.ListModelsRequest(),
-            convert.ready_models,
+            answers.ready_models,
             self._settings.seconds(timeout),
             retry=PATIENT,
             wait_for_ready=True,

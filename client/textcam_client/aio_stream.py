@@ -19,7 +19,6 @@ from typing import Any, Generic, TypeVar, cast
 import grpc
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_client.convert import Prepare
 from textcam_client.errors import (
     CallError,
     Cancelled,
@@ -29,6 +28,7 @@ from textcam_client.errors import (
     from_rpc_error,
 )
 from textcam_client.images import ImageInput
+from textcam_client.requests import Prepare
 from textcam_client.stream import LONGEST_WAIT, SHORTEST_WAIT, Event, stream_ended
 from textcam_client.window import Outcome, Window
 

@@ -12,12 +12,14 @@ import grpc
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc as pb_grpc
 
-from textcam_client import convert
+from textcam_client import answers, requests
 from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable, from_rpc_error
 from textcam_client.images import ImageInput
+from textcam_client.model import Model, ModelSummary
 from textcam_client.options import (
     ExplainOptions,
     HeatmapForm,
+    Lane,
     Options,
     Target,
     Tls,
@@ -26,7 +28,7 @@ from textcam_client.options import (
 )
 from textcam_client.retry import Attempts, Retry
 from textcam_client.stream import Explanations, Run, Stream
-from textcam_client.types import Explanation, Model, ModelSummary
+from textcam_client.types import Explanation
 from textcam_client.window import Window
 
 if TYPE_CHECKING:
@@ -115,6 +117,8 @@ class Client:
         heatmap: HeatmapForm = "saliency",
         predictions: int | None = None,
         method: str | None = None,
+        lane: Lane | None = None,
+        may_degrade: bool = False,
         model: str | None = None,
         version: str | None = None,
         timeout: float | None = None,
@@ -134,6 +138,10 @@ class Client:
             predictions: How many predictions to list; None: five.
             method: The CAM method, as Model.methods lists them: "grad_cam"; None: the model's
                 default.
+            lane: "interactive" goes first, "audit" takes what is left and a guaranteed share;
+                None: "interactive" here, "audit" in explain_many.
+            may_degrade: Whether a smaller answer will do where the server is under pressure;
+                Explanation.degradations names what was left out.
             model: Served model; None: the client's.
             version: Its version; None: the client's, or the served one.
             timeout: Seconds, with all retries; None: the client's.
@@ -144,17 +152,31 @@ class Client:
 
         Raises:
             ImageError: The image cannot be read or is of no type that is taken.
+            MethodIgnored: The server answered by another method than was asked for.
             CallError: The call failed; its subclass says how.
             ClientClosed: The client was closed before.
         """
         options = self._settings.completed(
-            Options(target, phrases, groups, heatmap, predictions, method, model, version)
+            Options(
+                target,
+                phrases,
+                groups,
+                heatmap,
+                predictions,
+                method,
+                lane,
+                may_degrade,
+                model,
+                version,
+            )
         )
         seconds = self._settings.seconds(timeout)
-        prepare = convert.preparer(options, self._settings.max_message_bytes)
+        prepare = requests.preparer(options, self._settings.max_message_bytes)
         request, source = prepare(image)
         request.request_id = uuid.uuid4().hex if request_id is None else request_id
-        return self._call("Explain", request, lambda r: convert.explanation(r, source), seconds)
+        return self._call(
+            "Explain", request, lambda r: answers.explanation(r, source, request.method), seconds
+        )
 
     @overload
     def explain_many(
@@ -212,7 +234,7 @@ class Client:
             self._settings.seconds(chosen.timeout),
             uuid.uuid4().hex[:12],
         )
-        prepare = convert.preparer(chosen, self._settings.max_message_bytes)
+        prepare = requests.preparer(chosen, self._settings.max_message_bytes)
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
         self._check_open()
@@ -222,16 +244,16 @@ class Client:
     def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
         """List the served models, in order of name; raises CallError."""
         seconds = self._settings.seconds(timeout)
-        return self._call("ListModels", pb.ListModelsRequest(), convert.models, seconds)
+        return self._call("ListModels", pb.ListModelsRequest(), answers.models, seconds)
 
     def model(
         self, name: str | None = None, version: str | None = None, *, timeout: float | None = None
     ) -> Model:
         """Describe a model; default: the client's. Raises CallError."""
         options = self._settings.completed(Options(model=name, version=version))
-        request = pb.GetModelRequest(model=convert.model_spec(options.model, options.version))
+        request = pb.GetModelRequest(model=requests.model_spec(options.model, options.version))
         seconds = self._settings.seconds(timeout)
-        return self._call("GetModel", request, convert.model, seconds)
+        return self._call("GetModel", request, answers.model, seconds)
 
     def wait_ready(self, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Wait until the server answers and serves a model.
@@ -242,7 +264,7 @@ class Client:
         self._call(
             "ListModels",
             pb.ListModelsRequest(),
-            convert.ready_models,
+            answers.ready_models,
             self._settings.seconds(timeout),
             retry=PATIENT,
             wait_for_ready=True,

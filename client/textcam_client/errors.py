@@ -7,6 +7,7 @@ TextCamClientError
 ├── MapsDeclined              a map was asked of an answer that has none
 ├── PictureUnavailable        the image that was explained cannot be shown again
 ├── MalformedAnswer           the answer breaks the contract
+├── MethodIgnored             the answer is by another CAM method than was asked for
 ├── ClientClosed              the client was closed before
 └── CallError                 the call failed: .code, .reason, .request_id, .retry_after
     ├── InvalidRequest        the request is at fault: .violations
@@ -61,6 +62,10 @@ class PictureUnavailable(TextCamClientError):
 
 class MalformedAnswer(TextCamClientError):
     """The server's answer breaks the contract."""
+
+
+class MethodIgnored(TextCamClientError):
+    """The server answered by another CAM method than was asked for, as one too old to know it."""
 
 
 class ClientClosed(TextCamClientError):

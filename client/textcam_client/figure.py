@@ -127,23 +127,39 @@ def _tiles(target: TargetExplanation, photo: Image.Image) -> list[_Tile]:
         _Tile("photograph", "", _INK, photo),
         _Tile(
             "where it looked",
-            f"{target.logit - target.bias:+.1f}",
+            _said(target, _evidence(target)),
             _INK,
             drawn(target.heatmap(size)),
         ),
     ]
     return tiles + [
-        _group_tile(group, drawn(group.heatmap(size)))
+        _group_tile(target, group, drawn(group.heatmap(size)))
         for group in (*target.groups, target.rest)
         if group.saliency_map is not None
     ]
 
 
-def _group_tile(group: SaliencyGroup, picture: Image.Image) -> _Tile:
+def _group_tile(target: TargetExplanation, group: SaliencyGroup, picture: Image.Image) -> _Tile:
+    number = _said(target, group.evidence)
     if group.phrase is None:
-        return _Tile("all the rest", f"{group.evidence:+.1f}", _QUIET, picture)
+        return _Tile("all the rest", number, _QUIET, picture)
     colour = _FOR if group.evidence >= 0 else _AGAINST
-    return _Tile(group.phrase.text, f"{group.evidence:+.1f}", colour, picture)
+    return _Tile(group.phrase.text, number, colour, picture)
+
+
+def _parts(target: TargetExplanation) -> list[float]:
+    return [*(phrase.evidence for phrase in target.phrases), target.rest.evidence]
+
+
+def _evidence(target: TargetExplanation) -> float:
+    return sum(_parts(target))
+
+
+def _said(target: TargetExplanation, evidence: float) -> str:
+    """An amount of the logit; else a share of all evidence, for and against."""
+    if target.in_logit_units:
+        return f"{evidence:+.1f}"
+    return f"{evidence / (sum(map(abs, _parts(target))) or 1.0):+.0%}"
 
 
 def _columns(tiles: int) -> int:
@@ -223,11 +239,12 @@ def _legend(sheet: _Sheet, footer: Image.Image, middle: int, font: Any) -> int:
 
 
 def _sums(target: TargetExplanation) -> str:
-    phrases = sum(phrase.evidence for phrase in target.phrases)
-    return (
-        f"phrases {phrases:+.1f}   rest {target.rest.evidence:+.1f}   bias {target.bias:+.1f}   "
-        f"= logit {target.logit:.1f}"
-    )
+    phrases = _said(target, _evidence(target) - target.rest.evidence)
+    sums = f"phrases {phrases}   rest {_said(target, target.rest.evidence)}   "
+    if not target.in_logit_units:
+        return f"{sums}of the method's evidence, not of the logit {target.logit:.1f}"
+    gap = f"gap {target.gap:+.1f}   " if f"{abs(target.gap):.1f}" != "0.0" else ""
+    return f"{sums}bias {target.bias:+.1f}   {gap}= logit {target.logit:.1f}"
 
 
 def _stacked(

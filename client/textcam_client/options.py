@@ -13,6 +13,7 @@ import grpc
 from textcam_client.retry import Retry
 
 HeatmapForm: TypeAlias = Literal["none", "saliency", "image", "overlay"]
+Lane: TypeAlias = Literal["interactive", "audit"]
 ClassRef: TypeAlias = int | str
 
 
@@ -43,6 +44,8 @@ class ExplainOptions(TypedDict, total=False):
     heatmap: HeatmapForm
     predictions: int | None
     method: str | None
+    lane: Lane | None
+    may_degrade: bool
     model: str | None
     version: str | None
     timeout: float | None
@@ -58,6 +61,8 @@ class Options:
     heatmap: HeatmapForm = "saliency"
     predictions: int | None = None
     method: str | None = None
+    lane: Lane | None = None
+    may_degrade: bool = False
     model: str | None = None
     version: str | None = None
     timeout: float | None = None

@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 import grpc
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_client.convert import Prepare
 from textcam_client.errors import (
     CallError,
     ImageError,
@@ -22,6 +21,7 @@ from textcam_client.errors import (
     from_rpc_error,
 )
 from textcam_client.images import ImageInput
+from textcam_client.requests import Prepare
 from textcam_client.window import Outcome, Window
 
 T_co = TypeVar("T_co", covariant=True)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from textcam_client.geometry import Crop, Float32Array, UInt8Array
 from textcam_client.images import ImageInput
+from textcam_client.model import Provenance
 from textcam_client.view import View
 
 
@@ -46,7 +47,7 @@ class Phrase:
         vocabulary_index: Its place in the model's vocabulary.
         score: Its coefficient in the sparse approximation of the evidence embedding, > 0.
         similarity: Cosine with the evidence embedding, -1..1.
-        evidence: Signed share of the logit, logit units.
+        evidence: Signed share of the logit, logit units; see TargetExplanation.in_logit_units.
     """
 
     text: str
@@ -63,10 +64,10 @@ class SaliencyGroup:
     Attributes:
         phrase: The phrase that they support; None for the rest.
         channel_ids: int32, ascending, 0 .. D-1.
-        evidence: Sum of the channels' evidence, logit units.
+        evidence: Sum of the channels' evidence, in units as Phrase.evidence.
         evidence_for: Its positive part.
         evidence_against: Its negative part, <= 0.
-        saliency_map: float32 (H, W), logit units, with the mean `evidence`; None where
+        saliency_map: float32 (H, W), in the same units, with the mean `evidence`; None where
             maps were declined.
         server_heatmap: uint8 (h, w), where heatmap="image" was asked for.
         server_overlay: PNG file, where heatmap="overlay" was asked for.
@@ -141,16 +142,20 @@ class TargetExplanation:
         logit: What is explained: the target's logit, less that of `against`.
         bias: The linear head's, which no channel accounts for; 0 with other heads.
         gap: What else the CAM method does not account for; 0, but for rounding, where the
-            method is exact, as CAM is with a linear head.
+            method is exact, as CAM is with a linear head. Without meaning where the evidence is
+            not in logit units.
         network_passes: Passes of the network that the method took beyond the first.
         head_passes: Passes of the network's head that it took.
-        saliency_map: float32 (H, W), logit units, with the mean logit - bias - gap; None where
-            maps were declined. The groups' maps and the rest's add up to it, where the method's
-            map is the sum of its channels' terms.
+        saliency_map: float32 (H, W), in the evidence's units; None where maps were declined. With
+            most methods the groups' maps and the rest's add up to it, and its mean is
+            logit - bias - gap; the contract says with which it is otherwise.
         phrases: Chosen phrases, the most important first.
         groups: One per phrase, in the same order; empty where groups were declined.
         rest: The channels that support none of the phrases.
         sentence: The rationale in one English sentence.
+        in_logit_units: Whether maps and evidence are amounts of the logit; else they are on the
+            method's own scale, and only shares of the evidence mean something. False, too, from
+            a server that does not tell.
         server_heatmap: uint8 (h, w), where heatmap="image" was asked for.
         server_overlay: PNG file, where heatmap="overlay" was asked for.
     """
@@ -167,6 +172,7 @@ class TargetExplanation:
     groups: tuple[SaliencyGroup, ...]
     rest: SaliencyGroup
     sentence: str
+    in_logit_units: bool
     server_heatmap: UInt8Array | None = field(repr=False)
     server_overlay: bytes | None = field(repr=False)
     _view: View = field(repr=False)
@@ -220,37 +226,9 @@ class TargetExplanation:
             "groups": [group.to_dict(arrays=arrays) for group in self.groups],
             "rest": self.rest.to_dict(arrays=arrays),
             "sentence": self.sentence,
+            "in_logit_units": self.in_logit_units,
             **({"saliency_map": _listed(self.saliency_map)} if arrays else {}),
         }
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What made the answer, so that it can be made again.
-
-    Attributes:
-        model_name: The model.
-        model_version: Its version.
-        backbone_digest: "sha256:..." of the network.
-        bank_digest: "sha256:..." of the concept bank.
-        vocabulary_digest: "sha256:..." of the vocabulary.
-        service_version: Of the server.
-        decoder: What decoded the image: "pillow/JPEG", "raw" ...
-        execution_provider: onnxruntime's.
-        method: The CAM method.
-        parameters: The method's parameters, by name.
-    """
-
-    model_name: str
-    model_version: str
-    backbone_digest: str
-    bank_digest: str
-    vocabulary_digest: str
-    service_version: str
-    decoder: str
-    execution_provider: str
-    method: str
-    parameters: Mapping[str, str] = field(hash=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,6 +243,8 @@ class Explanation:
         image_size: (h, w) of the image as sent, after EXIF rotation, pixels.
         request_id: Id of the request, as the server's log has it.
         stage_seconds: Seconds spent in the server, by stage.
+        degradations: What was left out under pressure, as the call allowed: "smaller_maps",
+            "no_groups", "fewer_targets".
     """
 
     predictions: tuple[Prediction, ...]
@@ -274,6 +254,7 @@ class Explanation:
     image_size: tuple[int, int]
     request_id: str
     stage_seconds: Mapping[str, float]
+    degradations: tuple[str, ...] = ()
 
     def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
         """Turn into what JSON knows, for audit logs; `arrays` includes the maps."""
@@ -283,51 +264,10 @@ class Explanation:
             "crop": asdict(self.crop),
             "predictions": [asdict(prediction) for prediction in self.predictions],
             "explanations": [target.to_dict(arrays=arrays) for target in self.explanations],
-            "provenance": {**asdict(self.provenance)},
+            "provenance": asdict(self.provenance),
             "stage_seconds": dict(self.stage_seconds),
+            "degradations": list(self.degradations),
         }
-
-
-@dataclass(frozen=True)
-class ModelSummary:
-    """A served model in short."""
-
-    name: str
-    version: str
-    class_count: int
-    phrase_count: int
-
-
-@dataclass(frozen=True)
-class Model:
-    """A served model.
-
-    Attributes:
-        summary: Name, version and counts.
-        class_names: In order of index.
-        phrases: The vocabulary, in order of index.
-        architecture: Name of the network.
-        target_layer: Name of the layer whose maps are explained.
-        input_size: (height, width) of the network's input, pixels.
-        map_size: (H, W) of the saliency map, cells.
-        channel_count: D.
-        dead_channel_count: Channels whose scores never varied over the probing set.
-        provenance: As every answer of this model has it; `decoder` is empty.
-        methods: The CAM methods that it supports; the newer ones that this client does not
-            know are left out.
-    """
-
-    summary: ModelSummary
-    class_names: tuple[str, ...] = field(repr=False)
-    phrases: tuple[str, ...] = field(repr=False)
-    architecture: str
-    target_layer: str
-    input_size: tuple[int, int]
-    map_size: tuple[int, int]
-    channel_count: int
-    dead_channel_count: int
-    provenance: Provenance
-    methods: tuple[str, ...] = ()
 
 
 def _listed(values: Float32Array | None) -> list[Any] | None:

@@ -13,11 +13,12 @@ from typing import TypeAlias
 
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_client import convert
+from textcam_client import answers
 from textcam_client.errors import (
     CallError,
     DeadlineExceeded,
     MalformedAnswer,
+    MethodIgnored,
     Overloaded,
     TextCamClientError,
     from_status,
@@ -124,7 +125,7 @@ class Window:
         if response.HasField("error"):
             self._failed(item, from_status(response.error, response.request_id), now)
         else:
-            item.outcome = _read(response, item.source)
+            item.outcome = _read(response, item)
         self._release(item)
 
     def broken(self, error: CallError, now: float) -> None:
@@ -211,10 +212,11 @@ class Window:
         return f"{self._run_id}-{self._added - 1}"
 
 
-def _read(response: pb.ExplainStreamResponse, source: ImageSource | None) -> Outcome:
+def _read(response: pb.ExplainStreamResponse, item: _Item) -> Outcome:
+    asked = item.request.method if item.request else pb.CAM_METHOD_UNSPECIFIED
     try:
         if not response.HasField("response"):
             raise MalformedAnswer("the stream answered an item with nothing")
-        return convert.explanation(response.response, source)
-    except MalformedAnswer as error:
+        return answers.explanation(response.response, item.source, asked)
+    except (MalformedAnswer, MethodIgnored) as error:
         return error.with_traceback(None)

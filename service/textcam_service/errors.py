@@ -92,6 +92,12 @@ class ImageTooLarge(InvalidRequest):
     reason = "IMAGE_TOO_LARGE"
 
 
+class AnswerTooLarge(InvalidRequest):
+    """The answer would be over the limit on a message's bytes."""
+
+    reason = "ANSWER_TOO_LARGE"
+
+
 # --- a name that is not there -----------------------------------------------------
 
 

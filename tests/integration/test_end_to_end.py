@@ -238,3 +238,18 @@ def test_the_packaged_bank_fits_the_exported_backbone(backbone_folder):
     bundle = ModelBundle.load("photos", backbone_folder, BANK)
     assert bundle.artefact.bank.channel_embeddings.shape == (1280, 384)
     assert "bank build" in bundle.artefact.bank.parameters["command"]
+
+
+def test_a_request_under_pressure_is_answered_smaller_if_it_allows_and_says_so(photos):
+    crowded = ("--max-queue", "16", "--max-batch", "1")
+    with running(*crowded) as slow, Client(slow.address, timeout=60) as client:
+        options = {"target": TopK(3), "lane": "audit", "may_degrade": True}
+        answers = list(client.explain_many([photos[0]] * 32, concurrency=16, **options))
+        whole = client.explain(photos[0], target=TopK(3), may_degrade=True)
+    found = {answer.degradations for answer in answers}
+    assert found & {("no_groups",), ("no_groups", "fewer_targets")}
+    for answer in answers:
+        assert len(answer.explanations) == (1 if "fewer_targets" in answer.degradations else 3)
+        groups = answer.explanations[0].groups
+        assert bool(groups) == ("no_groups" not in answer.degradations)
+    assert (whole.degradations, len(whole.explanations)) == ((), 3)

@@ -1,6 +1,8 @@
 """What `textcam export` writes computes what torch computes, or is refused."""
 
 import dataclasses
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from textcam_service.offline.networks import Network, load_network, unique_names
 from torch import nn
 from torchvision import models
 
+ZOO = Path(__file__).parents[1] / "zoo" / "run_zoo.py"
 _SMALL = Preprocessing(36, 32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
@@ -200,6 +203,32 @@ def test_an_export_that_computes_something_else_is_refused_with_figures(tmp_path
     with pytest.raises(ExportRefused, match=r"differs from torch by .*\(logits\)"):
         export_network(_network(drifting), tmp_path / "b", tolerance=1e-6)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("output", ["logits", "maps"])
+def test_a_difference_is_judged_on_the_values_own_scale(output, tmp_path):
+    """Off by a thousandth of a billionth, which is a thousandth of the largest value."""
+
+    class Vanishing(_Tiny):
+        def forward(self, x):
+            off = 1.001 if torch.compiler.is_exporting() else 1.0
+            maps = self.features(x) * (1e-9 * (off if output == "maps" else 1))
+            return self.head(self.probe(maps).mean((2, 3))) * (off if output == "logits" else 1)
+
+    vanishing = Vanishing(nn.Sequential(nn.Linear(6, 4, bias=False), nn.Tanh()))
+    vanishing.probe = nn.Identity()
+    with pytest.raises(ExportRefused, match=r"0\.001 .*more than 0\.0001"):
+        export_network(_network(vanishing), tmp_path / "b", target_layer="probe")
+
+
+def test_the_zoos_networks_are_calibrated_so_that_their_values_do_not_vanish():
+    calibrated = runpy.run_path(str(ZOO))["calibrated"]
+    network = load_network("torchvision:mobilenet_v2", "none")
+    images = torch.tensor(_images(2, 224))
+    with torch.inference_mode():
+        assert network.module(images).abs().max() < 1e-6
+        assert calibrated(network).module(images).abs().max() > 1e-2
+    assert not any(module.training for module in network.module.modules())
 
 
 @pytest.mark.parametrize(

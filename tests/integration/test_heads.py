@@ -3,13 +3,16 @@
 import sys
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper, numpy_helper
 from textcam_service.artefact import canonical_json, sha256
 from textcam_service.backbone import Backbone
 from textcam_service.core.methods import Need
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ArtefactCorrupt, ExportRefused
+from textcam_service.offline import export
 from textcam_service.offline.export import export_network
 from textcam_service.offline.networks import Network, load_network
 from torch import nn
@@ -130,6 +133,41 @@ class Ceiling(Stem):
         return self.fc(
             functional.avg_pool2d(self.stem(x), 3, 3, 1, ceil_mode=True)[..., :5, :5].flatten(1)
         )
+
+
+class CeilingAround(Around):
+    """As Ceiling, with a residual that goes around the branch."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8 * 25, CLASSES)
+
+    def forward(self, x):
+        seen = self.stem(x)
+        pooled = functional.avg_pool2d(seen + self.branch(seen), 3, 3, 1, ceil_mode=True)
+        return self.fc(pooled[..., :5, :5].flatten(1))
+
+
+class Twofold(Stem):
+    """Two branches side by side, one of which the logits do not need; a module never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(8, 8, 3, 1, 1), nn.Conv2d(8, 8, 3, 1, 1)
+        self.unread, self.uncalled = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.both, self.fc = Pair(), nn.Linear(8, CLASSES)
+
+    def forward(self, x):
+        seen = self.stem(x)
+        left = self.left(seen)
+        self.unread(left)
+        ours, theirs = self.both(left.tanh(), self.right(seen))
+        return self.fc(torch.tanh(ours + theirs.relu()).mean((2, 3)))
+
+
+class Pair(nn.Module):
+    def forward(self, left, right):
+        return left, right
 
 
 def exported(module, folder, **options):
@@ -272,6 +310,91 @@ def test_a_head_that_cannot_be_differentiated_is_named_and_runs_forward(tmp_path
     logits = backbone.head_logits(maps, one)
     np.testing.assert_allclose(logits[0], one.logits, atol=1e-5)
     assert np.abs(logits[1] - logits[0]).max() > 1e-2
+
+
+def test_a_head_without_gradients_that_takes_contexts_runs_forward(tmp_path):
+    _, report, backbone = exported(CeilingAround, tmp_path, target_layer="branch")
+    assert report.head_kind == "forward", report.without
+    assert backbone.manifest.head_inputs == ("context_0",)
+    seen = backbone.see(images(3))
+    for one in seen:
+        maps = np.stack([one.activation_maps, 0 * one.activation_maps])
+        logits = backbone.head_logits(maps, one)
+        np.testing.assert_allclose(logits[0], one.logits, atol=1e-5)
+        assert np.abs(logits[1] - logits[0]).max() > 1e-2
+
+
+def spoil(monkeypatch, output):
+    """Let graphs of heads answer 1 % more in one of their outputs."""
+    faithful = export.to_onnx
+
+    def spoiled(what, module, given, inputs, outputs):
+        graph = faithful(what, module, given, inputs, outputs)
+        if "head" not in what or output not in outputs:
+            return graph
+        model = onnx.load_from_string(graph)
+        for node in model.graph.node:
+            node.input[:] = ["own" if name == output else name for name in node.input]
+            node.output[:] = ["own" if name == output else name for name in node.output]
+        model.graph.initializer.append(numpy_helper.from_array(np.float32([1.01]), "more"))
+        model.graph.node.append(helper.make_node("Mul", ["own", "more"], [output]))
+        return model.SerializeToString()
+
+    monkeypatch.setattr(export, "to_onnx", spoiled)
+
+
+def test_a_forward_head_that_computes_something_else_is_left_out(tmp_path, monkeypatch):
+    spoil(monkeypatch, "logits")
+    _, report, backbone = exported(Ceiling, tmp_path)
+    assert report.head_kind == "none"
+    assert "by itself, by 0.01 (logits)" in report.without
+    assert backbone.offers == set()
+
+
+def test_gradients_by_attention_that_differ_from_torchs_are_not_exported(tmp_path, monkeypatch):
+    spoil(monkeypatch, "attention")
+    _, report, backbone = exported(Transformer, tmp_path)
+    assert report.head_kind == "forward"
+    assert "and 0.01 (gradients)" in report.without
+    assert Need.ATTENTION not in backbone.offers
+
+
+@pytest.mark.parametrize("output", ["gradient", "tap_0"])
+def test_gradients_of_further_layers_that_differ_from_torchs_are_refused(
+    output, tmp_path, monkeypatch
+):
+    spoil(monkeypatch, output)
+    with pytest.raises(ExportRefused, match=r"further layers need gradients, .* 0\.01 \(gradients"):
+        exported(Deeper, tmp_path, target_layer="body.4", layers=("stem", "body.2"))
+
+
+@pytest.mark.parametrize(
+    ("target", "layers", "fault"),
+    [
+        ("right", ("stem", "stem"), "further layer stem holds the same maps as stem"),
+        ("right", ("stem", "stem.1"), "further layer stem.* holds the same maps as stem"),
+        ("right", ("both",), "both holds a tuple, not one tensor; name a module inside of it"),
+        ("right", ("right",), "right holds the same maps as right; .* the target layer not"),
+        ("right", ("uncalled",), "uncalled is a module that the network never calls"),
+        ("stem", ("left", "right"), "right is not computed from left, the first of them"),
+        ("right", ("unread",), "the logits do not depend on the further layer unread"),
+    ],
+)
+def test_further_layers_that_tell_nothing_more_are_refused(target, layers, fault, tmp_path):
+    with pytest.raises(ExportRefused, match=fault):
+        exported(Twofold, tmp_path, target_layer=target, layers=layers)
+
+
+@pytest.mark.parametrize(
+    ("layer", "fault"),
+    [
+        ("both", "both holds a tuple, not one tensor"),
+        ("uncalled", "uncalled is a module that the network never calls; name one that it does"),
+    ],
+)
+def test_a_target_layer_without_a_tensor_of_its_own_is_refused(layer, fault, tmp_path):
+    with pytest.raises(ExportRefused, match=fault):
+        exported(Twofold, tmp_path, target_layer=layer)
 
 
 def test_a_layer_that_is_not_there_is_answered_by_its_neighbours(tmp_path):

@@ -59,6 +59,23 @@ def test_what_a_method_does_not_account_for_is_its_gap_and_is_said():
     assert "of the logit +3.0 the method leaves +3.0 open" in sentence(cat, None, made)
 
 
+def test_evidence_on_a_scale_of_its_own_is_said_in_shares_and_never_as_a_logits():
+    case = synthetic(0)
+    terms = CamTerms(1e-4 * case["terms"].weights, in_logit_units=False)
+    made = explain_target(
+        logit=3.0, bias=0.5, count=2, settings=RationaleSettings(), **{**case, "terms": terms}
+    )
+    assert not made.in_logit_units
+    first, second, rest = (part.evidence for part in (*made.groups, made.rest))
+    whole = abs(first) + abs(second) + abs(rest)
+    one, two = (phrase.text for phrase in made.phrases)
+    assert sentence(Prediction(0, "cat", 0.9, 3.0), None, made) == (
+        f"'cat' (90%): the model saw {one} ({first / whole:+.0%}) and {two} ({second / whole:+.0%})"
+        f"; other channels add {rest / whole:+.0%}, in shares of the method's evidence, not of "
+        "the logit +3.0."
+    )
+
+
 @pytest.mark.parametrize("by_position", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_group_maps_add_up_to_the_map_and_evidence_to_the_logit(seed, by_position):

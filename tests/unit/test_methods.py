@@ -171,7 +171,7 @@ def test_all_methods_are_listed_in_order_by_their_names():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_method_names_its_source_and_its_cost(name):
-    text = METHODS[name].steps.__doc__
+    text = METHODS[name].conversation.__doc__
     assert re.search(r"arXiv \d{4}\.\d{5}|IEEE TIP|WACV|grad-cam", text)
     assert re.search(r"pass|VJP", text)
 
@@ -585,3 +585,59 @@ def test_blurring_keeps_a_plain_image_and_spreads_a_dot():
     dot[0, 16, 16] = 1
     spread = blur(dot, 1 / 16)[0]
     assert spread[16, 18] / spread[16, 16] == pytest.approx(np.exp(-0.5), rel=1e-3)
+
+
+# Units
+
+
+def rescaled(network, activations=1.0, scores=1.0):
+    """The same network with maps and scores in other units: the head takes the maps' back."""
+    other = Tiny.__new__(Tiny)
+    other.__dict__ = {**network.__dict__, "asks": []}
+    other.maps = (network.maps * activations).astype(np.float32)
+    other.layers = tuple((a * activations).astype(np.float32) for a in network.layers)
+    other.layer_slopes = [s / activations for s in network.layer_slopes]
+    other.head, other.mixing = network.head / activations, network.mixing / activations
+    other.change = scores * network.change
+    return other
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_map_in_logit_units_follows_the_logits_scale_and_no_other(name):
+    """Grad-CAM++'s alpha counts the score in natural units: doubled, its map grows, not twofold.
+
+    LeGrad's slopes scale as a logit does, but they are by attention, of which no amount is told.
+    """
+    network, method = Tiny(), METHODS[name]
+    wanted = whole_map(network.explain(name), network.maps)
+    other = rescaled(network, activations=4.0)
+    as_before = np.allclose(whole_map(other.explain(name), other.maps), wanted, rtol=1e-3)
+    twice = rescaled(network, scores=2.0)
+    doubled = np.allclose(whole_map(twice.explain(name), twice.maps), 2 * wanted, rtol=1e-3)
+    if name == "grad_cam_plus_plus":
+        assert as_before
+        assert not doubled
+    elif name != "legrad":
+        assert (as_before and doubled) == method.in_logit_units
+    assert network.explain(name).in_logit_units == method.in_logit_units
+
+
+def test_the_methods_that_have_a_scale_of_their_own():
+    own = {name for name, method in METHODS.items() if not method.in_logit_units}
+    assert own == {
+        "score_cam", "ss_cam", "eigen_cam", "ablation_cam", "integrative_cam", "legrad",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_terms_add_up_to_the_map_but_where_the_contract_says_otherwise(name):
+    """Centred maps differ from the terms' sum by a constant; fitted terms reproduce the map."""
+    network = Tiny(linear=name == "cam")
+    terms = network.explain(name)
+    total = (spatial(terms.weights) * network.maps).sum(axis=0)
+    off = whole_map(terms, network.maps) - total
+    if name in {"eigen_cam", "eigen_grad_cam", "decom_cam"}:
+        assert abs(terms.saliency_map.mean()) < 1e-6 * np.abs(terms.saliency_map).max()
+        assert np.ptp(off) < 1e-5 * np.abs(total).max() < abs(off.mean())
+    else:
+        np.testing.assert_allclose(off, 0, atol=1e-4 * np.abs(total).max())

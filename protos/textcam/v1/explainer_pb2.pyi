@@ -221,7 +221,7 @@ class SaliencyGroup(_message.Message):
     def __init__(self, phrase_index: _Optional[int] = ..., channel_ids: _Optional[bytes] = ..., evidence: _Optional[float] = ..., evidence_for: _Optional[float] = ..., evidence_against: _Optional[float] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("target", "against", "logit", "bias", "phrases", "groups", "rest", "saliency_map", "heatmap", "sentence", "gap", "network_passes", "head_passes")
+    __slots__ = ("target", "against", "logit", "bias", "phrases", "groups", "rest", "saliency_map", "heatmap", "sentence", "gap", "network_passes", "head_passes", "in_logit_units")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     AGAINST_FIELD_NUMBER: _ClassVar[int]
     LOGIT_FIELD_NUMBER: _ClassVar[int]
@@ -235,6 +235,7 @@ class Explanation(_message.Message):
     GAP_FIELD_NUMBER: _ClassVar[int]
     NETWORK_PASSES_FIELD_NUMBER: _ClassVar[int]
     HEAD_PASSES_FIELD_NUMBER: _ClassVar[int]
+    IN_LOGIT_UNITS_FIELD_NUMBER: _ClassVar[int]
     target: Prediction
     against: Prediction
     logit: float
@@ -248,7 +249,8 @@ class Explanation(_message.Message):
     gap: float
     network_passes: int
     head_passes: int
-    def __init__(self, target: _Optional[_Union[Prediction, _Mapping]] = ..., against: _Optional[_Union[Prediction, _Mapping]] = ..., logit: _Optional[float] = ..., bias: _Optional[float] = ..., phrases: _Optional[_Iterable[_Union[Phrase, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[SaliencyGroup, _Mapping]]] = ..., rest: _Optional[_Union[SaliencyGroup, _Mapping]] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ..., sentence: _Optional[str] = ..., gap: _Optional[float] = ..., network_passes: _Optional[int] = ..., head_passes: _Optional[int] = ...) -> None: ...
+    in_logit_units: bool
+    def __init__(self, target: _Optional[_Union[Prediction, _Mapping]] = ..., against: _Optional[_Union[Prediction, _Mapping]] = ..., logit: _Optional[float] = ..., bias: _Optional[float] = ..., phrases: _Optional[_Iterable[_Union[Phrase, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[SaliencyGroup, _Mapping]]] = ..., rest: _Optional[_Union[SaliencyGroup, _Mapping]] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ..., sentence: _Optional[str] = ..., gap: _Optional[float] = ..., network_passes: _Optional[int] = ..., head_passes: _Optional[int] = ..., in_logit_units: bool = ...) -> None: ...
 
 class Crop(_message.Message):
     __slots__ = ("left", "top", "width", "height", "shift_x", "shift_y")
@@ -267,7 +269,7 @@ class Crop(_message.Message):
     def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ..., shift_x: _Optional[float] = ..., shift_y: _Optional[float] = ...) -> None: ...
 
 class Provenance(_message.Message):
-    __slots__ = ("model_name", "model_version", "backbone_digest", "bank_digest", "vocabulary_digest", "service_version", "decoder", "execution_provider", "method", "parameters")
+    __slots__ = ("model_name", "model_version", "backbone_digest", "bank_digest", "vocabulary_digest", "service_version", "decoder", "execution_provider", "method", "parameters", "layers", "head_kind")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -285,6 +287,8 @@ class Provenance(_message.Message):
     EXECUTION_PROVIDER_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    HEAD_KIND_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: str
     backbone_digest: str
@@ -295,7 +299,9 @@ class Provenance(_message.Message):
     execution_provider: str
     method: str
     parameters: _containers.ScalarMap[str, str]
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., bank_digest: _Optional[str] = ..., vocabulary_digest: _Optional[str] = ..., service_version: _Optional[str] = ..., decoder: _Optional[str] = ..., execution_provider: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    layers: _containers.RepeatedScalarFieldContainer[str]
+    head_kind: str
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., bank_digest: _Optional[str] = ..., vocabulary_digest: _Optional[str] = ..., service_version: _Optional[str] = ..., decoder: _Optional[str] = ..., execution_provider: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., layers: _Optional[_Iterable[str]] = ..., head_kind: _Optional[str] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("request_id", "predictions", "explanations", "image_height", "image_width", "crop", "provenance", "stage_seconds", "degradations")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textcam_service.core.cam import channel_evidence, saliency_map
 from textcam_service.core.groups import assign_channels, saliency_groups
@@ -65,24 +65,42 @@ def explain_target(
     if whole is None:
         whole = saliency_map(cam_weights, activation_maps)
     gap = logit - bias - float(evidence.sum())
-    return Rationale(logit, bias, gap, whole, chosen, groups, rest)
+    return Rationale(logit, bias, gap, whole, chosen, groups, rest, terms.in_logit_units)
 
 
 def sentence(target: Prediction, against: Prediction | None, rationale: Rationale) -> str:
-    """Say a rationale in one English sentence, every number a share of the logit."""
+    """Say a rationale in one English sentence.
+
+    Every number is an amount of the logit; where the method has a scale of its own, a signed
+    share of all its evidence, for and against.
+    """
     rather = f" rather than '{against.class_name}'" if against else ""
     subject = f"'{target.class_name}'{rather} ({target.probability:.0%})"
-    spoken = [f"{phrase.text} ({phrase.evidence:+.1f})" for phrase in rationale.phrases]
+    said = _amount if rationale.in_logit_units else _share_of(rationale)
+    spoken = [f"{phrase.text} ({said(phrase.evidence)})" for phrase in rationale.phrases]
     if not spoken:
         seen = "no phrase of the vocabulary fits what the model saw"
     else:
         listed = spoken[0] if len(spoken) == 1 else ", ".join(spoken[:-1]) + " and " + spoken[-1]
         seen = f"the model saw {listed}"
     whole = "difference of logits" if against else "logit"
-    others, logit = f"other channels add {rationale.rest.evidence:+.1f}", f"{rationale.logit:+.1f}"
-    if abs(rationale.gap) < _SMALL_GAP * max(1.0, abs(rationale.logit)):
-        rest = f"{others} and the bias {rationale.bias:+.1f} to make the {whole} {logit}"
+    others, logit = f"other channels add {said(rationale.rest.evidence)}", _amount(rationale.logit)
+    if not rationale.in_logit_units:
+        rest = f"{others}, in shares of the method's evidence, not of the {whole} {logit}"
+    elif abs(rationale.gap) < _SMALL_GAP * max(1.0, abs(rationale.logit)):
+        rest = f"{others} and the bias {_amount(rationale.bias)} to make the {whole} {logit}"
     else:
-        left = rationale.bias + rationale.gap
-        rest = f"{others}; of the {whole} {logit} the method leaves {left:+.1f} open"
+        left = _amount(rationale.bias + rationale.gap)
+        rest = f"{others}; of the {whole} {logit} the method leaves {left} open"
     return f"{subject}: {seen}; {rest}."
+
+
+def _amount(evidence: float) -> str:
+    return f"{evidence:+.1f}"
+
+
+def _share_of(rationale: Rationale) -> Callable[[float], str]:
+    """How to say evidence as a share of all of it, for and against."""
+    parts = [*(phrase.evidence for phrase in rationale.phrases), rationale.rest.evidence]
+    whole = sum(map(abs, parts)) or 1.0
+    return lambda evidence: f"{evidence / whole:+.0%}"

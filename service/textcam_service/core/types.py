@@ -83,7 +83,7 @@ class Phrase:
         vocabulary_index: Its place in the vocabulary.
         score: Its coefficient in the sparse approximation of the evidence embedding, > 0.
         similarity: Cosine with the evidence embedding.
-        evidence: Signed share of the logit, logit units.
+        evidence: Signed share of the logit, logit units; see Rationale.in_logit_units.
     """
 
     text: str
@@ -100,10 +100,10 @@ class SaliencyGroup:
     Attributes:
         phrase_index: Place of the group's phrase in the rationale; -1 for the rest.
         channel_ids: Ascending channel indices.
-        evidence: Sum of the channels' evidence, logit units.
+        evidence: Sum of the channels' evidence, logit units; see Rationale.in_logit_units.
         evidence_for: Positive part of the evidence.
         evidence_against: Negative part (<= 0).
-        saliency_map: (H, W), logit units; its mean is `evidence`.
+        saliency_map: (H, W), in the evidence's units; its mean is `evidence`.
     """
 
     phrase_index: int
@@ -118,17 +118,22 @@ class SaliencyGroup:
 class Rationale:
     """What the classifier saw, for one target.
 
-    `bias + gap + sum of groups' evidence + rest.evidence = logit`, and the groups' maps and
-    the rest's add up to `saliency_map`, where the method's map is the sum of its channels' terms.
+    `bias + gap + sum of groups' evidence + rest.evidence = logit`, always. The groups' maps and the
+    rest's add up to `saliency_map`, and its mean to their evidence, where the method's map is the
+    sum of its channels' terms. Else (see contract, Explanation.saliency_map) the groups' maps are
+    of the terms, and the whole map differs from their sum.
 
     Attributes:
         logit: What is explained: a logit, or a difference of two.
         bias: The linear head's, which no channel accounts for; 0 with other heads.
-        gap: What else the method does not account for; 0, but for rounding, where it is exact.
-        saliency_map: (H, W), logit units; its mean is `logit - bias` where the method is exact.
+        gap: logit - bias - all evidence. What the method does not account for; 0, but for
+            rounding, where it is exact; without meaning where evidence is not in logit units.
+        saliency_map: (H, W); its mean is `logit - bias` where the method is exact.
         phrases: Chosen phrases, the most important first.
         groups: One per phrase, in the phrases' order.
         rest: The channels that support none of the phrases.
+        in_logit_units: Whether maps and evidence are amounts of the logit; else they are on the
+            method's own scale.
     """
 
     logit: float
@@ -138,6 +143,7 @@ class Rationale:
     phrases: tuple[Phrase, ...]
     groups: tuple[SaliencyGroup, ...]
     rest: SaliencyGroup
+    in_logit_units: bool = True
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,12 +12,9 @@ import torch
 from torch import fx, nn
 
 from textcam_service.errors import ExportRefused
+from textcam_service.offline.tracing import functional, head_of, reached
 
-aten = torch.ops.aten
 _MAX_PREFIX = 16  # class, distillation and register tokens
-_MAX_CONTEXTS = 8
-# Of their tensor argument they take the type only.
-_LIKE = {aten.new_zeros.default, aten.new_ones.default, aten.new_full.default}
 
 Argument: TypeAlias = Any
 
@@ -114,20 +112,25 @@ class WithTaps(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Images (N, 3, h, w) to logits (N, C) and the places' tensors."""
         seen: dict[Place, torch.Tensor] = {}  # a module may be called often: the last call counts
-
-        def keep(place: Place) -> Any:
-            return lambda _, inputs, output: seen.__setitem__(place, place.pick(inputs, output))
-
-        hooks = [
-            self.network.get_submodule(place.name).register_forward_hook(keep(place))
-            for place in self._places
-        ]
-        try:
+        with _watching(self.network, self._places, seen):
             logits = self.network(image)
-        finally:
-            for hook in hooks:
-                hook.remove()
         return (logits, *(seen[place] for place in self._places))
+
+
+@contextlib.contextmanager
+def _watching(
+    network: nn.Module, places: Sequence[Place], seen: dict[Place, Any]
+) -> Iterator[None]:
+    """Keep what the places hold while the network runs."""
+
+    def keep(place: Place) -> Any:
+        return lambda _, inputs, output: seen.__setitem__(place, place.pick(inputs, output))
+
+    with contextlib.ExitStack() as hooks:
+        for place in places:
+            module = network.get_submodule(place.name)
+            hooks.callback(module.register_forward_hook(keep(place)).remove)
+        yield
 
 
 class Trunk(nn.Module):
@@ -216,9 +219,11 @@ def cut(
         further: Other layers whose maps and gradients are wanted.
 
     Raises:
-        ExportRefused: A place holds no maps, or too much of the image goes around it.
+        ExportRefused: A place holds no maps, too much of the image goes around it, or a further
+            layer adds nothing to the others.
     """
-    whole = _functional(WithTaps(network, (place, *further)), images)
+    _require_tensors(network, images, (place, *further))
+    whole = functional(WithTaps(network, (place, *further)), images)
     output = next(node for node in whole.graph.nodes if node.op == "output")
     logits, target, *others = output.args[0]
     order = list(whole.graph.nodes).index
@@ -226,13 +231,14 @@ def cut(
     size = images.shape[2:]
     layout = _layout(place, target, size)
     taps = [(node, _layout(name, node, size)) for node, name in layers]
-    body, crossing = _head_of(whole, target, logits, place)
+    body, crossing = head_of(whole, target, logits, str(place))
     crossings = {f"context_{index}": node for index, node in enumerate(crossing)}
     head = Head(body, layout, (*(["prefix"] if layout.prefix else []), *crossings))
     layers_head = None
     if taps:
+        _require_chain(whole, logits, (target, place), layers)
         start, first = taps[0]
-        body, crossing = _head_of(whole, start, logits, layers[0][1])
+        body, crossing = head_of(whole, start, logits, str(layers[0][1]))
         named = {f"layer_context_{index}": node for index, node in enumerate(crossing)}
         prefix = ["layer_prefix"] if first.prefix else []
         seen = [(node.name, own) for node, own in taps[1:]]
@@ -251,21 +257,6 @@ def _takes(name: str, *heads: Head | None) -> bool:
     return any(head is not None and name in head.contexts for head in heads)
 
 
-def _functional(model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
-    """The network's graph of ATen operations without mutation, the batch free."""
-    free = {"image": {0: torch.export.Dim.DYNAMIC}}
-    try:
-        program = torch.export.export(model, (images,), dynamic_shapes=free, strict=False)
-        module = program.run_decompositions({}).module()
-    except Exception as error:  # whatever tracing may meet in a foreign network
-        raise ExportRefused(
-            f"torch.export cannot trace the network with a free batch size: {error}; where its "
-            "code asks for the batch's size, x.shape[0] keeps it free, len(x) does not"
-        ) from error
-    assert isinstance(module, fx.GraphModule)  # noqa: S101 - torch says so
-    return module
-
-
 def _layout(place: Place, node: fx.Node, size: Sequence[int]) -> Layout:
     shape = [-1, *(int(extent) for extent in node.meta["val"].shape[1:])]
     layout = Layout.of(shape, size)
@@ -276,59 +267,47 @@ def _layout(place: Place, node: fx.Node, size: Sequence[int]) -> Layout:
     return layout
 
 
-def _head_of(
-    whole: fx.GraphModule, start: fx.Node, logits: fx.Node, place: Place
-) -> tuple[fx.GraphModule, list[fx.Node]]:
-    """The graph from `start` to `logits`, and what else of the image it takes."""
-    seen = _reached(whole.graph, {n for n in whole.graph.nodes if n.op == "placeholder"})
-    after = _reached(whole.graph, {start})
-    if logits not in after:
-        raise ExportRefused(f"the logits do not depend on {place}; choose another target layer")
-    needed: set[fx.Node] = set()
-    found: set[fx.Node] = set()
-    waiting = [logits]
-    while waiting:
-        node = waiting.pop()
-        if node is start or node in needed or node in found:
-            continue
-        if node in seen and node not in after:
-            found.add(node)
-            continue
-        needed.add(node)
-        waiting += [] if _is_size(node) else _inputs(node)
-    if len(found) > _MAX_CONTEXTS:
-        raise ExportRefused(
-            f"{len(found)} tensors of the image go around {place} to the head; cut where all of "
-            "the network passes, as at the output of a block"
-        )
-    crossing = [node for node in whole.graph.nodes if node in found]
-    graph = fx.Graph()
-    copies = {node: graph.placeholder(node.name) for node in (start, *crossing)}
-    for node in whole.graph.nodes:
-        if node not in needed:
-            continue
-        if _is_size(node) and node not in after:
-            # Of the image only the batch's size is free.
-            copies[node] = graph.call_function(aten.sym_size.int, (copies[start], 0))
-        else:
-            copies[node] = graph.node_copy(node, lambda n: copies.get(n, copies[start]))
-    graph.output(copies[logits])
-    return fx.GraphModule(whole, graph), crossing
+def _require_tensors(network: nn.Module, images: torch.Tensor, places: Sequence[Place]) -> None:
+    """Refuse modules that are never called, or that do not answer one tensor."""
+    seen: dict[Place, Any] = {}
+    with torch.no_grad(), _watching(network, places, seen):
+        network(images)
+    for place in places:
+        if place not in seen:
+            raise ExportRefused(
+                f"{place} is a module that the network never calls; name one that it does, such "
+                "as a module inside of it or around it"
+            )
+        if not isinstance(seen[place], torch.Tensor):
+            raise ExportRefused(
+                f"{place} holds a {type(seen[place]).__name__}, not one tensor; name a module "
+                "inside of it, or 'input of' the module that takes its maps"
+            )
 
 
-def _reached(graph: fx.Graph, starts: set[fx.Node]) -> set[fx.Node]:
-    """All nodes whose values depend on the starts' values, not only on their sizes."""
-    found = set(starts)
-    for node in graph.nodes:
-        if not _is_size(node) and any(source in found for source in _inputs(node)):
-            found.add(node)
-    return found
-
-
-def _is_size(node: fx.Node) -> bool:
-    return node.target is aten.sym_size.int
-
-
-def _inputs(node: fx.Node) -> list[fx.Node]:
-    skipped = node.args[0] if node.target in _LIKE else None
-    return [source for source in node.all_input_nodes if source is not skipped]
+def _require_chain(
+    whole: fx.GraphModule,
+    logits: fx.Node,
+    target: tuple[fx.Node, Place],
+    layers: Sequence[tuple[fx.Node, Place]],
+) -> None:
+    """Refuse further layers that repeat another, or that are not computed from the first."""
+    known = dict([target])
+    first, first_name = layers[0]
+    after = reached(whole.graph, {first})
+    for node, name in layers:
+        if node in known:
+            raise ExportRefused(
+                f"the further layer {name} holds the same maps as {known[node]}; name each layer "
+                "once, and the target layer not at all"
+            )
+        known[node] = name
+        if node not in after:
+            raise ExportRefused(
+                f"the further layer {name} is not computed from {first_name}, the first of them; "
+                "name layers that follow one another, or one of the two only"
+            )
+        if logits not in reached(whole.graph, {node}):
+            raise ExportRefused(
+                f"the logits do not depend on the further layer {name}; leave it out"
+            )

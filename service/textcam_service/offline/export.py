@@ -37,7 +37,7 @@ from textcam_service.offline.cut import Head, Layout, Place, WithTaps, cut
 from textcam_service.offline.gradient import gradient_graph
 from textcam_service.offline.grid import grid_shift
 from textcam_service.offline.networks import Network, state_digest
-from textcam_service.offline.onnx_graph import OPSET, gradient_parity, parity, to_onnx
+from textcam_service.offline.onnx_graph import OPSET, head_parity, parity, to_onnx
 from textcam_service.offline.target_layer import choose_target, close, linear_head
 
 _GRADIENT_TOLERANCE = 1e-3
@@ -53,10 +53,12 @@ class ExportReport:
         target_layer: Where the activation maps are seen.
         head_kind: As BackboneManifest.head_kind.
         weights_digest: Identity of network, weights, preprocessing and classes.
-        logits_error: Largest difference of a logit, relative to max(1, largest logit).
+        logits_error: Largest difference of a logit, of the whole or of the head by itself,
+            relative to the largest logit.
         maps_error: The same of the activation maps.
-        gradient_error: Norm of the difference of gradients, relative to their norm; 0 where
-            none are exported, or they have a closed form.
+        gradient_error: Norm of the difference of gradients (of the maps, of further layers, of
+            attention), relative to their norm, the largest of them; 0 where none are exported,
+            or they have a closed form.
         maps_shape: (D, H, W).
         class_count: C.
         without: Why there are no gradients; empty: there are.
@@ -91,11 +93,12 @@ class ExportReport:
 
 @dataclass(frozen=True)
 class _Exported:
-    """A head's graph: its kind, its outputs beside logits and gradient, and why not more."""
+    """A head's graph: its kind, errors, outputs beside logits and gradient, and why not more."""
 
     kind: str
     graph: bytes | None
-    error: float = 0.0
+    logits_error: float = 0.0
+    gradient_error: float = 0.0
     further: tuple[str, ...] = ()
     without: str = ""
 
@@ -116,11 +119,14 @@ def export_network(
         target_layer: A module's name, or "input of NAME"; empty: see choose_target.
         layers: Further layers, whose maps and gradients some methods take.
         tolerance: Largest difference between onnxruntime and torch, of logits and of
-            activation maps, relative to max(1, largest value); of gradients ten times that.
+            activation maps, relative to the largest value. A head whose own logits differ by
+            more, or whose gradients differ in norm by more than 1e-3 of theirs, is exported
+            without gradients, or not at all.
 
     Raises:
         ExportRefused: A layer holds no maps, the exporter cannot translate the network, or the
-            result differs from torch by more than `tolerance`.
+            result differs from torch by more than `tolerance`; or further layers were named and
+            have no gradients that agree.
     """
     images = _sample_images(network)
     place = _place(network, target_layer) if target_layer else choose_target(network, images).place
@@ -152,16 +158,18 @@ def export_network(
             f"{maps_error:.2g} (activation maps), more than {tolerance:.2g}"
         )
     linear = _linear(network, images, maps, logits)
-    head = _Exported(GAP_LINEAR, None) if linear else _export_head(parts.head, maps, named, logits)
-    graph_of_layers = None
+    head = _Exported(GAP_LINEAR, None)
+    if not linear:
+        head = _export_head(parts.head, maps, named, logits, tolerance)
+    tapped = _Exported(NO_HEAD, None)
     if parts.layers_head is not None:
-        tapped = _export_head(parts.layers_head, named[f"{LAYER}0"], named, logits)
+        first = named[f"{LAYER}0"]
+        tapped = _export_head(parts.layers_head, first, named, logits, tolerance)
         if tapped.kind != GRADIENT:
             raise ExportRefused(
                 f"{network.name}: the further layers need gradients, but "
                 f"{tapped.without}; leave --layer out"
             )
-        graph_of_layers = tapped.graph
     digest = weights_digest(network, str(place))
     _, channels, height, width = maps.shape
     manifest = BackboneManifest(
@@ -188,15 +196,15 @@ def export_network(
         layers_inputs=parts.layers_head.contexts if parts.layers_head else (),
         attention=ATTENTION in head.further,
     )
-    write_backbone(output, Graphs(backbone, head.graph, graph_of_layers), linear, manifest)
+    write_backbone(output, Graphs(backbone, head.graph, tapped.graph), linear, manifest)
     return ExportReport(
         network.name,
         str(place),
         head.kind,
         digest,
-        logits_error,
+        max(logits_error, head.logits_error, tapped.logits_error),
         maps_error,
-        head.error,
+        max(head.gradient_error, tapped.gradient_error),
         (channels, height, width),
         logits.shape[1],
         head.without,
@@ -237,30 +245,36 @@ def _linear(
 
 
 def _export_head(
-    head: Head, maps: torch.Tensor, named: Mapping[str, torch.Tensor], logits: torch.Tensor
+    head: Head,
+    maps: torch.Tensor,
+    named: Mapping[str, torch.Tensor],
+    logits: torch.Tensor,
+    tolerance: float,
 ) -> _Exported:
     """The head with its gradients; without them, or not at all, where that cannot be."""
     contexts = [named[name] for name in head.contexts]
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
-    given = [maps, weights, *contexts]
-    inputs = [ACTIVATION_MAPS, CLASS_WEIGHTS, *head.contexts]
+    given = {ACTIVATION_MAPS: maps, CLASS_WEIGHTS: weights}
+    given |= dict(zip(head.contexts, contexts, strict=True))
     try:
         traced, further = gradient_graph(head, maps, contexts, logits.shape[1])
         outputs = [LOGITS, HEAD_GRADIENT, *further]
-        graph = to_onnx("the head with gradients", traced, given, inputs, outputs)
-        error = gradient_parity(graph, head, dict(zip(inputs, given, strict=True)))
-        if error <= _GRADIENT_TOLERANCE:
-            return _Exported(GRADIENT, graph, error, tuple(further))
-        without = f"its gradients differ from torch's by {error:.2g}"
+        graph = to_onnx("the head with gradients", traced, [*given.values()], [*given], outputs)
+        errors = head_parity(graph, head, given, further)
+        if errors[0] <= tolerance and errors[1] <= _GRADIENT_TOLERANCE:
+            return _Exported(GRADIENT, graph, *errors, tuple(further))
+        without = "it differs from torch by {:.2g} (logits) and {:.2g} (gradients)".format(*errors)
     except Exception as failure:  # noqa: BLE001 - whatever tracing and translating may meet
         without = _operation(failure)
-    del given[1], inputs[1]
+    del given[CLASS_WEIGHTS]
     try:
-        return _Exported(
-            FORWARD, to_onnx("the head", head, given, inputs, [LOGITS]), without=without
-        )
+        graph = to_onnx("the head", head, [*given.values()], [*given], [LOGITS])
     except ExportRefused as failure:
         return _Exported(NO_HEAD, None, without=f"{without}; {_operation(failure)}")
+    error, _ = head_parity(graph, head, given)
+    if error <= tolerance:
+        return _Exported(FORWARD, graph, error, without=without)
+    return _Exported(NO_HEAD, None, without=f"{without}; by itself, by {error:.2g} (logits)")
 
 
 def _operation(failure: BaseException) -> str:

@@ -21,6 +21,7 @@ from torch.fx.experimental.symbolic_shapes import (
     StatelessSymbolicContext,
 )
 
+from textcam_service.graphs import ATTENTION, TAP
 from textcam_service.offline.cut import Head, Layout
 
 aten = torch.ops.aten
@@ -44,27 +45,17 @@ def gradient_graph(
         the head attends over the layer's tokens, and "tap_0" ..., the taps' gradients.
     """
     attention = _attention_shapes(head, maps, contexts)
-    taps = [_tap_shape(layout) for _, layout in head.taps]
-    shapes = [*attention, *taps]
-    names = [*(["attention"] if attention else []), *(f"tap_{i}" for i in range(len(taps)))]
+    names = [ATTENTION] if attention else []
+    names += [f"{TAP}{index}" for index in range(len(head.taps))]
 
     def graph(maps: Tensor, class_weights: Tensor, *contexts: Tensor) -> tuple[Tensor, ...]:
-        nothing = [maps.new_zeros((maps.shape[0], *shape)) for shape in shapes]
-
         def logits_of(maps: Tensor, *added: Tensor) -> Tensor:
-            run = _Written(head, added[: len(attention)], added[len(attention) :])
-            logits: Tensor = run.run(*head.arguments(maps, contexts))
-            return logits
+            return _logits(head, maps, contexts, added)
 
-        pulled: Any = torch.func.vjp(logits_of, maps, *nothing)
+        pulled: Any = torch.func.vjp(logits_of, maps, *_nothing(head, maps, attention))
         logits, pull = pulled
-        gradient, *further = pull(class_weights)
-        outputs = [logits, gradient]
-        if attention:
-            rises = [_rise(g, head.layout) for g in further[: len(attention)]]
-            outputs.append(torch.stack(rises, 1))
-        found = zip(head.taps, further[len(attention) :], strict=True)
-        return (*outputs, *(layout.maps(gradient) for (_, layout), gradient in found))
+        gradient, *added = pull(class_weights)
+        return (logits, gradient, *_further(head, added))
 
     fake = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     class_weights = torch.zeros(len(maps), class_count)
@@ -74,6 +65,47 @@ def gradient_graph(
         graph, decomposition_table=table, tracing_mode="symbolic", _allow_non_fake_inputs=True
     )(*examples)
     return traced, names
+
+
+def eager_gradients(
+    head: Head, maps: Tensor, class_weights: Tensor, contexts: Sequence[Tensor]
+) -> list[Tensor]:
+    """By torch's autograd, what the graph of gradient_graph answers after the logits.
+
+    The maps' gradient comes from the head as it stands, without what is written out here.
+    """
+    given = maps.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad((head(given, *contexts) * class_weights).sum(), given)
+    attention = _attention_shapes(head, maps, contexts)
+    added = [zero.requires_grad_(True) for zero in _nothing(head, maps, attention)]
+    if not added:
+        return [gradient]
+    score = (_logits(head, maps, contexts, added) * class_weights).sum()
+    return [gradient, *_further(head, torch.autograd.grad(score, added))]
+
+
+def _logits(
+    head: Head, maps: Tensor, contexts: Sequence[Tensor], added: Sequence[Tensor]
+) -> Tensor:
+    """The head's logits, what is added to its attention and its taps being 0."""
+    count = len(added) - len(head.taps)
+    run = _Written(head, added[:count], added[count:])
+    logits: Tensor = run.run(*head.arguments(maps, contexts))
+    return logits
+
+
+def _nothing(head: Head, maps: Tensor, attention: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    shapes = [*attention, *(_tap_shape(layout) for _, layout in head.taps)]
+    return [maps.new_zeros((maps.shape[0], *shape)) for shape in shapes]
+
+
+def _further(head: Head, gradients: Sequence[Tensor]) -> list[Tensor]:
+    """The further outputs, out of the gradients by what was added."""
+    count = len(gradients) - len(head.taps)
+    rises = [_rise(gradient, head.layout) for gradient in gradients[:count]]
+    found = zip(head.taps, gradients[count:], strict=True)
+    taps = [layout.maps(gradient) for (_, layout), gradient in found]
+    return [*([torch.stack(rises, 1)] if rises else []), *taps]
 
 
 def _free_batch(fake: FakeTensorMode, tensor: Tensor) -> Tensor:

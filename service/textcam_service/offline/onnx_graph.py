@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -24,8 +26,10 @@ from textcam_service.graphs import (
     LOGITS,
 )
 from textcam_service.offline.cut import Head
+from textcam_service.offline.gradient import eager_gradients
 
 OPSET = 18
+_LEAST = 1e-30  # keeps a division by nothing from failing
 
 
 def to_onnx(
@@ -36,7 +40,7 @@ def to_onnx(
     outputs: Sequence[str],
 ) -> bytes:
     """Serialise a graph with a free batch dimension, all weights inside."""
-    free = tuple({0: torch.export.Dim.DYNAMIC} for _ in given)
+    free = _free_batch(module, len(given))
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -60,6 +64,16 @@ def to_onnx(
         del node.metadata_props[:]  # stack traces with this machine's paths
     serialised: bytes = graph.SerializeToString()
     return serialised
+
+
+def _free_batch(module: nn.Module, count: int) -> tuple[Any, ...]:
+    """The shapes of `count` inputs; those that forward takes as *args stand in a tuple."""
+    free = tuple({0: torch.export.Dim.DYNAMIC} for _ in range(count))
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return free
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*free[:named], free[named:]) if count > named else free
 
 
 @contextlib.contextmanager
@@ -94,29 +108,44 @@ def parity(graph: bytes, eager: nn.Module, images: torch.Tensor) -> tuple[float,
     return logits_error, maps_error
 
 
-def gradient_parity(graph: bytes, head: Head, given: Mapping[str, torch.Tensor]) -> float:
-    """Norm of the gradients' difference to torch's, relative to torch's norm.
+def head_parity(
+    graph: bytes, head: Head, given: Mapping[str, torch.Tensor], further: Sequence[str] = ()
+) -> tuple[float, float]:
+    """How closely a head's graph agrees with torch, over batches of 1 and all.
 
-    Single values may differ more: a ReLU's input next to 0 may fall on either side.
+    Args:
+        graph: Of the head; with gradients where `given` has class weights.
+        head: As torch runs it.
+        given: The graph's inputs, by name.
+        further: Names of its further outputs; see gradient.eager_gradients.
+
+    Returns:
+        The largest relative difference of a logit; and the norm of the difference of gradients,
+        of maps, attention or taps, relative to their norm. Single values may differ more: a
+        ReLU's input next to 0 may fall on either side.
     """
     session = _cpu_session(graph)
-    worst = 0.0
+    logits_error = gradient_error = 0.0
     for count in (1, len(given[ACTIVATION_MAPS])):
         own = {name: tensor[:count] for name, tensor in given.items()}
-        maps = own[ACTIVATION_MAPS].clone().requires_grad_(True)
-        logits = head(maps, *(own[name] for name in head.contexts))
-        (wanted,) = torch.autograd.grad((logits * own[CLASS_WEIGHTS]).sum(), maps)
         feeds = {name: tensor.numpy() for name, tensor in own.items()}
-        found_logits, found = session.run([LOGITS, HEAD_GRADIENT], feeds)
-        scale = max(float(wanted.norm()), 1e-12)
-        off = float(np.linalg.norm(found - wanted.numpy())) / scale
-        worst = max(worst, off, difference(found_logits, logits.detach().numpy()))
-    return worst
+        contexts = [own[name] for name in head.contexts]
+        with torch.no_grad():
+            wanted = head(own[ACTIVATION_MAPS], *contexts).numpy()
+        (logits,) = session.run([LOGITS], feeds)
+        logits_error = max(logits_error, difference(logits, wanted))
+        if CLASS_WEIGHTS in own:
+            names = [HEAD_GRADIENT, *further]
+            slopes = eager_gradients(head, own[ACTIVATION_MAPS], own[CLASS_WEIGHTS], contexts)
+            for found, slope in zip(session.run(names, feeds), slopes, strict=True):
+                off = float(np.linalg.norm(found - slope.numpy()))
+                gradient_error = max(gradient_error, off / max(float(slope.norm()), _LEAST))
+    return logits_error, gradient_error
 
 
 def difference(found: FloatArray, wanted: FloatArray) -> float:
-    """Largest absolute difference, relative to max(1, largest wanted value)."""
-    return float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max()))
+    """Largest absolute difference, relative to the largest wanted value, however small."""
+    return float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), _LEAST))
 
 
 def _cpu_session(graph: bytes) -> ort.InferenceSession:

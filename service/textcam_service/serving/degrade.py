@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_service.serving.convert import Classes, Job, TopK
+from textcam_service.serving.requests import Classes, Job, TopK
 
 # Part of the queue that is full, and what is left out from there on.
 LADDER = (

@@ -13,7 +13,7 @@ from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service.bundle import ModelBundle
 from textcam_service.errors import ServerBusy, ShuttingDown, TextCamError
-from textcam_service.serving import convert
+from textcam_service.serving import requests
 from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.schedule import Lane
@@ -60,7 +60,7 @@ class Desk:
         try:
             with self._admitted(request.ByteSize()):
                 response = await self._pipeline.explain(
-                    request, deadline, convert.read_lane(request.lane, lane)
+                    request, deadline, requests.read_lane(request.lane, lane)
                 )
         except asyncio.CancelledError:
             self.count(method, grpc.StatusCode.CANCELLED)

@@ -19,7 +19,8 @@ from textcam.oip import open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service.errors import InvalidArgument, InvalidTensor, TextCamError
-from textcam_service.serving import convert
+from textcam_service.serving import requests
+from textcam_service.serving.answers import tensor_message
 from textcam_service.serving.desk import Desk
 from textcam_service.serving.oip_tensors import Array, add_output, read_input
 from textcam_service.serving.schedule import Lane
@@ -147,7 +148,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
 
     async def _require_model(self, name: str, version: str, context: Any) -> None:
         try:
-            convert.read_model(pb.ModelSpec(name=name, version=version), self._desk.bundle)
+            requests.read_model(pb.ModelSpec(name=name, version=version), self._desk.bundle)
         except TextCamError as error:
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
 
@@ -181,7 +182,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
             if isinstance(image, bytes):
                 one.encoded = image
             else:
-                one.pixels.CopyFrom(convert.tensor_message(image))
+                one.pixels.CopyFrom(tensor_message(image))
             asked.append(one)
         return asked
 

@@ -21,13 +21,14 @@ from textcam_service.core.rationale import sentence
 from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.cpus import usable_cpus
 from textcam_service.errors import InvalidRequest, InvalidSettings
-from textcam_service.serving import convert
+from textcam_service.serving import answers, requests
+from textcam_service.serving.answers import Scene
 from textcam_service.serving.batcher import Batcher
 from textcam_service.serving.conversation import Conversations, Found, run
-from textcam_service.serving.convert import Classes, Job, Scene, TopK
 from textcam_service.serving.degrade import degrade
 from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.queues import BatchLimits
+from textcam_service.serving.requests import Classes, Job, TopK
 from textcam_service.serving.schedule import Lane
 from textcam_service.settings import ServerSettings
 
@@ -139,9 +140,9 @@ class Pipeline:
             lane: Who waits.
 
         Raises:
-            TextCamError: See convert.read_request, imaging, Batcher.admit and Place.fill.
+            TextCamError: See requests.read_request, imaging, Batcher.admit and Place.fill.
         """
-        job = convert.read_request(request, self.bundle, self._settings)
+        job = requests.read_request(request, self.bundle, self._settings)
         job, left_out = degrade(job, self._batcher.pressure(lane))
         started = time.monotonic()
         due = None if deadline is None else deadline - self._time_after_inference()
@@ -195,7 +196,7 @@ class Pipeline:
         if job.encoded is not None:
             image = imaging.decode(job.encoded, self._limits)
         else:
-            assert job.pixels is not None  # noqa: S101 - convert.read_request saw to it
+            assert job.pixels is not None  # noqa: S101 - requests.read_request saw to it
             image = imaging.from_pixels(job.pixels, self._limits)
         self._metrics.images.labels(image.decoder).inc()
         network_input, crop = imaging.prepare(
@@ -225,12 +226,12 @@ class Pipeline:
         stages["explain"] = time.monotonic() - started
         started = time.monotonic()
         messages = [
-            convert.explanation_message(
+            answers.explanation_message(
                 *target, rationale, sentence(*target, rationale), job, scene, own
             )
             for target, own, rationale in explained
         ]
-        response = convert.response_message(
+        response = answers.response_message(
             request.request_id,
             opinion.most_probable(job.predictions),
             messages,
@@ -240,6 +241,7 @@ class Pipeline:
             stages,
             left_out,
         )
+        answers.check_size(response, self._settings.max_message_bytes)
         stages["encode"] = time.monotonic() - started
         for stage, seconds in stages.items():
             self._metrics.stage_seconds.labels(stage).observe(seconds)

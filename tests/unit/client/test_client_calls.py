@@ -30,6 +30,7 @@ from textcam_client import (
     DeadlineExceeded,
     InvalidRequest,
     MalformedAnswer,
+    MethodIgnored,
     NotFound,
     Overloaded,
     Retry,
@@ -37,8 +38,10 @@ from textcam_client import (
     TopK,
     Unavailable,
     Unimplemented,
+    testing,
 )
-from textcam_client.convert import explanation, ready_models, tensor
+from textcam_client._fake import FakeExplainer
+from textcam_client.answers import explanation, ready_models, tensor
 
 
 class InLoop:
@@ -551,3 +554,41 @@ def test_a_tensor_that_contradicts_itself_is_a_malformed_answer(message):
 def test_an_answer_that_breaks_the_contract_is_malformed(broken):
     with pytest.raises(MalformedAnswer):
         explanation(pb.ExplainResponse(explanations=[broken]), None)
+
+
+@pytest.fixture
+def old_server(monkeypatch):
+    """It does not know the field `method`, so it passes over it."""
+
+    class Old(FakeExplainer):
+        def explain(self, request):
+            request.ClearField("method")
+            return super().explain(request)
+
+    monkeypatch.setattr(testing, "FakeExplainer", Old)
+    with testing.serve_in_memory() as running:
+        yield running
+
+
+async def test_an_answer_by_another_method_than_asked_for_is_an_error(old_server, png):
+    with old_server.client() as client:
+        assert client.explain(png, method="cam").provenance.method == "cam"
+        with pytest.raises(MethodIgnored, match=r"grad_cam was asked .* \(version fake\).* by cam"):
+            client.explain(png, method="grad_cam")
+        asked = client.explain_many([png, png], method="grad_cam", on_error="return")
+        assert [type(answer) for answer in asked] == [MethodIgnored, MethodIgnored]
+        assert client.explain(png).provenance.method == "cam"
+    async with old_server.async_client() as client:
+        with pytest.raises(MethodIgnored):
+            await client.explain(png, method="grad_cam")
+        with pytest.raises(MethodIgnored):
+            async for _ in client.explain_many([png], method="grad_cam"):
+                pass
+
+
+def test_an_answer_says_its_layers_head_and_units(client, png):
+    answer = client.explain(png)
+    assert (answer.provenance.layers, answer.provenance.head_kind) == (("pool",), "gap_linear")
+    told = json.loads(json.dumps(answer.to_dict()))
+    assert told["provenance"]["layers"] == ["pool"]
+    assert told["explanations"][0]["in_logit_units"] is True

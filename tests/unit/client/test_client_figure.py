@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from client_samples import make_pixels
 from PIL import Image
 from textcam_client import MapsDeclined, TopK, draw_figure
+from textcam_client.figure import _sums, _tiles
 from textcam_client.testing import serve_in_memory
 
 TILE = 100
@@ -70,6 +73,23 @@ def test_every_shape_of_photograph_fits_its_panels(client, height, width):
     figure = draw_figure(answer, tile_width=TILE)
     assert figure.width in {2 * MARGIN + n * TILE + (n - 1) * GAP for n in (3, 4, 5)}
     assert figure.height < 500
+
+
+def test_numbers_are_amounts_of_the_logit_or_shares_of_the_methods_evidence(client, grey):
+    (target,) = client.explain(grey, phrases=2).explanations
+    assert target.in_logit_units
+    one, two, rest = (group.evidence for group in (*target.groups, target.rest))
+    numbers = [tile.number for tile in _tiles(target, Image.fromarray(grey))]
+    assert numbers == ["", *(f"{number:+.1f}" for number in (one + two + rest, one, two, rest))]
+    assert _sums(target).endswith(f"bias {target.bias:+.1f}   = logit {target.logit:.1f}")
+    off = replace(target, logit=target.logit + 2.5, gap=2.5)
+    assert _tiles(off, Image.fromarray(grey))[1].number == numbers[1]
+    assert _sums(off).endswith(f"gap +2.5   = logit {target.logit + 2.5:.1f}")
+    own_scale = replace(off, in_logit_units=False)
+    whole = abs(one) + abs(two) + abs(rest)
+    shares = [f"{number / whole:+.0%}" for number in (one + two + rest, one, two, rest)]
+    assert [t.number for t in _tiles(own_scale, Image.fromarray(grey))] == ["", *shares]
+    assert _sums(own_scale).endswith(f"of the method's evidence, not of the logit {off.logit:.1f}")
 
 
 def test_each_target_has_its_section(client, grey):

@@ -8,8 +8,8 @@ from client_samples import make_pixels
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
 from textcam_client import Crop, MapsDeclined, PictureUnavailable, UnreadableImage
+from textcam_client.answers import explanation
 from textcam_client.colormap import blend
-from textcam_client.convert import explanation
 from textcam_client.geometry import upsample
 from textcam_client.images import ImageSource
 

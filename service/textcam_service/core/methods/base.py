@@ -8,7 +8,7 @@ decides how its passes are batched, counted and cut short by a deadline.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -107,10 +107,12 @@ class CamTerms:
         weights: (D,) or (D, H, W): each channel's term is weights * maps. Scaled so that the
             mean over positions of all terms is in units of the score, where the method has them.
         saliency_map: (H, W), where the method's map is not the plain sum of the terms.
+        in_logit_units: As Method.in_logit_units, which settles it.
     """
 
     weights: FloatArray
     saliency_map: Float32Array | None = None
+    in_logit_units: bool = True
 
 
 Steps: TypeAlias = Generator[Ask, Any, CamTerms]
@@ -148,9 +150,13 @@ class Method:
     Attributes:
         name: As in requests: "grad_cam".
         title: As in papers: "Grad-CAM".
-        steps: The conversation.
+        conversation: See `steps`.
         needs: What the backbone must offer.
         exact: With a GAP + linear head, evidence and bias add up to the logit.
+        in_logit_units: Whether map and evidence are amounts of the logit: activations times
+            slopes, or differences of scores. Else they are on a scale of the method's own
+            (activations times a softmax, slopes alone, maps scaled to 1), of which only shares
+            mean something; the gap, what evidence and bias leave of the logit, then means nothing.
         image_passes: Passes of the whole network beyond the first, by (D, H * W, settings).
         head_passes: Passes of the head, by the same.
         parameters: Which of MethodSettings it obeys.
@@ -158,12 +164,18 @@ class Method:
 
     name: str
     title: str
-    steps: Callable[[Subject, MethodSettings], Steps]
+    conversation: Callable[[Subject, MethodSettings], Steps]
     needs: frozenset[Need] = frozenset()
     exact: bool = False
+    in_logit_units: bool = True
     image_passes: Callable[[int, int, MethodSettings], int] = field(default=lambda *_: 0)
     head_passes: Callable[[int, int, MethodSettings], int] = field(default=lambda *_: 0)
     parameters: tuple[str, ...] = ()
+
+    def steps(self, subject: Subject, settings: MethodSettings) -> Steps:
+        """Hold the conversation; what it finds says of which units it is."""
+        terms = yield from self.conversation(subject, settings)
+        return replace(terms, in_logit_units=self.in_logit_units)
 
 
 def drive(steps: Steps, answer: Callable[[Ask], Any]) -> CamTerms:

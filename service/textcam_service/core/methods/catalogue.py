@@ -39,18 +39,30 @@ METHODS: Mapping[str, Method] = {
         Method("xgrad_cam", "XGrad-CAM", single_pass.xgrad_cam, _GRADIENT, exact=True),
         Method("hires_cam", "HiResCAM", single_pass.hires_cam, _GRADIENT, exact=True),
         Method("layer_cam", "LayerCAM", single_pass.layer_cam, _GRADIENT),
-        Method("eigen_cam", "Eigen-CAM", decomposed.eigen_cam),
+        Method("eigen_cam", "Eigen-CAM", decomposed.eigen_cam, in_logit_units=False),
         Method("eigen_grad_cam", "Eigen-Grad-CAM", decomposed.eigen_grad_cam, _GRADIENT),
-        Method("score_cam", "Score-CAM", perturbing.score_cam, image_passes=_channels),
+        Method(
+            "score_cam",
+            "Score-CAM",
+            perturbing.score_cam,
+            in_logit_units=False,
+            image_passes=_channels,
+        ),
         Method(
             "ss_cam",
             "SS-CAM",
             perturbing.ss_cam,
+            in_logit_units=False,
             image_passes=_noisy_channels,
             parameters=("seed", "smooth_samples", "smooth_sigma"),
         ),
         Method(
-            "ablation_cam", "Ablation-CAM", perturbing.ablation_cam, _HEAD, head_passes=_channels
+            "ablation_cam",
+            "Ablation-CAM",
+            perturbing.ablation_cam,
+            _HEAD,
+            in_logit_units=False,
+            head_passes=_channels,
         ),
         Method(
             "recipro_cam",
@@ -75,8 +87,14 @@ METHODS: Mapping[str, Method] = {
             image_passes=_sub_maps_and_reference,
             parameters=("decom_channels", "decom_maps"),
         ),
-        Method("integrative_cam", "Integrative CAM", structured.integrative_cam, _LAYERS),
+        Method(
+            "integrative_cam",
+            "Integrative CAM",
+            structured.integrative_cam,
+            _LAYERS,
+            in_logit_units=False,
+        ),
         Method("vs_cam", "VS-CAM", structured.vs_cam, _GRADIENT),
-        Method("legrad", "LeGrad", structured.legrad, _ATTENTION),
+        Method("legrad", "LeGrad", structured.legrad, _ATTENTION, in_logit_units=False),
     )
 }

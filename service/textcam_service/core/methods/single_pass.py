@@ -45,7 +45,10 @@ def xgrad_cam(subject: Subject, _: MethodSettings) -> Steps:
     """XGrad-CAM: sum(g A) / sum(A) (Fu et al. 2020, arXiv 2008.02312). One VJP.
 
     Conserves: a channel's mean term is its sum of g A, so the terms add up to the logit where
-    the head is linear. A channel whose activations cancel out exactly has weight 0.
+    the head is linear. Meant for maps that are never negative: where a channel's activations
+    nearly cancel out, as after a LayerNorm or a GELU, it divides by next to nothing, its weight
+    grows without bound and one such channel may drown the map; take HiResCAM there. A channel
+    whose activations cancel out exactly has weight 0.
     """
     gradient = yield Gradient(subject.class_weights)
     total = subject.activation_maps.sum(axis=(1, 2), dtype=np.float64)

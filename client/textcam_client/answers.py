@@ -1,146 +1,43 @@
-"""Between Python's terms and the contract's messages."""
+"""From the contract's answers to Python's terms."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from textcam.v1 import explainer_pb2 as pb
 
 from textcam_client import types
-from textcam_client.errors import MalformedAnswer, Unavailable, UnsupportedImage
+from textcam_client.errors import MalformedAnswer, MethodIgnored, Unavailable
 from textcam_client.geometry import Crop, Float32Array, UInt8Array
-from textcam_client.images import ImageInput, ImageSource
-from textcam_client.options import ClassRef, Contrast, Options, Target, TopK
+from textcam_client.images import ImageSource
+from textcam_client.model import Model, ModelSummary, Provenance
+from textcam_client.requests import method_name
 from textcam_client.view import View
 
-Prepare: TypeAlias = Callable[[ImageInput], tuple[pb.ExplainRequest, ImageSource]]
-
-_HEATMAP_FORMS: Mapping[str, pb.HeatmapForm] = {
-    "none": pb.HEATMAP_FORM_NONE,
-    "saliency": pb.HEATMAP_FORM_SALIENCY,
-    "image": pb.HEATMAP_FORM_IMAGE,
-    "overlay": pb.HEATMAP_FORM_OVERLAY,
-}
 _DTYPES: Mapping[int, Any] = {
     pb.Tensor.D_TYPE_UINT8: np.dtype(np.uint8),
     pb.Tensor.D_TYPE_FLOAT32: np.dtype("<f4"),
 }
 
 
-# --- requests -------------------------------------------------------------------
+def explanation(
+    response: pb.ExplainResponse, source: ImageSource | None, method: int = 0
+) -> types.Explanation:
+    """Turn an answer into an Explanation.
 
-
-def request_template(options: Options) -> pb.ExplainRequest:
-    """Build a request without its image and id.
-
-    Raises:
-        TypeError: The target is of none of the types that name targets.
-        ValueError: An option is outside what the contract can carry.
-    """
-    if options.heatmap not in _HEATMAP_FORMS:
-        raise ValueError(f"heatmap is one of {sorted(_HEATMAP_FORMS)}, not {options.heatmap!r}")
-    return pb.ExplainRequest(
-        model=model_spec(options.model, options.version),
-        target=target_message(options.target),
-        phrases=options.phrases,
-        groups=options.groups,
-        heatmap=_HEATMAP_FORMS[options.heatmap],
-        predictions=options.predictions,
-        method=None if options.method is None else _method_number(options.method),
-    )
-
-
-def _method_number(name: str) -> pb.CamMethod:
-    known = {_method_name(number): number for number in pb.CamMethod.values() if number}
-    if name not in known:
-        raise ValueError(f"method is one of {', '.join(known)}, not {name!r}")
-    number: pb.CamMethod = known[name]
-    return number
-
-
-def _method_name(number: int) -> str:
-    return str(pb.CamMethod.Name(number)).removeprefix("CAM_METHOD_").lower()
-
-
-def preparer(options: Options, max_message_bytes: int) -> Prepare:
-    """Build what turns an image into a request without an id, and what keeps the image.
-
-    It raises ImageError where the image cannot be read, or is over the message limit.
-
-    Raises:
-        TypeError, ValueError: As `request_template`.
-    """
-    template = request_template(options)
-
-    def prepare(image: ImageInput) -> tuple[pb.ExplainRequest, ImageSource]:
-        source = ImageSource(image)
-        payload = source.payload()
-        size = len(payload) if isinstance(payload, bytes) else payload.nbytes
-        if size > max_message_bytes:
-            raise UnsupportedImage(
-                f"the image takes {size} bytes, over this client's max_message_bytes of "
-                f"{max_message_bytes}"
-            )
-        request = pb.ExplainRequest()
-        request.CopyFrom(template)
-        if isinstance(payload, bytes):
-            request.encoded = payload
-        else:
-            request.pixels.CopyFrom(pixels_message(payload))
-        return request, source
-
-    return prepare
-
-
-def model_spec(name: str | None, version: str | None) -> pb.ModelSpec:
-    """Name a model; None leaves the choice to the server."""
-    return pb.ModelSpec(name=name or "", version=version or "")
-
-
-def target_message(target: Target) -> pb.Target:
-    """Turn any form of a target into the contract's."""
-    if target is None:
-        return pb.Target()
-    if isinstance(target, TopK):
-        return pb.Target(top_k=pb.Target.TopK(k=target.k))
-    if isinstance(target, Contrast):
-        pair = {"class": _class_ref(target.target), "against": _class_ref(target.against)}
-        return pb.Target(contrast=pb.Target.Contrast(**pair))
-    several = isinstance(target, (Sequence, np.ndarray)) and not isinstance(target, (str, bytes))
-    chosen: Any = target if several else [target]
-    return pb.Target(classes=pb.Target.Classes(classes=[_class_ref(c) for c in chosen]))
-
-
-def pixels_message(pixels: UInt8Array) -> pb.Tensor:
-    """Send (h, w, 3) uint8 pixels as they are."""
-    return pb.Tensor(dtype=pb.Tensor.D_TYPE_UINT8, shape=pixels.shape, data=pixels.tobytes())
-
-
-def _class_ref(given: ClassRef) -> pb.ClassRef:
-    if isinstance(given, str):
-        return pb.ClassRef(name=given)
-    try:
-        return pb.ClassRef(index=operator.index(given))
-    except TypeError:
-        raise TypeError(
-            "a target is None, a class index or name, a sequence of those, TopK or Contrast, "
-            f"not {given!r}"
-        ) from None
-
-
-# --- answers --------------------------------------------------------------------
-
-
-def explanation(response: pb.ExplainResponse, source: ImageSource | None) -> types.Explanation:
-    """Turn an answer into an Explanation of the image that `source` keeps.
+    Args:
+        response: The answer.
+        source: Keeps the image.
+        method: The CAM method that was asked for, by its number; 0: the server's choice.
 
     Raises:
         MalformedAnswer: An array's bytes do not have the length its shape says.
+        MethodIgnored: It was made by another method.
     """
+    _require_method(response.provenance, method)
     image_size = (response.image_height, response.image_width)
     given = response.crop
     crop = Crop(given.left, given.top, given.width, given.height, given.shift_x, given.shift_y)
@@ -155,24 +52,29 @@ def explanation(response: pb.ExplainResponse, source: ImageSource | None) -> typ
         image_size=image_size,
         request_id=response.request_id,
         stage_seconds=dict(response.stage_seconds),
+        degradations=tuple(
+            pb.Degradation.Name(number).removeprefix("DEGRADATION_").lower()
+            for number in response.degradations
+            if number in pb.Degradation.values()
+        ),
     )
 
 
-def models(response: pb.ListModelsResponse) -> tuple[types.ModelSummary, ...]:
+def models(response: pb.ListModelsResponse) -> tuple[ModelSummary, ...]:
     """Turn a list of models."""
     return tuple(_summary(summary) for summary in response.models)
 
 
-def ready_models(response: pb.ListModelsResponse) -> tuple[types.ModelSummary, ...]:
+def ready_models(response: pb.ListModelsResponse) -> tuple[ModelSummary, ...]:
     """As `models`; a server that serves none is not ready: raises Unavailable."""
     if not response.models:
         raise Unavailable("the server is up but serves no model yet")
     return models(response)
 
 
-def model(response: pb.GetModelResponse) -> types.Model:
+def model(response: pb.GetModelResponse) -> Model:
     """Turn a model's description."""
-    return types.Model(
+    return Model(
         summary=_summary(response.summary),
         class_names=tuple(response.class_names),
         phrases=tuple(response.phrases),
@@ -184,7 +86,7 @@ def model(response: pb.GetModelResponse) -> types.Model:
         dead_channel_count=response.dead_channel_count,
         provenance=_provenance(response.provenance),
         methods=tuple(
-            _method_name(number) for number in response.methods if number in pb.CamMethod.values()
+            method_name(number) for number in response.methods if number in pb.CamMethod.values()
         ),
     )
 
@@ -224,9 +126,21 @@ def _target_explanation(
         groups=tuple(_group(g, _phrase_of(g, phrases), view) for g in message.groups),
         rest=_group(message.rest, None, view),
         sentence=message.sentence,
+        in_logit_units=message.in_logit_units,
         server_heatmap=_server_heatmap(message.heatmap),
         server_overlay=message.heatmap.overlay_png or None,
         _view=view,
+    )
+
+
+def _require_method(provenance: pb.Provenance, asked: int) -> None:
+    if asked == pb.CAM_METHOD_UNSPECIFIED or method_name(asked) == provenance.method:
+        return
+    version = provenance.service_version or "unknown"
+    raise MethodIgnored(
+        f"{method_name(asked)} was asked for, but the server (version {version}) answered by "
+        f"{provenance.method or 'a method that it does not name'}: it is older than that method; "
+        "update it, or ask for none"
     )
 
 
@@ -283,8 +197,8 @@ def _phrase(message: pb.Phrase) -> types.Phrase:
     )
 
 
-def _provenance(message: pb.Provenance) -> types.Provenance:
-    return types.Provenance(
+def _provenance(message: pb.Provenance) -> Provenance:
+    return Provenance(
         model_name=message.model_name,
         model_version=message.model_version,
         backbone_digest=message.backbone_digest,
@@ -295,10 +209,10 @@ def _provenance(message: pb.Provenance) -> types.Provenance:
         execution_provider=message.execution_provider,
         method=message.method,
         parameters=dict(message.parameters),
+        layers=tuple(message.layers),
+        head_kind=message.head_kind,
     )
 
 
-def _summary(message: pb.ModelSummary) -> types.ModelSummary:
-    return types.ModelSummary(
-        message.name, message.version, message.class_count, message.phrase_count
-    )
+def _summary(message: pb.ModelSummary) -> ModelSummary:
+    return ModelSummary(message.name, message.version, message.class_count, message.phrase_count)

@@ -1,0 +1,74 @@
+"""The maps of the made-up explainer, in the form that is asked for."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from textcam.v1 import explainer_pb2 as pb
+
+from textcam_client.colormap import blend
+from textcam_client.geometry import Crop, upsample
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The image as the fake network sees it: D activation maps, and the logits they give."""
+
+    image: Image.Image
+    crop: Crop
+    decoder: str
+    activation_maps: NDArray[Any]
+    logits: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Puts the maps that were asked for into messages."""
+
+    form: int
+    seen: Seen
+    channel_maps: NDArray[np.float64]
+
+    def group(self, phrase_index: int, channels: NDArray[np.intp]) -> pb.SaliencyGroup:
+        """The group of these channels."""
+        evidence = self.channel_maps[channels].mean(axis=(1, 2))
+        message = pb.SaliencyGroup(
+            phrase_index=phrase_index,
+            channel_ids=channels.astype("<i4").tobytes(),
+            evidence=evidence.sum(),
+            evidence_for=evidence[evidence > 0].sum(),
+            evidence_against=evidence[evidence <= 0].sum(),
+        )
+        self.paint(message, self.channel_maps[channels].sum(axis=0))
+        return message
+
+    def paint(
+        self, message: pb.Explanation | pb.SaliencyGroup, saliency_map: NDArray[np.float64]
+    ) -> None:
+        """Add the map, and the heatmap in the form that was asked for."""
+        if self.form == pb.HEATMAP_FORM_NONE:
+            return
+        values = saliency_map.astype("<f4")
+        message.saliency_map.CopyFrom(
+            pb.Tensor(dtype=pb.Tensor.D_TYPE_FLOAT32, shape=values.shape, data=values.tobytes())
+        )
+        if self.form not in (pb.HEATMAP_FORM_IMAGE, pb.HEATMAP_FORM_OVERLAY):
+            return
+        peak = max(float(self.channel_maps.sum(axis=0).max()), 1e-9)
+        size = (self.seen.image.height, self.seen.image.width)
+        heat = upsample(np.clip(saliency_map / peak, 0, 1), self.seen.crop, size, size)
+        if self.form == pb.HEATMAP_FORM_IMAGE:
+            levels = (heat * 255).round().astype(np.uint8)
+            image = pb.Tensor(
+                dtype=pb.Tensor.D_TYPE_UINT8, shape=levels.shape, data=levels.tobytes()
+            )
+            message.heatmap.image.CopyFrom(image)
+        else:
+            buffer = io.BytesIO()
+            Image.fromarray(blend(np.asarray(self.seen.image), heat)).save(buffer, "PNG")
+            message.heatmap.overlay_png = buffer.getvalue()

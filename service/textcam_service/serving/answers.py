@@ -1,0 +1,245 @@
+"""From the domain's values to the contract's answers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from textcam.v1 import explainer_pb2 as pb
+from textcam_client.colormap import blend
+
+from textcam_service.bundle import ModelBundle
+from textcam_service.core.heatmap import heatmap, to_uint8
+from textcam_service.core.methods import Method, MethodSettings, Need
+from textcam_service.core.types import (
+    Crop,
+    Float32Array,
+    Prediction,
+    Rationale,
+    SaliencyGroup,
+    UInt8Array,
+)
+from textcam_service.errors import AnswerTooLarge
+from textcam_service.serving.conversation import Found
+from textcam_service.serving.requests import Job
+from textcam_service.version import __version__
+
+# A stream's answer repeats the request id around the response.
+_ENVELOPE_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The image behind an answer: its size, what the model saw of it, and its pixels."""
+
+    image: Image.Image
+    crop: Crop
+    decoder: str
+
+
+def prediction_message(prediction: Prediction) -> pb.Prediction:
+    """A prediction as a message."""
+    return pb.Prediction(
+        class_index=prediction.class_index,
+        class_name=prediction.class_name,
+        probability=prediction.probability,
+        logit=prediction.logit,
+    )
+
+
+def explanation_message(
+    target: Prediction,
+    against: Prediction | None,
+    rationale: Rationale,
+    spoken: str,
+    job: Job,
+    scene: Scene,
+    found: Found,
+) -> pb.Explanation:
+    """One target's rationale as a message, with maps and heatmaps as the job wants them."""
+    peak = float(np.maximum(rationale.saliency_map, 0).max())
+    message = pb.Explanation(
+        target=prediction_message(target),
+        logit=rationale.logit,
+        bias=rationale.bias,
+        gap=rationale.gap,
+        network_passes=found.network_passes,
+        head_passes=found.head_passes,
+        phrases=[
+            pb.Phrase(
+                text=phrase.text,
+                vocabulary_index=phrase.vocabulary_index,
+                score=phrase.score,
+                similarity=phrase.similarity,
+                evidence=phrase.evidence,
+            )
+            for phrase in rationale.phrases
+        ],
+        groups=[_group_message(group, job, scene, peak) for group in rationale.groups]
+        if job.groups
+        else [],
+        rest=_group_message(rationale.rest, job, scene, peak),
+        sentence=spoken,
+        in_logit_units=rationale.in_logit_units,
+    )
+    if against is not None:
+        message.against.CopyFrom(prediction_message(against))
+    _add_maps(message, rationale.saliency_map, job, scene, peak)
+    return message
+
+
+def _group_message(group: SaliencyGroup, job: Job, scene: Scene, peak: float) -> pb.SaliencyGroup:
+    message = pb.SaliencyGroup(
+        phrase_index=group.phrase_index,
+        channel_ids=group.channel_ids.astype("<i4").tobytes(),
+        evidence=group.evidence,
+        evidence_for=group.evidence_for,
+        evidence_against=group.evidence_against,
+    )
+    if job.groups:
+        _add_maps(message, group.saliency_map, job, scene, peak)
+    return message
+
+
+def _add_maps(
+    message: pb.Explanation | pb.SaliencyGroup,
+    saliency_map: Float32Array,
+    job: Job,
+    scene: Scene,
+    peak: float,
+) -> None:
+    if job.heatmap == pb.HEATMAP_FORM_NONE:
+        return
+    message.saliency_map.CopyFrom(tensor_message(saliency_map))
+    if job.heatmap == pb.HEATMAP_FORM_SALIENCY:
+        return
+    heat = heatmap(saliency_map, scene.crop, scene.image.height, scene.image.width, peak)
+    if job.heatmap == pb.HEATMAP_FORM_IMAGE:
+        message.heatmap.image.CopyFrom(tensor_message(to_uint8(heat)))
+        return
+    file = io.BytesIO()
+    Image.fromarray(blend(np.asarray(scene.image), heat)).save(file, "PNG", compress_level=1)
+    message.heatmap.overlay_png = file.getvalue()
+
+
+def tensor_message(array: Float32Array | UInt8Array) -> pb.Tensor:
+    """A float32 or uint8 array as a message."""
+    dtype = pb.Tensor.D_TYPE_UINT8 if array.dtype == np.uint8 else pb.Tensor.D_TYPE_FLOAT32
+    return pb.Tensor(
+        dtype=dtype,
+        shape=array.shape,
+        data=np.ascontiguousarray(array).astype("<" + array.dtype.str[1:]).tobytes(),
+    )
+
+
+def response_message(
+    request_id: str,
+    predictions: Sequence[Prediction],
+    explanations: Sequence[pb.Explanation],
+    scene: Scene,
+    bundle: ModelBundle,
+    method: Method,
+    stage_seconds: Mapping[str, float],
+    degradations: Sequence[pb.Degradation],
+) -> pb.ExplainResponse:
+    """The whole answer."""
+    crop = scene.crop
+    return pb.ExplainResponse(
+        request_id=request_id,
+        predictions=[prediction_message(prediction) for prediction in predictions],
+        explanations=explanations,
+        image_height=scene.image.height,
+        image_width=scene.image.width,
+        crop=pb.Crop(**asdict(crop)),
+        provenance=provenance_message(bundle, method, scene.decoder),
+        stage_seconds=stage_seconds,
+        degradations=degradations,
+    )
+
+
+def check_size(response: pb.ExplainResponse, max_bytes: int) -> None:
+    """Refuse an answer that gRPC would not send.
+
+    Args:
+        response: The whole answer.
+        max_bytes: Of a message.
+
+    Raises:
+        AnswerTooLarge: It is over the limit; the message says what to leave out.
+    """
+    size = response.ByteSize() + _ENVELOPE_BYTES
+    if size <= max_bytes:
+        return
+    height, width = response.image_height, response.image_width
+    raise AnswerTooLarge(
+        f"the answer for {len(response.explanations)} target(s) of a {width} x {height} image "
+        f"takes {size} bytes, but this server sends messages of at most {max_bytes}; ask for "
+        "fewer targets, for the heatmap form 'saliency', which is drawn by the client, or for no "
+        "groups",
+        field="heatmap",
+    )
+
+
+def provenance_message(bundle: ModelBundle, method: Method, decoder: str = "") -> pb.Provenance:
+    """What makes a bundle's answers."""
+    numbers = asdict(MethodSettings())
+    chosen = {f"method.{name}": str(numbers[name]) for name in method.parameters}
+    manifest = bundle.backbone.manifest
+    further = manifest.layers if Need.LAYERS in method.needs else ()
+    return pb.Provenance(
+        model_name=bundle.name,
+        model_version=bundle.version,
+        backbone_digest=manifest.weights_digest,
+        bank_digest=bundle.artefact.bank_digest,
+        vocabulary_digest=bundle.artefact.vocabulary_digest,
+        service_version=__version__,
+        decoder=decoder,
+        execution_provider=bundle.backbone.execution_provider,
+        method=method.name,
+        parameters={**bundle.parameters(), **chosen},
+        layers=[manifest.target_layer, *further],
+        head_kind=manifest.head_kind,
+    )
+
+
+def summary_message(bundle: ModelBundle) -> pb.ModelSummary:
+    """A bundle in short."""
+    return pb.ModelSummary(
+        name=bundle.name,
+        version=bundle.version,
+        class_count=len(bundle.class_names),
+        phrase_count=len(bundle.phrases),
+    )
+
+
+def model_message(bundle: ModelBundle) -> pb.GetModelResponse:
+    """A bundle in full."""
+    manifest = bundle.backbone.manifest
+    fields: dict[str, Any] = {
+        "architecture": manifest.architecture,
+        "target_layer": manifest.target_layer,
+        "input_height": manifest.preprocessing.height,
+        "input_width": manifest.preprocessing.width,
+        "map_height": manifest.map_height,
+        "map_width": manifest.map_width,
+        "channel_count": manifest.channel_count,
+    }
+    return pb.GetModelResponse(
+        summary=summary_message(bundle),
+        class_names=bundle.class_names,
+        phrases=bundle.phrases,
+        dead_channel_count=int(bundle.artefact.bank.dead.sum()),
+        provenance=provenance_message(bundle, bundle.default_method),
+        methods=[method_number(method) for method in bundle.methods],
+        **fields,
+    )
+
+
+def method_number(method: Method) -> pb.CamMethod:
+    """A method's number in the contract."""
+    number: pb.CamMethod = pb.CamMethod.Value(f"CAM_METHOD_{method.name.upper()}")
+    return number
