@@ -200,10 +200,8 @@ def _size_nodes(
 
 def _is_per_image(sizes: Sequence[tuple[int, ...]]) -> bool:
     """Whether the first dimension counts the images, and no other depends on them."""
-    counts = [1] if len(sizes) == 1 else [2, 3]
-    return [size[:1] for size in sizes] == [(count,) for count in counts] and (
-        len({size[1:] for size in sizes}) == 1
-    )
+    counts = [(1,)] if len(sizes) == 1 else [(2,), (3,)]
+    return [size[:1] for size in sizes] == counts and len({size[1:] for size in sizes}) == 1
 
 
 def _looped(part: onnx.ModelProto) -> onnx.ModelProto:

@@ -135,6 +135,6 @@ def _class_names(model: onnx.ModelProto) -> tuple[str, ...]:
         with contextlib.suppress(ValueError, SyntaxError):
             value = read(text)
     if isinstance(value, dict):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, TypeError):
             value = [value[index] for index in sorted(value, key=int)]
-    return tuple(map(str, value)) if isinstance(value, list) else ()
+    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else ()

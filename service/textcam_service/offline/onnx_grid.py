@@ -34,22 +34,9 @@ def onnx_grid_shift(
     grids: dict[str, _Grid] = {image: ((1.0, 0.5), (1.0, 0.5))}
     weights = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        source = next((name for name in node.input if name in grids), "")
-        own, extents = shapes.get(source, ())[-2:], shapes.get(node.output[0], ())[-2:]
-        if not source or node.op_type in _MIXING:
-            continue
-        if node.op_type in _SLIDING:
-            kernel = attribute(node, "kernel_shape", None) or weights[node.input[1]].dims[2:]
-            grids[node.output[0]] = _slid(node, grids[source], kernel, own)
-        elif node.op_type == "Pad":
-            begins = _pad_begins(node, weights)
-            grids.update({node.output[0]: _moved(grids[source], begins)} if begins else {})
-        elif node.op_type == "Transpose" and not _keeps_last(node):
-            continue
-        else:
-            # Weights by channel and the like are pooled to 1 x 1; a reshape may fold the cells.
-            kept = [n for n in node.input if n in grids and shapes[n][-2:] == extents]
-            grids.update(dict.fromkeys(node.output, grids[kept[0]]) if kept else {})
+        grid = _after(node, grids, weights, shapes)
+        if grid is not None:
+            grids[node.output[0]] = grid
     if target not in grids:
         return 0.0, 0.0
     cells, pixels = shapes[target][-2:], shapes[image][-2:]
@@ -60,10 +47,40 @@ def onnx_grid_shift(
     return right, down
 
 
+def _after(
+    node: onnx.NodeProto,
+    grids: Mapping[str, _Grid],
+    weights: Mapping[str, onnx.TensorProto],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> _Grid | None:
+    """The grid of what a node answers; None: it has none, or its cells are rearranged."""
+    sources = [name for name in node.input if name in grids]
+    extents = shapes.get(node.output[0], ())[-2:]
+    if not sources or not extents or node.op_type in _MIXING:
+        return None
+    if node.op_type in _SLIDING:
+        return _slid(node, grids[sources[0]], weights, shapes[sources[0]][-2:])
+    if node.op_type == "Pad":
+        return _padded(node, grids[sources[0]], weights)
+    if node.op_type == "Transpose" and not _keeps_last(node):
+        return None
+    # Weights by channel and the like are pooled to 1 x 1; a reshape may fold the cells.
+    same = [name for name in sources if shapes[name][-2:] == extents]
+    return grids[same[0]] if same else None
+
+
 def _slid(
-    node: onnx.NodeProto, grid: _Grid, kernel: Sequence[int], extents: Sequence[int]
-) -> _Grid:
-    """The grid after a convolution or pooling."""
+    node: onnx.NodeProto,
+    grid: _Grid,
+    weights: Mapping[str, onnx.TensorProto],
+    extents: Sequence[int],
+) -> _Grid | None:
+    """The grid after a convolution or pooling; None: its kernel's size is not stated."""
+    kernel = attribute(node, "kernel_shape", None)
+    if kernel is None and node.input[1] in weights:
+        kernel = weights[node.input[1]].dims[2:]
+    if kernel is None:
+        return None
     strides = attribute(node, "strides", [1, 1])
     dilations = attribute(node, "dilations", [1, 1])
     begins = list(attribute(node, "pads", [0, 0])[:2])
@@ -78,18 +95,18 @@ def _slid(
     return made[0], made[1]
 
 
-def _moved(grid: _Grid, begins: Sequence[int]) -> _Grid:
-    """The grid after cells were added before the first."""
-    (down, top), (right, left) = grid
-    return (down, top - begins[0] * down), (right, left - begins[1] * right)
-
-
-def _pad_begins(node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto]) -> list[int]:
-    """How many rows and columns a Pad adds before the first; empty: it is not stated."""
+def _padded(
+    node: onnx.NodeProto, grid: _Grid, weights: Mapping[str, onnx.TensorProto]
+) -> _Grid | None:
+    """The grid with cells before the first; None: their number is not stated."""
     pads = attribute(node, "pads", None)  # until opset 10
-    if pads is None and len(node.input) > 1 and node.input[1] in weights:
+    if pads is None and node.input[1] in weights and len(node.input) < 4:  # no choice of axes
         pads = numpy_helper.to_array(weights[node.input[1]]).tolist()
-    return pads[len(pads) // 2 - 2 : len(pads) // 2] if pads else []
+    if pads is None:
+        return None
+    (down, top), (right, left) = grid
+    above, before = pads[len(pads) // 2 - 2 : len(pads) // 2]
+    return (down, top - above * down), (right, left - before * right)
 
 
 def _keeps_last(node: onnx.NodeProto) -> bool:
