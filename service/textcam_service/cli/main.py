@@ -76,7 +76,7 @@ def main() -> None:
     "--classes",
     type=click.Path(path_type=Path),
     default=None,
-    help="Of an ONNX model: a file with a class name per line.",
+    help="Of an ONNX model: a file with a class name per line; default: those in its metadata.",
 )
 @click.option(
     "--input-size", type=int, default=224, show_default=True, help="Of an ONNX model: pixels."
@@ -104,7 +104,8 @@ def export(
     does). What they compute must agree with torch within 1e-4, or the network is refused.
 
     An ONNX model is fed as torchvision's networks usually are (resized to 8/7 of --input-size,
-    centre crop, ImageNet's mean and deviation); without a linear head, it has no gradients.
+    centre crop, ImageNet's mean and deviation); a softmax at its end is cut off, and a fixed
+    batch size made free. Without a linear head, it has no gradients.
     """
     need("offline")
     if model.startswith("onnx:"):

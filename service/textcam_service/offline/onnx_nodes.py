@@ -1,0 +1,90 @@
+"""Small tools for ONNX graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+from textcam_service.core.types import Float32Array, FloatArray
+from textcam_service.errors import ExportRefused
+
+TOLERANCE = 1e-4
+
+
+def reached(nodes: Iterable[onnx.NodeProto], start: str) -> set[str]:
+    """All tensors whose values depend on a tensor's values, not only on its size."""
+    found = {start}
+    for node in nodes:  # ONNX wants them in order
+        if node.op_type != "Shape" and not found.isdisjoint(node.input):
+            found.update(name for name in node.output if name)
+    return found
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """A node's attribute, or what it stands for where it is left out."""
+    own = (one for one in node.attribute if one.name == name)
+    return next((helper.get_attribute_value(one) for one in own), default)
+
+
+def weight(graph: onnx.GraphProto, name: str, values: Sequence[int]) -> str:
+    """Add an int64 vector to a graph's weights; its name."""
+    graph.initializer.append(numpy_helper.from_array(np.asarray(values, np.int64), name))
+    return name
+
+
+def value(name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
+    """Declare a float tensor (N, *shape)."""
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
+
+
+def asking(model: onnx.ModelProto, outputs: Iterable[str]) -> onnx.ModelProto:
+    """The model with other tensors as its outputs."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.output[:]
+    made.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    return made
+
+
+def session(model: onnx.ModelProto, what: object) -> ort.InferenceSession:
+    """A session on the CPU.
+
+    Raises:
+        ExportRefused: onnxruntime cannot load it.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what fails is raised
+    try:
+        return ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise ExportRefused(f"{what}: onnxruntime cannot load it: {error}") from error
+
+
+def answers(
+    model: onnx.ModelProto, what: object, feeds: Mapping[str, FloatArray]
+) -> dict[str, Float32Array]:
+    """Load and run a graph once: its outputs by name.
+
+    Raises:
+        ExportRefused: onnxruntime cannot load it, or run it on that.
+    """
+    loaded = session(model, what)
+    names = [output.name for output in loaded.get_outputs()]
+    try:
+        return dict(zip(names, loaded.run(names, feeds), strict=True))
+    except Exception as error:  # onnxruntime's own
+        shapes = ", ".join(str(value.shape) for value in feeds.values())
+        raise ExportRefused(f"{what} does not run on {shapes}: {error}") from error
+
+
+def agree(found: FloatArray, wanted: FloatArray) -> bool:
+    """Whether two arrays agree on their own scale; zeros tell nothing, so they never do."""
+    scale = float(np.abs(wanted).max())
+    return scale > 0 and float(np.abs(found - wanted).max()) <= TOLERANCE * scale
