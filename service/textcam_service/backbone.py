@@ -39,6 +39,7 @@ from textcam_service.graphs import (
     BackboneManifest,
     digest_key,
 )
+from textcam_service.parity import ParityReport, read_parity
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Backbone:
         head_weights: (C, D) float32 of a GAP + linear head, else empty.
         head_bias: (C,) float32 likewise.
         execution_provider: Where onnxruntime runs it.
+        parity: How closely an int8 backbone explains as the float one it was made from; None:
+            it is a float one.
     """
 
     def __init__(self, folder: Path, *, providers: tuple[str, ...] = (), threads: int = 0) -> None:
@@ -112,6 +115,9 @@ class Backbone:
         if self._session is None:
             raise ArtefactCorrupt(f"{folder}/backbone.json names no backbone.onnx")
         self.execution_provider: str = self._session.get_providers()[0]
+        self.parity: ParityReport | None = None
+        if self.manifest.quantised_from:
+            self.parity = read_parity(folder, self.manifest.parity_digest)
 
     @property
     def is_linear(self) -> bool:

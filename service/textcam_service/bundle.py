@@ -21,6 +21,7 @@ from textcam_service.core.methods import (
 from textcam_service.core.rationale import explain_target
 from textcam_service.core.types import Float32Array, Prediction, Rationale, RationaleSettings
 from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMethod
+from textcam_service.parity import ParityReport
 
 _FINGERPRINT_TOLERANCE = 1e-2
 
@@ -229,22 +230,40 @@ class ModelBundle:
         """The method's parameters, for provenance."""
         built = self.artefact.bank.parameters.get("channel_settings", {})
         chosen = {f"rationale.{key}": value for key, value in asdict(self.settings).items()}
-        return {key: str(value) for key, value in {**built, **chosen}.items()}
+        precision = {"precision": self.backbone.manifest.precision}
+        return {key: str(value) for key, value in {**built, **chosen, **precision}.items()}
 
 
 def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path) -> None:
-    bank, manifest = artefact.bank, backbone.manifest
+    bank, manifest, parity = artefact.bank, backbone.manifest, backbone.parity
+    expected, built = bank.fingerprint, "the bank was built"
     if bank.backbone_digest != manifest.weights_digest:
-        raise BundleMismatch(
-            f"the bank in {bank_folder} was built for backbone {bank.backbone_digest}, but the "
-            f"backbone is {manifest.architecture} {manifest.weights_digest}; build a bank for it"
-        )
+        if parity is None or bank.backbone_digest != manifest.quantised_from:
+            raise BundleMismatch(
+                f"the bank in {bank_folder} was built for backbone {bank.backbone_digest}, but "
+                f"the backbone is {manifest.architecture} {manifest.weights_digest}; build a bank "
+                "for it"
+            )
+        if (artefact.bank_digest, artefact.vocabulary_digest) != parity.judged_with:
+            raise BundleMismatch(
+                f"the int8 backbone in {backbone.folder} was compared with its float form under "
+                f"bank {parity.bank_digest}, not under the one in {bank_folder}; run `textcam "
+                "quantise` with this bank"
+            )
+        expected, built = parity.fingerprint, "it was compared with its float form"
     computed = backbone.fingerprint()
-    scale = max(float(np.abs(bank.fingerprint).max()), 1e-6)
-    if computed.shape != bank.fingerprint.shape or not (
-        np.abs(computed - bank.fingerprint).max() <= _FINGERPRINT_TOLERANCE * scale
+    scale = max(float(np.abs(expected).max()), 1e-6)
+    if computed.shape != expected.shape or not (
+        np.abs(computed - expected).max() <= _FINGERPRINT_TOLERANCE * scale
     ):
         raise BundleMismatch(
-            "the backbone does not compute what it computed when the bank was built, although "
-            "its manifest says that it is the same; export it again, or build the bank again"
+            f"the backbone does not compute what it computed when {built}, although "
+            f"its manifest says that it is the same; {_mend(parity)}"
         )
+
+
+def _mend(parity: ParityReport | None) -> str:
+    if parity is None:
+        return "export it again, or build the bank again"
+    # Without VNNI, sums of 8-bit products overflow 16 bits.
+    return "run `textcam quantise` on a machine like this one, or with --reduce-range"

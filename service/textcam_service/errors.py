@@ -218,6 +218,12 @@ class ExportRefused(TextCamError):
     reason = "EXPORT_REFUSED"
 
 
+class QuantisationRefused(TextCamError):
+    """The int8 form of a backbone does not explain as the float one does, or cannot be made."""
+
+    reason = "QUANTISATION_REFUSED"
+
+
 class EmbedderError(TextCamError):
     """An embedder cannot be loaded."""
 

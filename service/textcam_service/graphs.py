@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from textcam_service.artefact import replaced_folder, sha256, write_artefact
 from textcam_service.core.types import Float32Array, Preprocessing
 from textcam_service.errors import ArtefactCorrupt
+from textcam_service.parity import ParityReport, write_parity
 
 GAP_LINEAR, GRADIENT, FORWARD, NO_HEAD = "gap_linear", "gradient", "forward", "none"
 INPUT, LOGITS, ACTIVATION_MAPS = "image", "logits", "activation_maps"
@@ -45,6 +46,9 @@ class BackboneManifest:
         head_inputs: Which of them the head's graph takes beside the maps.
         layers_inputs: Which of them the further layers' graph takes.
         attention: Whether the head's graph answers how the score rises with attention.
+        quantised_from: weights_digest of the float backbone that it is the int8 form of; empty:
+            it is a float one.
+        parity_digest: Of the report on how closely an int8 backbone explains as the float one.
     """
 
     architecture: str
@@ -63,6 +67,13 @@ class BackboneManifest:
     head_inputs: tuple[str, ...] = ()
     layers_inputs: tuple[str, ...] = ()
     attention: bool = False
+    quantised_from: str = ""
+    parity_digest: str = ""
+
+    @property
+    def precision(self) -> str:
+        """What the trunk computes in: "float32" or "int8"; maps and logits are float32."""
+        return "int8" if self.quantised_from else "float32"
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> BackboneManifest:
@@ -109,6 +120,7 @@ def write_backbone(
     graphs: Graphs,
     linear: tuple[Float32Array, Float32Array] | None,
     manifest: BackboneManifest,
+    parity: ParityReport | None = None,
 ) -> None:
     """Write a backbone folder at once: .onnx of each graph, .safetensors and .json.
 
@@ -117,6 +129,7 @@ def write_backbone(
         graphs: What runs.
         linear: Weights (C, D) and bias (C,) of a GAP + linear head.
         manifest: What it is.
+        parity: Of an int8 backbone.
     """
     weights, bias = linear or (np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
     given = {"backbone": graphs.backbone, "head": graphs.head, "layers": graphs.layers}
@@ -126,6 +139,8 @@ def write_backbone(
             (staging / f"{name}.onnx").write_bytes(model)
         tensors = {"head_weights": weights, "head_bias": bias}
         digests = {digest_key(name): sha256(model) for name, model in models.items()}
+        if parity is not None:
+            manifest = replace(manifest, parity_digest=write_parity(staging, parity))
         write_artefact(staging, "backbone", tensors, {**asdict(manifest), **digests})
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from textcam_service.cli.common import need, settings_of
+from textcam_service.cli.common import need, progress_bars, settings_of
 from textcam_service.core.regions import RegionSettings
 from textcam_service.core.types import RationaleSettings
 
@@ -148,7 +146,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
 
     words = vocabulary or Path(__file__).parents[1] / "data" / "photos" / "vocabulary.txt"
     found, phrases = find_images(images), read_phrases(words)
-    with _progress() as progress:
+    with progress_bars() as progress:
         artefact, seen = build_bank(
             Backbone(backbone),
             load_embedder(embedder),
@@ -274,21 +272,3 @@ def _summary(artefact: Any) -> str:
         f"{channels} channels ({int(artefact.bank.dead.sum())} dead) x {dimensions} dimensions, "
         f"{len(artefact.vocabulary.phrases)} phrases, bank {artefact.bank_digest[:19]}"
     )
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """A progress bar per step, on standard error where that is a terminal."""
-    from tqdm import tqdm  # noqa: PLC0415 - of the offline extra
-
-    bars: list[Any] = []
-
-    def begin(name: str, total: int) -> Callable[[int], None]:
-        bars.append(tqdm(total=total, desc=name, disable=None))
-        return lambda done: (bars[-1].update(done), None)[1]
-
-    try:
-        yield begin
-    finally:
-        for bar in bars:
-            bar.close()

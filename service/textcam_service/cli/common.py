@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
@@ -83,3 +84,21 @@ def _fits(value: object, kind: type) -> bool:
 def _takes(known: dict[str, type]) -> str:
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
     return ", ".join(f"{name} takes {words[kind]}" for name, kind in known.items())
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """A progress bar per step, on standard error where that is a terminal."""
+    from tqdm import tqdm  # noqa: PLC0415 - of the offline extra
+
+    bars: list[Any] = []
+
+    def begin(name: str, total: int) -> Callable[[int], None]:
+        bars.append(tqdm(total=total, desc=name, disable=None))
+        return lambda done: (bars[-1].update(done), None)[1]
+
+    try:
+        yield begin
+    finally:
+        for bar in bars:
+            bar.close()
