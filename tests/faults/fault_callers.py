@@ -12,6 +12,7 @@ from textcam_client.errors import CallError
 
 # All ten classes, so that an answer shows every logit of its image.
 ALL_CLASSES = 10
+LEFT = "cancelled by its caller"
 
 
 async def ask(client: AsyncClient, ledger: Ledger, **options) -> None:
@@ -24,7 +25,7 @@ async def ask(client: AsyncClient, ledger: Ledger, **options) -> None:
     except CallError as error:
         ledger.failed(request_id, kind_of(error))
     except asyncio.CancelledError:
-        ledger.failed(request_id, "cancelled by its caller")
+        ledger.failed(request_id, LEFT)
         raise
     else:
         ledger.answered(request_id, answer)
@@ -51,15 +52,19 @@ async def ask_many(client: AsyncClient, ledger: Ledger, count: int, **options) -
         predictions=ALL_CLASSES,
         **options,
     )
-    place = 0
-    async for answer in answers:
-        request_id, _ = sent[place]
-        place += 1
-        if isinstance(answer, Exception):
-            ledger.failed(request_id, kind_of(answer))
-        else:
-            # The SDK makes a stream's ids itself, and matches answers by them.
-            ledger.answered(request_id, answer, echoed=request_id)
+    waiting = [request_id for request_id, _ in reversed(sent)]
+    try:
+        async for answer in answers:
+            request_id = waiting.pop()
+            if isinstance(answer, Exception):
+                ledger.failed(request_id, kind_of(answer))
+            else:
+                # The SDK makes a stream's ids itself, and matches answers by them.
+                ledger.answered(request_id, answer, echoed=request_id)
+    except asyncio.CancelledError:
+        for request_id in waiting:
+            ledger.failed(request_id, LEFT)
+        raise
 
 
 def kind_of(error: Exception) -> str:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import grpc
 import pytest
-from fault_callers import ask, load
+from fault_callers import LEFT, ask, load
 from fault_processes import read_metric
 from fault_world import Ledger
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -134,7 +134,7 @@ async def test_one_of_four_in_a_batch_cancelled(world, size, figures):
             await bench.finish([first, *tasks])
         figures |= bench.ledger.settle()
         assert figures["answered"] == figures["requests"] - turns
-        assert bench.ledger.failures == {"cancelled by its caller": turns}
+        assert bench.ledger.failures == {LEFT: turns}
         assert await bench.metric("textcam_requests_in_flight") == 0
 
 
