@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import psutil
 from fault_world import World
@@ -101,3 +102,25 @@ def until(condition: Callable[[], bool], seconds: float, what: str) -> float:
         assert time.monotonic() - started < seconds, f"not within {seconds} s: {what}"
         time.sleep(0.05)
     return time.monotonic() - started
+
+
+class Memory:
+    """A server's resident memory over a long run, the first tenth of which is warm-up."""
+
+    def __init__(self, served: Served, wanted: int) -> None:
+        self._process, self._wanted = psutil.Process(served.process.pid), wanted
+        self._seen: list[tuple[float, float]] = []
+
+    def look(self, done: int) -> None:
+        """Note the memory after `done` of the wanted requests."""
+        self._seen.append((done / self._wanted, self._process.memory_info().rss / 2**20))
+
+    def figures(self) -> dict[str, float]:
+        """MiB over the second tenth and over the last, by their medians, and the growth."""
+        warm = median(mib for part, mib in self._seen if 0.1 <= part < 0.2)
+        last = median(mib for part, mib in self._seen if part >= 0.9)
+        return {
+            "warm MiB": round(warm, 1),
+            "last MiB": round(last, 1),
+            "growth %": round(100 * (last / warm - 1), 2),
+        }
