@@ -63,4 +63,6 @@ def pytest_terminal_summary(terminalreporter, config):
     if config.getoption("--whole", default=False):
         output = ROOT / "build" / "bench" / "faults.json"
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(rows, indent=1) + "\n")
+        # A fault that is measured again takes the place of its old figures only.
+        kept = json.loads(output.read_text()) if output.is_file() else {}
+        output.write_text(json.dumps(kept | rows, indent=1) + "\n")

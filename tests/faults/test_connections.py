@@ -117,20 +117,30 @@ SILENCES = {
     "a preface only": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "half a frame": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x12\x04\x00",
 }
-# A caller whose process is stopped amid a stream.
-STREAMING = """
+# Callers whose processes are stopped: amid a stream, and between two calls.
+CALLERS = (
+    """
 import itertools, sys
 from textcam_client import Client
 with Client(sys.argv[1]) as client:
     image = open(sys.argv[2], "rb").read()
     for answer in client.explain_many(itertools.repeat(image)):
         print("answered", flush=True)
-"""
+""",
+    """
+import sys, time
+from textcam_client import Client
+with Client(sys.argv[1]) as client:
+    client.explain(open(sys.argv[2], "rb").read())
+    print("answered", flush=True)
+    time.sleep(600)
+""",
+)
 
 
 async def test_half_open_connections(world, size, figures, tmp_path):
     """Others are answered meanwhile; who hangs up is forgotten at once, who is dead soon."""
-    ledger, each, dead = Ledger(world.samples), size(10, 100), size(1, 4)
+    ledger, each, dead = Ledger(world.samples), size(10, 100), size(2, 4)
     image = tmp_path / "image.png"
     image.write_bytes(world.samples[0].encoded)
     with serving(world) as served, contextlib.ExitStack() as stack:
@@ -141,7 +151,8 @@ async def test_half_open_connections(world, size, figures, tmp_path):
                 one = stack.enter_context(socket.create_connection(("127.0.0.1", served.port)))
                 one.sendall(said)
                 silent.append(one)
-        stopped = [stack.enter_context(stopped_caller(served, image)) for _ in range(dead)]
+        for turn in range(dead):
+            stack.enter_context(stopped_caller(CALLERS[turn % 2], served, image))
         until(lambda: served.connections() >= idle + len(silent) + dead, 10, "all are connected")
         async with AsyncClient(served.address) as client:
             end = time.monotonic() + size(1.5, 10)
@@ -154,22 +165,19 @@ async def test_half_open_connections(world, size, figures, tmp_path):
         figures["seconds until half were gone"] = round(
             until(lambda: served.connections() <= half, 5, "closed connections are gone"), 1
         )
-        if size(False, True):  # takes what the server's own patience takes
+        if size(False, True):  # as long as the server's own patience lasts
             figures["seconds until all were gone"] = round(
                 until(lambda: served.connections() <= idle, 90, "dead connections are dropped"), 1
             )
             until(lambda: served.metric("textcam_requests_in_flight") == 0, 5, "so is their work")
-        else:
-            del stopped
 
 
 @contextlib.contextmanager
-def stopped_caller(served, image):
-    command = [sys.executable, "-c", STREAMING, served.address, str(image)]
+def stopped_caller(code, served, image):
+    command = [sys.executable, "-c", code, served.address, str(image)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            for _ in range(5):
-                assert process.stdout.readline() == "answered\n"
+            assert process.stdout.readline() == "answered\n"
             process.send_signal(signal.SIGSTOP)
             yield process
         finally:
