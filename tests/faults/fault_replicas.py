@@ -1,9 +1,10 @@
-"""Three replicas on ports of their own, one of which is killed and started again by turns."""
+"""Three replicas on ports of their own, one of which is ended and started again by turns."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ class Replicas:
     """Servers of one bundle."""
 
     def __init__(self, world: World, count: int) -> None:
-        self.kills = 0
+        self.ended = 0
         self._world = world
         self._ports = [free_port() for _ in range(count)]
         self._servers = [self._start(port) for port in self._ports]
@@ -50,13 +51,13 @@ class Replicas:
     def _start(self, port: int) -> Served:
         return start(self._world, port=port)
 
-    async def kill_by_turns(self, times: int, pause: float) -> None:
-        """Kill one with -9, start it again, wait; and so on round."""
+    async def end_by_turns(self, number: signal.Signals, times: int, pause: float) -> None:
+        """End one by a signal, start it again, wait; and so on round."""
         for turn in range(times):
             place = turn % len(self._servers)
-            self._servers[place].process.kill()
-            self._servers[place].process.wait()
-            self.kills += 1
+            self._servers[place].process.send_signal(number)
+            await asyncio.to_thread(self._servers[place].process.wait)
+            self.ended += 1
             restarted = asyncio.to_thread(self._start, self._ports[place])
             self._servers[place], _ = await asyncio.gather(restarted, asyncio.sleep(pause))
 

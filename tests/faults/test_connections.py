@@ -167,7 +167,7 @@ async def test_half_open_connections(world, size, figures, tmp_path):
         )
         if size(False, True):  # as long as the server's own patience lasts
             figures["seconds until all were gone"] = round(
-                until(lambda: served.connections() <= idle, 90, "dead connections are dropped"), 1
+                until(lambda: served.connections() <= idle, 120, "dead connections are dropped"), 1
             )
             until(lambda: served.metric("textcam_requests_in_flight") == 0, 5, "so is their work")
 
