@@ -186,7 +186,7 @@ class AsyncRun:
     async def _fill(self) -> None:
         while self._window.has_room and not self._exhausted:
             await self._pull()
-            self._send()
+            await self._send()
 
     async def _pull(self) -> None:
         try:
@@ -206,7 +206,9 @@ class AsyncRun:
         else:
             self._window.add(request, source, time.monotonic())
 
-    def _send(self) -> None:
+    async def _send(self) -> None:
+        if self._window.leaves_stream():
+            await self._close_stream()
         for request in self._window.launch(time.monotonic()):
             if self._stream is None:
                 self._stream = self._open_stream()
@@ -214,7 +216,7 @@ class AsyncRun:
 
     async def _turn(self) -> None:
         """Wait for one thing to happen, and take it in."""
-        self._send()
+        await self._send()
         wait = self._window.seconds_to_next(time.monotonic())
         wait = min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
         if self._stream is None:

@@ -13,7 +13,7 @@ TextCamClientError
     ├── InvalidRequest        the request is at fault: .violations
     ├── NotFound              no such model, version or class
     ├── Overloaded            a limit of the server or of a message's size
-    ├── Unavailable           no server, or one that is not ready
+    ├── Unavailable           no server, one that is not ready, or a connection that broke
     ├── DeadlineExceeded      no answer in time
     ├── Cancelled
     ├── Unauthenticated
@@ -34,6 +34,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 _DOMAIN = "textcam.v1"
 _DETAILS_KEY = "grpc-status-details-bin"
+# How grpc begins the details of a call that a peer reset without a status of its own.
+_RESET_WORDS = "Received RST_STREAM"
+STREAM_RESET = "STREAM_RESET"
 
 
 class TextCamClientError(Exception):
@@ -195,6 +198,7 @@ ERROR_OF_CODE: dict[Any, type[CallError]] = {
     grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
 }
 
+_CODES_OF_RESETS = (grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL)
 _CODE_OF_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -226,15 +230,26 @@ def _read_detail(detail: Any) -> dict[str, Any]:
 
 
 def from_rpc_error(rpc_error: Any, request_id: str = "") -> CallError:
-    """Turn a grpc.RpcError, of the sync or the asyncio API, into the error of its code."""
+    """Turn a grpc.RpcError, of the sync or the asyncio API, into the error of its code.
+
+    A proxy whose server dies under it resets the call. gRPC says CANCELLED or INTERNAL then,
+    though nobody cancelled and no server answered: it is Unavailable, and tried again.
+    """
     code = rpc_error.code()
+    details = rpc_error.details() or ""
+    if code in _CODES_OF_RESETS and details.startswith(_RESET_WORDS):
+        return Unavailable(
+            f"the connection to the server broke: {details}",
+            reason=STREAM_RESET,
+            request_id=request_id,
+        )
     status = status_pb2.Status()
     for key, value in rpc_error.trailing_metadata() or ():
         if key == _DETAILS_KEY:
             status = _parsed_status(value)
     # The call's own code and message win: the details are an annotation of them.
     status.code = code.value[0]
-    status.message = rpc_error.details() or status.message
+    status.message = details or status.message
     return from_status(status, request_id)
 
 

@@ -177,6 +177,8 @@ class Run:
             self._window.add(request, source, time.monotonic())
 
     def _send(self) -> None:
+        if self._window.leaves_stream():
+            self._close_stream()
         for request in self._window.launch(time.monotonic()):
             if self._stream is None:
                 self._stream = self._open_stream()

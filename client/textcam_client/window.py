@@ -21,6 +21,7 @@ from textcam_client.errors import (
     MethodIgnored,
     Overloaded,
     TextCamClientError,
+    Unavailable,
     from_status,
 )
 from textcam_client.images import ImageSource
@@ -76,6 +77,7 @@ class Window:
         self._added = 0
         self._items: deque[_Item] = deque()
         self._in_flight: dict[str, _Item] = {}
+        self._leaving = False
 
     def __len__(self) -> int:
         return len(self._items)
@@ -106,6 +108,16 @@ class Window:
             raise LookupError("the oldest item has no outcome yet")
         return outcome
 
+    def leaves_stream(self) -> bool:
+        """Whether the stream is to be closed before anything else is sent; says so once.
+
+        A server that shuts down answers what it took and refuses the rest, item by item: on
+        this stream there is no other server to be found.
+        """
+        leaves = self._leaving and not self._in_flight
+        self._leaving = self._leaving and not leaves
+        return leaves
+
     def launch(self, now: float) -> list[pb.ExplainStreamRequest]:
         """What is to be sent now; it counts as in flight from here on."""
         return [self._launched(item) for item in self._sendable() if item.due <= now]
@@ -123,7 +135,9 @@ class Window:
             return
         self._land(item)
         if response.HasField("error"):
-            self._failed(item, from_status(response.error, response.request_id), now)
+            error = from_status(response.error, response.request_id)
+            self._leaving = self._leaving or isinstance(error, Unavailable)
+            self._failed(item, error, now)
         else:
             item.outcome = _read(response, item)
         self._release(item)
@@ -134,6 +148,7 @@ class Window:
         A message over a size limit ends the stream for all. Which one it was shows when
         they are sent again one by one.
         """
+        self._leaving = False
         items = list(self._in_flight.values())
         oversize = isinstance(error, Overloaded) and error.retry_after is None
         for item in items:
@@ -169,6 +184,7 @@ class Window:
 
     def recall(self, now: float) -> None:
         """The stream was cancelled here: what is in flight is due again, at no attempt's cost."""
+        self._leaving = False
         for item in list(self._in_flight.values()):
             self._land(item)
             item.attempts -= 1
@@ -176,6 +192,8 @@ class Window:
 
     def _sendable(self) -> list[_Item]:
         """What may be sent once it is due: suspects alone, one by one, before all others."""
+        if self._leaving and self._in_flight:
+            return []
         waiting = [i for i in self._items if i.outcome is None and not i.wire_id]
         if any(item.suspect and item.outcome is None for item in self._items):
             return [] if self._in_flight else [i for i in waiting if i.suspect][:1]

@@ -9,7 +9,15 @@ import pytest
 import textcam_client
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
-from textcam_client import CallError, InvalidRequest, NotFound, Overloaded, ServerError
+from textcam_client import (
+    CallError,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    Retry,
+    ServerError,
+    Unavailable,
+)
 from textcam_client.errors import ERROR_OF_CODE, from_rpc_error, from_status
 
 
@@ -98,6 +106,16 @@ def test_absent_or_garbled_metadata_leaves_code_and_message(metadata):
     error = from_rpc_error(FailedCall(grpc.StatusCode.INTERNAL, "broken", metadata))
     assert type(error) is ServerError
     assert (str(error), error.code, error.reason) == ("broken", grpc.StatusCode.INTERNAL, "")
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL])
+def test_a_call_that_a_proxy_reset_is_unavailable_and_tried_again(code):
+    reset = FailedCall(code, "Received RST_STREAM with error code 8", ())
+    error = from_rpc_error(reset, "r-9")
+    assert (type(error), error.reason, error.request_id) == (Unavailable, "STREAM_RESET", "r-9")
+    assert Retry().delay_after(error, 1) is not None
+    own = from_rpc_error(FailedCall(code, "Locally cancelled by application!", ()))
+    assert type(own) is ERROR_OF_CODE[code]
 
 
 def test_the_calls_code_wins_over_that_of_the_details():

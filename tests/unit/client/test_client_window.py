@@ -93,6 +93,20 @@ def test_each_item_fails_for_itself_when_its_attempts_are_spent():
     assert errors[0] is not errors[1]
 
 
+def test_a_stream_whose_server_drains_is_left_once_all_that_it_took_is_answered():
+    window = filled(3)
+    first, second, _ = ids(window.launch(0.0))
+    window.answer(bad(first, 14), 1.0)
+    window.add(pb.ExplainRequest(encoded=b"x"), ImageSource(b"x"), 1.0)
+    assert window.launch(1.0) == []
+    assert not window.leaves_stream()
+    window.answer(good(second), 1.5)
+    window.answer(bad("run-2", 14), 1.5)
+    assert window.leaves_stream()
+    assert not window.leaves_stream()
+    assert ids(window.launch(5.0)) == ["run-0.2", "run-2.2", "run-3"]
+
+
 def test_a_retry_that_would_come_after_the_deadline_is_not_waited_for():
     window = filled(1, timeout=2.0)
     window.launch(0.0)

@@ -1,0 +1,49 @@
+"""Callers who leave at random, while others are answered."""
+
+import asyncio
+import random
+
+from fault_callers import LEFT, ask, ask_many, load
+from fault_processes import until
+from fault_world import Ledger
+from textcam_client import AsyncClient
+
+AT_ONCE = 24
+STREAMED = 8
+LONGEST_S = 0.25  # about twice what an answer takes under this load
+
+
+async def test_random_cancellations(world, served, size, figures):
+    """The server forgets those who leave, at whatever moment, and answers the others rightly."""
+    wanted, rng = size(150, 10_000), random.Random(5)
+    leavers, stayers = Ledger(world.samples), Ledger(world.samples)
+    seen = served.metric("textcam_requests_total", code="CANCELLED")
+    left = 0
+
+    async def leave_again_and_again(client):
+        nonlocal left
+        while left < wanted:
+            streams = rng.random() < 0.1
+            asking = ask_many(client, leavers, STREAMED) if streams else ask(client, leavers)
+            task = asyncio.create_task(asking)
+            await asyncio.wait([task], timeout=rng.uniform(0, LONGEST_S))
+            left += not task.done()
+            task.cancel()
+            await asyncio.wait([task])
+
+    async with AsyncClient(served.address) as client:
+        go_on = [True]
+        staying = asyncio.create_task(load(client, stayers, lambda: bool(go_on), callers=4))
+        await asyncio.gather(*(leave_again_and_again(client) for _ in range(AT_ONCE)))
+        go_on.clear()
+        await staying
+    figures |= {"cancelled": left}
+    figures["seen by the server"] = int(
+        served.metric("textcam_requests_total", code="CANCELLED") - seen
+    )
+    figures["of those who left"] = leavers.settle()
+    figures["of those who stayed"] = stayers.settle()
+    assert not stayers.failures
+    assert set(leavers.failures) == {LEFT}
+    until(lambda: served.metric("textcam_requests_in_flight") == 0, 5, "all work is forgotten")
+    assert served.metric("textcam_queue_depth_images") == 0
