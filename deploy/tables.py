@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
-from textcam_service.serving.metrics import Metrics
+from textcam_service.serving.metrics import Metrics, describe, worker_restarts
 from textcam_service.settings import ServerSettings
 
 DEPLOY = Path(__file__).parent
@@ -33,7 +33,10 @@ def settings() -> Iterator[tuple[str, str, str]]:
 def metrics() -> Iterator[tuple[str, str, str]]:
     """Each metric of the product, as Prometheus names it: name, type, meaning."""
     yield "metric", "type", "meaning"
-    for family in Metrics().registry.collect():
+    registry = Metrics().registry
+    worker_restarts(registry)
+    describe(registry, "", {})
+    for family in registry.collect():
         if family.name.startswith("textcam_"):
             name = family.name + _SUFFIX.get(family.type, "")
             yield f"`{name}`", family.type, family.documentation

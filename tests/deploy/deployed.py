@@ -18,10 +18,6 @@ OVERLAYS = tuple(
     sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
 )
 
-# What the manifests name before the server has it; a name that it has must leave this list.
-COMING_SETTINGS = {"max_connection_age_s"}
-COMING_METRICS = {"textcam_batcher_restarts_total"}
-
 
 def tool(name: str) -> str:
     """A tool of the extra `deploy`, beside this Python."""

@@ -9,7 +9,6 @@ import kubernetes_validate
 import pytest
 import yaml
 from deployed import (
-    COMING_SETTINGS,
     DEPLOY,
     OVERLAYS,
     built,
@@ -125,10 +124,8 @@ def test_requests_are_limits(overlay):
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_environment_names_settings_of_the_server(overlay):
-    assert not COMING_SETTINGS & set(ServerSettings.model_fields), "no longer to come"
     for name in environment(overlay):
-        setting = name.removeprefix("TEXTCAM_").lower()
-        assert setting in ServerSettings.model_fields or setting in COMING_SETTINGS, name
+        assert name.removeprefix("TEXTCAM_").lower() in ServerSettings.model_fields, name
     # A Service called textcam would otherwise set TEXTCAM_PORT to "tcp://10.0.0.1:50051".
     assert pod_of(overlay)["enableServiceLinks"] is False
 
@@ -213,9 +210,10 @@ def test_nothing_leaves_a_pod_and_only_named_peers_enter(overlay):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_clients_see_every_pod(overlay):
-    """Headless: the client takes turns among the addresses that DNS gives."""
+def test_clients_see_every_pod(overlay, settings_of):
+    """Headless: the client takes turns among the addresses that DNS gives, and asks again."""
     assert the("Service", overlay)["spec"]["clusterIP"] == "None"
+    assert 0 < settings_of(overlay).max_connection_age_s < 3600
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
