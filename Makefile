@@ -11,7 +11,7 @@ SAMPLES = $(shell $(BIN)/python -c "import pathlib, skimage; d = pathlib.Path(sk
 IMAGES ?= $(SAMPLES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-scenes serve test test-faults test-zoo lint types bench bench-cams bench-truth protos bank scenes-weights clean
+.PHONY: help setup demo demo-scenes serve test test-faults test-zoo lint types bench bench-cams bench-truth deploy-check guide protos contract bank scenes-weights clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,11 +72,20 @@ test-faults: $(VENV)/.done ## Put servers through every fault in its full count 
 test-zoo: $(VENV)/.done ## Export and explain many networks of torchvision and timm (half an hour)
 	$(BIN)/python tests/zoo/run_zoo.py
 
+deploy-check: $(BACKBONE)/backbone.json ## Check deploy/ and the contract offline (make test does too)
+	$(BIN)/python -m pytest tests/deploy
+
+guide: $(VENV)/.done ## Rewrite the tables of deploy/README.md
+	$(BIN)/python deploy/tables.py
+
 scenes-weights: $(VENV)/.done ## Train the rendered world's networks again (maintainers)
 	$(BIN)/python -m textcam_service.offline.scene_training
 
 protos: $(VENV)/.done ## Regenerate the stubs of the contract
 	$(BIN)/python protos/generate.py
+
+contract: $(VENV)/.done ## Note the contract as released; later ones must not break it (maintainers)
+	$(BIN)/python protos/generate.py --released
 
 bank: $(BACKBONE)/backbone.json ## Rebuild the default bank from ../shared (maintainers)
 	$(BIN)/textcam bank build --backbone $(BACKBONE) --images ../shared/photos --images ../shared/caltech \

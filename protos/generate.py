@@ -1,4 +1,9 @@
-"""Regenerate the Python stubs of the contracts: `python protos/generate.py [OUTPUT_DIR]`."""
+"""Regenerate what is made of the contracts.
+
+python protos/generate.py [OUTPUT_DIR]   the Python stubs
+python protos/generate.py --released     released.binpb: the contracts that clients in the
+                                         field hold; later ones must not break them. At releases.
+"""
 
 import sys
 from importlib.metadata import files
@@ -9,14 +14,29 @@ from grpc_tools import protoc
 
 PROTO_ROOT = Path(__file__).parent
 CONTRACTS = ("textcam/v1/explainer.proto", "textcam/oip/open_inference.proto")
+RELEASED = PROTO_ROOT / "released.binpb"
 
 
 def generate(output: Path) -> None:
     """Write *_pb2.py, .pyi and _grpc.py under `output`/textcam, beside each contract.
 
     Raises:
-        RuntimeError: protoc refused the contract.
+        RuntimeError: protoc refused a contract.
     """
+    _protoc(f"--python_out={output}", f"--pyi_out={output}", f"--grpc_python_out={output}")
+
+
+def describe(output: Path, *, comments: bool = False) -> None:
+    """Write the contracts and what they import as a FileDescriptorSet, which buf reads.
+
+    Raises:
+        RuntimeError: protoc refused a contract.
+    """
+    source = ["--include_source_info"] if comments else []
+    _protoc("--include_imports", *source, f"--descriptor_set_out={output}")
+
+
+def _protoc(*outputs: str) -> None:
     # google/rpc/status.proto ships inside googleapis-common-protos.
     googleapis = next(
         path.locate()
@@ -29,9 +49,7 @@ def generate(output: Path) -> None:
         [
             "protoc",
             *(f"-I{path}" for path in includes),
-            f"--python_out={output}",
-            f"--pyi_out={output}",
-            f"--grpc_python_out={output}",
+            *outputs,
             *(str(PROTO_ROOT / contract) for contract in CONTRACTS),
         ]
     )
@@ -40,4 +58,7 @@ def generate(output: Path) -> None:
 
 
 if __name__ == "__main__":
-    generate(Path(sys.argv[1]) if len(sys.argv) > 1 else PROTO_ROOT)
+    if sys.argv[1:] == ["--released"]:
+        describe(RELEASED)
+    else:
+        generate(Path(sys.argv[1]) if len(sys.argv) > 1 else PROTO_ROOT)

@@ -160,6 +160,15 @@ def describe(registry: CollectorRegistry, name: str, digests: dict[str, str]) ->
     )
 
 
+def worker_restarts(registry: CollectorRegistry) -> Counter:
+    """What the process counts that watches over several servers."""
+    return Counter(
+        "textcam_worker_restarts_total",
+        "Server processes that died and were started again; with `workers` above 1.",
+        registry=registry,
+    )
+
+
 def publish(
     registry: CollectorRegistry, settings: ServerSettings
 ) -> tuple[int | None, Callable[[], None]]:

@@ -21,12 +21,12 @@ from multiprocessing.context import SpawnProcess
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from textcam_service.cpus import usable_cpus
 from textcam_service.errors import InvalidSettings, TextCamError
-from textcam_service.serving.metrics import describe, publish
+from textcam_service.serving.metrics import describe, publish, worker_restarts
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
@@ -69,11 +69,7 @@ def serve_workers(settings: ServerSettings, announce: Callable[[int, int | None]
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         registry = CollectorRegistry()
         MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-        restarts = Counter(
-            "textcam_worker_restarts_total",
-            "Server processes that died and were started again.",
-            registry=registry,
-        )
+        restarts = worker_restarts(registry)
         share = max(1, usable_cpus() // settings.workers)
         own = settings.model_copy(
             update={
