@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
-from textcam_service.serving.metrics import Metrics, describe, worker_restarts
+from textcam_service.serving.metrics import Metrics, worker_restarts
 from textcam_service.settings import ServerSettings
 
 DEPLOY = Path(__file__).parent
@@ -35,7 +35,6 @@ def metrics() -> Iterator[tuple[str, str, str]]:
     yield "metric", "type", "meaning"
     registry = Metrics().registry
     worker_restarts(registry)
-    describe(registry, "", {})
     for family in registry.collect():
         if family.name.startswith("textcam_"):
             name = family.name + _SUFFIX.get(family.type, "")

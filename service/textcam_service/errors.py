@@ -158,6 +158,12 @@ class DeadlineExpired(TextCamError):
     reason = "DEADLINE_EXPIRED"
 
 
+class ModelLoading(TextCamError):
+    """The model is not loaded and warm yet."""
+
+    reason = "MODEL_LOADING"
+
+
 class ShuttingDown(TextCamError):
     """The server drains and takes no new work."""
 
@@ -195,6 +201,18 @@ class VersionExists(ArtefactError):
     """A version that is to be published is there already."""
 
     reason = "VERSION_EXISTS"
+
+
+class StoreFailed(ArtefactError):
+    """A store cannot be reached, read or written."""
+
+    reason = "STORE_FAILED"
+
+
+class DriftRefused(ArtefactError):
+    """A new version explains too differently from the served one."""
+
+    reason = "DRIFT_REFUSED"
 
 
 class InvalidSettings(TextCamError):

@@ -40,6 +40,50 @@ class ServerSettings(BaseSettings):
         Path(__file__).parent / "data" / "photos",
         description="Bank folder; default: the bank and vocabulary that come with the package.",
     )
+    store: str = Field(
+        "",
+        description="Store of models, a folder or fsspec URL (s3://bucket/models), that is watched "
+        "for new versions; empty: the one model of `backbone` and `bank`.",
+    )
+    store_models: tuple[str, ...] = Field(
+        (),
+        description="Names to serve of the store, ready once all are; empty: what is there.",
+    )
+    store_poll_s: float = Field(
+        30.0, gt=0, allow_inf_nan=False, description="Seconds between two looks at the store."
+    )
+    store_cache: str = Field(
+        "",
+        description="Folder for copies of a remote store's models, which outlives restarts; empty: "
+        "a temporary one.",
+    )
+    store_keep: int = Field(
+        0, ge=0, description="Earlier versions of each model that stay, for calls that name them."
+    )
+    canary_min_map_correlation: float = Field(
+        -1.0,
+        ge=-1,
+        le=1,
+        description="Refuse a version whose maps correlate less with the served one's; -1: never.",
+    )
+    canary_min_same_phrase: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Refuse one whose first phrase is the same on a smaller part of the images.",
+    )
+    canary_min_same_class: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Refuse one whose most probable class is the same on a smaller part of them.",
+    )
+    canary_max_share_difference: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Refuse one whose phrases' shares of the evidence differ by more; 1: never.",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0: any free one.")
     metrics_port: int = Field(

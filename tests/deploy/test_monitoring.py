@@ -10,7 +10,7 @@ import pytest
 import yaml
 from deployed import MONITORING, the
 from grpc import StatusCode
-from textcam_service.serving.metrics import STAGES, Metrics, describe, worker_restarts
+from textcam_service.serving.metrics import STAGES, Metrics, worker_restarts
 
 NEEDS_PROMTOOL = pytest.mark.skipif(
     not shutil.which("promtool"),
@@ -34,7 +34,6 @@ def existing():
     """Every name that Prometheus finds on /metrics, beside what it adds itself."""
     registry = Metrics().registry
     worker_restarts(registry)
-    describe(registry, "", {})
     for family in registry.collect():
         suffixes = {
             "counter": ("_total",),

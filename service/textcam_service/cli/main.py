@@ -11,6 +11,7 @@ from textcam_service.cli.bank import bank
 from textcam_service.cli.common import need
 from textcam_service.cli.evaluate import evaluate, scenes
 from textcam_service.cli.explain import explain
+from textcam_service.cli.model import model
 from textcam_service.cli.quantise import quantise
 from textcam_service.cli.serve import serve
 from textcam_service.errors import TextCamError
@@ -131,5 +132,5 @@ def export(
     click.echo(f"{output}: {report}")
 
 
-for _command in (bank, evaluate, explain, quantise, scenes, serve):
+for _command in (bank, evaluate, explain, model, quantise, scenes, serve):
     main.add_command(_command)

@@ -26,7 +26,7 @@ def _setting_flags() -> list[click.Parameter]:
 
     flags: list[click.Parameter] = []
     for name, field in ServerSettings.model_fields.items():
-        many = name == "providers"
+        many = field.default == ()
         shown = "" if field.default in ("", ()) else f" [default: {_shown(name, field.default)}]"
         flags.append(
             click.Option(
@@ -52,7 +52,7 @@ def _shown(name: str, default: object) -> object:
     help="TOML file of settings, by the names below with '_' for '-'.",
 )
 def serve(config: Path | None, **flags: Any) -> None:
-    """Serve a backbone with its concept bank over gRPC.
+    """Serve a backbone with its concept bank, or a store of models, over gRPC.
 
     Every flag may also be set as an environment variable TEXTCAM_<NAME> (for instance
     TEXTCAM_MAX_BATCH=16) or in the file that --config names; flags win, then the
@@ -73,7 +73,8 @@ def serve(config: Path | None, **flags: Any) -> None:
 
     def announce(port: int, metrics_port: int | None) -> None:
         metrics = "" if metrics_port is None else f", metrics on {metrics_port}"
-        click.echo(f"serving '{settings.name}' on {settings.host}:{port}{metrics}")
+        served = f"the models of {settings.store}" if settings.store else f"'{settings.name}'"
+        click.echo(f"serving {served} on {settings.host}:{port}{metrics}")
 
     if settings.workers > 1:
         from textcam_service.serving.workers import serve_workers  # noqa: PLC0415 - without grpc

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from textcam_service.errors import ProbingSetError, VocabularyError
-
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+from textcam_service.imaging import SUFFIXES
 
 
 def find_images(folders: Sequence[Path]) -> list[Path]:
@@ -21,9 +20,7 @@ def find_images(folders: Sequence[Path]) -> list[Path]:
         if not folder.is_dir():
             raise ProbingSetError(f"the image folder {folder} is not there")
         found += sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in _SUFFIXES and path.is_file()
+            path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
         )
     if not found:
         raise ProbingSetError(

@@ -1,20 +1,23 @@
-"""Where requests are taken in, whatever the contract they came by: admitted, answered, counted."""
+"""Where requests are taken in, whatever the contract they came by.
+
+Admitted, brought to their model, answered, counted.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import grpc
 from google.rpc.status_pb2 import Status
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_service.bundle import ModelBundle
 from textcam_service.errors import ServerBusy, ShuttingDown, TextCamError
 from textcam_service.serving import requests
 from textcam_service.serving.metrics import Metrics
+from textcam_service.serving.models import Models
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.schedule import Lane
 from textcam_service.serving.status import code_of, status_of
@@ -26,10 +29,14 @@ _DRAIN_RETRY_S = 1.0
 
 
 class Desk:
-    """Takes requests for one pipeline."""
+    """Takes requests for the served models.
 
-    def __init__(self, pipeline: Pipeline, settings: ServerSettings, metrics: Metrics) -> None:
-        self._pipeline = pipeline
+    Attributes:
+        models: What is served.
+    """
+
+    def __init__(self, models: Models, settings: ServerSettings, metrics: Metrics) -> None:
+        self.models = models
         self._settings = settings
         self._metrics = metrics
         # grpc.aio's own maximum_concurrent_rpcs is known to miscount, hence a count of our own.
@@ -37,17 +44,17 @@ class Desk:
         self._bytes_in_work = 0
         self._draining = False
 
-    @property
-    def bundle(self) -> ModelBundle:
-        """What is served."""
-        return self._pipeline.bundle
-
     def stop_admitting(self) -> None:
         """Refuse new work from now on."""
         self._draining = True
 
     async def answer(
-        self, method: str, request: pb.ExplainRequest, deadline: float | None, lane: Lane
+        self,
+        method: str,
+        request: pb.ExplainRequest,
+        deadline: float | None,
+        lane: Lane,
+        leased: Pipeline | None = None,
     ) -> pb.ExplainResponse | Status:
         """Answer or say why not; only cancellation escapes.
 
@@ -56,10 +63,12 @@ class Desk:
             request: As it came.
             deadline: On time.monotonic()'s clock; None: none.
             lane: Who waits, where the request does not say.
+            leased: The version that answers, where the caller holds its lease; None: the one
+                that the request names.
         """
         try:
-            with self._admitted(request.ByteSize()):
-                response = await self._pipeline.explain(
+            with self._admitted(request.ByteSize()), self._pipeline(request, leased) as pipeline:
+                response = await pipeline.explain(
                     request, deadline, requests.read_lane(request.lane, lane)
                 )
         except asyncio.CancelledError:
@@ -73,6 +82,11 @@ class Desk:
             return status_of(error)
         self.count(method, grpc.StatusCode.OK)
         return response
+
+    def _pipeline(
+        self, request: pb.ExplainRequest, leased: Pipeline | None
+    ) -> AbstractContextManager[Pipeline]:
+        return nullcontext(leased) if leased else self.models.lease(request.model)
 
     @contextmanager
     def _admitted(self, size: int) -> Iterator[None]:

@@ -107,20 +107,54 @@ class Metrics:
         )
         for stage in STAGES:
             self.stage_seconds.labels(stage)
+        self._add_store()
+        self.bundles = describe(self.registry)
+
+    def _add_store(self) -> None:
+        self.swaps = Counter(
+            "textcam_model_swaps_total",
+            "Times that a model's version was loaded, warmed and switched to.",
+            ("model",),
+            registry=self.registry,
+        )
+        self.load_failures = Counter(
+            "textcam_model_load_failures_total",
+            "Times that the store's current version could not be served, by reason; the version "
+            "before it stays. STORE_FAILED without a model: the store could not be looked at.",
+            ("model", "reason"),
+            registry=self.registry,
+        )
+        self.pending = Gauge(
+            "textcam_model_pending",
+            "1 while the store's current version of a model is not the served one.",
+            ("model",),
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
+        self.looked = Gauge(
+            "textcam_store_look_timestamp_seconds",
+            "When the store was last looked at with success, or the watch began; 0: no store.",
+            multiprocess_mode="livemin",
+            registry=self.registry,
+        )
+        self.drift = Gauge(
+            "textcam_canary_drift",
+            "What the last canary found between the served version and the one to follow it: "
+            "map_correlation, same_phrase, same_class, share_difference.",
+            ("model", "measure"),
+            multiprocess_mode="mostrecent",
+            registry=self.registry,
+        )
 
     def describe(self, bundle: ModelBundle) -> None:
         """Publish what is served."""
-        describe(self.registry, bundle.name, bundle_digests(bundle))
+        self.bundles.labels(bundle.name).info(bundle_digests(bundle))
 
-    # What the batcher reports (serving.batcher.BatcherEvents).
+    # What a batcher reports (serving.batcher.BatcherEvents).
 
     def on_batch(self, size: int) -> None:
         """An inference ended."""
         self.batch_size.observe(size)
-
-    def on_depth(self, depth: int) -> None:
-        """The queue's length changed."""
-        self.queue_depth.set(depth)
 
     def on_expired(self) -> None:
         """A deadline passed before inference."""
@@ -139,6 +173,24 @@ class Metrics:
         self.restarts.inc()
 
 
+class QueueEvents:
+    """What one of several batchers reports: the depths of their queues add up."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._depth = 0
+        self.on_batch = metrics.on_batch
+        self.on_expired = metrics.on_expired
+        self.on_cancelled = metrics.on_cancelled
+        self.on_rejected = metrics.on_rejected
+        self.on_restart = metrics.on_restart
+
+    def on_depth(self, depth: int) -> None:
+        """The queue's length changed."""
+        self._metrics.queue_depth.inc(depth - self._depth)
+        self._depth = depth
+
+
 def bundle_digests(bundle: ModelBundle) -> dict[str, str]:
     """What a bundle is, in labels."""
     return {
@@ -149,14 +201,13 @@ def bundle_digests(bundle: ModelBundle) -> dict[str, str]:
     }
 
 
-def describe(registry: CollectorRegistry, name: str, digests: dict[str, str]) -> None:
-    """Publish what is served, and by which build."""
-    served = Info(
-        "textcam_bundle", "The served bundle, with its digests.", ("model",), registry=registry
-    )
-    served.labels(name).info(digests)
+def describe(registry: CollectorRegistry) -> Info:
+    """Publish by which build is served; returns what tells of each served bundle."""
     Info("textcam_build", "Version of the service.", registry=registry).info(
         {"version": __version__}
+    )
+    return Info(
+        "textcam_bundle", "The served bundles, with their digests.", ("model",), registry=registry
     )
 
 

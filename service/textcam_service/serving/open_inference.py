@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
@@ -18,11 +19,12 @@ from textcam.oip import open_inference_pb2 as oip
 from textcam.oip import open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2 as pb
 
+from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidArgument, InvalidTensor, TextCamError
-from textcam_service.serving import requests
 from textcam_service.serving.answers import tensor_message
 from textcam_service.serving.desk import Desk
 from textcam_service.serving.oip_tensors import Array, add_output, read_input
+from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.schedule import Lane
 from textcam_service.serving.servicer import deadline_of
 from textcam_service.serving.status import code_of, status_of
@@ -64,10 +66,12 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     Args:
         desk: Where images are explained.
         settings: See ServerSettings.
-        is_ready: Whether the server can take requests.
+        is_ready: Whether a model can take requests; "": whether the server can.
     """
 
-    def __init__(self, desk: Desk, settings: ServerSettings, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, desk: Desk, settings: ServerSettings, is_ready: Callable[[str], bool]
+    ) -> None:
         self._desk = desk
         self._settings = settings
         self._is_ready = is_ready
@@ -82,14 +86,14 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     ) -> oip.ServerReadyResponse:
         """Say whether the server can take requests."""
         del request, context
-        return oip.ServerReadyResponse(ready=self._is_ready())
+        return oip.ServerReadyResponse(ready=self._is_ready(""))
 
     async def ModelReady(  # noqa: N802
         self, request: oip.ModelReadyRequest, context: Any
     ) -> oip.ModelReadyResponse:
         """Say whether a model can take requests; NOT_FOUND where it is not served."""
-        await self._require_model(request.name, request.version, context)
-        return oip.ModelReadyResponse(ready=self._is_ready())
+        bundle = await self._bundle(request.name, request.version, context)
+        return oip.ModelReadyResponse(ready=self._is_ready(bundle.name))
 
     async def ServerMetadata(  # noqa: N802
         self, request: Any, context: Any
@@ -102,12 +106,12 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         self, request: oip.ModelMetadataRequest, context: Any
     ) -> oip.ModelMetadataResponse:
         """Describe a model's inputs and outputs; -1: any extent."""
-        await self._require_model(request.name, request.version, context)
-        bundle, tensor = self._desk.bundle, oip.ModelMetadataResponse.TensorMetadata
+        bundle = await self._bundle(request.name, request.version, context)
+        tensor = oip.ModelMetadataResponse.TensorMetadata
         outputs = _outputs(-1, bundle).items()
         return oip.ModelMetadataResponse(
             name=bundle.name,
-            versions=[bundle.version],
+            versions=self._desk.models.versions(bundle.name),
             platform=PLATFORM,
             inputs=[
                 tensor(name=_IMAGE, datatype="BYTES", shape=[-1]),
@@ -123,16 +127,31 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         self, request: oip.ModelInferRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> oip.ModelInferResponse:
         """Explain a batch of images; one that fails, fails the call."""
-        try:
-            asked = self._read(request)
-        except TextCamError as error:
-            self._desk.count("ModelInfer", code_of(error))
-            await context.abort_with_status(rpc_status.to_status(status_of(error)))
+        spec = pb.ModelSpec(name=request.model_name, version=request.model_version)
+        with ExitStack() as leases:
+            try:
+                # One lease for the whole batch: all of it is answered by one version.
+                pipeline = leases.enter_context(self._desk.models.lease(spec))
+                asked = self._read(request, pipeline.bundle)
+            except TextCamError as error:
+                self._desk.count("ModelInfer", code_of(error))
+                await context.abort_with_status(rpc_status.to_status(status_of(error)))
+            answers = await self._answers(asked, pipeline, context)
+            return self._response(request, asked[0].phrases, answers, pipeline.bundle)
+
+    async def _answers(
+        self,
+        asked: list[pb.ExplainRequest],
+        pipeline: Pipeline,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> Sequence[Any]:
         slots, deadline = asyncio.Semaphore(self._settings.stream_concurrency), deadline_of(context)
 
         async def answer(one: pb.ExplainRequest) -> pb.ExplainResponse | Status:
             async with slots:
-                return await self._desk.answer("ModelInfer", one, deadline, Lane.INTERACTIVE)
+                return await self._desk.answer(
+                    "ModelInfer", one, deadline, Lane.INTERACTIVE, pipeline
+                )
 
         tasks = [asyncio.create_task(answer(one)) for one in asked]
         try:
@@ -144,21 +163,22 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
             if isinstance(failed, Status):
                 failed.message = f"image {place} of {len(asked)}: {failed.message}"
                 await context.abort_with_status(rpc_status.to_status(failed))
-        return self._response(request, asked[0].phrases, answers)
+        return answers
 
-    async def _require_model(self, name: str, version: str, context: Any) -> None:
+    async def _bundle(self, name: str, version: str, context: Any) -> ModelBundle:
         try:
-            requests.read_model(pb.ModelSpec(name=name, version=version), self._desk.bundle)
+            return self._desk.models.find(pb.ModelSpec(name=name, version=version)).bundle
         except TextCamError as error:
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
+            raise  # not reached: abort raises
 
-    def _read(self, request: oip.ModelInferRequest) -> list[pb.ExplainRequest]:
+    def _read(self, request: oip.ModelInferRequest, bundle: ModelBundle) -> list[pb.ExplainRequest]:
         """One ExplainRequest per image.
 
         Raises:
             InvalidRequest: Inputs, outputs or parameters are not those of ModelMetadata.
         """
-        known = _outputs(0, self._desk.bundle)
+        known = _outputs(0, bundle)
         for place, output in enumerate(request.outputs):
             if output.name not in known:
                 raise InvalidArgument(
@@ -169,7 +189,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         template.groups = not request.outputs or any(
             output.name == "group_maps" for output in request.outputs
         )
-        template.predictions = len(self._desk.bundle.class_names)
+        template.predictions = len(bundle.class_names)
         if len(request.inputs) != 1 or request.inputs[0].name not in (_IMAGE, _PIXELS):
             raise InvalidTensor(
                 f"the one input is '{_IMAGE}' (BYTES: image files) or '{_PIXELS}' (UINT8: RGB)",
@@ -191,8 +211,8 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         request: oip.ModelInferRequest,
         phrases: int,
         answers: Sequence[Any],
+        bundle: ModelBundle,
     ) -> oip.ModelInferResponse:
-        bundle = self._desk.bundle
         known = _outputs(phrases, bundle)
         parts = [_parts(answer, known) for answer in answers]
         response = oip.ModelInferResponse(
@@ -225,7 +245,6 @@ def _images(images: Array) -> list[bytes] | list[Array]:
 def _template(request: oip.ModelInferRequest, settings: ServerSettings) -> pb.ExplainRequest:
     """An ExplainRequest without its image, of a request's parameters."""
     template = pb.ExplainRequest(
-        model=pb.ModelSpec(name=request.model_name, version=request.model_version),
         heatmap=pb.HEATMAP_FORM_SALIENCY,
         phrases=settings.default_phrases,
     )

@@ -26,7 +26,7 @@ from textcam_service.serving.answers import Scene
 from textcam_service.serving.batcher import Batcher
 from textcam_service.serving.conversation import Conversations, Found, run
 from textcam_service.serving.degrade import degrade
-from textcam_service.serving.metrics import Metrics
+from textcam_service.serving.metrics import Metrics, QueueEvents
 from textcam_service.serving.queues import BatchLimits
 from textcam_service.serving.requests import Classes, Job, TopK
 from textcam_service.serving.schedule import Lane
@@ -92,7 +92,7 @@ class Pipeline:
                 settings.audit_share,
             ),
             self._session_thread,
-            metrics,
+            QueueEvents(metrics),
             self._probe,
             tell_health,
         )

@@ -16,8 +16,6 @@ from textcam_service.errors import (
     InvalidArgument,
     InvalidTensor,
     UnknownClass,
-    UnknownModel,
-    UnknownVersion,
     UnsupportedMethod,
 )
 from textcam_service.serving.schedule import Lane
@@ -69,37 +67,17 @@ class Job:
     may_degrade: bool
 
 
-def read_model(spec: pb.ModelSpec, bundle: ModelBundle) -> None:
-    """Check that the named model is the served one.
-
-    Raises:
-        UnknownModel: Another name.
-        UnknownVersion: Another version.
-    """
-    if spec.name and spec.name != bundle.name:
-        raise UnknownModel(
-            f"no model '{spec.name}' is served here, only '{bundle.name}'", field="model.name"
-        )
-    if spec.version and spec.version != bundle.version:
-        raise UnknownVersion(
-            f"model '{bundle.name}' is served in version '{bundle.version}', "
-            f"not '{spec.version}'; leave the version empty for the served one",
-            field="model.version",
-        )
-
-
 def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings) -> Job:
-    """Check a request.
+    """Check a request, whose model is `bundle`.
 
     Raises:
         InvalidRequest: A field is out of range.
-        NotServed: A model, version or class is unknown.
+        UnknownClass: A class is unknown.
     """
     if len(request.request_id) > MAX_REQUEST_ID:
         raise InvalidArgument(
             f"a request id has at most {MAX_REQUEST_ID} characters", field="request_id"
         )
-    read_model(request.model, bundle)
     form = request.heatmap or pb.HEATMAP_FORM_SALIENCY
     if form not in pb.HeatmapForm.values():
         raise InvalidArgument(f"there is no heatmap form {form}", field="heatmap")

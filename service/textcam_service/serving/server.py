@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -19,48 +19,88 @@ from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidSettings
 from textcam_service.serving.desk import Desk
 from textcam_service.serving.metrics import Metrics, bundle_digests, publish
+from textcam_service.serving.models import Models
 from textcam_service.serving.open_inference import OpenInferenceServicer
-from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.servicer import ExplainerServicer
+from textcam_service.serving.watcher import Watcher
 from textcam_service.settings import ServerSettings
 
+# By model: what its bundle is, in labels.
+_Digests: TypeAlias = "dict[str, dict[str, str]]"
 _log = logging.getLogger(__name__)
 SERVICE = explainer_pb2.DESCRIPTOR.services_by_name["ExplainerService"].full_name
 OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+# Beside the services' own names: MODEL_HEALTH + "NAME" says whether a model is loaded and warm.
+MODEL_HEALTH = "textcam.model/"
 
 
 class Server:
     """A server that can be started and stopped.
 
+    Args:
+        bundle: What is served; None: what the store of the settings holds.
+        settings: See ServerSettings.
+        switched: Told the digests of what is served, by model, after each switch.
+
     Attributes:
         port: Where gRPC listens, once started.
         metrics_port: Where /metrics listens, once started; None where it does not.
-        digests: Of what is served.
+        models: What is served.
     """
 
-    def __init__(self, bundle: ModelBundle, settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        bundle: ModelBundle | None,
+        settings: ServerSettings,
+        switched: Callable[[_Digests], None] = lambda _: None,
+    ) -> None:
         self.port = 0
         self.metrics_port: int | None = None
         self._settings = settings
         self._metrics = Metrics()
-        self._metrics.describe(bundle)
-        self.digests = bundle_digests(bundle)
-        self._pipeline = Pipeline(bundle, settings, self._metrics, self._on_health)
-        self._desk = Desk(self._pipeline, settings, self._metrics)
-        self._serving = False
+        self._bundle = bundle
+        self.models = Models(settings, self._metrics, self._on_change)
+        self._desk = Desk(self.models, settings, self._metrics)
+        self._switched = switched
+        self._watcher: Watcher | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self._stop_metrics: Callable[[], None] = lambda: None
         self._server: Any = None
-        self._stopping = False
+        self._started = self._stopping = False
         self._saying: set[asyncio.Task[None]] = set()
+
+    @property
+    def digests(self) -> _Digests:
+        """Of what is served, by model."""
+        return {bundle.name: bundle_digests(bundle) for bundle in self.models.bundles}
 
     async def start(self) -> None:
         """Warm up, listen, and only then say SERVING.
 
+        A server of a store listens first: a model of it that cannot be had yet keeps it from
+        SERVING, and is waited for.
+
         Raises:
-            InvalidSettings: A port is taken.
+            InvalidSettings: A port is taken, or there is no such kind of store.
         """
-        await self._pipeline.start()
+        if self._bundle is not None:
+            pipeline = self.models.pipeline(self._bundle)
+            await pipeline.start()
+        else:
+            self._watcher = Watcher(
+                self.models, self._settings, self._metrics, lambda: self._switched(self.digests)
+            )
+        await self._listen()
+        if self._bundle is not None:
+            self.models.put(pipeline)
+        if self._watcher is not None:
+            await self._watcher.look()
+            self._watch = asyncio.create_task(self._watcher.run(), name="textcam-watcher")
+        self._started = True
+        await self._say()
+
+    async def _listen(self) -> None:
         settings = self._settings
         self._server = grpc.aio.server(
             options=[
@@ -77,7 +117,7 @@ class Server:
         explainer_pb2_grpc.add_ExplainerServiceServicer_to_server(  # type: ignore[no-untyped-call]
             ExplainerServicer(self._desk, settings), self._server
         )
-        open_inference = OpenInferenceServicer(self._desk, settings, lambda: self._serving)
+        open_inference = OpenInferenceServicer(self._desk, settings, self._is_serving)
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
             open_inference, self._server
         )
@@ -91,31 +131,40 @@ class Server:
             raise InvalidSettings(f"cannot listen on {address}: is the port taken?") from error
         self.metrics_port, self._stop_metrics = publish(self._metrics.registry, settings)
         await self._server.start()
-        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        await self._say()
 
     async def stop(self) -> None:
         """Say NOT_SERVING, refuse new work, finish what is in work, stop."""
         grace = self._settings.drain_seconds
         self._stopping = True
-        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._say()
         self._desk.stop_admitting()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
         await self._server.stop(grace)
-        await self._pipeline.close(grace)
+        await self.models.close(grace)
+        if self._watcher is not None:
+            self._watcher.close()
         self._stop_metrics()
 
-    def _on_health(self, healthy: bool) -> None:
-        if self._stopping:
-            return
-        status = health_pb2.HealthCheckResponse
-        said = self._say(status.SERVING if healthy else status.NOT_SERVING)
-        task = asyncio.create_task(said)
+    def _on_change(self) -> None:
+        task = asyncio.create_task(self._say())
         self._saying.add(task)
         task.add_done_callback(self._saying.discard)
 
-    async def _say(self, status: int) -> None:
-        self._serving = status == health_pb2.HealthCheckResponse.SERVING
-        for name in ("", SERVICE, OPEN_INFERENCE):
-            await self._health.set(name, status)
+    def _is_serving(self, name: str = "") -> bool:
+        # The whole server only once each model of the store had its try; a model by itself sooner.
+        begun = self._started or bool(name)
+        return begun and not self._stopping and self.models.is_ready(name)
+
+    async def _say(self) -> None:
+        status = health_pb2.HealthCheckResponse
+        told = dict.fromkeys(("", SERVICE, OPEN_INFERENCE), "")
+        told |= {MODEL_HEALTH + name: name for name in self.models.names}
+        for service, model in told.items():
+            serving = self._is_serving(model)
+            await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
 
 
 def _connection_age(seconds: float) -> list[tuple[str, int]]:
@@ -126,19 +175,8 @@ def _connection_age(seconds: float) -> list[tuple[str, int]]:
     return [("grpc.max_connection_age_ms", int(1000 * seconds)), grace]
 
 
-async def serve(
-    settings: ServerSettings,
-    announce: Callable[[Server], None],
-    parent: Connection | None = None,
-) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
-
-    Args:
-        settings: See ServerSettings.
-        announce: Told once the server serves.
-        parent: A pipe to the process that started this one; where it closes, the parent is gone.
-    """
-    bundle = ModelBundle.load(
+def _bundle(settings: ServerSettings) -> ModelBundle:
+    return ModelBundle.load(
         settings.name,
         settings.backbone,
         settings.bank,
@@ -146,7 +184,23 @@ async def serve(
         providers=settings.providers,
         threads=settings.session_threads,
     )
-    server = Server(bundle, settings)
+
+
+async def serve(
+    settings: ServerSettings,
+    announce: Callable[[Server], None],
+    parent: Connection | None = None,
+    switched: Callable[[_Digests], None] = lambda _: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Args:
+        settings: See ServerSettings.
+        announce: Told once the server serves.
+        parent: A pipe to the process that started this one; where it closes, the parent is gone.
+        switched: See Server.
+    """
+    server = Server(None if settings.store else _bundle(settings), settings, switched)
     await server.start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -14,7 +14,6 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 
 from textcam_service.errors import InvalidArgument, TextCamError
-from textcam_service.serving import requests
 from textcam_service.serving.answers import model_message, summary_message
 from textcam_service.serving.desk import Desk
 from textcam_service.serving.schedule import Lane
@@ -89,19 +88,19 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         """List the served models."""
         del request, context
         self._desk.count("ListModels", grpc.StatusCode.OK)
-        return pb.ListModelsResponse(models=[summary_message(self._desk.bundle)])
+        return pb.ListModelsResponse(models=list(map(summary_message, self._desk.models.bundles)))
 
     async def GetModel(  # noqa: N802 - gRPC's name
         self, request: pb.GetModelRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetModelResponse:
         """Describe one model."""
         try:
-            requests.read_model(request.model, self._desk.bundle)
+            bundle = self._desk.models.find(request.model).bundle
         except TextCamError as error:
             self._desk.count("GetModel", code_of(error))
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
         self._desk.count("GetModel", grpc.StatusCode.OK)
-        return model_message(self._desk.bundle)
+        return model_message(bundle)
 
 
 def deadline_of(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:

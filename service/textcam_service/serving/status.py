@@ -20,6 +20,7 @@ CODES: dict[type[errors.TextCamError], StatusCode] = {
     errors.QueueFull: StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExpired: StatusCode.DEADLINE_EXCEEDED,
     errors.SessionFailed: StatusCode.UNAVAILABLE,
+    errors.ModelLoading: StatusCode.UNAVAILABLE,
     errors.ShuttingDown: StatusCode.UNAVAILABLE,
     errors.ArtefactError: StatusCode.FAILED_PRECONDITION,
 }

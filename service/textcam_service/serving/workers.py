@@ -21,7 +21,7 @@ from multiprocessing.context import SpawnProcess
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Info
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from textcam_service.cpus import usable_cpus
@@ -32,8 +32,10 @@ from textcam_service.settings import ServerSettings
 _log = logging.getLogger(__name__)
 _SPAWN = multiprocessing.get_context("spawn")
 _RESTART_PAUSE_S = 1.0
-# A worker's first words: the digests of what it serves, or why it cannot.
-_FirstWords: TypeAlias = "dict[str, str] | str"
+_EOF_PAUSE_S = 0.05
+# A worker says the digests of what it serves, by model, or why it cannot; and again at a switch.
+_Digests: TypeAlias = "dict[str, dict[str, str]]"
+_Words: TypeAlias = "_Digests | str"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,15 @@ class _Worker:
 
     process: SpawnProcess
     pipe: Connection
+
+    def words(self) -> _Digests | None:
+        """What it says it serves by now."""
+        try:
+            said: _Words = self.pipe.recv()
+        except (EOFError, OSError):
+            time.sleep(_EOF_PAUSE_S)  # it is about to end
+            return None
+        return None if isinstance(said, str) else said
 
     def stop(self, patience_s: float) -> None:
         """Let it drain; kill it where it does not."""
@@ -70,6 +81,7 @@ def serve_workers(settings: ServerSettings, announce: Callable[[int, int | None]
         registry = CollectorRegistry()
         MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
         restarts = worker_restarts(registry)
+        bundles = describe(registry)
         share = max(1, usable_cpus() // settings.workers)
         own = settings.model_copy(
             update={
@@ -82,14 +94,17 @@ def serve_workers(settings: ServerSettings, announce: Callable[[int, int | None]
         workers = [_start(own) for _ in range(settings.workers)]
         stop_metrics: Callable[[], None] = lambda: None  # noqa: E731 - until there are any
         try:
-            (digests, *_) = [_await_ready(worker) for worker in workers]
-            describe(registry, settings.name, digests)
+            for digests in [_await_ready(worker) for worker in workers]:
+                _tell(bundles, digests)
             metrics_port, stop_metrics = publish(registry, settings)
             announce(port, metrics_port)
             while not stopping:
                 # A signal ends the wait too.
-                dead = wait([worker.process.sentinel for worker in workers], timeout=0.5)
+                ended = [worker.process.sentinel for worker in workers]
+                dead = wait([*ended, *(worker.pipe for worker in workers)], timeout=0.5)
                 for place, worker in enumerate(workers):
+                    if worker.pipe in dead and (words := worker.words()):
+                        _tell(bundles, words)
                     if worker.process.sentinel in dead and not stopping:
                         workers[place] = _restart(worker, own, restarts)
         finally:
@@ -98,6 +113,11 @@ def serve_workers(settings: ServerSettings, announce: Callable[[int, int | None]
             for worker in workers:
                 worker.stop(settings.drain_seconds + 10)
             stop_metrics()
+
+
+def _tell(bundles: Info, digests: _Digests) -> None:
+    for name, labels in digests.items():
+        bundles.labels(name).info(labels)
 
 
 def _restart(worker: _Worker, settings: ServerSettings, restarts: Any) -> _Worker:
@@ -117,9 +137,9 @@ def _start(settings: ServerSettings) -> _Worker:
     return _Worker(process, ours)
 
 
-def _await_ready(worker: _Worker) -> dict[str, str]:
+def _await_ready(worker: _Worker) -> _Digests:
     try:
-        said: _FirstWords = worker.pipe.recv()
+        said: _Words = worker.pipe.recv()
     except EOFError:
         worker.process.join()
         said = f"it ended with status {worker.process.exitcode}"
@@ -136,8 +156,19 @@ def _work(settings: ServerSettings, pipe: Connection) -> None:
         level=settings.log_level.upper(),
         format=f"%(asctime)s %(levelname)s [{os.getpid()}] %(name)s %(message)s",
     )
+    serving = False
+
+    def announce(server: Any) -> None:
+        nonlocal serving
+        serving = True
+        pipe.send(server.digests)
+
+    def switched(digests: _Digests) -> None:
+        if serving:  # the first words are for the whole
+            pipe.send(digests)
+
     try:
-        asyncio.run(serve(settings, lambda server: pipe.send(server.digests), pipe))
+        asyncio.run(serve(settings, announce, pipe, switched))
     except TextCamError as error:
         pipe.send(str(error))
 

@@ -1,0 +1,118 @@
+"""`textcam model`: what a store of models holds, and which version is current."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from textcam_service.cli.common import need
+
+_STORE = click.option(
+    "--store", required=True, help="A folder or fsspec URL, such as s3://bucket/models."
+)
+_ACCEPT = click.option(
+    "--accept-drift",
+    is_flag=True,
+    help="Servers are to take it however its explanations differ from the served version's.",
+)
+
+
+@click.group()
+def model() -> None:
+    r"""Publish models to a store that servers watch, and choose the current version.
+
+    Backbone, bank and vocabulary are one version. A server that was started with `textcam serve
+    --store STORE` loads what becomes current, warms it, compares its explanations with those of the
+    version it serves, and switches between two requests.
+
+    \b
+      textcam model publish photos --store s3://bucket/models \
+          --backbone build/backbone --bank build/bank
+      textcam model rollback photos --store s3://bucket/models
+    """
+
+
+@model.command("publish")
+@click.argument("name")
+@_STORE
+@click.option(
+    "--backbone",
+    type=click.Path(path_type=Path),
+    default=Path("build/backbone"),
+    show_default=True,
+    help="Backbone folder that `textcam export` wrote.",
+)
+@click.option(
+    "--bank",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Bank folder that `textcam bank build` wrote.",
+)
+@click.option("--version", default="", help="Default: first 12 digits of the bundle's digest.")
+@click.option(
+    "--canary",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder of images on which servers compare it with the version before; default: scenes "
+    "that they render.",
+)
+@click.option("--no-use", is_flag=True, help="Upload it only; see `textcam model use`.")
+@_ACCEPT
+def model_publish(
+    name: str,
+    store: str,
+    backbone: Path,
+    bank: Path,
+    version: str,
+    canary: Path | None,
+    no_use: bool,
+    accept_drift: bool,
+) -> None:
+    """Verify a backbone and its bank, upload both as one version, and make it current."""
+    published = _open(store).publish(
+        name,
+        backbone,
+        bank,
+        version,
+        canary=canary,
+        use=not no_use,
+        accept_drift=accept_drift,
+    )
+    click.echo(f"published {name}@{published}" + ("" if no_use else ", which is current"))
+
+
+@model.command("list")
+@click.argument("name", required=False)
+@_STORE
+def model_list(name: str | None, store: str) -> None:
+    """List the versions of a model, or of all; '*' marks the current one."""
+    for found in _open(store).list(name):
+        click.echo(f"{'*' if found.current else ' '} {found.name}@{found.version}")
+
+
+@model.command("use")
+@click.argument("name")
+@click.argument("version")
+@_STORE
+@_ACCEPT
+def model_use(name: str, version: str, store: str, accept_drift: bool) -> None:
+    """Make a published version current."""
+    _open(store).use(name, version, accept_drift=accept_drift)
+    click.echo(f"{name}@{version} is current")
+
+
+@model.command("rollback")
+@click.argument("name")
+@_STORE
+def model_rollback(name: str, store: str) -> None:
+    """Make the version current that was so before; servers take it without asking for drift."""
+    click.echo(f"{name}@{_open(store).roll_back(name)} is current")
+
+
+def _open(store: str) -> Any:
+    need("service")
+    from textcam_service.model_store import ModelStore  # noqa: PLC0415 - fsspec, onnxruntime
+
+    return ModelStore(store)

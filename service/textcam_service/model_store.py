@@ -1,0 +1,182 @@
+"""Versions of whole models under a root: a folder, or any fsspec URL.
+
+    <root>/<name>/<version>/backbone/...  bank/...  canary/...
+    <root>/<name>/<version>/bundle.json    the digest of each of these files; written last
+    <root>/<name>/current.json             the version to serve, and those served before it
+
+Backbone, bank and vocabulary travel as one. A version is there once its bundle.json is: one
+object, written at once wherever objects are. Nothing that is there is ever written again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from fsspec.implementations.local import LocalFileSystem
+
+from textcam_service.artefact import canonical_json, read_file, replaced_folder, sha256
+from textcam_service.bundle import ModelBundle
+from textcam_service.errors import ArtefactCorrupt, ArtefactMissing, InvalidSettings, VersionExists
+from textcam_service.imaging import SUFFIXES
+from textcam_service.store import FILES, VersionStore, checked_name, reaching
+
+CANARY = "canary"
+_MANIFEST = "bundle.json"
+
+
+class ModelStore(VersionStore):
+    """Publishes, lists, fetches and rolls back models."""
+
+    @reaching
+    def publish(
+        self,
+        name: str,
+        backbone: Path,
+        bank: Path,
+        version: str = "",
+        *,
+        canary: Path | None = None,
+        use: bool = True,
+        accept_drift: bool = False,
+    ) -> str:
+        """Verify a bundle, upload it and make it current.
+
+        Args:
+            name: Of the model.
+            backbone: Its folder.
+            bank: Its folder, vocabulary included.
+            version: Empty: the first 12 digits of the bundle's digest.
+            canary: Folder of images that a server explains with the old version and the new one;
+                None: it renders scenes.
+            use: Whether it becomes current.
+            accept_drift: See Pointer.
+
+        Returns:
+            The version.
+
+        Raises:
+            VersionExists: It is there already.
+            ArtefactError: The parts are not sound or do not match, or the store fails.
+            InvalidSettings: The canary's folder holds no image.
+        """
+        ModelBundle.load(name, backbone, bank)
+        sources = _sources(backbone, bank, canary)
+        digests = {path: sha256(read_file(source)) for path, source in sources.items()}
+        digest = sha256(canonical_json(digests))
+        version = checked_name(version or digest.removeprefix("sha256:")[:12])
+        self._pointer(name)  # one that cannot be read is told before anything is written
+        if self._complete(name, version):
+            raise VersionExists(f"{name}@{version} is published already; choose another version")
+        target = self._path(name, version)
+        self._remove(target)  # what a publisher that was killed half-way left there
+        try:
+            for folder in {path.partition("/")[0] for path in sources}:
+                self._fs.makedirs(f"{target}/{folder}", exist_ok=True)
+            for path, source in sources.items():
+                self._fs.put_file(str(source), f"{target}/{path}")
+            manifest = {"files": digests, "digest": digest}
+            self._write(f"{target}/{_MANIFEST}", json.dumps(manifest, indent=2).encode())
+            if use:
+                self._point_to(name, version, accept_drift)
+        except BaseException:
+            self._forget(name, version)
+            raise
+        return version
+
+    @reaching
+    def fetch(self, name: str, version: str, cache: Path) -> Path:
+        """Verify a version, and copy it where it is not on this machine.
+
+        Args:
+            name: Of the model.
+            version: One that is there.
+            cache: Where copies of a remote store lie, by name and digest.
+
+        Returns:
+            The folder that holds backbone/, bank/ and, where published with one, canary/.
+
+        Raises:
+            ArtefactMissing: It is not there.
+            ArtefactCorrupt: A file does not have its digest.
+            StoreFailed: The store, or the cache's disk, fails.
+        """
+        source = self._path(name, self._chosen(name, version))
+        digests = self._digests(source)
+        if isinstance(self._fs, LocalFileSystem):
+            _verify(Path(source), digests)
+            return Path(source)
+        digest = sha256(canonical_json(digests)).removeprefix("sha256:")
+        kept = cache / checked_name(name) / digest
+        if kept.is_dir():
+            try:
+                _verify(kept, digests)
+            except (ArtefactCorrupt, ArtefactMissing):
+                pass  # the copy on this machine is at fault: another is made in its place
+            else:
+                return kept
+        with replaced_folder(kept) as staging:
+            for path in digests:
+                (staging / path).parent.mkdir(exist_ok=True)
+                self._fs.get_file(f"{source}/{path}", str(staging / path))
+            _verify(staging, digests, source)
+        return kept
+
+    def _complete(self, name: str, version: str) -> bool:
+        self._fs.invalidate_cache()
+        return bool(self._fs.exists(f"{self._path(name, version)}/{_MANIFEST}"))
+
+    def _digests(self, folder: str) -> dict[str, str]:
+        """The digest of each file of a version, by its path in there."""
+        path = f"{folder}/{_MANIFEST}"
+        try:
+            said = json.loads(self._fs.cat_file(path))
+            digests = {str(file): str(digest) for file, digest in said["files"].items()}
+            stated = said["digest"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ArtefactCorrupt(f"{path} is not a manifest: {error}") from error
+        plain = all(_is_plain(file) for file in digests)
+        if sha256(canonical_json(digests)) != stated or not plain:
+            raise ArtefactCorrupt(f"{path} was changed after it was written; publish a new version")
+        return digests
+
+
+def _sources(backbone: Path, bank: Path, canary: Path | None) -> dict[str, Path]:
+    """Where each file of a version comes from, by its path in there."""
+    found = {
+        f"backbone/{path.name}": path
+        for path in sorted(backbone.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    }
+    found |= {f"bank/{file}": bank / file for file in FILES}
+    if canary is None:
+        return found
+    images = canary_images(canary)
+    if not images:
+        raise InvalidSettings(
+            f"the canary's folder {canary} holds no image ({', '.join(sorted(SUFFIXES))})"
+        )
+    return found | {f"{CANARY}/{path.name}": path for path in images}
+
+
+def canary_images(folder: Path) -> list[Path]:
+    """Image files of a folder, in order of name; none where it is not there."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path of a manifest stays inside its folder."""
+    folder, _, leaf = path.partition("/")
+    return folder in {"backbone", "bank", CANARY} and leaf == Path(leaf).name != ""
+
+
+def _verify(folder: Path, digests: Mapping[str, str], told: str = "") -> None:
+    for path, digest in digests.items():
+        if sha256(read_file(folder / path)) != digest:
+            raise ArtefactCorrupt(
+                f"{told or folder}/{path} does not have the digest that {_MANIFEST} states; roll "
+                "back, and publish a new version"
+            )

@@ -1,0 +1,225 @@
+"""Follows a store: what becomes current there is loaded, warmed, compared and switched to.
+
+Whatever fails on the way, the version before stays; it is counted, told in the log and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ParamSpec, TypeVar
+
+from textcam.v1 import explainer_pb2 as pb
+
+from textcam_service.bundle import ModelBundle
+from textcam_service.errors import ArtefactMissing, DriftRefused, StoreFailed, TextCamError
+from textcam_service.model_store import ModelStore
+from textcam_service.serving.canary import compare, fixed_set
+from textcam_service.serving.metrics import Metrics
+from textcam_service.serving.models import Models
+from textcam_service.serving.pipeline import Pipeline
+from textcam_service.settings import ServerSettings
+from textcam_service.store import Pointer
+
+_log = logging.getLogger(__name__)
+_LONGEST_PAUSE_S = 600.0
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+@dataclass
+class _Failed:
+    """What could not be followed, and when it is tried again."""
+
+    pointer: Pointer
+    until: float
+    pause_s: float
+
+
+class Watcher:
+    """Looks at the store again and again.
+
+    Args:
+        models: Where new versions go.
+        settings: See ServerSettings; `store` is set.
+        metrics: What to count in.
+        switched: Told after each switch.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        settings: ServerSettings,
+        metrics: Metrics,
+        switched: Callable[[], None],
+    ) -> None:
+        self._models = models
+        self._settings = settings
+        self._metrics = metrics
+        self._switched = switched
+        self._store = ModelStore(settings.store)
+        self._passing = TemporaryDirectory(prefix="textcam-models-")
+        self._cache = Path(settings.store_cache or self._passing.name)
+        self._failed: dict[str, _Failed] = {}
+        metrics.looked.set_to_current_time()
+
+    async def run(self) -> None:
+        """Look, for ever."""
+        while True:
+            await asyncio.sleep(self._settings.store_poll_s)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once, and follow what is current; nothing but cancellation escapes."""
+        try:
+            current = await _aside(self._current)
+        except Exception as error:  # noqa: BLE001 - whatever a store may raise must not end the watch
+            self._count("", error)
+            return
+        self._metrics.looked.set_to_current_time()
+        for name, pointer in current.items():
+            await self._follow(name, pointer)
+
+    def close(self) -> None:
+        """Remove what passed through this machine."""
+        self._passing.cleanup()
+
+    def _current(self) -> dict[str, Pointer | TextCamError]:
+        """Each model's pointer, or what is wrong with it."""
+        found: dict[str, Pointer | TextCamError] = {}
+        for name in self._settings.store_models or self._store.names():
+            try:
+                pointer = self._store.current(name)
+            except TextCamError as error:
+                if isinstance(error, StoreFailed):
+                    raise
+                found[name] = error
+                continue
+            if pointer is not None:
+                found[name] = pointer
+            elif name in self._settings.store_models:
+                found[name] = ArtefactMissing(f"the store has no current version of '{name}'")
+        return found
+
+    async def _follow(self, name: str, pointer: Pointer | TextCamError) -> None:
+        if isinstance(pointer, TextCamError):
+            self._metrics.pending.labels(name).set(1)
+            self._count(name, pointer)
+            return
+        if self._models.versions(name)[:1] == (pointer.version,):
+            self._failed.pop(name, None)
+            self._metrics.pending.labels(name).set(0)
+            return
+        failed = self._failed.get(name)
+        if failed and failed.pointer == pointer and time.monotonic() < failed.until:
+            return
+        self._metrics.pending.labels(name).set(1)
+        try:
+            await self._switch(name, pointer)
+        except Exception as error:  # noqa: BLE001 - as in look()
+            self._count(name, error)
+            again = failed.pause_s * 2 if failed and failed.pointer == pointer else 0.0
+            pause = min(max(again, self._settings.store_poll_s), _LONGEST_PAUSE_S)
+            until = math.inf if isinstance(error, DriftRefused) else time.monotonic() + pause
+            self._failed[name] = _Failed(pointer, until, pause)
+            return
+        self._failed.pop(name, None)
+        self._metrics.pending.labels(name).set(0)
+
+    async def _switch(self, name: str, pointer: Pointer) -> None:
+        kept = self._models.kept(name, pointer.version)
+        folder = await _aside(self._store.fetch, name, pointer.version, self._cache)
+        if kept is not None:
+            await self._canary(name, kept, pointer, folder)
+            self._models.put(kept)
+        else:
+            bundle = await _aside(self._load, name, pointer.version, folder)
+            pipeline = self._models.pipeline(bundle)
+            try:
+                await pipeline.start()
+                await self._canary(name, pipeline, pointer, folder)
+            except BaseException:
+                await pipeline.close(0)
+                raise
+            self._models.put(pipeline)
+        self._metrics.swaps.labels(name).inc()
+        _log.info("model '%s' is served in version '%s'", name, pointer.version)
+        self._switched()
+
+    def _load(self, name: str, version: str, folder: Path) -> ModelBundle:
+        return ModelBundle.load(
+            name,
+            folder / "backbone",
+            folder / "bank",
+            version=version,
+            providers=self._settings.providers,
+            threads=self._settings.session_threads,
+        )
+
+    async def _canary(self, name: str, new: Pipeline, pointer: Pointer, folder: Path) -> None:
+        """Compare a version with the served one, if there is one.
+
+        Raises:
+            DriftRefused: They differ by more than the settings allow.
+        """
+        versions = self._models.versions(name)
+        if not versions:
+            return
+        with self._models.lease(pb.ModelSpec(name=name)) as old:
+            drift = await compare(old, new, await _aside(fixed_set, folder))
+        for measure, value in drift.measures.items():
+            self._metrics.drift.labels(name, measure).set(value)
+        report = {"model": name, "from": versions[0], "to": pointer.version, **asdict(drift)}
+        _log.info("canary %s", json.dumps(report))
+        if not pointer.accept_drift:
+            drift.require(self._settings)
+
+    def _count(self, name: str, error: Exception) -> None:
+        known = isinstance(error, TextCamError)
+        reason = error.reason if isinstance(error, TextCamError) else "UNEXPECTED"
+        self._metrics.load_failures.labels(name, reason).inc()
+        _log.error(
+            "%s: %s",
+            f"model '{name}' stays as it is" if name else "the store cannot be looked at",
+            error,
+            exc_info=None if known else error,
+        )
+
+
+async def _aside(
+    function: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Answer:
+    """Run a function in a thread that a stop of the process does not wait for.
+
+    A store that does not answer may hold its caller for minutes.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Answer] = loop.create_future()
+
+    def settle(set_outcome: Callable[[Any], None], outcome: object) -> None:
+        if not future.done():
+            set_outcome(outcome)
+
+    def tell(set_outcome: Callable[[Any], None], outcome: object) -> None:
+        with suppress(RuntimeError):  # the loop may be gone by now
+            loop.call_soon_threadsafe(settle, set_outcome, outcome)
+
+    def work() -> None:
+        try:
+            answer = function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - goes to the caller
+            tell(future.set_exception, error)
+        else:
+            tell(future.set_result, answer)
+
+    threading.Thread(target=work, name="textcam-store", daemon=True).start()
+    return await future
