@@ -96,7 +96,9 @@ class Watcher:
     def _current(self) -> dict[str, Pointer | TextCamError]:
         """Each model's pointer, or what is wrong with it."""
         found: dict[str, Pointer | TextCamError] = {}
-        for name in self._settings.store_models or self._store.names():
+        served = {bundle.name for bundle in self._models.bundles}
+        # A store that has lost what is served is told, not obeyed.
+        for name in sorted({*(self._settings.store_models or self._store.names()), *served}):
             try:
                 pointer = self._store.current(name)
             except TextCamError as error:
@@ -106,7 +108,7 @@ class Watcher:
                 continue
             if pointer is not None:
                 found[name] = pointer
-            elif name in self._settings.store_models:
+            elif name in self._models.names:
                 found[name] = ArtefactMissing(f"the store has no current version of '{name}'")
         return found
 
