@@ -20,7 +20,8 @@ from textcam_service.artefact import canonical_json, read_file, replaced_folder,
 from textcam_service.bundle import ModelBundle
 from textcam_service.errors import ArtefactCorrupt, ArtefactMissing, InvalidSettings, VersionExists
 from textcam_service.imaging import SUFFIXES
-from textcam_service.store import FILES, VersionStore, checked_name, reaching
+from textcam_service.store import FILES
+from textcam_service.versions import VersionStore, checked_name, reaching
 
 CANARY = "canary"
 _MANIFEST = "bundle.json"

@@ -24,6 +24,7 @@ from textcam.oip import open_inference_pb2 as oip
 from textcam.oip import open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam_service import model_store
 from textcam_service.errors import (
     ArtefactMissing,
     InvalidSettings,
@@ -185,7 +186,7 @@ class Load:
                 answer.parameters[name].string_param
                 for name in ("backbone_digest", "bank_digest", "vocabulary_digest")
             ]
-            self.seen[answer.model_version, *digests] += 1
+            self.seen[(answer.model_version, *digests)] += 1
 
     async def in_a_stream(self):
         async def requests():
@@ -412,7 +413,6 @@ async def test_mixed_parts_are_refused_even_where_their_digests_hold(store, made
     """A backbone and another's bank, as a faulty publisher might upload them."""
     publish(store, made["a"], "1")
     async with served(store.root) as caller:
-        from textcam_service import model_store
 
         class Unverified:
             load = staticmethod(lambda *_: None)

@@ -1,5 +1,6 @@
 """A store of models behind an S3-speaking server on loopback: its objects, and its absence."""
 
+import asyncio
 import json
 import subprocess
 
@@ -66,7 +67,7 @@ def test_what_is_published_is_what_is_fetched(s3, made, tmp_path):
     for path in (made["b"] / "backbone").iterdir():
         assert (folder / "backbone" / path.name).read_bytes() == path.read_bytes()
     s3.files.pipe_file("models/served/m/1/bank/bank.json", b"{")
-    with pytest.raises(ArtefactCorrupt, match="s3|served/m/1/bank/bank.json"):
+    with pytest.raises(ArtefactCorrupt, match=r"models/served/m/1/bank/bank\.json"):
         store.fetch("m", "1", tmp_path)
     assert [path.name for path in (tmp_path / "m").iterdir()] == [folder.name]
 
@@ -94,7 +95,9 @@ async def test_a_server_follows_it_and_survives_it(s3, made, tmp_path):
         assert caller.metric("textcam_store_look_timestamp_seconds") == looked
         s3.start()
         command = [TEXTCAM, "model", "rollback", "m", "--store", root]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, check=False
+        )
         assert (done.stdout, done.stderr) == ("m@2 is current\n", "")
         await until(lambda: not caller.pending(), "the store says what is served", 60)
         assert caller.metric("textcam_store_look_timestamp_seconds") > looked

@@ -11,6 +11,7 @@ from textcam_service.errors import (
     ArtefactMissing,
     BundleMismatch,
     InvalidSettings,
+    StoreFailed,
     VersionExists,
 )
 from textcam_service.store import BankStore
@@ -78,7 +79,7 @@ def test_a_failed_upload_leaves_nothing_and_the_old_version_current(store, tmp_p
         return put(*arguments, **options)
 
     monkeypatch.setattr(store._fs, "put_file", failing)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(StoreFailed, match="disk full"):
         store.publish("photos", second, "v2")
     monkeypatch.undo()
     assert [(v.version, v.current) for v in store.list()] == [("v1", True)]

@@ -28,7 +28,7 @@ from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.models import Models
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.settings import ServerSettings
-from textcam_service.store import Pointer
+from textcam_service.versions import Pointer
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 600.0
