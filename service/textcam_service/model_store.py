@@ -10,8 +10,11 @@ object, written at once wherever objects are. Nothing that is there is ever writ
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
@@ -110,19 +113,30 @@ class ModelStore(VersionStore):
             return Path(source)
         digest = sha256(canonical_json(digests)).removeprefix("sha256:")
         kept = cache / checked_name(name) / digest
-        if kept.is_dir():
-            try:
-                _verify(kept, digests)
-            except (ArtefactCorrupt, ArtefactMissing):
-                pass  # the copy on this machine is at fault: another is made in its place
-            else:
-                return kept
-        with replaced_folder(kept) as staging:
-            for path in digests:
-                (staging / path).parent.mkdir(exist_ok=True)
-                self._fs.get_file(f"{source}/{path}", str(staging / path))
-            _verify(staging, digests, source)
+        with _alone(kept.parent):
+            if kept.is_dir():
+                try:
+                    _verify(kept, digests)
+                except (ArtefactCorrupt, ArtefactMissing):
+                    pass  # the copy on this machine is at fault: another is made in its place
+                else:
+                    return kept
+            with replaced_folder(kept) as staging:
+                for path in digests:
+                    (staging / path).parent.mkdir(exist_ok=True)
+                    self._fs.get_file(f"{source}/{path}", str(staging / path))
+                _verify(staging, digests, source)
         return kept
+
+    def tidy(self, name: str, cache: Path, kept: Collection[Path]) -> None:
+        """Remove the cache's copies of a model but for those in `kept`, and what was left half."""
+        folder = cache / checked_name(name)
+        if not folder.is_dir():
+            return
+        with _alone(folder):
+            for copy in folder.iterdir():
+                if copy.is_dir() and copy not in kept:
+                    shutil.rmtree(copy, ignore_errors=True)
 
     def _complete(self, name: str, version: str) -> bool:
         self._fs.invalidate_cache()
@@ -141,6 +155,15 @@ class ModelStore(VersionStore):
         if sha256(canonical_json(digests)) != stated or not plain:
             raise ArtefactCorrupt(f"{path} was changed after it was written; publish a new version")
         return digests
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes that share the cache out of a folder: several workers may fetch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _sources(backbone: Path, bank: Path, canary: Path | None) -> dict[str, Path]:

@@ -535,11 +535,28 @@ async def test_a_disk_that_is_full_while_fetching(store, made, tmp_path, monkeyp
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
             signal.signal(signal.SIGXFSZ, ignored)
         assert (caller.version(), caller.failures("STORE_FAILED")) == ("1", 1)
-        left = [path for path in (tmp_path / "cache" / "m").iterdir() if path.name.startswith(".")]
+        left = [
+            path
+            for path in (tmp_path / "cache" / "m").iterdir()
+            if path.name[0] == "." and path.is_dir()
+        ]
         assert left == []
         remote.use("m", "2", accept_drift=True)
         await caller.look()
         assert caller.version() == "2"
+
+
+async def test_the_cache_keeps_the_served_copy_and_the_one_before(made, tmp_path):
+    remote = ModelStore("memory://many")
+    publish(remote, made["a"], "1")
+    half = tmp_path / "m" / ".half"
+    half.mkdir(parents=True)
+    async with served("memory://many", store_cache=str(tmp_path)) as caller:
+        for version, letter in (("2", "b"), ("3", "c")):
+            publish(remote, made[letter], version)
+            await caller.look()
+    kept = [remote.fetch("m", version, tmp_path) for version in ("2", "3")]
+    assert sorted(path for path in half.parent.iterdir() if path.is_dir()) == sorted(kept)
 
 
 def test_a_copy_in_the_cache_that_was_spoilt_is_fetched_again(made, tmp_path):

@@ -70,6 +70,8 @@ class Watcher:
         self._passing = TemporaryDirectory(prefix="textcam-models-")
         self._cache = Path(settings.store_cache or self._passing.name)
         self._failed: dict[str, _Failed] = {}
+        # Of each model the folder that is served, and the one before it, for a roll-back.
+        self._folders: dict[str, tuple[Path, ...]] = {}
         metrics.looked.set_to_current_time()
 
     async def run(self) -> None:
@@ -153,6 +155,8 @@ class Watcher:
                 await pipeline.close(0)
                 raise
             self._models.put(pipeline)
+        self._folders[name] = (folder, *self._folders.get(name, ()))[:2]
+        await _aside(self._store.tidy, name, self._cache, self._folders[name])
         self._metrics.swaps.labels(name).inc()
         _log.info("model '%s' is served in version '%s'", name, pointer.version)
         self._switched()
