@@ -330,6 +330,27 @@ async def test_each_threshold_refuses_a_switch(store, made, threshold):
         assert caller.version() == "3"
 
 
+async def test_a_server_that_starts_anew_refuses_what_the_others_refuse(store, made):
+    publish(store, made["a"], "1")
+    publish(store, made["b"], "2")
+    async with served(store.root, canary_min_map_correlation=0.95) as caller:
+        assert caller.version() == "1"
+        assert (caller.failures("DRIFT_REFUSED"), caller.pending()) == (1, 1)
+        assert await caller.healthy()
+
+
+async def test_a_server_that_starts_on_a_damaged_version_serves_the_one_before(
+    store, made, tmp_path
+):
+    publish(store, made["a"], "1")
+    publish(store, made["b"], "2")
+    spoil(tmp_path / "store" / "m" / "2" / "backbone" / "backbone.onnx")
+    async with served(store.root) as caller:
+        assert (await caller.explain()).provenance.model_version == "1"
+        assert (caller.failures("ARTEFACT_CORRUPT"), caller.pending()) == (1, 1)
+        assert await caller.healthy()
+
+
 async def test_the_canary_explains_the_images_that_were_published(store, made, tmp_path, caplog):
     """Its maps' correlation is that of both versions' answers to these images, by numpy."""
     caplog.set_level("INFO", "textcam_service.serving.watcher")

@@ -77,6 +77,16 @@ class Drift:
             )
 
 
+def is_guarded(settings: ServerSettings) -> bool:
+    """Whether any threshold is set."""
+    return (
+        settings.canary_min_map_correlation > -1
+        or settings.canary_min_same_phrase > 0
+        or settings.canary_min_same_class > 0
+        or settings.canary_max_share_difference < 1
+    )
+
+
 async def compare(old: Pipeline, new: Pipeline, images: Sequence[pb.ExplainRequest]) -> Drift:
     """Explain each image with both versions, in the audit lane, and measure the drift.
 

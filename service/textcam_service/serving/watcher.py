@@ -23,7 +23,7 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam_service.bundle import ModelBundle
 from textcam_service.errors import ArtefactMissing, DriftRefused, StoreFailed, TextCamError
 from textcam_service.model_store import ModelStore
-from textcam_service.serving.canary import compare, fixed_set
+from textcam_service.serving.canary import compare, fixed_set, is_guarded
 from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.models import Models
 from textcam_service.serving.pipeline import Pipeline
@@ -32,6 +32,8 @@ from textcam_service.versions import Pointer
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 600.0
+# Versions before the current one that are tried where nothing is served yet.
+_FALL_BACKS = 3
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
@@ -127,17 +129,36 @@ class Watcher:
         if failed and failed.pointer == pointer and time.monotonic() < failed.until:
             return
         self._metrics.pending.labels(name).set(1)
+        begins = not self._models.versions(name)
+        if begins and is_guarded(self._settings) and not pointer.accept_drift:
+            # One that starts judges by what the others serve, who did not start again.
+            await self._fall_back(name, pointer)
+        error = await self._attempt(name, pointer)
+        if error is None:
+            self._failed.pop(name, None)
+            self._metrics.pending.labels(name).set(0)
+            return
+        again = failed.pause_s * 2 if failed and failed.pointer == pointer else 0.0
+        pause = min(max(again, self._settings.store_poll_s), _LONGEST_PAUSE_S)
+        until = math.inf if isinstance(error, DriftRefused) else time.monotonic() + pause
+        self._failed[name] = _Failed(pointer, until, pause)
+        if begins and not self._models.versions(name):
+            await self._fall_back(name, pointer)
+
+    async def _fall_back(self, name: str, pointer: Pointer) -> None:
+        """Serve the version before, where none is served and there is one."""
+        for version in pointer.history[: -_FALL_BACKS - 1 : -1]:
+            if await self._attempt(name, Pointer(version, accept_drift=True)) is None:
+                return
+
+    async def _attempt(self, name: str, pointer: Pointer) -> Exception | None:
+        """Switch, or count and return why not; nothing but cancellation escapes."""
         try:
             await self._switch(name, pointer)
         except Exception as error:  # noqa: BLE001 - as in look()
             self._count(name, error)
-            again = failed.pause_s * 2 if failed and failed.pointer == pointer else 0.0
-            pause = min(max(again, self._settings.store_poll_s), _LONGEST_PAUSE_S)
-            until = math.inf if isinstance(error, DriftRefused) else time.monotonic() + pause
-            self._failed[name] = _Failed(pointer, until, pause)
-            return
-        self._failed.pop(name, None)
-        self._metrics.pending.labels(name).set(0)
+            return error
+        return None
 
     async def _switch(self, name: str, pointer: Pointer) -> None:
         kept = self._models.kept(name, pointer.version)
@@ -155,11 +176,12 @@ class Watcher:
                 await pipeline.close(0)
                 raise
             self._models.put(pipeline)
-        self._folders[name] = (folder, *self._folders.get(name, ()))[:2]
-        await _aside(self._store.tidy, name, self._cache, self._folders[name])
         self._metrics.swaps.labels(name).inc()
         _log.info("model '%s' is served in version '%s'", name, pointer.version)
         self._switched()
+        self._folders[name] = (folder, *self._folders.get(name, ()))[:2]
+        with suppress(OSError):  # what cannot be removed now is at the next switch
+            await _aside(self._store.tidy, name, self._cache, self._folders[name])
 
     def _load(self, name: str, version: str, folder: Path) -> ModelBundle:
         return ModelBundle.load(
