@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 from conftest import TEXTCAM
+from model_callers import publish, served, until
 from small_models import write_model
-from test_models import publish, served, until
 from textcam_service.errors import ArtefactCorrupt, StoreFailed
 from textcam_service.model_store import ModelStore
 
