@@ -74,12 +74,13 @@ def test_a_misspelt_field_would_be_found(kind):
 
 
 def test_the_guides_own_overlay_builds(tmp_path):
-    """The example with the GPU, every component and a volume in place of the bundle's image."""
+    """The example with the GPU, every component, and a volume in place of the bundle's image."""
     guide = (DEPLOY / "README.md").read_text()
     overlay, volume = re.findall(r"^ *```yaml\n(.*?)^ *```$", guide, re.DOTALL | re.MULTILINE)
     up = os.path.relpath(DEPLOY.parent, tmp_path.resolve())
     composed = yaml.safe_load(overlay.replace("textcam-service/deploy", f"{up}/deploy"))
     composed |= yaml.safe_load(volume)
+    composed["components"].append(f"{up}/deploy/kubernetes/components/mtls")
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(composed))
     found = list(yaml.safe_load_all(built(tmp_path)))
     for manifest in found:
@@ -93,7 +94,10 @@ def test_the_guides_own_overlay_builds(tmp_path):
     assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert not pod.get("initContainers")
     (models,) = (each for each in pod["volumes"] if each["name"] == "models")
-    assert models["persistentVolumeClaim"]["readOnly"]
+    assert models == {
+        "name": "models",
+        "persistentVolumeClaim": {"claimName": "textcam-models", "readOnly": True},
+    }
     (settings,) = (
         each for each in found if each["metadata"]["name"].startswith("textcam-settings")
     )
