@@ -22,9 +22,11 @@ from textcam_service.serving.metrics import Metrics, bundle_digests, publish
 from textcam_service.serving.open_inference import OpenInferenceServicer
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.servicer import ExplainerServicer
+from textcam_service.serving.tls import server_credentials
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
+_PROBE_BYTES = 4096
 SERVICE = explainer_pb2.DESCRIPTOR.services_by_name["ExplainerService"].full_name
 OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
@@ -35,12 +37,14 @@ class Server:
     Attributes:
         port: Where gRPC listens, once started.
         metrics_port: Where /metrics listens, once started; None where it does not.
+        health_port: Where health alone listens, once started; None where it does not.
         digests: Of what is served.
     """
 
     def __init__(self, bundle: ModelBundle, settings: ServerSettings) -> None:
         self.port = 0
         self.metrics_port: int | None = None
+        self.health_port: int | None = None
         self._settings = settings
         self._metrics = Metrics()
         self._metrics.describe(bundle)
@@ -51,6 +55,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._stop_metrics: Callable[[], None] = lambda: None
         self._server: Any = None
+        self._probed: Any = None
         self._stopping = False
         self._saying: set[asyncio.Task[None]] = set()
 
@@ -58,22 +63,12 @@ class Server:
         """Warm up, listen, and only then say SERVING.
 
         Raises:
-            InvalidSettings: A port is taken.
+            InvalidSettings: A port is taken, or certificates cannot be used.
         """
-        await self._pipeline.start()
         settings = self._settings
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.max_send_message_length", settings.max_message_bytes),
-                # Two processes on one port must be a choice, not an accident.
-                ("grpc.so_reuseport", int(settings.workers > 1)),
-                # Clients that are gone without a word are found out within a minute or so.
-                ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 20_000),
-                *_connection_age(settings.max_connection_age_s),
-            ]
-        )
+        credentials = server_credentials(settings, self._metrics)
+        await self._pipeline.start()
+        self._server = grpc.aio.server(options=_options(settings, settings.max_message_bytes))
         explainer_pb2_grpc.add_ExplainerServiceServicer_to_server(  # type: ignore[no-untyped-call]
             ExplainerServicer(self._desk, settings), self._server
         )
@@ -84,14 +79,21 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, OPEN_INFERENCE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        address = f"{settings.host}:{settings.port}"
-        try:
-            self.port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise InvalidSettings(f"cannot listen on {address}: is the port taken?") from error
+        self.port = _listen(self._server, f"{settings.host}:{settings.port}", credentials)
+        await self._start_health()
         self.metrics_port, self._stop_metrics = publish(self._metrics.registry, settings)
         await self._server.start()
         await self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    async def _start_health(self) -> None:
+        """The health service alone, for probes that cannot show a certificate."""
+        settings = self._settings
+        if settings.health_port < 0:
+            return
+        self._probed = grpc.aio.server(options=_options(settings, _PROBE_BYTES))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
+        self.health_port = _listen(self._probed, f"{settings.host}:{settings.health_port}")
+        await self._probed.start()
 
     async def stop(self) -> None:
         """Say NOT_SERVING, refuse new work, finish what is in work, stop."""
@@ -101,6 +103,8 @@ class Server:
         self._desk.stop_admitting()
         await self._server.stop(grace)
         await self._pipeline.close(grace)
+        if self._probed is not None:
+            await self._probed.stop(None)
         self._stop_metrics()
 
     def _on_health(self, healthy: bool) -> None:
@@ -116,6 +120,29 @@ class Server:
         self._serving = status == health_pb2.HealthCheckResponse.SERVING
         for name in ("", SERVICE, OPEN_INFERENCE):
             await self._health.set(name, status)
+
+
+def _options(settings: ServerSettings, max_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", max_bytes),
+        ("grpc.max_send_message_length", max_bytes),
+        # Two processes on one port must be a choice, not an accident.
+        ("grpc.so_reuseport", int(settings.workers > 1)),
+        # Clients that are gone without a word are found out within a minute or so.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        *_connection_age(settings.max_connection_age_s),
+    ]
+
+
+def _listen(server: Any, address: str, credentials: Any = None) -> int:
+    """Bind; returns the port. Plaintext without credentials."""
+    try:
+        if credentials is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, credentials))
+    except RuntimeError as error:
+        raise InvalidSettings(f"cannot listen on {address}: is the port taken?") from error
 
 
 def _connection_age(seconds: float) -> list[tuple[str, int]]:
