@@ -93,18 +93,24 @@ def test_a_server_of_another_authority_is_refused_by_the_client(mutual, authorit
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-def test_a_connection_below_tls_1_2_is_refused(mutual):
-    host, port = mutual.address.split(":")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    context.minimum_version = ssl.TLSVersion.TLSv1_1
-    context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with (
-        socket.create_connection((host, int(port)), timeout=10) as plain,
-        pytest.raises(ssl.SSLError, match="alert protocol version"),
-    ):
-        context.wrap_socket(plain)
+def test_tls_is_spoken_from_1_2_on(renewable):
+    host, port = renewable.address.split(":")
+
+    def spoken(version):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        context.minimum_version = context.maximum_version = version
+        with (
+            socket.create_connection((host, int(port)), timeout=10) as plain,
+            context.wrap_socket(plain) as wrapped,
+        ):
+            return wrapped.version()
+
+    assert spoken(ssl.TLSVersion.TLSv1_2) == "TLSv1.2"
+    assert spoken(ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):
+        spoken(ssl.TLSVersion.TLSv1_1)
 
 
 def test_a_certificate_renewed_under_load_is_served_and_no_call_is_lost(

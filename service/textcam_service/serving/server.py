@@ -17,6 +17,7 @@ from textcam.v1 import explainer_pb2, explainer_pb2_grpc
 
 from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidSettings
+from textcam_service.serving.access import Access, AccessInterceptor
 from textcam_service.serving.desk import Desk
 from textcam_service.serving.metrics import Metrics, bundle_digests, publish
 from textcam_service.serving.open_inference import OpenInferenceServicer
@@ -50,7 +51,8 @@ class Server:
         self._metrics.describe(bundle)
         self.digests = bundle_digests(bundle)
         self._pipeline = Pipeline(bundle, settings, self._metrics, self._on_health)
-        self._desk = Desk(self._pipeline, settings, self._metrics)
+        self._access = Access(settings, self._metrics)
+        self._desk = Desk(self._pipeline, settings, self._metrics, self._access)
         self._serving = False
         self._health = health.aio.HealthServicer()
         self._stop_metrics: Callable[[], None] = lambda: None
@@ -68,7 +70,11 @@ class Server:
         settings = self._settings
         credentials = server_credentials(settings, self._metrics)
         await self._pipeline.start()
-        self._server = grpc.aio.server(options=_options(settings, settings.max_message_bytes))
+        guard = AccessInterceptor(self._access, self._desk.count)
+        self._server = grpc.aio.server(
+            interceptors=[guard] if self._access.guards else [],
+            options=_options(settings, settings.max_message_bytes),
+        )
         explainer_pb2_grpc.add_ExplainerServiceServicer_to_server(  # type: ignore[no-untyped-call]
             ExplainerServicer(self._desk, settings), self._server
         )
