@@ -218,3 +218,14 @@ def test_the_health_port_answers_in_plaintext_and_has_nothing_else(mutual):
             with pytest.raises(grpc.RpcError) as refused:
                 channel.unary_unary(path)(b"", timeout=10)
             assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_several_processes_share_certificates_and_the_health_port(
+    backbone_folder, authority, photos, tmp_path
+):
+    authority.pair("server").write(tmp_path)
+    with running(*tls_flags(tmp_path), "--health-port", "0", "--workers", "2") as started:
+        assert health_of(started.health) == health_pb2.HealthCheckResponse.SERVING
+        for _ in range(4):
+            with Client(started.address, tls=authority.tls(), timeout=60) as client:
+                assert client.explain(photos[2]).predictions
