@@ -4,7 +4,9 @@ import base64
 import hmac
 import json
 import queue
+import re
 import time
+import urllib.request
 from hashlib import sha256
 
 import grpc
@@ -271,6 +273,9 @@ FORGERIES = {
     "public key as secret": confused,
     "signature": lambda: signed()[:-6] + "AAAAAA",
     "garbage": lambda: "a.b.c",
+    # Python's JSON reader gives up on these with no error of PyJWT's.
+    "deep": lambda: base64.urlsafe_b64encode(b"[" * 3000).decode() + ".e30.x",
+    "endless": lambda: signed(exp=float("inf")),
 }
 
 
@@ -359,6 +364,46 @@ def may_list(running, token):
     except Unauthenticated:
         return False
     return True
+
+
+def test_what_a_known_caller_cancels_is_ended(guarded, photos):
+    """The guard stands between gRPC and the method; cancelling must pass through it."""
+    counted = 'textcam_requests_total{{code="CANCELLED",method="{}"}}'
+    channel = grpc.insecure_channel(guarded.address)
+    stub = explainer_pb2_grpc.ExplainerServiceStub(channel)
+    headers = [("authorization", f"Bearer {TOKENS['all']}")]
+    many = [
+        pb.ExplainStreamRequest(
+            request=pb.ExplainRequest(
+                request_id=str(number),
+                encoded=photos[3].read_bytes(),
+                method=pb.CAM_METHOD_SCORE_CAM,
+            )
+        )
+        for number in range(6)
+    ]
+    for method, call in {
+        "ExplainStream": lambda: stub.ExplainStream(iter(many), metadata=headers),
+        "Explain": lambda: stub.Explain.future(many[0].request, metadata=headers),
+    }.items():
+        begun = call()
+        until(lambda: value(guarded, "textcam_requests_in_flight") > 0)
+        begun.cancel()
+        until(lambda: value(guarded, "textcam_requests_in_flight") == 0)
+        assert value(guarded, counted.format(method)) >= 1
+
+
+def until(true, seconds=10):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def value(running, metric):
+    with urllib.request.urlopen(running.metrics) as page:
+        found = re.search(rf"^{re.escape(metric)} ([0-9.e+]+)$", page.read().decode(), re.MULTILINE)
+    return float(found[1]) if found else 0.0
 
 
 def test_a_certificate_that_the_callers_name_calls_by_its_rights(backbone_folder, tmp_path):

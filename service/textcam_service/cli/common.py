@@ -15,7 +15,7 @@ from textcam_service.errors import MissingExtra
 Settings = TypeVar("Settings")
 
 _EXTRAS = {
-    "service": ("onnxruntime", "safetensors", "pydantic_settings", "grpc_health"),
+    "service": ("onnxruntime", "safetensors", "pydantic_settings", "grpc_health", "jwt"),
     "offline": ("onnxruntime", "torch", "onnx", "sentence_transformers", "open_clip", "tqdm"),
 }
 

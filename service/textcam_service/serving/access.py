@@ -6,11 +6,12 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import grpc
+from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from textcam_service.errors import AccessRefused, PermissionDenied, RateLimited
@@ -123,7 +124,10 @@ class Access:
         """Whether the current call's caller may know of a model."""
         if not self.guards:
             return True
-        caller = self._callers.identify(_SHOWN.get())
+        try:
+            caller = self._callers.identify(_SHOWN.get())
+        except AccessRefused:  # taken back since the call began
+            return False
         return caller.may(caller.models, model)
 
     def _require(self, caller: Caller, names: frozenset[str], kind: str, name: str) -> None:
@@ -147,9 +151,9 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
     nobody unknown makes the server hold a message.
     """
 
-    def __init__(self, access: Access, count: Callable[[str, grpc.StatusCode], None]) -> None:
+    def __init__(self, access: Access, metrics: Metrics) -> None:
         self._access = access
-        self._count = count
+        self._metrics = metrics
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Put the guard before a method."""
@@ -160,14 +164,12 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
         method = path.rpartition("/")[2]
 
         async def guarded(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-            try:
-                self._access.enter(method, _shown(context))
-            except AccessRefused as error:
-                self._count(method, code_of(error))
-                await context.abort_with_status(rpc_status.to_status(status_of(error)))
+            if (refusal := self._refusal(method, context)) is not None:
+                await context.abort_with_status(rpc_status.to_status(refusal))
             if handler.request_streaming:
-                async for answer in handler.stream_stream(requests, context):
-                    yield answer
+                async with aclosing(handler.stream_stream(requests, context)) as answers:
+                    async for answer in answers:
+                        yield answer
                 return
             async for request in requests:
                 yield await handler.unary_unary(request, context)
@@ -176,6 +178,17 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
         return grpc.stream_stream_rpc_method_handler(
             guarded, handler.request_deserializer, handler.response_serializer
         )
+
+    def _refusal(self, method: str, context: Any) -> Status | None:
+        try:
+            self._access.enter(method, _shown(context))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the call does not go on
+            if not isinstance(error, AccessRefused):
+                self._metrics.unexpected.inc()
+                _log.exception("the caller of %s could not be found out", method)
+            self._metrics.requests.labels(method, code_of(error).name).inc()
+            return status_of(error)
+        return None
 
 
 def _shown(context: Any) -> Shown:

@@ -171,7 +171,7 @@ class Callers:
                 leeway=_CLOCKS_DIFFER_S,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, RecursionError, OverflowError) as error:
             raise Unauthenticated(f"the token is no caller's, nor a valid JWT: {error}") from error
         scopes = str(claims.get("scope", "")).split()
         methods, models = (_granted(scopes, kind) for kind in ("method", "model"))

@@ -70,7 +70,7 @@ class Server:
         settings = self._settings
         credentials = server_credentials(settings, self._metrics)
         await self._pipeline.start()
-        guard = AccessInterceptor(self._access, self._desk.count)
+        guard = AccessInterceptor(self._access, self._metrics)
         self._server = grpc.aio.server(
             interceptors=[guard] if self._access.guards else [],
             options=_options(settings, settings.max_message_bytes),
