@@ -32,6 +32,7 @@ from textcam_service.errors import (
     UnknownModel,
     UnknownVersion,
 )
+from textcam_service.imaging import DecodedImage
 from textcam_service.serving.conversation import Found
 from textcam_service.settings import ServerSettings
 from textcam_service.version import __version__
@@ -82,11 +83,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Scene:
-    """The image behind an answer: its size, what the model saw of it, and its pixels."""
+    """The image behind an answer, and what the model saw of it."""
 
-    image: Image.Image
+    image: DecodedImage
     crop: Crop
-    decoder: str
 
 
 def read_model(spec: pb.ModelSpec, bundle: ModelBundle) -> None:
@@ -340,7 +340,7 @@ def _add_maps(
         message.heatmap.image.CopyFrom(tensor_message(to_uint8(heat)))
         return
     file = io.BytesIO()
-    Image.fromarray(blend(np.asarray(scene.image), heat)).save(file, "PNG", compress_level=1)
+    Image.fromarray(blend(np.asarray(scene.image.whole), heat)).save(file, "PNG", compress_level=1)
     message.heatmap.overlay_png = file.getvalue()
 
 
@@ -372,7 +372,7 @@ def response_message(
         image_height=scene.image.height,
         image_width=scene.image.width,
         crop=pb.Crop(**asdict(crop)),
-        provenance=provenance_message(bundle, method, scene.decoder),
+        provenance=provenance_message(bundle, method, scene.image.decoder),
         stage_seconds=stage_seconds,
     )
 
