@@ -49,7 +49,7 @@ def backbone_folder():
 
 @pytest.fixture(scope="session")
 def server(backbone_folder):
-    with running("--max-image-pixels", "2000000", "--max-message-bytes", "8000000") as started:
+    with running("--max-image-pixels", "2400000", "--max-message-bytes", "8000000") as started:
         yield started
 
 

@@ -1,6 +1,7 @@
 """Photographs through the client to a real server process and back."""
 
 import asyncio
+import io
 import json
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from textcam_client import AsyncClient, Client, Contrast, InvalidRequest, NotFou
 from textcam_client.errors import CallError
 from textcam_service.bundle import ModelBundle
 
-LARGE = np.zeros((2000, 1001, 3), np.uint8)
+LARGE = np.zeros((2000, 1201, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,26 @@ def test_heatmap_forms(client, photos):
     assert len(none.groups) == 0
 
 
+def test_a_large_jpeg_is_decoded_reduced_and_answered_in_its_own_pixels(client, photos):
+    large = Image.open(photos[0]).convert("RGB").resize((1536, 1536))
+    file = io.BytesIO()
+    large.save(file, "JPEG", quality=90)
+    saliency = client.explain(file.getvalue())
+    overlay = client.explain(file.getvalue(), heatmap="overlay", groups=False)
+    raw = client.explain(np.asarray(Image.open(file)))
+    assert saliency.provenance.decoder == overlay.provenance.decoder == "pillow/JPEG 1:2"
+    assert raw.provenance.decoder == "raw"
+    assert saliency.image_size == raw.image_size == (1536, 1536)
+    assert saliency.crop == raw.crop
+    # The form asked for changes nothing else, and the drawing has every pixel.
+    one, drawn, whole = (answer.explanations[0] for answer in (saliency, overlay, raw))
+    assert drawn.logit == pytest.approx(one.logit, abs=1e-4)
+    assert Image.open(io.BytesIO(drawn.server_overlay)).size == (1536, 1536)
+    assert saliency.predictions[0].class_name == raw.predictions[0].class_name
+    assert one.logit == pytest.approx(whole.logit, abs=0.5)
+    assert np.corrcoef(one.saliency_map.ravel(), whole.saliency_map.ravel())[0, 1] > 0.99
+
+
 def test_the_answer_does_not_depend_on_the_batch(server, photos):
     with Client(server.address, timeout=60) as client:
         alone = [client.explain(path).explanations[0] for path in photos]
@@ -124,7 +145,7 @@ async def test_the_async_client_answers_the_same(server, client, photos):
     [
         ({"image": b"\0\0"}, InvalidRequest, "UNSUPPORTED_IMAGE", "encoded"),
         (
-            {"image": np.zeros((2000, 1001, 3), np.uint8)},
+            {"image": LARGE},
             InvalidRequest,
             "IMAGE_TOO_LARGE",
             "pixels",

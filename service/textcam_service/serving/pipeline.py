@@ -193,16 +193,16 @@ class Pipeline:
         return target, await self._conversations.hold(job.method, subject, seen, deadline)
 
     def _decode(self, job: Job) -> tuple[Scene, Float32Array]:
+        preprocessing = self.bundle.backbone.manifest.preprocessing
         if job.encoded is not None:
-            image = imaging.decode(job.encoded, self._limits)
+            reduce_for = preprocessing if self._settings.reduced_decode else None
+            image = imaging.decode(job.encoded, self._limits, reduce_for)
         else:
             assert job.pixels is not None  # noqa: S101 - requests.read_request saw to it
             image = imaging.from_pixels(job.pixels, self._limits)
         self._metrics.images.labels(image.decoder).inc()
-        network_input, crop = imaging.prepare(
-            image.pixels, self.bundle.backbone.manifest.preprocessing
-        )
-        return Scene(image.pixels, self.bundle.backbone.on_grid(crop), image.decoder), network_input
+        network_input, crop = imaging.prepare(image, preprocessing)
+        return Scene(image, self.bundle.backbone.on_grid(crop)), network_input
 
     def _infer(self, images: list[Float32Array]) -> list[Seen]:
         return self.bundle.backbone.see(np.stack(images))
