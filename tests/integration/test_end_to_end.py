@@ -17,6 +17,8 @@ from conftest import BANK, TEXTCAM, running
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import explainer_pb2_grpc as pb_grpc
 from textcam_client import AsyncClient, Client, Contrast, InvalidRequest, NotFound, TopK
 from textcam_client.errors import CallError
 from textcam_service.bundle import ModelBundle
@@ -51,6 +53,8 @@ def test_photographs_are_explained_and_the_phrases_account_for_the_logit(client,
             assert 1 <= len(texts) == len(set(texts)) <= 5
             assert all(text in explanation.sentence for text in texts)
         assert answer.provenance.bank_digest.startswith("sha256:")
+        assert answer.provenance.layers == ("_swish",)
+        assert answer.provenance.head_kind == "gap_linear"
 
 
 def test_the_cat_is_explained_by_words_for_cats(client, photos):
@@ -167,6 +171,17 @@ def test_a_bad_request_gets_its_own_error_and_the_server_serves_on(
     assert refused.value.reason == reason
     assert [violation.field for violation in refused.value.violations] == [field]
     assert client.explain(photos[0]).predictions
+
+
+def test_a_method_number_that_the_server_does_not_know_is_answered_by_those_it_does(server, photos):
+    request = pb.ExplainRequest(encoded=photos[0].read_bytes())
+    request.MergeFromString(b"\x50\x63")  # method = 99, as of a newer contract
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as refused:
+        pb_grpc.ExplainerServiceStub(channel).Explain(request, timeout=30)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.value.details().startswith(
+        "this server knows no CAM method of number 99 in the contract; model 'photos' supports cam,"
+    )
 
 
 def test_an_oversized_message_is_refused(client, photos):

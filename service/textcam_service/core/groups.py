@@ -45,7 +45,7 @@ def saliency_groups(
         count: K, the number of phrases.
         cam_weights: (D,) or (D, H, W) of the method.
         activation_maps: (D, H, W).
-        evidence: (D,) e_j, logit units.
+        evidence: (D,) e_j; see Rationale.in_logit_units.
 
     Returns:
         K groups in the phrases' order, and the rest. Maps and evidence of all of them add
