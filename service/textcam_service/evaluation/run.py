@@ -60,9 +60,9 @@ def evaluate(
         BundleMismatch: The embedder is not the bank's.
 
     Returns:
-        Tables by name: "words" for all; "place", "groups", "faithfulness" and "randomisation"
-        for scenes; "cues" with a twin. Every table has its controls. "notes" says what was left
-        out, and why.
+        Tables by name: "words" for all; "place", "groups", "faithfulness" and, but for int8
+        backbones, "randomisation" for scenes; "cues" with a twin. Every table has its controls.
+        "notes" says what was left out, and why.
     """
     of_scenes = any(case.scene is not None for case in truth.cases)
     for one in (bundle, biased):
@@ -138,14 +138,16 @@ def _scene_tables(
         name: counterfactual_agreement(other, judged) for name, other in controls.items()
     }
     counterfactual[METHOD]["ablation_error"] = channel_ablation(bundle, judged)
-    progress("randomisation")
-    return {
+    tables: dict[str, Table] = {
         "place": place,
         "groups": groups,
         "faithfulness": faithfulness,
         "counterfactual": counterfactual,
-        "randomisation": randomisation(bundle, some),
     }
+    if not bundle.backbone.manifest.quantised_from:  # int8 weights are not drawn anew
+        progress("randomisation")
+        tables["randomisation"] = randomisation(bundle, some)
+    return tables
 
 
 def _notes(bundle: ModelBundle) -> list[str]:

@@ -16,7 +16,7 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam_service import imaging
 from textcam_service.backbone import Seen
 from textcam_service.bundle import ModelBundle
-from textcam_service.core.cam import softmax
+from textcam_service.core.predictions import predictions
 from textcam_service.core.rationale import sentence
 from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.cpus import usable_cpus
@@ -254,19 +254,13 @@ class _Opinion:
     def __init__(self, logits: Float32Array, class_names: Sequence[str]) -> None:
         self._logits = logits
         self._class_names = class_names
-        self._probabilities = softmax(logits)
         self._ranking = np.argsort(-logits, kind="stable")
 
     def of(self, index: int) -> Prediction:
-        return Prediction(
-            int(index),
-            self._class_names[index],
-            float(self._probabilities[index]),
-            float(self._logits[index]),
-        )
+        return predictions(self._logits, self._class_names, [index])[0]
 
     def most_probable(self, count: int) -> list[Prediction]:
-        return [self.of(index) for index in self._ranking[:count]]
+        return predictions(self._logits, self._class_names, self._ranking[:count])
 
     def targets(self, target: TopK | Classes) -> list[_Target]:
         if isinstance(target, TopK):
