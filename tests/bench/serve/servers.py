@@ -1,0 +1,153 @@
+"""Servers as processes on loopback: this service by its command line, and its peers."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from serve.environments import PeerMissing, environment
+from serve.materials import TEXTCAM
+
+PEERS = ("litserve", "bentoml", "mlserver")
+SCRIPTS = Path(__file__).parent / "peers"
+MAX_BATCH = 8  # of everyone, as is the wait for company
+MAX_DELAY_S = 0.005
+_START_S = 180
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers.
+
+    Attributes:
+        caller: Name in callers.CALLERS.
+        address: host:port.
+        pid: Of its first process.
+    """
+
+    caller: str
+    address: str
+    pid: int
+
+
+@contextmanager
+def textcam(model, log, *flags):
+    """This service with its own settings, and `flags`."""
+    command = [TEXTCAM, "serve", "--backbone", str(model.backbone), "--port", "0"]
+    command += ["--metrics-port", "-1", "--name", model.name, *flags]
+    if model.bank is not None:
+        command += ["--bank", str(model.bank)]
+    with log.open("w") as written:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=written, text=True)
+    with _ended(process):
+        line = process.stdout.readline()
+        found = re.search(r" on (\S+:\d+)", line)
+        if found is None:
+            raise RuntimeError(f"the service did not start: {line!r}\n{log.read_text()[-2000:]}")
+        yield Server("textcam", found.group(1), process.pid)
+
+
+@contextmanager
+def peer(name, model, work, log):
+    """A peer, serving grad-cam of the same weights; raises PeerMissing."""
+    binaries = environment(name, Path("build/peers"))
+    model.write_checkpoint()
+    port = _free_port()
+    command, folder = _COMMANDS[name](binaries.resolve(), port, model, work.resolve())
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            [str(word) for word in command], cwd=folder, stdout=written, stderr=written,
+            env=_surroundings(binaries, model, work),
+        )  # fmt: skip
+    with _ended(process):
+        _wait_until_open(process, port, log, name)
+        yield Server(name, f"127.0.0.1:{port}", process.pid)
+
+
+def _surroundings(binaries, model, work):
+    """The environment of a peer: nothing of this project's Python in it, and no telemetry."""
+    kept = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    return kept | {
+        "PATH": f"{binaries.resolve()}:{kept.get('PATH', '')}",
+        "PYTHONPATH": str(SCRIPTS.resolve()),
+        "BENCH_MODEL": model.name,
+        "BENCH_CHECKPOINT": str(model.checkpoint.resolve()),
+        "BENCH_MAX_BATCH": str(MAX_BATCH),
+        "BENCH_MAX_DELAY_S": str(MAX_DELAY_S),
+        "BENTOML_HOME": str((work / "bentoml").resolve()),
+        "BENTOML_DO_NOT_TRACK": "True",
+    }
+
+
+def _litserve(binaries, port, model, work):
+    return [binaries / "python", SCRIPTS.resolve() / "litserve_app.py", port], work
+
+
+def _bentoml(binaries, port, model, work):
+    serve = [binaries / "bentoml", "serve", "bentoml_app:Explain"]
+    return [*serve, "--host", "127.0.0.1", "--port", port], SCRIPTS.resolve()
+
+
+def _mlserver(binaries, port, model, work):
+    folder = work / "mlserver" / model.name
+    folder.mkdir(parents=True, exist_ok=True)
+    server = {
+        "host": "127.0.0.1", "http_port": port, "grpc_port": _free_port(),
+        "metrics_port": _free_port(), "debug": False,
+    }  # fmt: skip
+    explainer = {
+        "name": "explainer", "implementation": "mlserver_app.Explain",
+        "max_batch_size": MAX_BATCH, "max_batch_time": MAX_DELAY_S,
+    }  # fmt: skip
+    (folder / "settings.json").write_text(json.dumps(server))
+    (folder / "model-settings.json").write_text(json.dumps(explainer))
+    return [binaries / "mlserver", "start", folder], folder
+
+
+_COMMANDS = {"litserve": _litserve, "bentoml": _bentoml, "mlserver": _mlserver}
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_until_open(process, port, log, name):
+    """Until the port answers; whether the model does, the caller's first requests tell."""
+    until = time.monotonic() + _START_S
+    while time.monotonic() < until and process.poll() is None:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise PeerMissing(f"{name} did not start; {log} ends:\n{log.read_text()[-1500:]}")
+
+
+@contextmanager
+def _ended(process):
+    """See to it that the process and its children are gone at the end."""
+    try:
+        yield
+    finally:
+        family = [process, *psutil.Process(process.pid).children(recursive=True)]
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for child in family[1:]:
+            if child.is_running():
+                child.kill()
+        if process.stdout is not None:
+            process.stdout.close()
