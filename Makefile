@@ -11,7 +11,7 @@ SAMPLES = $(shell $(BIN)/python -c "import pathlib, skimage; d = pathlib.Path(sk
 IMAGES ?= $(SAMPLES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-scenes serve test test-zoo lint types bench bench-cams bench-truth protos bank scenes-weights clean
+.PHONY: help setup demo demo-scenes serve test test-zoo lint types bench bench-cams bench-serve bench-truth protos bank scenes-weights clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench-truth: $(VENV)/.done ## Judge explanations by the rendered world's truth
 
 bench-cams: $(VENV)/.done ## Time every CAM method beside grad-cam, torchcam and the bare forward
 	$(BIN)/python tests/bench/bench_cams.py --slow
+
+bench-serve: $(BACKBONE)/backbone.json ## Time the service beside its peers under load (half an hour; installs them, 10 GB)
+	$(BIN)/python tests/bench/bench_serve.py
 
 test-zoo: $(VENV)/.done ## Export and explain many networks of torchvision and timm (half an hour)
 	$(BIN)/python tests/zoo/run_zoo.py

@@ -5,8 +5,8 @@
 
 Same networks, machine and JPEGs in one run; a load generator in a process of its own: closed loop
 at 1, 4, 16 and 64 callers, open loop at 50, 80 and 120 % of each server's capacity, which is its
-best throughput in the closed loops. Peers are installed on the way, each in an environment of its own
-under build/peers. Writes build/bench/serve.json and .png, prints tables and the marks.
+best throughput in the closed loops. Peers are installed on the way, each in an environment of its
+own under build/peers. Writes build/bench/serve.json and .png, prints tables and the marks.
 """
 
 import argparse

@@ -14,7 +14,9 @@ WRONG = ("failed", "stray", "hung")
 def found(backbone_folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("bench") / "serve.json"
     command = [sys.executable, "tests/bench/bench_serve.py", "--quick", "--output", str(output)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(output.read_text())
 
@@ -39,6 +41,5 @@ def test_a_crowd_at_a_small_server_is_refused_with_a_hint(found):
 def test_resources_and_the_bare_loop_are_measured(found):
     assert [one["batch"] for one in found["floor"]] == [1, 8]
     assert all(one["throughput"] > 0 for one in found["floor"])
-    for level in levels(found):
-        assert level["memory_mib"] > 50
-        assert level["whole_level"]["ok"] < 2 or level["server_cpu_ms"] > 0
+    assert all(level["memory_mib"] > 50 for level in levels(found))
+    assert sum(level["server_cpu_ms"] for level in levels(found)) > 0

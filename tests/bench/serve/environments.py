@@ -32,7 +32,9 @@ def environment(name, root):
         uv = _uv(root)
         # Only PyPI's own packages: a user's or a machine's settings of uv must not change a peer.
         settings = {"UV_CACHE_DIR": str((root / "cache").resolve()), "UV_NO_CONFIG": "1"}
-        install = (uv, "pip", "sync", "-q", "--python", folder / "bin" / "python", requirements)
+        python = folder / "bin" / "python"
+        # Compiled: torch takes a while to import, in each process of a peer.
+        install = (uv, "pip", "sync", "-q", "--compile-bytecode", "--python", python, requirements)
         _call((uv, "venv", "-q", "--clear", "--python", sys.executable, folder), settings)
         _call(install, settings)
     except (OSError, subprocess.SubprocessError) as error:

@@ -25,6 +25,7 @@ from serve.usage import cpu_seconds, resident_mib
 
 GRACE_S = 5.0  # a request that is not over so long after its deadline hangs
 MOST = 200_000
+PATIENCE_S = 60.0  # with the first requests, for which a server may still have to warm up
 _SHORTEST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.01, 1.0
 
 
@@ -161,7 +162,7 @@ async def measure(plan, jpegs):
     """Run one level; a JSON-like summary."""
     async with CALLERS[plan.caller](plan.address) as ask:
         # Each image alone first: what its answers must be, whatever company they come in.
-        references = References([await ask(jpeg, plan.timeout) for jpeg in jpegs])
+        references = References([await ask(jpeg, PATIENCE_S) for jpeg in jpegs])
         level, meter = Level(plan, ask, jpegs, references), Meter(plan.pid)
         watching = asyncio.create_task(meter.watch(level.begin, level.end))
         await (level.closed() if plan.concurrency else level.open())

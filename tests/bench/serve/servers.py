@@ -7,10 +7,11 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import psutil
 
 from serve.environments import PeerMissing, environment
@@ -20,7 +21,10 @@ PEERS = ("litserve", "bentoml", "mlserver")
 SCRIPTS = Path(__file__).parent / "peers"
 MAX_BATCH = 8  # of everyone, as is the wait for company
 MAX_DELAY_S = 0.005
-_START_S = 180
+_START_S = 600
+_READY = {
+    "litserve": "/health", "bentoml": "/readyz", "mlserver": "/v2/models/explainer/ready",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,9 @@ def peer(name, model, work, log):
             env=_surroundings(binaries, model, work),
         )  # fmt: skip
     with _ended(process):
-        _wait_until_open(process, port, log, name)
-        yield Server(name, f"127.0.0.1:{port}", process.pid)
+        address = f"127.0.0.1:{port}"
+        _wait_until_ready(process, name, address, log)
+        yield Server(name, address, process.pid)
 
 
 def _surroundings(binaries, model, work):
@@ -121,16 +126,17 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-def _wait_until_open(process, port, log, name):
-    """Until the port answers; whether the model does, the caller's first requests tell."""
+def _wait_until_ready(process, name, address, log):
+    """Until the peer's own readiness endpoint says that its model is loaded."""
     until = time.monotonic() + _START_S
     while time.monotonic() < until and process.poll() is None:
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+        with suppress(httpx2.HTTPError):
+            found = httpx2.get(f"http://{address}{_READY[name]}", timeout=5, trust_env=False)
+            if found.status_code == 200:
                 return
         time.sleep(0.2)
-    raise PeerMissing(f"{name} did not start; {log} ends:\n{log.read_text()[-1500:]}")
+    fate = "was not ready in time" if process.poll() is None else "ended at once"
+    raise PeerMissing(f"{name} {fate}; {log} ends:\n{log.read_text()[-1500:]}")
 
 
 @contextmanager
