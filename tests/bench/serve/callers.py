@@ -1,5 +1,6 @@
 """How each server is asked: the same JPEG in, the class and the saliency map out."""
 
+import asyncio
 import base64
 import json
 from contextlib import asynccontextmanager
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx2
 import numpy as np
-from textcam_client import AsyncClient, CallError, DeadlineExceeded, Overloaded, Unavailable
+from textcam_client import AsyncClient, DeadlineExceeded, Overloaded, Unavailable
 
 PHRASES = 5
 _NO_LIMIT = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
@@ -64,15 +65,16 @@ def _http(path, body, read):
     @asynccontextmanager
     async def caller(address):
         async with httpx2.AsyncClient(
-            base_url=f"http://{address}", limits=_NO_LIMIT, trust_env=False
+            base_url=f"http://{address}", limits=_NO_LIMIT, timeout=None, trust_env=False
         ) as client:
 
             async def ask(jpeg, timeout):
                 payload = body(base64.b64encode(jpeg).decode())
                 try:
-                    got = await client.post(path, json=payload, timeout=timeout)
-                except httpx2.TimeoutException as error:
-                    raise Late(repr(error)) from error
+                    # The client's own timeouts are each for a part of the exchange.
+                    got = await asyncio.wait_for(client.post(path, json=payload), timeout)
+                except asyncio.TimeoutError as error:
+                    raise Late(f"no answer in {timeout:.3g} s") from error
                 if got.status_code in (429, 503):
                     hint = got.headers.get("retry-after", "")
                     raise Refused(got.text[:200], float(hint) if hint.isdigit() else None)
@@ -115,10 +117,7 @@ CALLERS = {
 }
 
 
-def refused_or_late(error):
+def outcome_of(error):
     """Name an outcome by what was raised."""
     kinds = {Refused: "refused", Late: "late"}
     return next((word for kind, word in kinds.items() if isinstance(error, kind)), "failed")
-
-
-__all__ = ["CALLERS", "Answer", "CallError", "Late", "Refused", "refused_or_late"]

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from serve.callers import CALLERS, refused_or_late
+from serve.callers import CALLERS, outcome_of
 from serve.tally import Record, References, summary
 from serve.usage import cpu_seconds, resident_mib
 
@@ -118,6 +118,8 @@ class Level:
 
     async def _over(self, tasks):
         """Wait until all are over; those that are not in time hang, and are cut off."""
+        if not tasks:  # so few are due
+            return
         left = self.end + self.plan.timeout + GRACE_S - time.monotonic()
         _, hanging = await asyncio.wait(tasks, timeout=max(left, 0))
         for task in hanging:
@@ -136,10 +138,8 @@ class Level:
             record.outcome = "hung"
             raise
         except Exception as error:  # noqa: BLE001 - counted, by its kind
-            record.outcome, record.error = (
-                refused_or_late(error),
-                f"{type(error).__name__}: {error}",
-            )
+            record.outcome = outcome_of(error)
+            record.error = f"{type(error).__name__}: {error}"
             record.retry_after = getattr(error, "retry_after", None)
         finally:
             record.done = time.monotonic()
