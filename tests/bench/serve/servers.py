@@ -19,7 +19,7 @@ from serve.materials import TEXTCAM
 
 PEERS = ("litserve", "bentoml", "mlserver")
 SCRIPTS = Path(__file__).parent / "peers"
-MAX_BATCH = 8  # of everyone, as is the wait for company
+MAX_BATCH = 8  # of the peers, as is the wait for company: the service's own defaults
 MAX_DELAY_S = 0.005
 _START_S = 600
 _READY = {
@@ -145,15 +145,17 @@ def _ended(process):
     try:
         yield
     finally:
-        family = [process, *psutil.Process(process.pid).children(recursive=True)]
+        children = []
+        with suppress(psutil.NoSuchProcess):  # it may have ended by itself
+            children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for child in family[1:]:
-            if child.is_running():
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
                 child.kill()
         if process.stdout is not None:
             process.stdout.close()
