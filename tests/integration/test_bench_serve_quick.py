@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from processes import ROOT
 
 WRONG = ("failed", "stray", "hung")
 

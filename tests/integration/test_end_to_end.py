@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
-from conftest import BANK, TEXTCAM, running
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
+from processes import BANK, TEXTCAM, running
 from prometheus_client.parser import text_string_to_metric_families
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc as pb_grpc

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import running
+from processes import running
 from textcam_client import Client, Contrast, DeadlineExceeded, InvalidRequest
 from textcam_service.backbone import Backbone
 from textcam_service.bundle import ModelBundle

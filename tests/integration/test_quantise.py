@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import BANK, ROOT, TEXTCAM, running
 from PIL import Image
+from processes import BANK, ROOT, TEXTCAM, running
 from textcam_client import Client
 from textcam_service.artefact import canonical_json, read_manifest, sha256
 from textcam_service.backbone import Backbone

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -25,6 +26,8 @@ from textcam_service.serving.servicer import ExplainerServicer
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
+_LAST_CALLS_S = 0.25
+_LAST_BYTES_S = 2.0
 SERVICE = explainer_pb2.DESCRIPTOR.services_by_name["ExplainerService"].full_name
 OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
@@ -95,12 +98,16 @@ class Server:
 
     async def stop(self) -> None:
         """Say NOT_SERVING, refuse new work, finish what is in work, stop."""
-        grace = self._settings.drain_seconds
+        until = time.monotonic() + self._settings.drain_seconds
         self._stopping = True
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._desk.stop_admitting()
-        await self._server.stop(grace)
-        await self._pipeline.close(grace)
+        # Calls that are on their way are still refused in words, not by a connection that ends.
+        await asyncio.sleep(_LAST_CALLS_S)
+        await self._desk.drained(until - time.monotonic())
+        # Not all of the time: whoever watches the health never ends its call.
+        await self._server.stop(_LAST_BYTES_S)
+        await self._pipeline.close(max(0.0, until - time.monotonic()))
         self._stop_metrics()
 
     def _on_health(self, healthy: bool) -> None:
