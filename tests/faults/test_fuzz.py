@@ -7,6 +7,7 @@ from collections import Counter
 import grpc
 import numpy as np
 import pytest
+from fault_callers import ALL_CLASSES
 from fault_processes import Memory, serving
 from fault_world import Ledger
 from google.protobuf.message import DecodeError
@@ -149,7 +150,9 @@ class Hostile:
         """Messages as bytes, well-formed or not, beside a request that must be answered."""
         calls = [self._explain.future(message, timeout=SECONDS) for message in messages]
         request_id, sample = self.ledger.send()
-        good = pb.ExplainRequest(request_id=request_id, encoded=sample.encoded, predictions=10)
+        good = pb.ExplainRequest(
+            request_id=request_id, encoded=sample.encoded, predictions=ALL_CLASSES
+        )
         answer = self._explain(good.SerializeToString(), timeout=SECONDS)
         self.ledger.answered(request_id, pb.ExplainResponse.FromString(answer))
         for message, call in zip(messages, calls, strict=True):
