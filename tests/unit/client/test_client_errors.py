@@ -118,8 +118,9 @@ def test_a_call_that_a_proxy_reset_is_unavailable_and_tried_again(code):
     assert type(own) is ERROR_OF_CODE[code]
 
 
-def test_a_call_that_a_stopping_server_dropped_is_unavailable_and_tried_again():
-    error = from_rpc_error(FailedCall(grpc.StatusCode.CANCELLED, "", ()))
+@pytest.mark.parametrize("words", ["", "CANCELLED"])
+def test_a_call_that_a_stopping_server_dropped_is_unavailable_and_tried_again(words):
+    error = from_rpc_error(FailedCall(grpc.StatusCode.CANCELLED, words, ()))
     assert (type(error), error.reason) == (Unavailable, "STREAM_RESET")
     assert Retry().delay_after(error, 1) is not None
 
