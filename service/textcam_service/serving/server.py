@@ -71,9 +71,13 @@ class Server:
                 ("grpc.max_send_message_length", settings.max_message_bytes),
                 # Two processes on one port must be a choice, not an accident.
                 ("grpc.so_reuseport", int(settings.workers > 1)),
-                # Clients that are gone without a word are found out within a minute or so.
+                # Clients that are gone without a word are found out within a minute or so, also
+                # those that never said one, and those without a call.
+                ("grpc.server_handshake_timeout_ms", 10_000),
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.max_pings_without_data", 0),
                 *_connection_age(settings.max_connection_age_s),
             ]
         )
