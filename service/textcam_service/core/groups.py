@@ -51,7 +51,6 @@ def saliency_groups(
         K groups in the phrases' order, and the rest. Maps and evidence of all of them add
         up to the whole's.
     """
-
     places = [*range(count), REST]
     if cam_weights.ndim == 1:
         own_weights = np.zeros((len(places), len(cam_weights)))

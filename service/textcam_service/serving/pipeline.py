@@ -16,6 +16,7 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam_service import imaging
 from textcam_service.backbone import Seen
 from textcam_service.bundle import ModelBundle
+from textcam_service.core.methods import Subject
 from textcam_service.core.predictions import predictions
 from textcam_service.core.rationale import sentence
 from textcam_service.core.types import Float32Array, Prediction
@@ -158,14 +159,21 @@ class Pipeline:
         }
         started = time.monotonic()
         opinion = _Opinion(inferred.result.logits, self.bundle.class_names)
-        found = await _all(
-            self._found(job, target, inferred.result, network_input, deadline)
+        subjects = [
+            (target, self.bundle.subject(inferred.result, network_input, *target))
             for target in opinion.targets(job.target)
-        )
-        stages["method"] = time.monotonic() - started
-        answer = (inferred.result.activation_maps, opinion, found, stages, left_out)
-        response = await run(self._workers, self._answer, request, job, scene, *answer)
-        if not found[0][1].network_passes + found[0][1].head_passes > 1:
+        ]
+        if self._conversations.takes_turns(job.method):
+            found = await _all(
+                self._conversations.hold(job.method, subject, inferred.result, deadline)
+                for _, subject in subjects
+            )
+            stages["method"] = time.monotonic() - started
+        else:
+            found = []  # in the same thread as what follows
+        given = (subjects, inferred.result, opinion, found, stages, left_out)
+        response = await run(self._workers, self._answer, request, job, scene, *given)
+        if not found:
             self._after_s.append(time.monotonic() - answering)
         for degradation in left_out:
             step = pb.Degradation.Name(degradation).removeprefix("DEGRADATION_").lower()
@@ -180,17 +188,6 @@ class Pipeline:
         size = self.bundle.backbone.manifest.preprocessing
         blank = np.zeros((3, size.height, size.width), np.float32)
         await run(self._session_thread, self._infer, [blank] * count)
-
-    async def _found(
-        self,
-        job: Job,
-        target: _Target,
-        seen: Seen,
-        network_input: Float32Array,
-        deadline: float | None,
-    ) -> tuple[_Target, Found]:
-        subject = self.bundle.subject(seen, network_input, *target)
-        return target, await self._conversations.hold(job.method, subject, seen, deadline)
 
     def _decode(self, job: Job) -> tuple[Scene, Float32Array]:
         preprocessing = self.bundle.backbone.manifest.preprocessing
@@ -212,16 +209,23 @@ class Pipeline:
         request: pb.ExplainRequest,
         job: Job,
         scene: Scene,
-        maps: Float32Array,
+        subjects: list[tuple[_Target, Subject]],
+        seen: Seen,
         opinion: _Opinion,
-        found: list[tuple[_Target, Found]],
+        found: list[Found],
         stages: dict[str, float],
         left_out: tuple[pb.Degradation, ...],
     ) -> pb.ExplainResponse:
         started = time.monotonic()
+        if not found:
+            held = self._conversations.hold_at_once
+            found = [held(job.method, subject, seen) for _, subject in subjects]
+            stages["method"] = time.monotonic() - started
+            started = time.monotonic()
+        maps = seen.activation_maps
         explained = [
             (target, own, self.bundle.rationale(maps, own.terms, *target, job.phrases))
-            for target, own in found
+            for (target, _), own in zip(subjects, found, strict=True)
         ]
         stages["explain"] = time.monotonic() - started
         started = time.monotonic()
