@@ -59,6 +59,8 @@ bench: $(BACKBONE)/backbone.json ## Run the benchmarks; tables go to build/bench
 	$(BIN)/python tests/bench/bench_bank.py
 	$(BIN)/python tests/bench/bench_words.py
 	$(BIN)/python tests/bench/bench_labels.py
+	$(BIN)/python tests/bench/bench_arena.py
+	$(BIN)/python tests/bench/bench_decode.py
 
 bench-truth: $(VENV)/.done ## Judge explanations by the rendered world's truth
 	$(BIN)/python tests/bench/bench_truth.py
