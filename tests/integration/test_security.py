@@ -11,8 +11,8 @@ import urllib.request
 import grpc
 import pytest
 from authority import Authority
-from conftest import BACKBONE, TEXTCAM, running
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from processes import BACKBONE, TEXTCAM, running
 from textcam_client import Client, Retry, Unavailable
 
 

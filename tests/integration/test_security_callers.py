@@ -13,11 +13,11 @@ import grpc
 import jwt
 import pytest
 from authority import Authority
-from conftest import running
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from processes import running
 from textcam.oip import open_inference_pb2 as oip
 from textcam.oip import open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2 as pb

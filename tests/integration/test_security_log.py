@@ -10,9 +10,9 @@ import grpc
 import numpy as np
 import pytest
 from authority import Authority
-from conftest import running
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from processes import running
 from textcam.oip import open_inference_pb2 as oip
 from textcam.oip import open_inference_pb2_grpc
 from textcam_client import CallError, Client, InvalidRequest, Unauthenticated

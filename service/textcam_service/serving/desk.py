@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import grpc
 from google.rpc.status_pb2 import Status
@@ -39,6 +39,9 @@ class Desk:
         # grpc.aio's own maximum_concurrent_rpcs is known to miscount, hence a count of our own.
         self._in_flight = 0
         self._bytes_in_work = 0
+        self._undelivered = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._draining = False
 
     @property
@@ -49,6 +52,16 @@ class Desk:
     def stop_admitting(self) -> None:
         """Refuse new work from now on."""
         self._draining = True
+
+    async def drained(self, timeout: float) -> None:
+        """Wait at most `timeout` seconds for all that was admitted to be answered."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout)
+
+    def hold(self, change: int) -> None:
+        """Items of streams whose answers were not taken yet became more, or fewer."""
+        self._undelivered += change
+        self._tell_idle()
 
     async def answer(
         self,
@@ -122,6 +135,13 @@ class Desk:
         self._in_flight += requests
         self._bytes_in_work += size
         self._metrics.in_flight.set(self._in_flight)
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if self._in_flight or self._undelivered:
+            self._idle.clear()
+        else:
+            self._idle.set()
 
     def count(self, method: str, code: grpc.StatusCode) -> None:
         """Count an answer."""

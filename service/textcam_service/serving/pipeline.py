@@ -16,7 +16,8 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam_service import imaging
 from textcam_service.backbone import Seen
 from textcam_service.bundle import ModelBundle
-from textcam_service.core.cam import softmax
+from textcam_service.core.methods import Subject
+from textcam_service.core.predictions import predictions
 from textcam_service.core.rationale import sentence
 from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.cpus import usable_cpus
@@ -158,14 +159,21 @@ class Pipeline:
         }
         started = time.monotonic()
         opinion = _Opinion(inferred.result.logits, self.bundle.class_names)
-        found = await _all(
-            self._found(job, target, inferred.result, network_input, deadline)
+        subjects = [
+            (target, self.bundle.subject(inferred.result, network_input, *target))
             for target in opinion.targets(job.target)
-        )
-        stages["method"] = time.monotonic() - started
-        answer = (inferred.result.activation_maps, opinion, found, stages, left_out)
-        response = await run(self._workers, self._answer, request, job, scene, *answer)
-        if not found[0][1].network_passes + found[0][1].head_passes > 1:
+        ]
+        if self._conversations.takes_turns(job.method):
+            found = await _all(
+                self._conversations.hold(job.method, subject, inferred.result, deadline)
+                for _, subject in subjects
+            )
+            stages["method"] = time.monotonic() - started
+        else:
+            found = []  # in the same thread as what follows
+        given = (subjects, inferred.result, opinion, found, stages, left_out)
+        response = await run(self._workers, self._answer, request, job, scene, *given)
+        if not found:
             self._after_s.append(time.monotonic() - answering)
         for degradation in left_out:
             step = pb.Degradation.Name(degradation).removeprefix("DEGRADATION_").lower()
@@ -181,28 +189,17 @@ class Pipeline:
         blank = np.zeros((3, size.height, size.width), np.float32)
         await run(self._session_thread, self._infer, [blank] * count)
 
-    async def _found(
-        self,
-        job: Job,
-        target: _Target,
-        seen: Seen,
-        network_input: Float32Array,
-        deadline: float | None,
-    ) -> tuple[_Target, Found]:
-        subject = self.bundle.subject(seen, network_input, *target)
-        return target, await self._conversations.hold(job.method, subject, seen, deadline)
-
     def _decode(self, job: Job) -> tuple[Scene, Float32Array]:
+        preprocessing = self.bundle.backbone.manifest.preprocessing
         if job.encoded is not None:
-            image = imaging.decode(job.encoded, self._limits)
+            reduce_for = preprocessing if self._settings.reduced_decode else None
+            image = imaging.decode(job.encoded, self._limits, reduce_for)
         else:
             assert job.pixels is not None  # noqa: S101 - requests.read_request saw to it
             image = imaging.from_pixels(job.pixels, self._limits)
         self._metrics.images.labels(image.decoder).inc()
-        network_input, crop = imaging.prepare(
-            image.pixels, self.bundle.backbone.manifest.preprocessing
-        )
-        return Scene(image.pixels, self.bundle.backbone.on_grid(crop), image.decoder), network_input
+        network_input, crop = imaging.prepare(image, preprocessing)
+        return Scene(image, self.bundle.backbone.on_grid(crop)), network_input
 
     def _infer(self, images: list[Float32Array]) -> list[Seen]:
         return self.bundle.backbone.see(np.stack(images))
@@ -212,16 +209,23 @@ class Pipeline:
         request: pb.ExplainRequest,
         job: Job,
         scene: Scene,
-        maps: Float32Array,
+        subjects: list[tuple[_Target, Subject]],
+        seen: Seen,
         opinion: _Opinion,
-        found: list[tuple[_Target, Found]],
+        found: list[Found],
         stages: dict[str, float],
         left_out: tuple[pb.Degradation, ...],
     ) -> pb.ExplainResponse:
         started = time.monotonic()
+        if not found:
+            held = self._conversations.hold_at_once
+            found = [held(job.method, subject, seen) for _, subject in subjects]
+            stages["method"] = time.monotonic() - started
+            started = time.monotonic()
+        maps = seen.activation_maps
         explained = [
             (target, own, self.bundle.rationale(maps, own.terms, *target, job.phrases))
-            for target, own in found
+            for (target, _), own in zip(subjects, found, strict=True)
         ]
         stages["explain"] = time.monotonic() - started
         started = time.monotonic()
@@ -254,19 +258,13 @@ class _Opinion:
     def __init__(self, logits: Float32Array, class_names: Sequence[str]) -> None:
         self._logits = logits
         self._class_names = class_names
-        self._probabilities = softmax(logits)
         self._ranking = np.argsort(-logits, kind="stable")
 
     def of(self, index: int) -> Prediction:
-        return Prediction(
-            int(index),
-            self._class_names[index],
-            float(self._probabilities[index]),
-            float(self._logits[index]),
-        )
+        return predictions(self._logits, self._class_names, [index])[0]
 
     def most_probable(self, count: int) -> list[Prediction]:
-        return [self.of(index) for index in self._ranking[:count]]
+        return predictions(self._logits, self._class_names, self._ranking[:count])
 
     def targets(self, target: TopK | Classes) -> list[_Target]:
         if isinstance(target, TopK):

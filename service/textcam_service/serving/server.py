@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -28,6 +29,8 @@ from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
 _PROBE_BYTES = 4096
+_LAST_CALLS_S = 0.25
+_LAST_BYTES_S = 2.0
 SERVICE = explainer_pb2.DESCRIPTOR.services_by_name["ExplainerService"].full_name
 OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
@@ -103,12 +106,16 @@ class Server:
 
     async def stop(self) -> None:
         """Say NOT_SERVING, refuse new work, finish what is in work, stop."""
-        grace = self._settings.drain_seconds
+        until = time.monotonic() + self._settings.drain_seconds
         self._stopping = True
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._desk.stop_admitting()
-        await self._server.stop(grace)
-        await self._pipeline.close(grace)
+        # Calls that are on their way are still refused in words, not by a connection that ends.
+        await asyncio.sleep(_LAST_CALLS_S)
+        await self._desk.drained(until - time.monotonic())
+        # Not all of the time: whoever watches the health never ends its call.
+        await self._server.stop(_LAST_BYTES_S)
+        await self._pipeline.close(max(0.0, until - time.monotonic()))
         if self._probed is not None:
             await self._probed.stop(None)
         self._stop_metrics()
@@ -134,9 +141,13 @@ def _options(settings: ServerSettings, max_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", max_bytes),
         # Two processes on one port must be a choice, not an accident.
         ("grpc.so_reuseport", int(settings.workers > 1)),
-        # Clients that are gone without a word are found out within a minute or so.
+        # Clients that are gone without a word are found out within a minute or so, also
+        # those that never said one, and those without a call.
+        ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
         *_connection_age(settings.max_connection_age_s),
     ]
 

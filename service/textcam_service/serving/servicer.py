@@ -50,6 +50,12 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         answers: asyncio.Queue[pb.ExplainStreamResponse | None] = asyncio.Queue()
         seen: set[str] = set()
         tasks: set[asyncio.Task[None]] = set()
+        held = 0  # items whose answers were not taken yet
+
+        def hold(change: int) -> None:
+            nonlocal held
+            held += change
+            self._desk.hold(change)
 
         async def answer(request: pb.ExplainRequest) -> None:
             fault = _stream_fault(request.request_id, seen)
@@ -65,6 +71,7 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
             try:
                 async for item in request_iterator:
                     await slots.acquire()
+                    hold(1)
                     task = asyncio.create_task(answer(item.request))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
@@ -76,12 +83,14 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         try:
             while (ready := await answers.get()) is not None:
                 yield ready
+                hold(-1)
                 # A slot is free once its answer was taken: a slow reader slows the work.
                 slots.release()
             await reader
         finally:
             for task in (reader, *tasks):
                 task.cancel()
+            hold(-held)
 
     async def ListModels(  # noqa: N802 - gRPC's name
         self, request: pb.ListModelsRequest, context: grpc.aio.ServicerContext[Any, Any]
