@@ -45,6 +45,41 @@ class ServerSettings(BaseSettings):
     metrics_port: int = Field(
         9464, ge=-1, le=65535, description="HTTP port of /metrics; 0: any free one; -1: none."
     )
+    health_port: int = Field(
+        -1,
+        ge=-1,
+        le=65535,
+        description="Port of gRPC's health service alone, plaintext, for probes that have no "
+        "certificate; 0: any free one; -1: none.",
+    )
+    tls_certificate: Path | None = Field(
+        None, description="PEM file of the server's certificate chain; none: plaintext."
+    )
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key.")
+    tls_client_ca: Path | None = Field(
+        None,
+        description="PEM file of who signs callers' certificates, which are then required.",
+    )
+    callers: Path | None = Field(
+        None,
+        description="JSON file of who may call: hashed tokens or certificates' names, with rights "
+        "and rates; none: anyone.",
+    )
+    jwt_keys: Path | None = Field(
+        None, description="JWKS file of the keys that sign callers' JWTs; none: no JWTs."
+    )
+    jwt_issuer: str = Field("", description="The `iss` that a JWT must have.")
+    jwt_audience: str = Field("", description="The `aud` that a JWT must have.")
+    rate: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Images and other calls a second that each caller may send to one process, "
+        "unless `callers` says otherwise; 0: any number.",
+    )
+    burst: int = Field(
+        32, ge=1, description="How many of these at once, after a pause; where `rate` is not 0."
+    )
     providers: tuple[str, ...] = Field(
         (),
         description="Execution providers by preference; empty: CUDA if usable, else CPU.",
@@ -160,4 +195,14 @@ def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
         raise InvalidSettings("default_phrases is above max_phrases")
     if settings.max_message_bytes > settings.max_bytes_in_work:
         raise InvalidSettings("max_message_bytes is above max_bytes_in_work")
+    _require_together(settings, "tls_certificate", "tls_key")
+    _require_together(settings, "jwt_keys", "jwt_issuer", "jwt_audience")
+    if settings.tls_client_ca and not settings.tls_certificate:
+        raise InvalidSettings("tls_client_ca needs tls_certificate and tls_key")
     return settings
+
+
+def _require_together(settings: ServerSettings, *names: str) -> None:
+    given = [name for name in names if getattr(settings, name)]
+    if given and len(given) < len(names):
+        raise InvalidSettings(f"{', '.join(names)} go together; only {', '.join(given)} is set")

@@ -23,18 +23,23 @@ class Running:
     process: subprocess.Popen[str]
     address: str
     metrics: str
+    health: str
 
 
 @contextmanager
-def running(*flags: str):
+def running(*flags: str, log=None):
+    """`log`: An open file for the server's log; None: the test's own."""
     command = [TEXTCAM, "serve", "--backbone", str(BACKBONE), "--port", "0", "--metrics-port", "0"]
-    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*command, *flags], stdout=subprocess.PIPE, stderr=log, text=True
+    ) as process:
         try:
             line = process.stdout.readline()
-            found = re.search(r" on (\S+):(\d+), metrics on (\d+)", line)
+            found = re.search(r" on (\S+):(\d+), metrics on (\d+)(?:, health on (\d+))?", line)
             assert found, f"the server did not start: {line!r}"
-            host, port, metrics = found.groups()
-            yield Running(process, f"{host}:{port}", f"http://{host}:{metrics}/metrics")
+            host, port, metrics, health = found.groups()
+            page = f"http://{host}:{metrics}/metrics"
+            yield Running(process, f"{host}:{port}", page, f"{host}:{health}")
         finally:
             process.terminate()
             process.wait(30)

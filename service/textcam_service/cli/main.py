@@ -13,6 +13,7 @@ from textcam_service.cli.evaluate import evaluate, scenes
 from textcam_service.cli.explain import explain
 from textcam_service.cli.quantise import quantise
 from textcam_service.cli.serve import serve
+from textcam_service.cli.token import token
 from textcam_service.errors import TextCamError
 from textcam_service.version import __version__
 
@@ -131,5 +132,5 @@ def export(
     click.echo(f"{output}: {report}")
 
 
-for _command in (bank, evaluate, explain, quantise, scenes, serve):
+for _command in (bank, evaluate, explain, quantise, scenes, serve, token):
     main.add_command(_command)

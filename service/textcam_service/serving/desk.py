@@ -14,6 +14,7 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam_service.bundle import ModelBundle
 from textcam_service.errors import ServerBusy, ShuttingDown, TextCamError
 from textcam_service.serving import requests
+from textcam_service.serving.access import Access
 from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.schedule import Lane
@@ -28,10 +29,13 @@ _DRAIN_RETRY_S = 1.0
 class Desk:
     """Takes requests for one pipeline."""
 
-    def __init__(self, pipeline: Pipeline, settings: ServerSettings, metrics: Metrics) -> None:
+    def __init__(
+        self, pipeline: Pipeline, settings: ServerSettings, metrics: Metrics, access: Access
+    ) -> None:
         self._pipeline = pipeline
         self._settings = settings
         self._metrics = metrics
+        self._access = access
         # grpc.aio's own maximum_concurrent_rpcs is known to miscount, hence a count of our own.
         self._in_flight = 0
         self._bytes_in_work = 0
@@ -60,7 +64,12 @@ class Desk:
         self._tell_idle()
 
     async def answer(
-        self, method: str, request: pb.ExplainRequest, deadline: float | None, lane: Lane
+        self,
+        method: str,
+        request: pb.ExplainRequest,
+        deadline: float | None,
+        lane: Lane,
+        images: int = 1,
     ) -> pb.ExplainResponse | Status:
         """Answer or say why not; only cancellation escapes.
 
@@ -69,8 +78,10 @@ class Desk:
             request: As it came.
             deadline: On time.monotonic()'s clock; None: none.
             lane: Who waits, where the request does not say.
+            images: What the caller's rate is charged; 0 where that was done.
         """
         try:
+            self.admit(request.model.name, images)
             with self._admitted(request.ByteSize()):
                 response = await self._pipeline.explain(
                     request, deadline, requests.read_lane(request.lane, lane)
@@ -81,11 +92,23 @@ class Desk:
         except Exception as error:  # noqa: BLE001 - the last stop: logged, counted, answered
             if not isinstance(error, TextCamError):
                 self._metrics.unexpected.inc()
-                _log.exception("request '%s' failed unexpectedly", request.request_id)
+                _log.exception("request %r failed unexpectedly", request.request_id)
             self.count(method, code_of(error))
             return status_of(error)
         self.count(method, grpc.StatusCode.OK)
         return response
+
+    def admit(self, model: str, images: int = 0) -> None:
+        """Let who calls use a model ("": the served one), and charge their rate for the images.
+
+        Raises:
+            AccessRefused: They may not, or not so often.
+        """
+        self._access.admit(model or self.bundle.name, images)
+
+    def shows(self, model: str) -> bool:
+        """Whether who calls may know of a model."""
+        return self._access.shows(model)
 
     @contextmanager
     def _admitted(self, size: int) -> Iterator[None]:

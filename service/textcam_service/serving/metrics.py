@@ -105,6 +105,20 @@ class Metrics:
             ("decoder",),
             registry=self.registry,
         )
+        self.denied = Counter(
+            "textcam_denied_total",
+            "Calls and images refused for who asks: UNAUTHENTICATED, PERMISSION_DENIED, "
+            "RATE_LIMITED.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.reloads = Counter(
+            "textcam_reloads_total",
+            "Changes of certificates, callers or JWT keys on disk; outcome `kept`: broken, the "
+            "old ones stay.",
+            ("what", "outcome"),
+            registry=self.registry,
+        )
         for stage in STAGES:
             self.stage_seconds.labels(stage)
 
@@ -133,6 +147,14 @@ class Metrics:
     def on_rejected(self, reason: str) -> None:
         """An image was refused."""
         self.rejected.labels(reason).inc()
+
+    def on_denied(self, reason: str) -> None:
+        """Someone may not call, or not so often."""
+        self.denied.labels(reason).inc()
+
+    def on_reload(self, what: str, read: bool) -> None:
+        """Files of certificates, callers or keys changed (serving.reloading.ReloadEvents)."""
+        self.reloads.labels(what, "read" if read else "kept").inc()
 
     def on_restart(self) -> None:
         """The batcher died."""

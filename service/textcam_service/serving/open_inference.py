@@ -125,6 +125,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         """Explain a batch of images; one that fails, fails the call."""
         try:
             asked = self._read(request)
+            self._desk.admit(request.model_name, len(asked))
         except TextCamError as error:
             self._desk.count("ModelInfer", code_of(error))
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
@@ -132,7 +133,9 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
 
         async def answer(one: pb.ExplainRequest) -> pb.ExplainResponse | Status:
             async with slots:
-                return await self._desk.answer("ModelInfer", one, deadline, Lane.INTERACTIVE)
+                return await self._desk.answer(
+                    "ModelInfer", one, deadline, Lane.INTERACTIVE, images=0
+                )
 
         tasks = [asyncio.create_task(answer(one)) for one in asked]
         try:
@@ -148,6 +151,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
 
     async def _require_model(self, name: str, version: str, context: Any) -> None:
         try:
+            self._desk.admit(name)
             requests.read_model(pb.ModelSpec(name=name, version=version), self._desk.bundle)
         except TextCamError as error:
             await context.abort_with_status(rpc_status.to_status(status_of(error)))

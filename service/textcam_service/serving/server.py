@@ -18,16 +18,19 @@ from textcam.v1 import explainer_pb2, explainer_pb2_grpc
 
 from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidSettings
+from textcam_service.serving.access import Access, AccessInterceptor
 from textcam_service.serving.desk import Desk
 from textcam_service.serving.metrics import Metrics, bundle_digests, publish
 from textcam_service.serving.open_inference import OpenInferenceServicer
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.servicer import ExplainerServicer
+from textcam_service.serving.tls import server_credentials
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
 _LAST_CALLS_S = 0.25
 _LAST_BYTES_S = 2.0
+_PROBE_BYTES = 4096
 SERVICE = explainer_pb2.DESCRIPTOR.services_by_name["ExplainerService"].full_name
 OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
@@ -38,22 +41,26 @@ class Server:
     Attributes:
         port: Where gRPC listens, once started.
         metrics_port: Where /metrics listens, once started; None where it does not.
+        health_port: Where health alone listens, once started; None where it does not.
         digests: Of what is served.
     """
 
     def __init__(self, bundle: ModelBundle, settings: ServerSettings) -> None:
         self.port = 0
         self.metrics_port: int | None = None
+        self.health_port: int | None = None
         self._settings = settings
         self._metrics = Metrics()
         self._metrics.describe(bundle)
         self.digests = bundle_digests(bundle)
         self._pipeline = Pipeline(bundle, settings, self._metrics, self._on_health)
-        self._desk = Desk(self._pipeline, settings, self._metrics)
+        self._access = Access(settings, self._metrics)
+        self._desk = Desk(self._pipeline, settings, self._metrics, self._access)
         self._serving = False
         self._health = health.aio.HealthServicer()
         self._stop_metrics: Callable[[], None] = lambda: None
         self._server: Any = None
+        self._probed: Any = None
         self._stopping = False
         self._saying: set[asyncio.Task[None]] = set()
 
@@ -61,25 +68,15 @@ class Server:
         """Warm up, listen, and only then say SERVING.
 
         Raises:
-            InvalidSettings: A port is taken.
+            InvalidSettings: A port is taken, or certificates cannot be used.
         """
-        await self._pipeline.start()
         settings = self._settings
+        credentials = server_credentials(settings, self._metrics)
+        await self._pipeline.start()
+        guard = AccessInterceptor(self._access, self._desk.count)
         self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.max_send_message_length", settings.max_message_bytes),
-                # Two processes on one port must be a choice, not an accident.
-                ("grpc.so_reuseport", int(settings.workers > 1)),
-                # Clients that are gone without a word are found out within a minute or so, also
-                # those that never said one, and those without a call.
-                ("grpc.server_handshake_timeout_ms", 10_000),
-                ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 20_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.max_pings_without_data", 0),
-                *_connection_age(settings.max_connection_age_s),
-            ]
+            interceptors=[guard] if self._access.guards else [],
+            options=_options(settings, settings.max_message_bytes),
         )
         explainer_pb2_grpc.add_ExplainerServiceServicer_to_server(  # type: ignore[no-untyped-call]
             ExplainerServicer(self._desk, settings), self._server
@@ -91,14 +88,21 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, OPEN_INFERENCE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        address = f"{settings.host}:{settings.port}"
-        try:
-            self.port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise InvalidSettings(f"cannot listen on {address}: is the port taken?") from error
+        self.port = _listen(self._server, f"{settings.host}:{settings.port}", credentials)
+        await self._start_health()
         self.metrics_port, self._stop_metrics = publish(self._metrics.registry, settings)
         await self._server.start()
         await self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    async def _start_health(self) -> None:
+        """The health service alone, for probes that cannot show a certificate."""
+        settings = self._settings
+        if settings.health_port < 0:
+            return
+        self._probed = grpc.aio.server(options=_options(settings, _PROBE_BYTES))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
+        self.health_port = _listen(self._probed, f"{settings.host}:{settings.health_port}")
+        await self._probed.start()
 
     async def stop(self) -> None:
         """Say NOT_SERVING, refuse new work, finish what is in work, stop."""
@@ -112,6 +116,8 @@ class Server:
         # Not all of the time: whoever watches the health never ends its call.
         await self._server.stop(_LAST_BYTES_S)
         await self._pipeline.close(max(0.0, until - time.monotonic()))
+        if self._probed is not None:
+            await self._probed.stop(None)
         self._stop_metrics()
 
     def _on_health(self, healthy: bool) -> None:
@@ -127,6 +133,33 @@ class Server:
         self._serving = status == health_pb2.HealthCheckResponse.SERVING
         for name in ("", SERVICE, OPEN_INFERENCE):
             await self._health.set(name, status)
+
+
+def _options(settings: ServerSettings, max_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", max_bytes),
+        ("grpc.max_send_message_length", max_bytes),
+        # Two processes on one port must be a choice, not an accident.
+        ("grpc.so_reuseport", int(settings.workers > 1)),
+        # Clients that are gone without a word are found out within a minute or so, also those that
+        # never said one, and those without a call.
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        *_connection_age(settings.max_connection_age_s),
+    ]
+
+
+def _listen(server: Any, address: str, credentials: Any = None) -> int:
+    """Bind; returns the port. Plaintext without credentials."""
+    try:
+        if credentials is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, credentials))
+    except RuntimeError as error:
+        raise InvalidSettings(f"cannot listen on {address}: is the port taken?") from error
 
 
 def _connection_age(seconds: float) -> list[tuple[str, int]]:

@@ -98,13 +98,17 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         """List the served models."""
         del request, context
         self._desk.count("ListModels", grpc.StatusCode.OK)
-        return pb.ListModelsResponse(models=[summary_message(self._desk.bundle)])
+        served = [self._desk.bundle]
+        return pb.ListModelsResponse(
+            models=[summary_message(bundle) for bundle in served if self._desk.shows(bundle.name)]
+        )
 
     async def GetModel(  # noqa: N802 - gRPC's name
         self, request: pb.GetModelRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetModelResponse:
         """Describe one model."""
         try:
+            self._desk.admit(request.model.name)
             requests.read_model(request.model, self._desk.bundle)
         except TextCamError as error:
             self._desk.count("GetModel", code_of(error))

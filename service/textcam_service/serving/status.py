@@ -16,6 +16,9 @@ DOMAIN = "textcam.v1"
 # The nearest class in an error's ancestry decides; what is not below stands as INTERNAL.
 CODES: dict[type[errors.TextCamError], StatusCode] = {
     errors.InvalidRequest: StatusCode.INVALID_ARGUMENT,
+    errors.AccessRefused: StatusCode.PERMISSION_DENIED,
+    errors.Unauthenticated: StatusCode.UNAUTHENTICATED,
+    errors.RateLimited: StatusCode.RESOURCE_EXHAUSTED,
     errors.NotServed: StatusCode.NOT_FOUND,
     errors.QueueFull: StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExpired: StatusCode.DEADLINE_EXCEEDED,
