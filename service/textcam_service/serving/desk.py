@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,10 +15,13 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam_service.bundle import ModelBundle
 from textcam_service.errors import ServerBusy, ShuttingDown, TextCamError
 from textcam_service.serving import requests
+from textcam_service.serving.logs import AccessLog
 from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.pipeline import Pipeline
+from textcam_service.serving.record import Record
 from textcam_service.serving.schedule import Lane
-from textcam_service.serving.status import code_of, status_of
+from textcam_service.serving.status import code_of, reason_of, status_of
+from textcam_service.serving.tracing import Metadata, Tracer, Untraced
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
@@ -28,10 +32,18 @@ _DRAIN_RETRY_S = 1.0
 class Desk:
     """Takes requests for one pipeline."""
 
-    def __init__(self, pipeline: Pipeline, settings: ServerSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        settings: ServerSettings,
+        metrics: Metrics,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._pipeline = pipeline
         self._settings = settings
         self._metrics = metrics
+        self._tracer = tracer or Untraced()
+        self._access = AccessLog(settings)
         # grpc.aio's own maximum_concurrent_rpcs is known to miscount, hence a count of our own.
         self._in_flight = 0
         self._bytes_in_work = 0
@@ -47,7 +59,12 @@ class Desk:
         self._draining = True
 
     async def answer(
-        self, method: str, request: pb.ExplainRequest, deadline: float | None, lane: Lane
+        self,
+        method: str,
+        request: pb.ExplainRequest,
+        deadline: float | None,
+        lane: Lane,
+        metadata: Metadata = (),
     ) -> pb.ExplainResponse | Status:
         """Answer or say why not; only cancellation escapes.
 
@@ -56,23 +73,33 @@ class Desk:
             request: As it came.
             deadline: On time.monotonic()'s clock; None: none.
             lane: Who waits, where the request does not say.
+            metadata: The call's; a trace that the caller began is taken up.
         """
+        record = Record(method, request.request_id, request.ByteSize())
+        self._tracer.begin(record, metadata)
         try:
-            with self._admitted(request.ByteSize()):
-                response = await self._pipeline.explain(
-                    request, deadline, requests.read_lane(request.lane, lane)
-                )
+            with self._admitted(record.request_bytes):
+                lane = requests.read_lane(request.lane, lane)
+                record.lane = lane.name.lower()
+                response = await self._pipeline.explain(request, deadline, lane, record)
         except asyncio.CancelledError:
-            self.count(method, grpc.StatusCode.CANCELLED)
+            self._close(record, grpc.StatusCode.CANCELLED)
             raise
         except Exception as error:  # noqa: BLE001 - the last stop: logged, counted, answered
             if not isinstance(error, TextCamError):
                 self._metrics.unexpected.inc()
                 _log.exception("request '%s' failed unexpectedly", request.request_id)
-            self.count(method, code_of(error))
+            self._close(record, code_of(error), reason_of(error))
             return status_of(error)
-        self.count(method, grpc.StatusCode.OK)
+        self._close(record, grpc.StatusCode.OK)
         return response
+
+    def _close(self, record: Record, code: grpc.StatusCode, reason: str = "") -> None:
+        record.code, record.reason = code.name, reason
+        record.seconds = time.monotonic() - record.began
+        self._metrics.request_seconds.labels(record.rpc, code.name).observe(record.seconds)
+        self._tracer.end(record)
+        self._tell(record)
 
     @contextmanager
     def _admitted(self, size: int) -> Iterator[None]:
@@ -100,6 +127,10 @@ class Desk:
         self._bytes_in_work += size
         self._metrics.in_flight.set(self._in_flight)
 
-    def count(self, method: str, code: grpc.StatusCode) -> None:
-        """Count an answer."""
-        self._metrics.requests.labels(method, code.name).inc()
+    def count(self, method: str, code: grpc.StatusCode, reason: str = "") -> None:
+        """Count an answer to what came to no image."""
+        self._tell(Record(method, code=code.name, reason=reason))
+
+    def _tell(self, record: Record) -> None:
+        self._metrics.requests.labels(record.rpc, record.code).inc()
+        self._access.write(record)

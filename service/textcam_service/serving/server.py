@@ -22,6 +22,7 @@ from textcam_service.serving.metrics import Metrics, bundle_digests, publish
 from textcam_service.serving.open_inference import OpenInferenceServicer
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.servicer import ExplainerServicer
+from textcam_service.serving.tracing import tracer_of
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
@@ -45,8 +46,11 @@ class Server:
         self._metrics = Metrics()
         self._metrics.describe(bundle)
         self.digests = bundle_digests(bundle)
-        self._pipeline = Pipeline(bundle, settings, self._metrics, self._on_health)
-        self._desk = Desk(self._pipeline, settings, self._metrics)
+        self._tracer = tracer_of(settings)
+        self._pipeline = Pipeline(
+            bundle, settings, self._metrics, self._on_health, tracer=self._tracer
+        )
+        self._desk = Desk(self._pipeline, settings, self._metrics, self._tracer)
         self._serving = False
         self._health = health.aio.HealthServicer()
         self._stop_metrics: Callable[[], None] = lambda: None
@@ -101,6 +105,7 @@ class Server:
         self._desk.stop_admitting()
         await self._server.stop(grace)
         await self._pipeline.close(grace)
+        await asyncio.to_thread(self._tracer.close)
         self._stop_metrics()
 
     def _on_health(self, healthy: bool) -> None:
