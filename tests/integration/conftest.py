@@ -8,6 +8,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 import skimage
@@ -27,9 +28,11 @@ class Running:
 
 
 @contextmanager
-def running(*flags: str):
+def running(*flags: str, stderr: IO[str] | None = None):
     command = [TEXTCAM, "serve", "--backbone", str(BACKBONE), "--port", "0", "--metrics-port", "0"]
-    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*command, *flags], stdout=subprocess.PIPE, stderr=stderr, text=True
+    ) as process:
         try:
             line = process.stdout.readline()
             found = re.search(r" on (\S+):(\d+), metrics on (\d+)", line)
