@@ -64,7 +64,10 @@ def logged(backbone_folder, tmp_path_factory):
     (folder / "callers.json").write_text(json.dumps({"callers": [entry]}))
     flags = ["--tls-certificate", folder / "tls.crt", "--tls-key", folder / "tls.key"]
     more = ["--callers", folder / "callers.json", "--log-level", "DEBUG"]
-    with (folder / "log").open("w") as log, running(*map(str, [*flags, *more]), log=log) as server:
+    with (
+        (folder / "log").open("w") as log,
+        running(*map(str, [*flags, *more]), stderr=log) as server,
+    ):
         ask_for_trouble(server.address, authority.tls())
         (folder / "tls.key").write_bytes(pair.key[:-60])
         call_anew(server.address, authority.tls())

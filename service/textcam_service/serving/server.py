@@ -25,6 +25,7 @@ from textcam_service.serving.open_inference import OpenInferenceServicer
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.servicer import ExplainerServicer
 from textcam_service.serving.tls import server_credentials
+from textcam_service.serving.tracing import tracer_of
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
@@ -53,9 +54,12 @@ class Server:
         self._metrics = Metrics()
         self._metrics.describe(bundle)
         self.digests = bundle_digests(bundle)
-        self._pipeline = Pipeline(bundle, settings, self._metrics, self._on_health)
+        self._tracer = tracer_of(settings)
+        self._pipeline = Pipeline(
+            bundle, settings, self._metrics, self._on_health, tracer=self._tracer
+        )
         self._access = Access(settings, self._metrics)
-        self._desk = Desk(self._pipeline, settings, self._metrics, self._access)
+        self._desk = Desk(self._pipeline, settings, self._metrics, self._access, self._tracer)
         self._serving = False
         self._health = health.aio.HealthServicer()
         self._stop_metrics: Callable[[], None] = lambda: None
@@ -118,6 +122,7 @@ class Server:
         await self._pipeline.close(max(0.0, until - time.monotonic()))
         if self._probed is not None:
             await self._probed.stop(None)
+        await asyncio.to_thread(self._tracer.close)
         self._stop_metrics()
 
     def _on_health(self, healthy: bool) -> None:
