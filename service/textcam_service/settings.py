@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -150,6 +150,22 @@ class ServerSettings(BaseSettings):
         20.0, ge=0, description="After SIGTERM, finish work for at most so long."
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="text, or json: an object per line, and at INFO one for each answered request.",
+    )
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[^/\s]+/?)?$",
+        description="Where traces go, OTLP over gRPC, such as http://collector:4317; empty: none. "
+        "Needs the extra 'tracing'.",
+    )
+    trace_sample_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Part of the requests to trace where the caller's trace does not say.",
+    )
 
     @classmethod
     def settings_customise_sources(

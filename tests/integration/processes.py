@@ -8,6 +8,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import skimage
 
@@ -27,11 +28,11 @@ class Running:
 
 
 @contextmanager
-def running(*flags: str, log=None):
-    """`log`: An open file for the server's log; None: the test's own."""
+def running(*flags: str, stderr: IO[str] | None = None):
+    """`stderr`: An open file for the server's log; None: the test's own."""
     command = [TEXTCAM, "serve", "--backbone", str(BACKBONE), "--port", "0", "--metrics-port", "0"]
     with subprocess.Popen(
-        [*command, *flags], stdout=subprocess.PIPE, stderr=log, text=True
+        [*command, *flags], stdout=subprocess.PIPE, stderr=stderr, text=True
     ) as process:
         try:
             line = process.stdout.readline()

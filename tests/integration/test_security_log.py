@@ -53,8 +53,8 @@ def traces_of(content):
         yield from (base64.b64encode(piece[shift:])[:20].decode() for shift in range(3))
 
 
-@pytest.fixture(scope="module")
-def logged(backbone_folder, tmp_path_factory):
+@pytest.fixture(scope="module", params=["text", "json"])
+def logged(request, backbone_folder, tmp_path_factory):
     """Whatever a server at DEBUG wrote while all this happened to it, and its key."""
     folder = tmp_path_factory.mktemp("log")
     authority = Authority("test authority")
@@ -63,8 +63,18 @@ def logged(backbone_folder, tmp_path_factory):
     entry = {"name": "known", "sha256": sha256(TOKEN.encode()).hexdigest(), "models": ["photos"]}
     (folder / "callers.json").write_text(json.dumps({"callers": [entry]}))
     flags = ["--tls-certificate", folder / "tls.crt", "--tls-key", folder / "tls.key"]
-    more = ["--callers", folder / "callers.json", "--log-level", "DEBUG"]
-    with (folder / "log").open("w") as log, running(*map(str, [*flags, *more]), log=log) as server:
+    more = [
+        "--callers",
+        folder / "callers.json",
+        "--log-level",
+        "DEBUG",
+        "--log-format",
+        request.param,
+    ]
+    with (
+        (folder / "log").open("w") as log,
+        running(*map(str, [*flags, *more]), stderr=log) as server,
+    ):
         ask_for_trouble(server.address, authority.tls())
         (folder / "tls.key").write_bytes(pair.key[:-60])
         call_anew(server.address, authority.tls())
@@ -105,7 +115,7 @@ def call_anew(address, tls):
 
 def test_the_log_is_at_debug_and_tells_of_what_happened(logged):
     log, _ = logged
-    assert " DEBUG " in log
+    assert "DEBUG" in log
     assert "tls_key is no PEM private key" in log
     assert "may not use the model 'another'" in log
 

@@ -63,12 +63,12 @@ def serve(config: Path | None, **flags: Any) -> None:
     need("service")
     import asyncio  # noqa: PLC0415
 
-    from textcam_service.logs import start_logging  # noqa: PLC0415
+    from textcam_service.serving.logs import set_up_logs  # noqa: PLC0415
     from textcam_service.settings import read_settings  # noqa: PLC0415
 
     given = {key: value for key, value in flags.items() if value not in (None, ())}
     settings = read_settings(given, config)
-    start_logging(settings.log_level)
+    set_up_logs(settings)
 
     def announce(port: int, metrics_port: int | None, health_port: int | None) -> None:
         metrics = "" if metrics_port is None else f", metrics on {metrics_port}"

@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 from textcam_service.errors import AccessRefused, PermissionDenied, RateLimited
 from textcam_service.serving.callers import Caller, Callers, Shown
 from textcam_service.serving.metrics import Metrics
-from textcam_service.serving.status import code_of, status_of
+from textcam_service.serving.status import code_of, reason_of, status_of
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
@@ -151,9 +151,15 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
     nobody unknown makes the server hold a message.
     """
 
-    def __init__(self, access: Access, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        access: Access,
+        metrics: Metrics,
+        count: Callable[[str, grpc.StatusCode, str], None],
+    ) -> None:
         self._access = access
         self._metrics = metrics
+        self._count = count
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Put the guard before a method."""
@@ -186,7 +192,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
             if not isinstance(error, AccessRefused):
                 self._metrics.unexpected.inc()
                 _log.exception("the caller of %s could not be found out", method)
-            self._metrics.requests.labels(method, code_of(error).name).inc()
+            self._count(method, code_of(error), reason_of(error))
             return status_of(error)
         return None
 

@@ -58,9 +58,13 @@ class BatcherEvents(Protocol):
 
 @dataclass(frozen=True)
 class Batched(Generic[Result]):
-    """An item's result, with the seconds it waited and ran, and the size of its batch."""
+    """An item's result, with the seconds it waited and ran, and the size of its batch.
+
+    `began`: when its batch ran, on time.monotonic()'s clock.
+    """
 
     result: Result
+    began: float
     queue_s: float
     run_s: float
     batch_size: int
@@ -151,6 +155,8 @@ class Batcher(Generic[Item, Result]):
         events: Told what happens.
         revive: Awaited before a consumer that died is started again; where it raises, later.
         tell_health: Told False when the consumer died, True when it runs again.
+        tell_run: Told the items of each batch that ran, before its answers go out; when it began,
+            its seconds, and whether any item failed.
     """
 
     def __init__(
@@ -161,6 +167,7 @@ class Batcher(Generic[Item, Result]):
         events: BatcherEvents,
         revive: Callable[[], Awaitable[None]] | None = None,
         tell_health: Callable[[bool], None] | None = None,
+        tell_run: Callable[[list[Item], float, float, bool], None] | None = None,
     ) -> None:
         self.cost = BatchCost()
         self._run = run
@@ -169,6 +176,7 @@ class Batcher(Generic[Item, Result]):
         self._events = events
         self._revive = revive
         self._tell_health = tell_health or (lambda _: None)
+        self._tell_run = tell_run
         self._broken_hooks: set[Callable[..., None]] = set()
         self._queues: Queues[Place[Item, Result]] = Queues(limits, self.cost)
         self._batch: list[Place[Item, Result]] = []
@@ -321,13 +329,16 @@ class Batcher(Generic[Item, Result]):
                 self._tell(self._events.on_expired)
         if size:
             self._tell(self._events.on_batch, size)
+            if self._tell_run is not None:
+                items = [place._item for place in run.places]
+                self._tell(self._tell_run, items, run.began, run_s, run.failed)
             if not run.failed:
                 self.cost.observe(size, run_s)
         for place, result in zip(run.places, run.results, strict=True):
             if isinstance(result, Exception):
                 place._fail(result)
             elif not place._future.done():
-                answer = Batched(result, run.began - place._since, run_s, size)
+                answer = Batched(result, run.began, run.began - place._since, run_s, size)
                 place._future.set_result(answer)
 
     def _outcome(self, batch: list[Place[Item, Result]]) -> _Run[Item, Result]:

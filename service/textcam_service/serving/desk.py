@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -15,10 +16,13 @@ from textcam_service.bundle import ModelBundle
 from textcam_service.errors import ServerBusy, ShuttingDown, TextCamError
 from textcam_service.serving import requests
 from textcam_service.serving.access import Access
+from textcam_service.serving.logs import AccessLog
 from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.pipeline import Pipeline
+from textcam_service.serving.record import Record
 from textcam_service.serving.schedule import Lane
-from textcam_service.serving.status import code_of, status_of
+from textcam_service.serving.status import code_of, reason_of, status_of
+from textcam_service.serving.tracing import Metadata, Tracer, Untraced
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
@@ -30,12 +34,19 @@ class Desk:
     """Takes requests for one pipeline."""
 
     def __init__(
-        self, pipeline: Pipeline, settings: ServerSettings, metrics: Metrics, access: Access
+        self,
+        pipeline: Pipeline,
+        settings: ServerSettings,
+        metrics: Metrics,
+        access: Access,
+        tracer: Tracer | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._settings = settings
         self._metrics = metrics
         self._access = access
+        self._tracer = tracer or Untraced()
+        self._access_log = AccessLog(settings)
         # grpc.aio's own maximum_concurrent_rpcs is known to miscount, hence a count of our own.
         self._in_flight = 0
         self._bytes_in_work = 0
@@ -69,6 +80,7 @@ class Desk:
         request: pb.ExplainRequest,
         deadline: float | None,
         lane: Lane,
+        metadata: Metadata = (),
         images: int = 1,
     ) -> pb.ExplainResponse | Status:
         """Answer or say why not; only cancellation escapes.
@@ -78,24 +90,27 @@ class Desk:
             request: As it came.
             deadline: On time.monotonic()'s clock; None: none.
             lane: Who waits, where the request does not say.
+            metadata: The call's; a trace that the caller began is taken up.
             images: What the caller's rate is charged; 0 where that was done.
         """
+        record = Record(method, request.request_id, request.ByteSize())
+        self._tracer.begin(record, metadata)
         try:
             self.admit(request.model.name, images)
-            with self._admitted(request.ByteSize()):
-                response = await self._pipeline.explain(
-                    request, deadline, requests.read_lane(request.lane, lane)
-                )
+            with self._admitted(record.request_bytes):
+                lane = requests.read_lane(request.lane, lane)
+                record.lane = lane.name.lower()
+                response = await self._pipeline.explain(request, deadline, lane, record)
         except asyncio.CancelledError:
-            self.count(method, grpc.StatusCode.CANCELLED)
+            self._close(record, grpc.StatusCode.CANCELLED)
             raise
         except Exception as error:  # noqa: BLE001 - the last stop: logged, counted, answered
             if not isinstance(error, TextCamError):
                 self._metrics.unexpected.inc()
                 _log.exception("request %r failed unexpectedly", request.request_id)
-            self.count(method, code_of(error))
+            self._close(record, code_of(error), reason_of(error))
             return status_of(error)
-        self.count(method, grpc.StatusCode.OK)
+        self._close(record, grpc.StatusCode.OK)
         return response
 
     def admit(self, model: str, images: int = 0) -> None:
@@ -109,6 +124,13 @@ class Desk:
     def shows(self, model: str) -> bool:
         """Whether who calls may know of a model."""
         return self._access.shows(model)
+
+    def _close(self, record: Record, code: grpc.StatusCode, reason: str = "") -> None:
+        record.code, record.reason = code.name, reason
+        record.seconds = time.monotonic() - record.began
+        self._metrics.request_seconds.labels(record.rpc, code.name).observe(record.seconds)
+        self._tracer.end(record)
+        self._tell(record)
 
     @contextmanager
     def _admitted(self, size: int) -> Iterator[None]:
@@ -143,6 +165,10 @@ class Desk:
         else:
             self._idle.set()
 
-    def count(self, method: str, code: grpc.StatusCode) -> None:
-        """Count an answer."""
-        self._metrics.requests.labels(method, code.name).inc()
+    def count(self, method: str, code: grpc.StatusCode, reason: str = "") -> None:
+        """Count an answer to what came to no image."""
+        self._tell(Record(method, code=code.name, reason=reason))
+
+    def _tell(self, record: Record) -> None:
+        self._metrics.requests.labels(record.rpc, record.code).inc()
+        self._access_log.write(record)

@@ -36,6 +36,13 @@ class Metrics:
             ("method", "code"),
             registry=self.registry,
         )
+        self.request_seconds = Histogram(
+            "textcam_request_duration_seconds",
+            "Time of an image's request in the server, by method and gRPC code of its answer.",
+            ("method", "code"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.stage_seconds = Histogram(
             "textcam_stage_duration_seconds",
             "Time of a request in each stage: decode, queue, inference, method, explain, encode.",

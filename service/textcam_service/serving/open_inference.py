@@ -25,7 +25,7 @@ from textcam_service.serving.desk import Desk
 from textcam_service.serving.oip_tensors import Array, add_output, read_input
 from textcam_service.serving.schedule import Lane
 from textcam_service.serving.servicer import deadline_of
-from textcam_service.serving.status import code_of, status_of
+from textcam_service.serving.status import code_of, reason_of, status_of
 from textcam_service.settings import ServerSettings
 from textcam_service.version import __version__
 
@@ -127,14 +127,15 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
             asked = self._read(request)
             self._desk.admit(request.model_name, len(asked))
         except TextCamError as error:
-            self._desk.count("ModelInfer", code_of(error))
+            self._desk.count("ModelInfer", code_of(error), reason_of(error))
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
         slots, deadline = asyncio.Semaphore(self._settings.stream_concurrency), deadline_of(context)
+        metadata = context.invocation_metadata() or ()
 
         async def answer(one: pb.ExplainRequest) -> pb.ExplainResponse | Status:
             async with slots:
                 return await self._desk.answer(
-                    "ModelInfer", one, deadline, Lane.INTERACTIVE, images=0
+                    "ModelInfer", one, deadline, Lane.INTERACTIVE, metadata, images=0
                 )
 
         tasks = [asyncio.create_task(answer(one)) for one in asked]

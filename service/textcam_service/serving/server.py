@@ -25,12 +25,13 @@ from textcam_service.serving.open_inference import OpenInferenceServicer
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.servicer import ExplainerServicer
 from textcam_service.serving.tls import server_credentials
+from textcam_service.serving.tracing import tracer_of
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
-_PROBE_BYTES = 4096
 _LAST_CALLS_S = 0.25
 _LAST_BYTES_S = 2.0
+_PROBE_BYTES = 4096
 SERVICE = explainer_pb2.DESCRIPTOR.services_by_name["ExplainerService"].full_name
 OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
@@ -53,9 +54,12 @@ class Server:
         self._metrics = Metrics()
         self._metrics.describe(bundle)
         self.digests = bundle_digests(bundle)
-        self._pipeline = Pipeline(bundle, settings, self._metrics, self._on_health)
+        self._tracer = tracer_of(settings)
+        self._pipeline = Pipeline(
+            bundle, settings, self._metrics, self._on_health, tracer=self._tracer
+        )
         self._access = Access(settings, self._metrics)
-        self._desk = Desk(self._pipeline, settings, self._metrics, self._access)
+        self._desk = Desk(self._pipeline, settings, self._metrics, self._access, self._tracer)
         self._serving = False
         self._health = health.aio.HealthServicer()
         self._stop_metrics: Callable[[], None] = lambda: None
@@ -73,7 +77,7 @@ class Server:
         settings = self._settings
         credentials = server_credentials(settings, self._metrics)
         await self._pipeline.start()
-        guard = AccessInterceptor(self._access, self._metrics)
+        guard = AccessInterceptor(self._access, self._metrics, self._desk.count)
         self._server = grpc.aio.server(
             interceptors=[guard] if self._access.guards else [],
             options=_options(settings, settings.max_message_bytes),
@@ -118,6 +122,7 @@ class Server:
         await self._pipeline.close(max(0.0, until - time.monotonic()))
         if self._probed is not None:
             await self._probed.stop(None)
+        await asyncio.to_thread(self._tracer.close)
         self._stop_metrics()
 
     def _on_health(self, healthy: bool) -> None:
@@ -141,8 +146,8 @@ def _options(settings: ServerSettings, max_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", max_bytes),
         # Two processes on one port must be a choice, not an accident.
         ("grpc.so_reuseport", int(settings.workers > 1)),
-        # Clients that are gone without a word are found out within a minute or so, also
-        # those that never said one, and those without a call.
+        # Clients that are gone without a word are found out within a minute or so, also those that
+        # never said one, and those without a call.
         ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 20_000),

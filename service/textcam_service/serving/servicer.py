@@ -18,7 +18,7 @@ from textcam_service.serving import requests
 from textcam_service.serving.answers import model_message, summary_message
 from textcam_service.serving.desk import Desk
 from textcam_service.serving.schedule import Lane
-from textcam_service.serving.status import code_of, status_of
+from textcam_service.serving.status import code_of, reason_of, status_of
 from textcam_service.settings import ServerSettings
 
 
@@ -33,7 +33,10 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         self, request: pb.ExplainRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ExplainResponse:
         """Explain one image."""
-        answer = await self._desk.answer("Explain", request, deadline_of(context), Lane.INTERACTIVE)
+        metadata = context.invocation_metadata() or ()
+        answer = await self._desk.answer(
+            "Explain", request, deadline_of(context), Lane.INTERACTIVE, metadata
+        )
         if isinstance(answer, Status):
             await context.abort_with_status(rpc_status.to_status(answer))
         assert isinstance(answer, pb.ExplainResponse)  # noqa: S101 - abort raises
@@ -45,7 +48,7 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[pb.ExplainStreamResponse]:
         """Explain many images, answered in order of completion."""
-        deadline = deadline_of(context)
+        deadline, metadata = deadline_of(context), context.invocation_metadata() or ()
         slots = asyncio.Semaphore(self._settings.stream_concurrency)
         answers: asyncio.Queue[pb.ExplainStreamResponse | None] = asyncio.Queue()
         seen: set[str] = set()
@@ -61,7 +64,7 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
             fault = _stream_fault(request.request_id, seen)
             seen.add(request.request_id)
             result = fault or await self._desk.answer(
-                "ExplainStream", request, deadline, Lane.AUDIT
+                "ExplainStream", request, deadline, Lane.AUDIT, metadata
             )
             failed = isinstance(result, Status)
             part = {"error": result} if failed else {"response": result}
@@ -111,7 +114,7 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
             self._desk.admit(request.model.name)
             requests.read_model(request.model, self._desk.bundle)
         except TextCamError as error:
-            self._desk.count("GetModel", code_of(error))
+            self._desk.count("GetModel", code_of(error), reason_of(error))
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
         self._desk.count("GetModel", grpc.StatusCode.OK)
         return model_message(self._desk.bundle)

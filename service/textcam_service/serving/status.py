@@ -36,6 +36,13 @@ def code_of(error: BaseException) -> StatusCode:
     return StatusCode.INTERNAL
 
 
+def reason_of(error: BaseException) -> str:
+    """What machines match on; INTERNAL where callers learn nothing of the inside."""
+    if isinstance(error, errors.TextCamError) and code_of(error) is not StatusCode.INTERNAL:
+        return error.reason
+    return "INTERNAL"
+
+
 def status_of(error: BaseException) -> Status:
     """The google.rpc.Status that an error is answered with.
 
@@ -46,9 +53,9 @@ def status_of(error: BaseException) -> Status:
         return Status(
             code=StatusCode.INTERNAL.value[0],
             message="the server failed to answer; its log holds the reason",
-            details=[_pack(error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN))],
+            details=[_pack(error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN))],
         )
-    details = [_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))]
+    details = [_pack(error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN))]
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=error.field, description=str(error)

@@ -26,7 +26,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from textcam_service.cpus import usable_cpus
 from textcam_service.errors import InvalidSettings, TextCamError
-from textcam_service.logs import start_logging
+from textcam_service.serving.logs import set_up_logs
 from textcam_service.serving.metrics import describe, publish, worker_restarts
 from textcam_service.settings import ServerSettings
 
@@ -140,7 +140,7 @@ def _work(settings: ServerSettings, pipe: Connection) -> None:
     """One worker's life."""
     from textcam_service.serving.server import serve  # noqa: PLC0415 - grpc, in this process only
 
-    start_logging(settings.log_level, f"[{os.getpid()}] ")
+    set_up_logs(settings, by_process=True)
     try:
         asyncio.run(serve(settings, lambda server: pipe.send(server.digests), pipe))
     except TextCamError as error:
