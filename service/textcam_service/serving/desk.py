@@ -75,7 +75,8 @@ class Desk:
             lane: Who waits, where the request does not say.
             metadata: The call's; a trace that the caller began is taken up.
         """
-        record = Record(method, request.request_id, request.ByteSize())
+        request_id = request.request_id[: requests.MAX_REQUEST_ID]
+        record = Record(method, request_id, request.ByteSize())
         self._tracer.begin(record, metadata)
         try:
             with self._admitted(record.request_bytes):
