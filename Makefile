@@ -66,7 +66,7 @@ bench-truth: $(VENV)/.done ## Judge explanations by the rendered world's truth
 bench-cams: $(VENV)/.done ## Time every CAM method beside grad-cam, torchcam and the bare forward
 	$(BIN)/python tests/bench/bench_cams.py --slow
 
-bench-serve: $(BACKBONE)/backbone.json ## Time the service beside its peers under load (half an hour; installs them, 10 GB)
+bench-serve: $(BACKBONE)/backbone.json ## Time the service beside its peers under load (half an hour; installs them, 7 GB)
 	$(BIN)/python tests/bench/bench_serve.py
 
 test-zoo: $(VENV)/.done ## Export and explain many networks of torchvision and timm (half an hour)
