@@ -22,7 +22,7 @@ from textcam_service.core.methods import (
     Need,
 )
 from textcam_service.core.types import Crop, Float32Array, FloatArray
-from textcam_service.cpus import cpu_quota, usable_cpus
+from textcam_service.cpus import usable_cpus
 from textcam_service.errors import ArtefactCorrupt, InvalidSettings
 from textcam_service.graphs import (
     ACTIVATION_MAPS,
@@ -288,9 +288,9 @@ def _session(model: bytes, providers: tuple[str, ...], threads: int) -> ort.Infe
     # Patterns are laid out anew for each batch size, and memory climbs with every one that comes;
     # without them it stays at the largest batch's (tests/bench/bench_arena.py).
     options.enable_mem_pattern = False
-    if cpu_quota() is not None:
-        # Threads that spin while they wait use up the quota, and the kernel stops all of them.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads that spin while they wait take a third of the time that decoding and explaining need,
+    # and use up a container's quota; a caller alone is served no slower without.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
         session = ort.InferenceSession(model, options, providers=list(wanted))
