@@ -70,7 +70,8 @@ bench-cams: $(VENV)/.done ## Time every CAM method beside grad-cam, torchcam and
 
 test-faults: $(VENV)/.done ## Put servers through every fault in its full count (25 minutes)
 	$(BIN)/python -m pytest tests/faults --whole
-bench-serve: $(BACKBONE)/backbone.json ## Time the service beside its peers under load (half an hour; installs them, 10 GB)
+
+bench-serve: $(BACKBONE)/backbone.json ## Time the service beside its peers under load (half an hour; installs them, 7 GB)
 	$(BIN)/python tests/bench/bench_serve.py
 
 test-zoo: $(VENV)/.done ## Export and explain many networks of torchvision and timm (half an hour)

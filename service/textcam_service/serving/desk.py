@@ -93,7 +93,8 @@ class Desk:
             metadata: The call's; a trace that the caller began is taken up.
             images: What the caller's rate is charged; 0 where that was done.
         """
-        record = Record(method, request.request_id, request.ByteSize())
+        request_id = request.request_id[: requests.MAX_REQUEST_ID]
+        record = Record(method, request_id, request.ByteSize())
         self._tracer.begin(record, metadata)
         try:
             self.admit(request.model.name, images)

@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 from textcam_service.serving.record import Record
-from textcam_service.serving.requests import MAX_REQUEST_ID
 from textcam_service.settings import ServerSettings
 
 _access = logging.getLogger("textcam.access")
@@ -56,7 +55,7 @@ def _fields(record: Record) -> dict[str, Any]:
         "code": record.code,
         "reason": record.reason,
         "seconds": round(record.seconds, 6),
-        "request_id": record.request_id[:MAX_REQUEST_ID],
+        "request_id": record.request_id,
         "trace_id": record.trace_id,
         "model": record.model,
         "version": record.version,

@@ -15,7 +15,7 @@ class Record:
 
     Attributes:
         rpc: The call's name.
-        request_id: The caller's.
+        request_id: The caller's, as far as ids are allowed to go.
         request_bytes: Size of the request.
         began: When it was taken in, on time.monotonic()'s clock.
         trace_id: 32 hex digits, of this server's trace or of the caller's; empty: neither.

@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from textcam.oip import open_inference_pb2, open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2, explainer_pb2_grpc
+from threadpoolctl import threadpool_limits
 
 from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidSettings
@@ -187,6 +188,8 @@ async def serve(
         announce: Told once the server serves.
         parent: A pipe to the process that started this one; where it closes, the parent is gone.
     """
+    # The arithmetic of one image is too small to share: BLAS threads would only spin.
+    threadpool_limits(limits=1, user_api="blas")
     bundle = ModelBundle.load(
         settings.name,
         settings.backbone,
