@@ -151,6 +151,7 @@ def test_a_broken_renewal_leaves_the_old_certificate_and_is_told_of(renewable, a
     before = served_certificate(renewable.address)
     other, expired = authority.pair("server"), authority.pair("server", days=-1)
     kept = 'textcam_reloads_total{outcome="kept",what="TLS certificate"}'
+    stale = 'textcam_reload_stale{what="TLS certificate"}'
     for certificate, key in [
         (other.certificate[:200], other.key),
         (other.certificate, other.key[:100]),
@@ -169,8 +170,10 @@ def test_a_broken_renewal_leaves_the_old_certificate_and_is_told_of(renewable, a
             time.sleep(0.2)
         with Client(renewable.address, tls=authority.tls()) as client:
             assert client.models()
+    assert counted(renewable, stale) == 1
     other.write(tmp_path)
     until_served(renewable.address, other)
+    assert counted(renewable, stale) == 0
 
 
 @pytest.mark.parametrize(

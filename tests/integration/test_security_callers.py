@@ -1,22 +1,17 @@
-"""Who may call what, how often: tokens, JWTs, certificates' names, rights and rates."""
+"""Who may call what, how often: tokens, certificates' names, rights and rates."""
 
 import base64
-import hmac
-import json
-import queue
 import re
 import time
 import urllib.request
 from hashlib import sha256
 
 import grpc
-import jwt
 import pytest
 from authority import Authority
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from known import client_of, entry, write_callers
 from processes import running
 from textcam.oip import open_inference_pb2 as oip
 from textcam.oip import open_inference_pb2_grpc
@@ -31,7 +26,6 @@ from textcam_client import (
     Unauthenticated,
 )
 
-ISSUER, AUDIENCE = "https://issuer.example", "textcam"
 TOKENS = {
     name: f"textcam_{name}" + "x" * 40
     for name in ("all", "lister", "cats", "slow", "streamer", "reader")
@@ -44,58 +38,14 @@ ENTRIES = {
     "streamer": {"rate": 0.01, "burst": 3},
     "reader": {"methods": ["GetModel", "ModelMetadata"]},
 }
-SIGNER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-CURVE = ec.generate_private_key(ec.SECP256R1())
-
-
-def entry(name, token, **rights):
-    return {"name": name, "sha256": sha256(token.encode()).hexdigest(), **rights}
-
-
-def write_callers(path, entries):
-    path.write_text(json.dumps({"callers": entries}))
-
-
-def public(key, kid):
-    kind = jwt.algorithms.RSAAlgorithm if kid == "rsa" else jwt.algorithms.ECAlgorithm
-    return {**json.loads(kind.to_jwk(key.public_key())), "kid": kid, "use": "sig"}
-
-
-def signed(key=SIGNER, algorithm="RS256", kid="rsa", **changes):
-    """A JWT that may do all, but for the changes; a claim of None is left out."""
-    claims = {
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "sub": "alice",
-        "exp": time.time() + 600,
-        "scope": "openid textcam:method:* textcam:model:photos",
-        **changes,
-    }
-    kept = {name: value for name, value in claims.items() if value is not None}
-    return jwt.encode(kept, key, algorithm=algorithm, headers={"kid": kid})
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("callers")
-    write_callers(made / "callers.json", [entry(n, TOKENS[n], **ENTRIES[n]) for n in ENTRIES])
-    keys = [public(SIGNER, "rsa"), public(CURVE, "ec")]
-    (made / "keys.json").write_text(json.dumps({"keys": keys}))
-    return made
-
-
-@pytest.fixture(scope="module")
-def guarded(backbone_folder, folder):
-    jwts = ["--jwt-keys", str(folder / "keys.json"), "--jwt-issuer", ISSUER]
-    callers = ["--callers", str(folder / "callers.json"), "--jwt-audience", AUDIENCE]
-    with running(*jwts, *callers) as started:
+def guarded(backbone_folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("callers") / "callers.json"
+    write_callers(path, [entry(name, TOKENS[name], **ENTRIES[name]) for name in ENTRIES])
+    with running("--callers", str(path)) as started:
         yield started
-
-
-def client_of(running, token, retry=None):
-    return Client(
-        running.address, metadata={"authorization": f"Bearer {token}"}, retry=retry, timeout=60
-    )
 
 
 def test_a_known_token_calls_and_no_token_or_a_wrong_one_does_not(guarded, photos):
@@ -222,69 +172,6 @@ def test_rights_to_models_hold_for_each_request_named_or_not(guarded, photos):
         assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-def test_a_jwt_calls_by_its_scopes(guarded, photos):
-    for token in (signed(), signed(CURVE, "ES256", "ec")):
-        with client_of(guarded, token) as client:
-            assert client.explain(photos[0]).predictions
-    with client_of(guarded, signed(scope="textcam:method:ListModels")) as client:
-        assert client.models() == ()
-        with pytest.raises(PermissionDenied):
-            client.explain(photos[0])
-    scope = "textcam:method:Explain textcam:model:cats"
-    with client_of(guarded, signed(scope=scope)) as client, pytest.raises(PermissionDenied):
-        client.explain(photos[0])
-    with client_of(guarded, signed(scope=None)) as client, pytest.raises(PermissionDenied):
-        client.models()
-
-
-def unsigned(header, **changes):
-    """A JWT without a signature, its header as given."""
-    claims = jwt.decode(signed(**changes), options={"verify_signature": False})
-    parts = [
-        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
-        for part in (header, claims)
-    ]
-    return f"{parts[0]}.{parts[1]}."
-
-
-def confused():
-    """Signed by HS256, with the public key for a secret; PyJWT itself refuses to make one."""
-    pem = SIGNER.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    body = unsigned({"alg": "HS256", "typ": "JWT", "kid": "rsa"})[:-1]
-    made = base64.urlsafe_b64encode(hmac.digest(pem, body.encode(), "sha256")).rstrip(b"=")
-    return f"{body}.{made.decode()}"
-
-
-FORGERIES = {
-    "expired": lambda: signed(exp=time.time() - 600),
-    "early": lambda: signed(nbf=time.time() + 600),
-    "audience": lambda: signed(aud="another"),
-    "issuer": lambda: signed(iss="https://another.example"),
-    "no exp": lambda: signed(exp=None),
-    "no aud": lambda: signed(aud=None),
-    "no iss": lambda: signed(iss=None),
-    "no sub": lambda: signed(sub=None),
-    "other key": lambda: signed(rsa.generate_private_key(public_exponent=65537, key_size=2048)),
-    "wrong kid": lambda: signed(kid="ec"),
-    "unknown kid": lambda: signed(kid="unknown"),
-    "other algorithm": lambda: signed(SIGNER, "PS256"),
-    "none": lambda: unsigned({"alg": "none", "typ": "JWT", "kid": "rsa"}),
-    "empty signature": lambda: unsigned({"alg": "RS256", "typ": "JWT", "kid": "rsa"}),
-    "public key as secret": confused,
-    "signature": lambda: signed()[:-6] + "AAAAAA",
-    "garbage": lambda: "a.b.c",
-    # Python's JSON reader gives up on these with no error of PyJWT's.
-    "deep": lambda: base64.urlsafe_b64encode(b"[" * 3000).decode() + ".e30.x",
-    "endless": lambda: signed(exp=float("inf")),
-}
-
-
-@pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
-def test_a_jwt_that_is_forged_expired_or_for_another_is_refused(guarded, forge):
-    with client_of(guarded, forge()) as client, pytest.raises(Unauthenticated):
-        client.models()
-
-
 def test_the_sdk_waits_as_the_rate_asks(guarded, photos):
     """2 per second, 2 at once: 6 images take 2 seconds and none is lost."""
     with client_of(guarded, TOKENS["slow"], Retry(attempts=20)) as client:
@@ -302,7 +189,7 @@ def test_the_sdk_waits_as_the_rate_asks(guarded, photos):
     assert 0 < refused.value.retry_after <= 0.5
 
 
-def test_each_image_of_a_stream_and_of_a_batch_is_charged(guarded, photos, folder):
+def test_each_image_of_a_stream_and_of_a_batch_is_charged(guarded, photos):
     """3 at once and then next to nothing; other callers do not feel it."""
     with client_of(guarded, TOKENS["streamer"]) as client:
         items = list(client.explain_many([photos[2]] * 8, on_error="return"))
@@ -318,52 +205,6 @@ def test_each_image_of_a_stream_and_of_a_batch_is_charged(guarded, photos, folde
     reason = error_details_pb2.ErrorInfo()
     assert rpc_status.from_call(batch.value).details[0].Unpack(reason)
     assert reason.reason == "RATE_LIMITED"
-
-
-def test_callers_and_keys_that_change_count_at_once_even_within_a_stream(backbone_folder, tmp_path):
-    path, keys = tmp_path / "callers.json", tmp_path / "keys.json"
-    write_callers(path, [entry("old", "o" * 43), entry("stays", "s" * 43)])
-    keys.write_text(json.dumps({"keys": [public(SIGNER, "rsa")]}))
-    jwts = ["--jwt-keys", str(keys), "--jwt-issuer", ISSUER, "--jwt-audience", AUDIENCE]
-    with running("--callers", str(path), *jwts) as started:
-        channel = grpc.insecure_channel(started.address)
-        sent = queue.SimpleQueue()
-        answers = explainer_pb2_grpc.ExplainerServiceStub(channel).ExplainStream(
-            iter(sent.get, None), metadata=[("authorization", "Bearer " + "o" * 43)], timeout=120
-        )
-        sent.put(asked("one"))
-        assert next(answers).error.code != grpc.StatusCode.UNAUTHENTICATED.value[0]
-        write_callers(path, [entry("new", "n" * 43), entry("stays", "s" * 43)])
-        keys.write_text(json.dumps({"keys": [public(CURVE, "ec")]}))
-        time.sleep(1.1)
-        sent.put(asked("two"))
-        assert next(answers).error.code == grpc.StatusCode.UNAUTHENTICATED.value[0]
-        sent.put(None)
-        for token, known in (
-            ("n" * 43, True),
-            ("s" * 43, True),
-            ("o" * 43, False),
-            (signed(), False),
-            (signed(CURVE, "ES256", "ec"), True),
-        ):
-            assert may_list(started, token) == known
-        path.write_text('{"callers": [')
-        time.sleep(1.1)
-        assert may_list(started, "n" * 43)
-
-
-def asked(request_id):
-    request = pb.ExplainRequest(request_id=request_id, encoded=b"no image")
-    return pb.ExplainStreamRequest(request=request)
-
-
-def may_list(running, token):
-    try:
-        with client_of(running, token) as client:
-            client.models()
-    except Unauthenticated:
-        return False
-    return True
 
 
 def test_what_a_known_caller_cancels_is_ended(guarded, photos):

@@ -126,6 +126,14 @@ class Metrics:
             ("what", "outcome"),
             registry=self.registry,
         )
+        self.stale = Gauge(
+            "textcam_reload_stale",
+            "1 where the newest certificates, callers or JWT keys on disk cannot be used and older "
+            "ones are.",
+            ("what",),
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
         for stage in STAGES:
             self.stage_seconds.labels(stage)
 
@@ -162,6 +170,7 @@ class Metrics:
     def on_reload(self, what: str, read: bool) -> None:
         """Files of certificates, callers or keys changed (serving.reloading.ReloadEvents)."""
         self.reloads.labels(what, "read" if read else "kept").inc()
+        self.stale.labels(what).set(not read)
 
     def on_restart(self) -> None:
         """The batcher died."""
