@@ -11,7 +11,7 @@ SAMPLES = $(shell $(BIN)/python -c "import pathlib, skimage; d = pathlib.Path(sk
 IMAGES ?= $(SAMPLES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-scenes serve test test-faults test-zoo lint types bench bench-cams bench-truth deploy-check guide protos contract bank scenes-weights clean
+.PHONY: help setup demo demo-scenes serve test test-faults test-zoo lint types bench bench-cams bench-truth bench-serve deploy-check guide protos contract bank scenes-weights clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,8 @@ bench: $(BACKBONE)/backbone.json ## Run the benchmarks; tables go to build/bench
 	$(BIN)/python tests/bench/bench_bank.py
 	$(BIN)/python tests/bench/bench_words.py
 	$(BIN)/python tests/bench/bench_labels.py
+	$(BIN)/python tests/bench/bench_arena.py
+	$(BIN)/python tests/bench/bench_decode.py
 
 bench-truth: $(VENV)/.done ## Judge explanations by the rendered world's truth
 	$(BIN)/python tests/bench/bench_truth.py
@@ -68,6 +70,9 @@ bench-cams: $(VENV)/.done ## Time every CAM method beside grad-cam, torchcam and
 
 test-faults: $(VENV)/.done ## Put servers through every fault in its full count (25 minutes)
 	$(BIN)/python -m pytest tests/faults --whole
+
+bench-serve: $(BACKBONE)/backbone.json ## Time the service beside its peers under load (half an hour; installs them, 7 GB)
+	$(BIN)/python tests/bench/bench_serve.py
 
 test-zoo: $(VENV)/.done ## Export and explain many networks of torchvision and timm (half an hour)
 	$(BIN)/python tests/zoo/run_zoo.py

@@ -27,7 +27,11 @@ def settings() -> Iterator[tuple[str, str, str]]:
     for name, field in ServerSettings.model_fields.items():
         # A path inside the package differs from machine to machine.
         default = "the package's own" if name == "bank" else field.default
-        yield f"`{name}`", "" if default in ("", ()) else f"`{default}`", field.description or ""
+        yield (
+            f"`{name}`",
+            "" if default in ("", (), None) else f"`{default}`",
+            field.description or "",
+        )
 
 
 def metrics() -> Iterator[tuple[str, str, str]]:

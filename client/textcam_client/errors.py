@@ -232,14 +232,16 @@ def _read_detail(detail: Any) -> dict[str, Any]:
 def from_rpc_error(rpc_error: Any, request_id: str = "") -> CallError:
     """Turn a grpc.RpcError, of the sync or the asyncio API, into the error of its code.
 
-    A proxy whose server dies under it resets the call. gRPC says CANCELLED or INTERNAL then,
-    though nobody cancelled and no server answered: it is Unavailable, and tried again.
+    A proxy whose server dies under it resets the call; gRPC says CANCELLED or INTERNAL then.
+    A server that stops before it took the call up says CANCELLED and not a word more. Nobody
+    cancelled and no server answered: both are Unavailable, and tried again.
     """
     code = rpc_error.code()
     details = rpc_error.details() or ""
-    if code in _CODES_OF_RESETS and details.startswith(_RESET_WORDS):
+    dropped = code is grpc.StatusCode.CANCELLED and details in ("", "CANCELLED")
+    if dropped or (code in _CODES_OF_RESETS and details.startswith(_RESET_WORDS)):
         return Unavailable(
-            f"the connection to the server broke: {details}",
+            f"the connection to the server broke: {details or code.name}",
             reason=STREAM_RESET,
             request_id=request_id,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict
 
@@ -82,7 +82,7 @@ class Tls:
     """
 
     root_certificates: Pem = None
-    private_key: Pem = None
+    private_key: Pem = field(default=None, repr=False)
     certificate_chain: Pem = None
 
     def credentials(self) -> Any:
@@ -105,7 +105,8 @@ class Settings:
     timeout: float
     retry: Retry
     tls: Tls | None
-    metadata: tuple[tuple[str, str], ...]
+    # Tokens travel in it.
+    metadata: tuple[tuple[str, str], ...] = field(repr=False)
     max_message_bytes: int
 
     def completed(self, options: Options) -> Options:

@@ -21,7 +21,7 @@ class View:
         image_size: (h, w) of the image as sent, pixels.
         crop: The part of it that the maps cover.
         source: The image, or None where it was not kept.
-        peak: Largest value of the target's saliency map, logit units.
+        peak: Largest value of the target's saliency map, in its units.
     """
 
     image_size: tuple[int, int]
@@ -32,10 +32,10 @@ class View:
     def heatmap(
         self, saliency_map: Float32Array | None, size: tuple[int, int] | None, peak: float
     ) -> Float32Array:
-        """Scale the map's support by `peak` (logit units) and stretch it over the image.
+        """Scale the map's support by `peak` and stretch it over the image.
 
         Args:
-            saliency_map: (H, W), logit units; None where maps were declined.
+            saliency_map: (H, W); None where maps were declined.
             size: (h, w) of the result; None: of the image as sent.
             peak: The value that becomes 1; more is clipped.
 

@@ -22,7 +22,7 @@ from textcam_service.core.methods import (
     Need,
 )
 from textcam_service.core.types import Crop, Float32Array, FloatArray
-from textcam_service.cpus import cpu_quota, usable_cpus
+from textcam_service.cpus import usable_cpus
 from textcam_service.errors import ArtefactCorrupt, InvalidSettings
 from textcam_service.graphs import (
     ACTIVATION_MAPS,
@@ -285,11 +285,21 @@ def _session(model: bytes, providers: tuple[str, ...], threads: int) -> ort.Infe
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or usable_cpus()
     options.inter_op_num_threads = 1
-    if cpu_quota() is not None:
-        # Threads that spin while they wait use up the quota, and the kernel stops all of them.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Patterns are laid out anew for each batch size, and memory climbs with every one that comes;
+    # without them it stays at the largest batch's (tests/bench/bench_arena.py).
+    options.enable_mem_pattern = False
+    # Threads that spin while they wait take a third of the time that decoding and explaining need,
+    # and use up a container's quota; a caller alone is served no slower without.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return ort.InferenceSession(model, options, providers=list(wanted))
+        session = ort.InferenceSession(model, options, providers=list(wanted))
     except Exception as error:
         raise ArtefactCorrupt(f"onnxruntime cannot load the graph: {error}") from error
+    if providers and providers[0] not in session.get_providers():
+        raise InvalidSettings(
+            f"{providers[0]} did not start, so onnxruntime fell back to "
+            f"{', '.join(session.get_providers())}; see its message above for what is missing, or "
+            "name no providers to take what there is"
+        )
+    return session

@@ -160,15 +160,10 @@ class ModelBundle:
         linear = self.backbone.head_weights if self.backbone.is_linear else None
         return Subject(seen.activation_maps, seen.logits, class_weights, image, linear, seen.layers)
 
-    def explain(
-        self,
-        seen: Seen,
-        image: Float32Array,
-        target: Prediction,
-        against: Prediction | None,
-        count: int,
-    ) -> Rationale:
-        """Explain a prediction, or its difference to another, by the default method.
+    def terms(
+        self, seen: Seen, image: Float32Array, target: Prediction, against: Prediction | None
+    ) -> CamTerms:
+        """What the default method finds.
 
         At once, in this thread: the server holds the same conversation between others' batches.
 
@@ -177,15 +172,7 @@ class ModelBundle:
             image: (3, h, w) the network's input.
             target: What is explained, with its logit.
             against: Rather than what; None: the target's logit by itself.
-            count: How many phrases at most.
         """
-        terms = self.terms(seen, image, target, against)
-        return self.rationale(seen.activation_maps, terms, target, against, count)
-
-    def terms(
-        self, seen: Seen, image: Float32Array, target: Prediction, against: Prediction | None
-    ) -> CamTerms:
-        """What the default method finds; arguments as of `explain`."""
         subject = self.subject(seen, image, target, against)
         steps = self.default_method.steps(subject, MethodSettings())
         return drive(steps, lambda ask: self.backbone.answer(ask, seen))
@@ -203,9 +190,9 @@ class ModelBundle:
         Args:
             activation_maps: (D, H, W) of the image.
             terms: What the method found.
-            target: As of `explain`.
-            against: As of `explain`.
-            count: As of `explain`.
+            target: What is explained, with its logit.
+            against: Rather than what; None: the target's logit by itself.
+            count: How many phrases at most.
         """
         backbone, bank = self.backbone, self.artefact.bank
         biases = backbone.head_bias if len(backbone.head_bias) else np.zeros(len(self.class_names))

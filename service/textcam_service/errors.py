@@ -98,6 +98,33 @@ class AnswerTooLarge(InvalidRequest):
     reason = "ANSWER_TOO_LARGE"
 
 
+# --- who asks ---------------------------------------------------------------------
+
+
+class AccessRefused(TextCamError):
+    """Who asks may not have it."""
+
+    reason = "ACCESS_REFUSED"
+
+
+class Unauthenticated(AccessRefused):
+    """Nobody knows who asks."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(AccessRefused):
+    """The caller has no right to the method or the model."""
+
+    reason = "PERMISSION_DENIED"
+
+
+class RateLimited(AccessRefused):
+    """The caller asks more often than they may."""
+
+    reason = "RATE_LIMITED"
+
+
 # --- a name that is not there -----------------------------------------------------
 
 

@@ -1,6 +1,12 @@
 """Image bytes into pixels, and pixels into the network's input.
 
 Everything is checked by the header before a pixel is decoded.
+
+A JPEG far larger than the network's input may be decoded at 1/2 or 1/4 of its size: libjpeg then
+leaves out the high frequencies that resampling would remove. Pillow's wheels bring libjpeg-turbo,
+and its draft mode does this as fast as simplejpeg (tests/bench/bench_decode.py). With
+EfficientNet-Lite0 no logit moved by more than 0.3 standard deviations of the image's logits, little
+more than when the file is saved once more (tests/bench/bench_reduction.py).
 """
 
 from __future__ import annotations
@@ -8,9 +14,11 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from textcam_service.core.preprocess import centre_crop, normalise
 from textcam_service.core.types import Crop, Float32Array, Preprocessing, UInt8Array
@@ -30,6 +38,10 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_REDUCTIONS = (4, 2)  # 1:8 gains little more, and its tolerance was not measured
+# A reduced image keeps so many pixels, along each side, for one of the network's.
+_SPARE = 3
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 # What Pillow's decoders raise on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error)
 
@@ -49,16 +61,48 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An RGB image, upright, and what decoded it ("pillow/JPEG", "raw" ...)."""
+    """An RGB image, upright, perhaps reduced.
+
+    Attributes:
+        pixels: height / reduction times width / reduction, rounded up.
+        decoder: What decoded it: "pillow/JPEG", "pillow/JPEG 1:2" where reduced, "raw" ...
+        height: Of the whole image, in pixels.
+        width: Likewise.
+        reduction: How many pixels of the image, along each side, are one of `pixels`.
+        encoded: The file, where `pixels` are reduced.
+    """
 
     pixels: Image.Image
     decoder: str
+    height: int
+    width: int
+    reduction: int = 1
+    encoded: bytes = b""
+
+    @cached_property
+    def whole(self) -> Image.Image:
+        """The image at its full size; where it was reduced, it is decoded once more."""
+        if self.reduction == 1:
+            return self.pixels
+        return _load(_open(self.encoded), self.encoded, 1).pixels
 
 
-def decode(encoded: bytes, limits: ImageLimits) -> DecodedImage:
+def decode(
+    encoded: bytes, limits: ImageLimits, preprocessing: Preprocessing | None = None
+) -> DecodedImage:
     """Decode a JPEG, PNG or WebP file to upright RGB.
 
-    CMYK, grey, 16-bit, palette and alpha images become RGB; alpha is laid over white.
+    CMYK, grey, 16-bit, palette and alpha images become RGB; alpha is laid over white. The server
+    gives `preprocessing`, and so has `textcam explain`, which asks it; bank building and
+    evaluation, which also need the pixels, do not: they have the reference that the tolerance of
+    reduction (see above) is measured against. Files whose shorter side is less than six times
+    `preprocessing.resize` are the same to all, bit by bit.
+
+    Args:
+        encoded: The file.
+        limits: The most that is decoded.
+        preprocessing: What the image will be prepared for: a JPEG is then reduced where enough
+            pixels remain. None: never reduced.
 
     Raises:
         InvalidImage: EmptyImage, UnsupportedImage, TruncatedImage or AnimatedImage.
@@ -75,9 +119,7 @@ def decode(encoded: bytes, limits: ImageLimits) -> DecodedImage:
     image = _open(encoded)
     _check_header(image, limits)
     try:
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        return DecodedImage(_to_rgb(upright), f"pillow/{image.format}")
+        return _load(image, encoded, _reduction(image, preprocessing))
     except _DAMAGE as error:
         raise TruncatedImage(
             f"the {image.format} file ends early or is damaged ({error}); send it again whole",
@@ -91,24 +133,29 @@ def from_pixels(array: UInt8Array, limits: ImageLimits) -> DecodedImage:
     Raises:
         ImageTooLarge: Over the pixel limit.
     """
-    _check_pixels(array.shape[1], array.shape[0], limits, "pixels")
-    return DecodedImage(Image.fromarray(array), "raw")
+    height, width = array.shape[:2]
+    _check_pixels(width, height, limits, "pixels")
+    return DecodedImage(Image.fromarray(array), "raw", height, width)
 
 
-def prepare(image: Image.Image, preprocessing: Preprocessing) -> tuple[Float32Array, Crop]:
-    """Resize, crop and normalise: RGB image -> (3, H, W), and the crop in image pixels.
+def prepare(
+    image: Image.Image | DecodedImage, preprocessing: Preprocessing
+) -> tuple[Float32Array, Crop]:
+    """Resize, crop and normalise: RGB image -> (3, H, W), and the crop in the whole image's pixels.
 
     Only the crop is resampled, straight from the image, so that a very long image costs
     no more than a square one.
     """
+    if isinstance(image, Image.Image):
+        image = DecodedImage(image, "", image.height, image.width)
     crop = centre_crop(image.height, image.width, preprocessing)
     box = (
-        max(crop.left, 0.0),
-        max(crop.top, 0.0),
-        min(crop.left + crop.width, float(image.width)),
-        min(crop.top + crop.height, float(image.height)),
+        max(crop.left, 0.0) / image.reduction,
+        max(crop.top, 0.0) / image.reduction,
+        min(crop.left + crop.width, image.width) / image.reduction,
+        min(crop.top + crop.height, image.height) / image.reduction,
     )
-    resized = image.resize(
+    resized = image.pixels.resize(
         (preprocessing.width, preprocessing.height),
         _RESAMPLING[preprocessing.interpolation],
         box=box,
@@ -159,7 +206,47 @@ def _check_pixels(width: int, height: int, limits: ImageLimits, field: str) -> N
         )
 
 
+def _reduction(image: Image.Image, preprocessing: Preprocessing | None) -> int:
+    """The largest reduction of a file that leaves pixels to spare."""
+    if preprocessing is None or not isinstance(image, JpegImageFile):
+        return 1
+    width, height = image.size
+    least = _SPARE * preprocessing.resize
+    for reduction in _REDUCTIONS:
+        # Where it does not divide a side, the last pixel there is a part of one. Turned upright,
+        # that one may come first, and every other would lie beside its place.
+        fits = _orientation(image) == 1 or not (width % reduction or height % reduction)
+        if fits and min(width, height) >= least * reduction:
+            return reduction
+    return 1
+
+
+def _orientation(image: Image.Image) -> object:
+    """As the file has it: an unknown one counts for nothing."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
+
+
+def _load(image: Image.Image, encoded: bytes, reduction: int) -> DecodedImage:
+    """Pixels of an opened file."""
+    width, height = image.size
+    decoder = f"pillow/{image.format}"
+    if reduction > 1:
+        image.draft(None, (width // reduction, height // reduction))
+        decoder += f" 1:{reduction}"
+    if isinstance(image, JpegImageFile):
+        # All at once: after each block Pillow waits for the interpreter's lock again.
+        image.decodermaxblock = len(encoded)
+    image.load()
+    if _orientation(image) in _SIDEWAYS:
+        width, height = height, width
+    ImageOps.exif_transpose(image, in_place=True)
+    kept = encoded if reduction > 1 else b""
+    return DecodedImage(_to_rgb(image), decoder, height, width, reduction, kept)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
     if image.mode.startswith("I"):  # 16-bit grey
         wide = np.asarray(image).astype(np.float64)
         return Image.fromarray(np.clip(np.rint(wide / 257), 0, 255).astype(np.uint8)).convert("RGB")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -89,6 +89,41 @@ class ServerSettings(BaseSettings):
     metrics_port: int = Field(
         9464, ge=-1, le=65535, description="HTTP port of /metrics; 0: any free one; -1: none."
     )
+    health_port: int = Field(
+        -1,
+        ge=-1,
+        le=65535,
+        description="Port of gRPC's health service alone, plaintext, for probes that have no "
+        "certificate; 0: any free one; -1: none.",
+    )
+    tls_certificate: Path | None = Field(
+        None, description="PEM file of the server's certificate chain; none: plaintext."
+    )
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key.")
+    tls_client_ca: Path | None = Field(
+        None,
+        description="PEM file of who signs callers' certificates, which are then required.",
+    )
+    callers: Path | None = Field(
+        None,
+        description="JSON file of who may call: hashed tokens or certificates' names, with rights "
+        "and rates; none: anyone.",
+    )
+    jwt_keys: Path | None = Field(
+        None, description="JWKS file of the keys that sign callers' JWTs; none: no JWTs."
+    )
+    jwt_issuer: str = Field("", description="The `iss` that a JWT must have.")
+    jwt_audience: str = Field("", description="The `aud` that a JWT must have.")
+    rate: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Images and other calls a second that each caller may send to one process, "
+        "unless `callers` says otherwise; 0: any number.",
+    )
+    burst: int = Field(
+        32, ge=1, description="How many of these at once, after a pause; where `rate` is not 0."
+    )
     providers: tuple[str, ...] = Field(
         (),
         description="Execution providers by preference; empty: CUDA if usable, else CPU.",
@@ -126,6 +161,12 @@ class ServerSettings(BaseSettings):
     )
     max_image_bytes: int = Field(20 * MIB, ge=1, description="Bytes of an encoded image at most.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Pixels of an image at most.")
+    reduced_decode: bool = Field(
+        True,
+        description="Decode large JPEG files at a half or a quarter of their size where three "
+        "pixels are left for each that the model takes: logits move by up to 0.3 of their "
+        "standard deviation.",
+    )
     max_message_bytes: int = Field(
         64 * MIB, ge=1024, description="Bytes of a gRPC message at most, either way."
     )
@@ -153,6 +194,22 @@ class ServerSettings(BaseSettings):
         20.0, ge=0, description="After SIGTERM, finish work for at most so long."
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="text, or json: an object per line, and at INFO one for each answered request.",
+    )
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[^/\s]+/?)?$",
+        description="Where traces go, OTLP over gRPC, such as http://collector:4317; empty: none. "
+        "Needs the extra 'tracing'.",
+    )
+    trace_sample_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Part of the requests to trace where the caller's trace does not say.",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -198,4 +255,14 @@ def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
         raise InvalidSettings("default_phrases is above max_phrases")
     if settings.max_message_bytes > settings.max_bytes_in_work:
         raise InvalidSettings("max_message_bytes is above max_bytes_in_work")
+    _require_together(settings, "tls_certificate", "tls_key")
+    _require_together(settings, "jwt_keys", "jwt_issuer", "jwt_audience")
+    if settings.tls_client_ca and not settings.tls_certificate:
+        raise InvalidSettings("tls_client_ca needs tls_certificate and tls_key")
     return settings
+
+
+def _require_together(settings: ServerSettings, *names: str) -> None:
+    given = [name for name in names if getattr(settings, name)]
+    if given and len(given) < len(names):
+        raise InvalidSettings(f"{', '.join(names)} go together; only {', '.join(given)} is set")

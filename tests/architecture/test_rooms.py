@@ -73,3 +73,53 @@ def test_help_lists_every_target():
     done = subprocess.run(["make", "-C", ROOT, "help"], capture_output=True, text=True, check=True)
     for target in ("demo", "test", "serve", "bench"):
         assert f"make {target}" in done.stdout
+
+
+RUNS_WHAT_IT_READS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
+
+
+def calls(path):
+    """(name, keywords) of each call, as "torch.load", {"weights_only": True}; "?" is no literal."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            given = {
+                word.arg: word.value.value if isinstance(word.value, ast.Constant) else "?"
+                for word in node.keywords
+            }
+            yield ast.unparse(node.func), given
+
+
+def is_unpickling(name, given):
+    last = name.split(".")[-1]
+    if name in {"torch.load", "torch.hub.load"} or last == "load_state_dict_from_url":
+        return given.get("weights_only") is not True
+    return name in {"eval", "exec", "yaml.load"} or given.get("allow_pickle", False) is not False
+
+
+def test_nothing_is_unpickled():
+    """Files and messages are data; only pipes between the server's own processes are pickles."""
+    for path in (*SERVICE.rglob("*.py"), *(ROOT / "client").rglob("*.py")):
+        imported = {name.split(".")[0] for name in imports(path)}
+        assert not imported & RUNS_WHAT_IT_READS, path
+        assert [name for name, given in calls(path) if is_unpickling(name, given)] == [], path
+        if "multiprocessing" in imported and "offline" not in path.parts:
+            assert path.name in {"server.py", "workers.py"}
+
+
+@pytest.mark.parametrize(
+    ("code", "refused"),
+    [
+        ("torch.load(p)", True),
+        ("torch.load(p, weights_only=False)", True),
+        ("torch.load(p, weights_only=True)", False),
+        ("np.load(p)", False),
+        ("np.load(p, allow_pickle=True)", True),
+        ("np.load(p, allow_pickle=maybe)", True),
+        ("eval(text)", True),
+        ("model.eval()", False),
+    ],
+)
+def test_what_would_be_unpickling_is_told_apart(tmp_path, code, refused):
+    (tmp_path / "x.py").write_text(code)
+    ((name, given),) = calls(tmp_path / "x.py")
+    assert is_unpickling(name, given) == refused

@@ -18,9 +18,6 @@ OVERLAYS = tuple(
     sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
 )
 
-# What the mTLS component names before the server has it; what the server has must leave this list.
-COMING_SETTINGS = {"tls_certificate", "tls_key", "tls_client_ca"}
-
 
 def tool(name: str) -> str:
     """A tool of the extra `deploy`, beside this Python."""

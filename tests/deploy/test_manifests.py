@@ -10,7 +10,6 @@ import kubernetes_validate
 import pytest
 import yaml
 from deployed import (
-    COMING_SETTINGS,
     DEPLOY,
     OVERLAYS,
     built,
@@ -74,12 +73,13 @@ def test_a_misspelt_field_would_be_found(kind):
 
 
 def test_the_guides_own_overlay_builds(tmp_path):
-    """The example with the GPU, every component and a volume in place of the bundle's image."""
+    """The example with the GPU, every component, and a volume in place of the bundle's image."""
     guide = (DEPLOY / "README.md").read_text()
     overlay, volume = re.findall(r"^ *```yaml\n(.*?)^ *```$", guide, re.DOTALL | re.MULTILINE)
     up = os.path.relpath(DEPLOY.parent, tmp_path.resolve())
     composed = yaml.safe_load(overlay.replace("textcam-service/deploy", f"{up}/deploy"))
     composed |= yaml.safe_load(volume)
+    composed["components"].append(f"{up}/deploy/kubernetes/components/mtls")
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(composed))
     found = list(yaml.safe_load_all(built(tmp_path)))
     for manifest in found:
@@ -93,7 +93,10 @@ def test_the_guides_own_overlay_builds(tmp_path):
     assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert not pod.get("initContainers")
     (models,) = (each for each in pod["volumes"] if each["name"] == "models")
-    assert models["persistentVolumeClaim"]["readOnly"]
+    assert models == {
+        "name": "models",
+        "persistentVolumeClaim": {"claimName": "textcam-models", "readOnly": True},
+    }
     (settings,) = (
         each for each in found if each["metadata"]["name"].startswith("textcam-settings")
     )
@@ -127,9 +130,8 @@ def test_requests_are_limits(overlay):
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_environment_names_settings_of_the_server(overlay):
     known = set(ServerSettings.model_fields)
-    assert not COMING_SETTINGS & known, "these are there now: take them off the list"
     for name in environment(overlay):
-        assert name.removeprefix("TEXTCAM_").lower() in known | COMING_SETTINGS, name
+        assert name.removeprefix("TEXTCAM_").lower() in known, name
     # A Service called textcam would otherwise set TEXTCAM_PORT to "tcp://10.0.0.1:50051".
     assert pod_of(overlay)["enableServiceLinks"] is False
 
@@ -139,7 +141,10 @@ def test_the_server_listens_where_it_is_looked_for(overlay, settings_of):
     settings = settings_of(overlay)
     assert settings.host == "0.0.0.0"
     listening = {"grpc": settings.port, "metrics": settings.metrics_port}
-    assert {p["name"]: p["containerPort"] for p in server_of(overlay)["ports"]} == listening
+    # For the kubelet alone: no part of the Service.
+    health = {"health": settings.health_port} if settings.health_port > 0 else {}
+    ports = {p["name"]: p["containerPort"] for p in server_of(overlay)["ports"]}
+    assert ports == listening | health
     service = the("Service", overlay)["spec"]
     assert {p["name"]: p["port"] for p in service["ports"]} == listening
     assert {p["targetPort"] for p in service["ports"]} == set(listening)
@@ -175,16 +180,17 @@ def test_health_is_asked_over_grpc(overlay, settings_of):
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
 
 
-def test_with_mtls_health_is_asked_without_a_certificate():
-    """In plaintext, of the metrics' port; and the certificates lie where the server looks."""
-    server = server_of("mtls")
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        assert server[probe]["httpGet"] == {"path": "/metrics", "port": "metrics"}
-        assert "grpc" not in server[probe]
+def test_with_mtls_health_is_asked_without_a_certificate(settings_of):
+    """On the port for it, in plaintext; and the certificates lie where the server looks."""
+    port, server = settings_of("mtls").health_port, server_of("mtls")
+    assert port > 0
+    assert server["startupProbe"]["grpc"] == {"port": port, "service": SERVICE}
+    assert server["readinessProbe"]["grpc"] == {"port": port, "service": SERVICE}
+    assert server["livenessProbe"]["grpc"] == {"port": port}
     volumes = {each["name"]: each for each in pod_of("mtls")["volumes"]}
     (mount,) = (each for each in server["volumeMounts"] if "secret" in volumes[each["name"]])
     assert mount["readOnly"]
-    for setting in sorted(COMING_SETTINGS):
+    for setting in ("tls_certificate", "tls_key", "tls_client_ca"):
         path = PurePosixPath(environment("mtls")[f"TEXTCAM_{setting.upper()}"])
         assert str(path.parent) == mount["mountPath"]
         # The names that a Secret of type kubernetes.io/tls and cert-manager's have.

@@ -1,4 +1,4 @@
-"""Faults against real servers: a small count of each in `make test`, all by `make test-faults`.
+"""Faults against real servers: a few of each in `make test`, all of them in `make test-faults`.
 
 Every test takes its counts from `size`; what it measured goes to `figures`, into the table at
 the end and, of a whole run, into build/bench/faults.json.
@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_processes import serving
 from fault_world import build_world
 
 ROOT = Path(__file__).parents[2]
@@ -43,13 +42,6 @@ def figures(request):
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     return build_world(tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture(scope="session")
-def served(world):
-    """One server for all faults that it must survive; each leaves it as it found it."""
-    with serving(world) as started:
-        yield started
 
 
 def pytest_terminal_summary(terminalreporter, config):

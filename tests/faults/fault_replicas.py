@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fault_processes import Served, free_port, start, until
@@ -36,17 +37,14 @@ class Replicas:
     def __init__(self, world: World, count: int) -> None:
         self.ended = 0
         self._world = world
-        self._ports = [free_port() for _ in range(count)]
-        self._servers = [self._start(port) for port in self._ports]
+        self.ports = [free_port() for _ in range(count)]
+        with ThreadPoolExecutor() as threads:
+            self._servers = list(threads.map(self._start, self.ports))
 
     @property
     def address(self) -> str:
         """A gRPC target that names all of them."""
-        return "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in self._ports)
-
-    @property
-    def ports(self) -> list[int]:
-        return self._ports
+        return "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
 
     def _start(self, port: int) -> Served:
         return start(self._world, port=port)
@@ -58,7 +56,7 @@ class Replicas:
             self._servers[place].process.send_signal(number)
             await asyncio.to_thread(self._servers[place].process.wait)
             self.ended += 1
-            restarted = asyncio.to_thread(self._start, self._ports[place])
+            restarted = asyncio.to_thread(self._start, self.ports[place])
             self._servers[place], _ = await asyncio.gather(restarted, asyncio.sleep(pause))
 
     def close(self) -> None:

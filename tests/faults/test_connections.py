@@ -11,7 +11,7 @@ import sys
 import time
 
 import grpc
-from fault_callers import ask, load
+from fault_callers import ALL_CLASSES, ask, for_seconds, load
 from fault_processes import serving, until
 from fault_world import Ledger, Sample
 from PIL import Image
@@ -44,7 +44,7 @@ async def requests(ledger, count):
         one = pb.ExplainRequest(
             request_id=request_id,
             encoded=sample.encoded,
-            predictions=10,
+            predictions=ALL_CLASSES,
             groups=False,
             heatmap=pb.HEATMAP_FORM_IMAGE,
         )
@@ -66,8 +66,8 @@ async def read_slowly(stub, ledger, count, pause, end):
 
 async def latencies(client, ledger, seconds, served):
     """Milliseconds of answers to a caller who asks one by one, and the server's peak memory."""
-    took, peak, end = [], 0.0, time.monotonic() + seconds
-    while time.monotonic() < end:
+    took, peak, go_on = [], 0.0, for_seconds(seconds)
+    while go_on():
         started = time.monotonic()
         await ask(client, ledger)
         took.append((time.monotonic() - started) * 1000)
@@ -79,7 +79,7 @@ async def latencies(client, ledger, seconds, served):
 async def test_a_slow_reader(world, size, figures):
     """It costs the server a bounded memory, and the other callers nothing."""
     large, others = large_samples(world), Ledger(world.samples)
-    seconds = size(4, 45)
+    seconds = size(3, 45)
     with serving(world) as served:
         async with (
             AsyncClient(served.address) as client,
@@ -89,7 +89,7 @@ async def test_a_slow_reader(world, size, figures):
             quick = Ledger(large)
             assert await read_slowly(stub, quick, 48, 0, time.monotonic() + 60) == 48
             quick.settle()
-            before, warm = await latencies(client, others, 2, served)
+            before, warm = await latencies(client, others, size(1, 5), served)
             done = served.metric("textcam_requests_total", method="ExplainStream")
             slow, end = Ledger(large), time.monotonic() + seconds
             reading = asyncio.create_task(read_slowly(stub, slow, BACKLOG, size(0.5, 1.0), end))
@@ -155,8 +155,7 @@ async def test_half_open_connections(world, size, figures, tmp_path):
             stack.enter_context(stopped_caller(CALLERS[turn % 2], served, image))
         until(lambda: served.connections() >= idle + len(silent) + dead, 10, "all are connected")
         async with AsyncClient(served.address) as client:
-            end = time.monotonic() + size(1.5, 10)
-            await load(client, ledger, lambda: time.monotonic() < end, callers=4)
+            await load(client, ledger, for_seconds(size(1.5, 10)), callers=4)
         figures |= {"silent": len(silent), "stopped": dead} | ledger.settle()
         assert not ledger.failures
         for one in silent[::2]:

@@ -5,7 +5,7 @@ import shutil
 import signal
 
 import pytest
-from fault_callers import ask_many, kind_of, load
+from fault_callers import ALL_CLASSES, ask_many, kind_of, load
 from fault_replicas import haproxy, replicas
 from fault_world import Ledger
 from textcam_client import AsyncClient, Client
@@ -20,7 +20,9 @@ def ask_from_a_thread(address, ledger, go_on):
         while go_on:
             request_id, sample = ledger.send()
             try:
-                answer = client.explain(sample.encoded, request_id=request_id, predictions=10)
+                answer = client.explain(
+                    sample.encoded, request_id=request_id, predictions=ALL_CLASSES
+                )
                 ledger.answered(request_id, answer)
             except CallError as error:
                 ledger.failed(request_id, kind_of(error))

@@ -1,44 +1,7 @@
-"""A real server process on loopback, as `textcam serve` starts it."""
-
-from __future__ import annotations
-
-import re
-import subprocess
-import sys
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+"""A server that the tests share."""
 
 import pytest
-import skimage
-
-ROOT = Path(__file__).parents[2]
-BACKBONE = ROOT / "build" / "backbone"
-BANK = ROOT / "service" / "textcam_service" / "data" / "photos"
-TEXTCAM = str(Path(sys.executable).with_name("textcam"))
-PHOTOS = Path(skimage.__file__).parent / "data"
-
-
-@dataclass
-class Running:
-    process: subprocess.Popen[str]
-    address: str
-    metrics: str
-
-
-@contextmanager
-def running(*flags: str):
-    command = [TEXTCAM, "serve", "--backbone", str(BACKBONE), "--port", "0", "--metrics-port", "0"]
-    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline()
-            found = re.search(r" on (\S+):(\d+), metrics on (\d+)", line)
-            assert found, f"the server did not start: {line!r}"
-            host, port, metrics = found.groups()
-            yield Running(process, f"{host}:{port}", f"http://{host}:{metrics}/metrics")
-        finally:
-            process.terminate()
-            process.wait(30)
+from processes import BACKBONE, PHOTOS, running
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +12,7 @@ def backbone_folder():
 
 @pytest.fixture(scope="session")
 def server(backbone_folder):
-    with running("--max-image-pixels", "2000000", "--max-message-bytes", "8000000") as started:
+    with running("--max-image-pixels", "2400000", "--max-message-bytes", "8000000") as started:
         yield started
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from conftest import TEXTCAM
 from PIL import Image
+from processes import TEXTCAM
 from textcam_service.backbone import Backbone
 from textcam_service.bank import read_bank
 from textcam_service.core.channels import ChannelSettings

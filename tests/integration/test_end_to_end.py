@@ -1,6 +1,7 @@
 """Photographs through the client to a real server process and back."""
 
 import asyncio
+import io
 import json
 import signal
 import subprocess
@@ -12,15 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
-from conftest import BANK, TEXTCAM, running
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
+from processes import BANK, TEXTCAM, running
 from prometheus_client.parser import text_string_to_metric_families
+from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import explainer_pb2_grpc as pb_grpc
 from textcam_client import AsyncClient, Client, Contrast, InvalidRequest, NotFound, TopK
 from textcam_client.errors import CallError
 from textcam_service.bundle import ModelBundle
 
-LARGE = np.zeros((2000, 1001, 3), np.uint8)
+LARGE = np.zeros((2000, 1201, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,8 @@ def test_photographs_are_explained_and_the_phrases_account_for_the_logit(client,
             assert 1 <= len(texts) == len(set(texts)) <= 5
             assert all(text in explanation.sentence for text in texts)
         assert answer.provenance.bank_digest.startswith("sha256:")
+        assert answer.provenance.layers == ("_swish",)
+        assert answer.provenance.head_kind == "gap_linear"
 
 
 def test_the_cat_is_explained_by_words_for_cats(client, photos):
@@ -90,6 +95,26 @@ def test_heatmap_forms(client, photos):
     assert len(none.groups) == 0
 
 
+def test_a_large_jpeg_is_decoded_reduced_and_answered_in_its_own_pixels(client, photos):
+    large = Image.open(photos[0]).convert("RGB").resize((1536, 1536))
+    file = io.BytesIO()
+    large.save(file, "JPEG", quality=90)
+    saliency = client.explain(file.getvalue())
+    overlay = client.explain(file.getvalue(), heatmap="overlay", groups=False)
+    raw = client.explain(np.asarray(Image.open(file)))
+    assert saliency.provenance.decoder == overlay.provenance.decoder == "pillow/JPEG 1:2"
+    assert raw.provenance.decoder == "raw"
+    assert saliency.image_size == raw.image_size == (1536, 1536)
+    assert saliency.crop == raw.crop
+    # The form asked for changes nothing else, and the drawing has every pixel.
+    one, drawn, whole = (answer.explanations[0] for answer in (saliency, overlay, raw))
+    assert drawn.logit == pytest.approx(one.logit, abs=1e-4)
+    assert Image.open(io.BytesIO(drawn.server_overlay)).size == (1536, 1536)
+    assert saliency.predictions[0].class_name == raw.predictions[0].class_name
+    assert one.logit == pytest.approx(whole.logit, abs=0.5)
+    assert np.corrcoef(one.saliency_map.ravel(), whole.saliency_map.ravel())[0, 1] > 0.99
+
+
 def test_the_answer_does_not_depend_on_the_batch(server, photos):
     with Client(server.address, timeout=60) as client:
         alone = [client.explain(path).explanations[0] for path in photos]
@@ -124,7 +149,7 @@ async def test_the_async_client_answers_the_same(server, client, photos):
     [
         ({"image": b"\0\0"}, InvalidRequest, "UNSUPPORTED_IMAGE", "encoded"),
         (
-            {"image": np.zeros((2000, 1001, 3), np.uint8)},
+            {"image": LARGE},
             InvalidRequest,
             "IMAGE_TOO_LARGE",
             "pixels",
@@ -146,6 +171,17 @@ def test_a_bad_request_gets_its_own_error_and_the_server_serves_on(
     assert refused.value.reason == reason
     assert [violation.field for violation in refused.value.violations] == [field]
     assert client.explain(photos[0]).predictions
+
+
+def test_a_method_number_that_the_server_does_not_know_is_answered_by_those_it_does(server, photos):
+    request = pb.ExplainRequest(encoded=photos[0].read_bytes())
+    request.MergeFromString(b"\x50\x63")  # method = 99, as of a newer contract
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as refused:
+        pb_grpc.ExplainerServiceStub(channel).Explain(request, timeout=30)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.value.details().startswith(
+        "this server knows no CAM method of number 99 in the contract; model 'photos' supports cam,"
+    )
 
 
 def test_an_oversized_message_is_refused(client, photos):

@@ -324,7 +324,7 @@ def test_a_head_without_gradients_that_takes_contexts_runs_forward(tmp_path):
         assert np.abs(logits[1] - logits[0]).max() > 1e-2
 
 
-def spoil(monkeypatch, output):
+def spoil(monkeypatch, output, factor=1.01):
     """Let graphs of heads answer 1 % more in one of their outputs."""
     faithful = export.to_onnx
 
@@ -336,18 +336,21 @@ def spoil(monkeypatch, output):
         for node in model.graph.node:
             node.input[:] = ["own" if name == output else name for name in node.input]
             node.output[:] = ["own" if name == output else name for name in node.output]
-        model.graph.initializer.append(numpy_helper.from_array(np.float32([1.01]), "more"))
+        model.graph.initializer.append(numpy_helper.from_array(np.float32([factor]), "more"))
         model.graph.node.append(helper.make_node("Mul", ["own", "more"], [output]))
         return model.SerializeToString()
 
     monkeypatch.setattr(export, "to_onnx", spoiled)
 
 
-def test_a_forward_head_that_computes_something_else_is_left_out(tmp_path, monkeypatch):
-    spoil(monkeypatch, "logits")
+@pytest.mark.parametrize(("factor", "error"), [(1.01, "0.01"), (np.nan, "nan")])
+def test_a_forward_head_that_computes_something_else_is_left_out(
+    factor, error, tmp_path, monkeypatch
+):
+    spoil(monkeypatch, "logits", factor)
     _, report, backbone = exported(Ceiling, tmp_path)
     assert report.head_kind == "none"
-    assert "by itself, by 0.01 (logits)" in report.without
+    assert f"by itself, by {error} (logits)" in report.without
     assert backbone.offers == set()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import running
+from processes import running
 from textcam_client import Client, Contrast, DeadlineExceeded, InvalidRequest
 from textcam_service.backbone import Backbone
 from textcam_service.bundle import ModelBundle
@@ -91,7 +91,13 @@ def test_a_linear_head_answers_each_method_and_says_its_passes(linear, scenes, n
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"cam", "ss_cam", "legrad"}))
 def test_a_head_of_its_own_graph_answers_each_method(deeper, scenes, name):
-    explanation = deeper.explain(scenes[0], method=name).explanations[0]
+    answer = deeper.explain(scenes[0], method=name)
+    further = ("blocks.0",) if name == "integrative_cam" else ()
+    assert answer.provenance.layers == ("blocks.1", *further)
+    assert answer.provenance.head_kind == "gradient"
+    explanation = answer.explanations[0]
+    assert explanation.in_logit_units == METHODS[name].in_logit_units
+    assert ("not of the logit" in explanation.sentence) != explanation.in_logit_units
     assert total(explanation) == pytest.approx(explanation.logit, abs=1e-3)
     assert np.isfinite(explanation.saliency_map).all()
     assert np.ptp(explanation.saliency_map) > 0
@@ -179,3 +185,11 @@ def test_explanations_under_any_head_and_method_are_judged_by_truth(cut_deeper):
     seen = observe(made, truth.cases)
     other = judge_place(seen, heat_of(replace(made, method_name="eigen_cam")))
     assert other.energy != judge_place(seen, heat_of(made)).energy
+    made.backbone.manifest = replace(made.backbone.manifest, head_kind="none")
+    without_head = evaluate(made, scene_truth(10, seed=6))
+    assert np.isnan(without_head["counterfactual"]["TextCAM"]["ablation_error"])
+    assert without_head["notes"] == [
+        "ablation_error is left out: it takes a head that can run by itself, and this one's is "
+        "'none'"
+    ]
+    assert report["notes"] == []

@@ -15,8 +15,8 @@ import grpc
 import numpy as np
 import psutil
 import pytest
-from conftest import TEXTCAM, running
 from model_callers import picture, publish, served, until
+from processes import TEXTCAM, running
 from small_models import write_model
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb

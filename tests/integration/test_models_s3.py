@@ -5,8 +5,8 @@ import json
 import subprocess
 
 import pytest
-from conftest import TEXTCAM
 from model_callers import publish, served, until
+from processes import TEXTCAM
 from small_models import write_model
 from textcam_service.errors import ArtefactCorrupt, StoreFailed
 from textcam_service.model_store import ModelStore

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import TEXTCAM
+from processes import TEXTCAM
 from textcam_service.backbone import Backbone
 from textcam_service.core.methods import METHODS, MethodSettings, Need, Subject, drive
 from textcam_service.errors import ExportRefused

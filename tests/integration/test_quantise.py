@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import BANK, ROOT, TEXTCAM, running
 from PIL import Image
+from processes import BANK, ROOT, TEXTCAM, running
 from textcam_client import Client
 from textcam_service.artefact import canonical_json, read_manifest, sha256
 from textcam_service.backbone import Backbone
@@ -26,11 +26,12 @@ from textcam_service.errors import (
     ProbingSetError,
     QuantisationRefused,
 )
+from textcam_service.evaluation.parity import compare
 from textcam_service.imaging import prepare
 from textcam_service.offline.dataset import find_images
 from textcam_service.offline.export import export_network
 from textcam_service.offline.networks import Network
-from textcam_service.offline.quantise import QuantisationSettings, compare, quantise, split
+from textcam_service.offline.quantise import QuantisationSettings, quantise, split
 from textcam_service.parity import Figures, Thresholds
 from torch import nn
 
@@ -74,8 +75,7 @@ def made(tmp_path_factory):
     (folder / "pictures").mkdir()
     rng = np.random.default_rng(0)
     for number in range(100):
-        colour = rng.integers(0, 256, (4, 4, 3), np.uint8)
-        Image.fromarray(colour).resize((40, 40)).save(folder / "pictures" / f"{number:03}.png")
+        picture(rng).save(folder / "pictures" / f"{number:03}.png")
     (folder / "pictures" / "005.png").write_bytes(b"damaged")
     done = command(folder, folder / "int8")
     assert done.returncode == 0, done.stderr
@@ -93,8 +93,13 @@ def command(folder, output, *options):
     )
 
 
+def picture(rng):
+    return Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).resize((40, 40))
+
+
 def pixels(count=4):
-    return np.random.default_rng(1).uniform(-2, 2, (count, 3, 32, 32)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    return np.stack([prepare(picture(rng), SMALL)[0] for _ in range(count)])
 
 
 def test_what_passes_the_gate_is_written_with_its_report_and_computes_in_int8(made):

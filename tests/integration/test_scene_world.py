@@ -8,8 +8,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import BANK, TEXTCAM
 from PIL import Image
+from processes import BANK, TEXTCAM
 from textcam_service.backbone import Backbone
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.channels import ChannelSettings

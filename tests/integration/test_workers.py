@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
-from conftest import BACKBONE, TEXTCAM, running
+from processes import BACKBONE, TEXTCAM, running
 from textcam_client import Client, Retry
 
 

@@ -428,6 +428,19 @@ async def test_a_failing_batch_fails_its_items_and_the_batcher_lives_on(made):
     assert (await batcher.submit(5, None)).result == 10
 
 
+async def test_an_item_on_which_the_session_fails_harms_none_of_its_batch(made, caplog):
+    session, _, make = made
+    batcher = await make()
+    first = await busy(batcher, session)
+    four = [asyncio.create_task(batcher.submit(n, None)) for n in (1, ValueError("boom"), 3, 4)]
+    await until(lambda: batcher.depth == 4)
+    session.gate.set()
+    await first
+    answers = await asyncio.gather(*four, return_exceptions=True)
+    assert [getattr(a, "result", str(a)) for a in answers] == [2, "boom", 6, 8]
+    assert "a batch of 4 failed (ValueError('boom')); each runs by itself" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("run", "error", "words"),
     [

@@ -1,8 +1,11 @@
-"""`--rationale NAME=VALUE` becomes the settings that a bank keeps."""
+"""Options of the commands: `--rationale NAME=VALUE` becomes the settings that a bank keeps."""
 
 import click
 import pytest
+from click.testing import CliRunner
+from textcam_service.cli import main
 from textcam_service.cli.bank import _rationale_settings
+from textcam_service.core.methods import METHODS
 from textcam_service.core.types import RationaleSettings
 
 
@@ -18,3 +21,13 @@ def test_pairs_become_settings():
 def test_what_is_no_setting_is_refused_with_what_there_is(pair):
     with pytest.raises(click.BadParameter, match="is no NAME=VALUE of sparsity, decorrelation"):
         _rationale_settings((pair,))
+
+
+@pytest.mark.parametrize("command", [("explain", "a.jpg"), ("evaluate", "--backbone", "b")])
+def test_a_method_that_is_not_there_is_a_usage_error_with_what_there_is(command):
+    near = CliRunner().invoke(main, [*command, "--method", "gradcam"])
+    assert near.exit_code == 2
+    assert "there is no CAM method 'gradcam'; near it: grad_cam" in near.output
+    far = CliRunner().invoke(main, [*command, "--method", "nonsense"])
+    assert far.exit_code == 2
+    assert all(name in "".join(far.output.split()) for name in METHODS)

@@ -16,7 +16,7 @@ from textcam_service.backbone import Backbone, Seen
 from textcam_service.bank import BankArtefact, ConceptBank, Vocabulary
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.types import Crop, Prediction, Preprocessing, RationaleSettings
-from textcam_service.evaluation import faithfulness
+from textcam_service.evaluation import faithfulness, run
 from textcam_service.evaluation.cases import Case, Observation, explain_case, observe
 from textcam_service.evaluation.faithfulness import (
     channel_ablation,
@@ -24,7 +24,8 @@ from textcam_service.evaluation.faithfulness import (
     perturbation,
 )
 from textcam_service.evaluation.place import judge_groups
-from textcam_service.graphs import GAP_LINEAR
+from textcam_service.evaluation.report import as_text
+from textcam_service.graphs import GAP_LINEAR, NO_HEAD
 from textcam_service.scenes.world import Scene, SceneObject
 
 PHRASES = ("red", "cube", "plain floor", "blue", "green", "sphere", "striped floor", "cone")
@@ -240,3 +241,18 @@ def test_without_a_groups_channels_the_logit_falls_by_its_evidence_or_the_error_
     # A logit that the channels do not add up to: off by 0.7, of the largest.
     wrong = replace(seen[1], prediction=replace(seen[1].prediction, logit=logits[1] + 0.7))
     assert channel_ablation(bundle, [seen[0], wrong]) == pytest.approx(0.7 / 3.05, abs=1e-5)
+
+
+def test_a_head_that_cannot_be_run_has_no_channel_ablation_and_the_report_says_so():
+    backbone = ToyBackbone()
+    backbone.manifest.head_kind = NO_HEAD
+    bundle = toy_bundle(backbone)
+    assert np.isnan(channel_ablation(bundle, observe(bundle, [Case("a", corner_picture())])))
+    (note,) = run._notes(bundle)
+    assert note == (
+        "ablation_error is left out: it takes a head that can run by itself, and this one's is "
+        "'none'"
+    )
+    assert run._notes(toy_bundle()) == []
+    report = {"judged": 1, "images": 1, "accuracy": None, "notes": [note]}
+    assert as_text(report).splitlines()[-1] == note

@@ -4,8 +4,9 @@ import io
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from textcam_service import errors
@@ -15,6 +16,9 @@ from torchvision import transforms
 
 LIMITS = ImageLimits(max_bytes=100_000, max_pixels=100_000)
 RED = (200, 30, 40)
+# A network so small that test images are large: a shorter side of 108 is reduced to 1:2.
+SMALL = Preprocessing(18, 16, 16, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+ROOMY = ImageLimits()
 
 
 def encoded(image, kind, **options):
@@ -30,6 +34,29 @@ def solid(mode, colour, size=(32, 24)):
 def noise(width=64, height=48):
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     return Image.fromarray(pixels)
+
+
+def picture(width, height):
+    """Waves of some sizes and a little noise: what photographs are made of."""
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / 17 + y / 31), np.cos(y / 13), np.sin((x + y) / 23)]
+    levels = 127 + 100 * np.stack(waves, axis=-1)
+    levels += np.random.default_rng(0).normal(0, 8, levels.shape)
+    return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8))
+
+
+def verdict(data, preprocessing):
+    """The decoded image, or the type of the error."""
+    try:
+        return decode(data, ROOMY, preprocessing)
+    except errors.InvalidRequest as error:
+        return type(error)
+
+
+def turbo(data, image, strict=True):
+    """The same by another binding of libjpeg-turbo, not turned upright."""
+    height, width = (-(-side // image.reduction) for side in (image.height, image.width))
+    return simplejpeg.decode_jpeg(data, min_height=height, min_width=width, strict=strict)
 
 
 ANIMATION = {"save_all": True, "append_images": [solid("RGB", (0, 0, 255))], "duration": 50}
@@ -52,9 +79,10 @@ BOMB[16:24] = (60_000).to_bytes(4, "big") * 2
         (bytes(BOMB), errors.ImageTooLarge),
     ],
 )
-def test_a_bad_image_gets_its_own_error(data, expected):
+@pytest.mark.parametrize("preprocessing", [None, SMALL])
+def test_a_bad_image_gets_its_own_error(data, expected, preprocessing):
     with pytest.raises(errors.InvalidRequest) as refused:
-        decode(data, LIMITS)
+        decode(data, LIMITS, preprocessing)
     # A forged size breaks the header's checksum, which Pillow may see first.
     assert type(refused.value) is expected or data == bytes(BOMB)
     assert refused.value.field == "encoded"
@@ -110,6 +138,105 @@ def test_hostile_bytes_raise_nothing_but_domain_errors(tail, kind):
         decode(head + tail, LIMITS)
     except errors.InvalidRequest as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("size", "reduction"),
+    [((107, 500), 1), ((108, 500), 2), ((215, 216), 2), ((301, 217), 4), ((641, 433), 4)],
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"subsampling": 0},
+        {"subsampling": 1},
+        {"subsampling": 2},
+        {"subsampling": 2, "progressive": True},
+        {"mode": "L"},
+    ],
+)
+def test_a_jpeg_is_reduced_as_libjpeg_turbo_does_while_three_pixels_remain_for_each_of_the_networks(
+    size, reduction, options
+):
+    mode = options.get("mode", "RGB")
+    options = {name: value for name, value in options.items() if name != "mode"}
+    data = encoded(picture(*size).convert(mode), "JPEG", quality=85, **options)
+    image = decode(data, ROOMY, SMALL)
+    assert image.reduction == reduction
+    assert image.decoder == ("pillow/JPEG" if reduction == 1 else f"pillow/JPEG 1:{reduction}")
+    assert (image.width, image.height) == size
+    assert min(image.pixels.size) >= 3 * SMALL.resize or reduction == 1
+    assert (np.asarray(image.pixels) == turbo(data, image)).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(304, 248), (301, 247)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_reduced_image_gives_the_whole_ones_network_input_and_crop(orientation, size, mode):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(picture(*size).convert(mode), "JPEG", quality=90, exif=exif)
+    whole, reduced = decode(data, ROOMY), decode(data, ROOMY, SMALL)
+    # A side that cannot be divided would begin with a part of a pixel, were it turned around.
+    assert reduced.reduction == (4 if size == (304, 248) or orientation == 1 else 1)
+    assert (reduced.width, reduced.height) == whole.pixels.size == (whole.width, whole.height)
+    assert whole.pixels.size == (size if orientation < 5 else size[::-1])
+    assert reduced.whole.tobytes() == whole.pixels.tobytes()
+    reference, crop = prepare(whole, SMALL)
+    mine, mine_crop = prepare(reduced, SMALL)
+    assert mine_crop == crop
+    levels = np.abs(mine - reference) * 255
+    assert levels.mean() <= 0.6
+    assert levels.max() <= 5
+    # The mark discerns: a shift by one pixel of the image, 1/14 of the network's, is seen.
+    moved, _ = prepare(whole.pixels.transform(whole.pixels.size, 0, (1, 0, 2, 0, 1, 0)), SMALL)
+    assert np.abs(moved - reference).mean() * 255 > 0.6
+
+
+def test_only_a_jpeg_is_reduced_and_only_for_a_network():
+    large = picture(600, 500)
+    assert decode(encoded(large, "PNG"), ROOMY, SMALL).pixels.size == (600, 500)
+    assert decode(encoded(large, "WEBP"), ROOMY, SMALL).decoder == "pillow/WEBP"
+    assert decode(encoded(large, "JPEG"), ROOMY).pixels.size == (600, 500)
+
+
+def test_an_unknown_orientation_counts_for_nothing():
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    image = decode(encoded(picture(304, 248), "JPEG", exif=exif), ROOMY, SMALL)
+    assert (image.width, image.height, image.pixels.mode) == (304, 248, "RGB")
+
+
+JPEGS = [
+    encoded(picture(200, 144), "JPEG", quality=85, **options)
+    for options in ({"subsampling": 2}, {"subsampling": 0, "progressive": True})
+]
+
+
+@given(
+    st.sampled_from(JPEGS),
+    st.floats(0, 1),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), max_size=4),
+)
+@example(JPEGS[0], 0.5, [])
+@example(JPEGS[1], 1.0, [(0.5, 3)])
+@settings(max_examples=150, deadline=None)
+def test_a_damaged_jpeg_is_judged_alike_reduced_and_whole(whole, kept, flips):
+    data = bytearray(whole)
+    for place, bit in flips:
+        data[int(place * len(data))] ^= 1 << bit
+    data = bytes(data[: round(kept * len(data))])
+    judged, reduced = verdict(data, None), verdict(data, SMALL)
+    if isinstance(judged, type) or isinstance(reduced, type):
+        assert judged == reduced
+        return
+    assert judged.pixels.size == (reduced.width, reduced.height)
+    # Damage may leave a picture; libjpeg-turbo by itself then makes the same of it.
+    for image in (judged, reduced):
+        try:
+            oracle = turbo(data, image, strict=False)
+        except ValueError:
+            continue  # it refuses what Pillow takes
+        assert (np.asarray(image.pixels) == oracle).all()
 
 
 def test_raw_pixels_pass_unchanged_and_obey_the_limit():

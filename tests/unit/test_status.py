@@ -16,6 +16,7 @@ OFFLINE = {
     "InvalidSettings",
     "MissingExtra",
     "ExportRefused",
+    "QuantisationRefused",
     "EmbedderError",
     "ProbingSetError",
     "VocabularyError",

@@ -61,6 +61,7 @@ def calibrated(network):
     norms = [
         m for m in network.module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
     ]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over the batches
@@ -69,6 +70,8 @@ def calibrated(network):
     with torch.no_grad():
         for _ in range(3 if norms else 0):
             network.module(torch.randn(4, 3, size.height, size.width, generator=chance))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     network.module.eval()
     return network
 

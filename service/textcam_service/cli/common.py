@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from textcam_service.errors import MissingExtra
 Settings = TypeVar("Settings")
 
 _EXTRAS = {
-    "service": ("onnxruntime", "safetensors", "pydantic_settings", "grpc_health"),
+    "service": ("onnxruntime", "safetensors", "pydantic_settings", "grpc_health", "jwt"),
     "offline": ("onnxruntime", "torch", "onnx", "sentence_transformers", "open_clip", "tqdm"),
 }
 
@@ -32,6 +33,24 @@ def need(extra: str) -> None:
             f"this command needs the extra '{extra}' ({', '.join(absent)} not installed): "
             f"pip install 'textcam-service[{extra}]'"
         )
+
+
+def known_method(_: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """Check a --method, as a callback of click's.
+
+    Raises:
+        click.BadParameter: There is no such CAM method; the message offers the nearest ones.
+    """
+    from textcam_service.core.methods import METHODS  # noqa: PLC0415 - --help stays quick
+
+    if not name or name in METHODS:
+        return name
+    near = difflib.get_close_matches(name, METHODS, 3, 0.7) or METHODS
+    raise click.BadParameter(
+        f"there is no CAM method '{name}'; {'near it' if near is not METHODS else 'there are'}: "
+        f"{', '.join(near)}",
+        param=parameter,
+    )
 
 
 def settings_of(of: type[Settings], given: tuple[str, ...], hint: str, /, **fixed: Any) -> Settings:

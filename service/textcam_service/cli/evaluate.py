@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import need
+from textcam_service.cli.common import known_method, need
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -31,7 +31,12 @@ _FOLDER = click.Path(path_type=Path)
     show_default=True,
     help="Of the scenes; take another one than the bank's and than that settings were chosen by.",
 )
-@click.option("--method", default="", help="The CAM method; default: the bundle's own.")
+@click.option(
+    "--method",
+    default="",
+    callback=known_method,
+    help="The CAM method; default: the bundle's own.",
+)
 @click.option("--embedder", default=None, help="Of the bank, for the control that asks it alone.")
 @click.option(
     "--biased-backbone", type=_FOLDER, default=None, help="The twin from the biased world."

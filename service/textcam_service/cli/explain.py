@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from textcam_service.cli.common import known_method
+
 if TYPE_CHECKING:
     from textcam_client import Contrast, Explanation, TopK
 
@@ -36,7 +38,13 @@ if TYPE_CHECKING:
 )
 @click.option("--class", "class_name", default=None, help="Explain this class instead.")
 @click.option("--against", default=None, help="With --class: rather than that one.")
-@click.option("--method", default=None, help="The CAM method: cam, grad_cam, score_cam ...")
+@click.option(
+    "--method",
+    default=None,
+    callback=known_method,
+    help="The CAM method: cam, grad_cam, score_cam ...; default: the model's own. Methods of many "
+    "passes, ss_cam above all, may need a server with a higher --max-passes.",
+)
 @click.option("--phrases", type=click.IntRange(1), default=None, help="Phrases per class.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds per image.")
 @click.option("--wait", type=float, default=0.0, help="Wait so many seconds for the server.")

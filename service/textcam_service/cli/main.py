@@ -14,6 +14,7 @@ from textcam_service.cli.explain import explain
 from textcam_service.cli.model import model
 from textcam_service.cli.quantise import quantise
 from textcam_service.cli.serve import serve
+from textcam_service.cli.token import token
 from textcam_service.errors import TextCamError
 from textcam_service.version import __version__
 
@@ -132,5 +133,5 @@ def export(
     click.echo(f"{output}: {report}")
 
 
-for _command in (bank, evaluate, explain, model, quantise, scenes, serve):
+for _command in (bank, evaluate, explain, model, quantise, scenes, serve, token):
     main.add_command(_command)

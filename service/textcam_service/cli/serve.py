@@ -27,7 +27,8 @@ def _setting_flags() -> list[click.Parameter]:
     flags: list[click.Parameter] = []
     for name, field in ServerSettings.model_fields.items():
         many = field.default == ()
-        shown = "" if field.default in ("", ()) else f" [default: {_shown(name, field.default)}]"
+        unset = field.default in ("", (), None)
+        shown = "" if unset else f" [default: {_shown(name, field.default)}]"
         flags.append(
             click.Option(
                 [f"--{name.replace('_', '-')}"],
@@ -61,20 +62,19 @@ def serve(config: Path | None, **flags: Any) -> None:
     # Late: these need the extra 'service'.
     need("service")
     import asyncio  # noqa: PLC0415
-    import logging  # noqa: PLC0415
 
+    from textcam_service.serving.logs import set_up_logs  # noqa: PLC0415
     from textcam_service.settings import read_settings  # noqa: PLC0415
 
     given = {key: value for key, value in flags.items() if value not in (None, ())}
     settings = read_settings(given, config)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    set_up_logs(settings)
 
-    def announce(port: int, metrics_port: int | None) -> None:
+    def announce(port: int, metrics_port: int | None, health_port: int | None) -> None:
         metrics = "" if metrics_port is None else f", metrics on {metrics_port}"
+        health = "" if health_port is None else f", health on {health_port}"
         served = f"the models of {settings.store}" if settings.store else f"'{settings.name}'"
-        click.echo(f"serving {served} on {settings.host}:{port}{metrics}")
+        click.echo(f"serving {served} on {settings.host}:{port}{metrics}{health}")
 
     if settings.workers > 1:
         from textcam_service.serving.workers import serve_workers  # noqa: PLC0415 - without grpc
@@ -84,5 +84,8 @@ def serve(config: Path | None, **flags: Any) -> None:
     from textcam_service.serving.server import serve as serve_until_stopped  # noqa: PLC0415
 
     asyncio.run(
-        serve_until_stopped(settings, lambda server: announce(server.port, server.metrics_port))
+        serve_until_stopped(
+            settings,
+            lambda server: announce(server.port, server.metrics_port, server.health_port),
+        )
     )

@@ -46,8 +46,16 @@ def saliency_map(cam_weights: FloatArray, activation_maps: FloatArray) -> Float3
     if cam_weights.ndim == 3:
         summed = np.einsum("dhw,dhw->hw", cam_weights, activation_maps, dtype=np.float64)
         return np.asarray(summed, np.float32)
-    weighted = np.tensordot(cam_weights.astype(np.float64), activation_maps, axes=1)
-    return np.asarray(weighted, np.float32)
+    return np.asarray(weighted_maps(cam_weights[None], activation_maps)[0])
+
+
+def weighted_maps(weights: FloatArray, activation_maps: FloatArray) -> Float32Array:
+    """Several weighted sums of the maps in one product: (K, D), (D, H, W) -> (K, H, W)."""
+    channels, height, width = activation_maps.shape
+    # In the maps' own type: to widen them would take longer than the product.
+    rows = weights.astype(activation_maps.dtype)
+    summed = rows @ activation_maps.reshape(channels, -1)
+    return np.asarray(summed.reshape(-1, height, width), np.float32)
 
 
 def softmax(logits: FloatArray) -> Float64Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from textcam_service.core.cam import saliency_map
+from textcam_service.core.cam import saliency_map, weighted_maps
 from textcam_service.core.types import FloatArray, IntArray, SaliencyGroup
 
 REST = -1
@@ -45,12 +45,20 @@ def saliency_groups(
         count: K, the number of phrases.
         cam_weights: (D,) or (D, H, W) of the method.
         activation_maps: (D, H, W).
-        evidence: (D,) e_j, logit units.
+        evidence: (D,) e_j; see Rationale.in_logit_units.
 
     Returns:
         K groups in the phrases' order, and the rest. Maps and evidence of all of them add
         up to the whole's.
     """
+    places = [*range(count), REST]
+    if cam_weights.ndim == 1:
+        own_weights = np.zeros((len(places), len(cam_weights)))
+        own_weights[assignment, np.arange(len(cam_weights))] = cam_weights  # REST is the last row
+        maps = list(weighted_maps(own_weights, activation_maps))
+    else:
+        members = [assignment == place for place in places]
+        maps = [saliency_map(cam_weights[own], activation_maps[own]) for own in members]
 
     def group(phrase_index: int) -> SaliencyGroup:
         ids = np.flatnonzero(assignment == phrase_index)
@@ -61,7 +69,7 @@ def saliency_groups(
             evidence=float(own.sum()),
             evidence_for=float(own[own > 0].sum()),
             evidence_against=float(own[own < 0].sum()),
-            saliency_map=saliency_map(cam_weights[ids], activation_maps[ids]),
+            saliency_map=maps[phrase_index],
         )
 
     return tuple(group(index) for index in range(count)), group(REST)

@@ -15,7 +15,7 @@ def heatmap(
     Bilinear between cell centres, edges held; 0 outside the crop.
 
     Args:
-        saliency_map: (H, W), logit units.
+        saliency_map: (H, W), in any unit.
         crop: The rectangle the map covers, in pixels of the image.
         height: Of the image, pixels.
         width: Of the image, pixels.

@@ -14,8 +14,8 @@ from PIL import Image
 
 from textcam_service.backbone import Seen
 from textcam_service.bundle import ModelBundle
-from textcam_service.core.cam import softmax
 from textcam_service.core.methods import CamTerms
+from textcam_service.core.predictions import predictions
 from textcam_service.core.types import BoolArray, Crop, Float32Array, Prediction, Rationale
 from textcam_service.errors import InvalidTruth, TextCamError
 from textcam_service.imaging import ImageLimits, decode, prepare
@@ -228,8 +228,7 @@ def predict(
 ) -> Prediction:
     """A class's prediction out of an image's logits (C,); None: the most probable one."""
     index = int(logits.argmax()) if class_index is None else class_index
-    probability = float(softmax(logits)[index])
-    return Prediction(index, bundle.class_names[index], probability, float(logits[index]))
+    return predictions(logits, bundle.class_names, [index])[0]
 
 
 def _observe_batch(bundle: ModelBundle, cases: Sequence[Case]) -> list[Observation]:

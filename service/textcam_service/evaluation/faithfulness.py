@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 from textcam_service.backbone import Backbone
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.cam import softmax
+from textcam_service.core.methods import Need
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.evaluation.cases import Observation, explain_case, logits_of, observe
 from textcam_service.evaluation.place import HeatOf, objects_with
@@ -77,8 +78,10 @@ def channel_ablation(bundle: ModelBundle, observations: Sequence[Observation]) -
     """Largest error of "without a group's channels the logit falls by exactly its evidence".
 
     Relative to the largest logit. Rounding for a linear head and CAM; elsewhere, by how much
-    evidence misses what the channels do.
+    evidence misses what the channels do. nan where the head cannot be run by itself.
     """
+    if Need.HEAD not in bundle.backbone.offers:
+        return float("nan")
     worst, largest = 0.0, 1e-9
     for observation in observations:
         index = observation.prediction.class_index

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from textcam_service.bundle import ModelBundle
+from textcam_service.core.methods import Need
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import BundleMismatch, InvalidTruth
 from textcam_service.evaluation.cases import Observation, Truth, observe
@@ -59,8 +60,9 @@ def evaluate(
         BundleMismatch: The embedder is not the bank's.
 
     Returns:
-        Tables by name: "words" for all; "place", "groups", "faithfulness" and "randomisation"
-        for scenes; "cues" with a twin. Every table has its controls.
+        Tables by name: "words" for all; "place", "groups", "faithfulness" and, but for int8
+        backbones, "randomisation" for scenes; "cues" with a twin. Every table has its controls.
+        "notes" says what was left out, and why.
     """
     of_scenes = any(case.scene is not None for case in truth.cases)
     for one in (bundle, biased):
@@ -90,6 +92,7 @@ def evaluate(
     report["words"] = words_table(bundle, judged, truth, embedder)
     if of_scenes:
         report.update(_scene_tables(bundle, judged, progress))
+        report["notes"] = _notes(bundle)
     if biased is not None:
         progress("cues")
         report["cues"] = judge_cues(biased, bundle, max(len(judged) // 5, 1))
@@ -135,14 +138,23 @@ def _scene_tables(
         name: counterfactual_agreement(other, judged) for name, other in controls.items()
     }
     counterfactual[METHOD]["ablation_error"] = channel_ablation(bundle, judged)
-    progress("randomisation")
-    return {
+    tables: dict[str, Table] = {
         "place": place,
         "groups": groups,
         "faithfulness": faithfulness,
         "counterfactual": counterfactual,
-        "randomisation": randomisation(bundle, some),
     }
+    if not bundle.backbone.manifest.quantised_from:  # int8 weights are not drawn anew
+        progress("randomisation")
+        tables["randomisation"] = randomisation(bundle, some)
+    return tables
+
+
+def _notes(bundle: ModelBundle) -> list[str]:
+    if Need.HEAD in bundle.backbone.offers:
+        return []
+    kind = bundle.backbone.manifest.head_kind
+    return [f"ablation_error is left out: it takes {Need.HEAD.value}, and this one's is '{kind}'"]
 
 
 def _require_scene_classes(bundle: ModelBundle) -> None:

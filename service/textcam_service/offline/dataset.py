@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from textcam_service.errors import ProbingSetError, VocabularyError
-from textcam_service.imaging import SUFFIXES
+from PIL import Image
+
+from textcam_service.errors import InvalidImage, InvalidRequest, ProbingSetError, VocabularyError
+from textcam_service.imaging import SUFFIXES, ImageLimits, decode
+
+_LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
 
 
 def find_images(folders: Sequence[Path]) -> list[Path]:
@@ -27,6 +31,16 @@ def find_images(folders: Sequence[Path]) -> list[Path]:
             f"no JPEG, PNG or WebP file under {', '.join(str(folder) for folder in folders)}"
         )
     return found
+
+
+def readable(paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image]]:
+    """Those images that can be read, one after the other."""
+    for path in paths:
+        try:
+            image = decode(path.read_bytes(), _LIMITS).pixels
+        except (OSError, InvalidImage, InvalidRequest):
+            continue
+        yield path, image
 
 
 def read_phrases(path: Path) -> tuple[str, ...]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import compose, inliner
+from onnx import compose, inliner, numpy_helper
 
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.onnx_nodes import attribute
+from textcam_service.offline.onnx_nodes import answers, asking
 
 OWN = "own:"  # sets a file's names apart from the product's
 _HAND_ON = {"Identity", "Dropout"}
@@ -22,11 +23,11 @@ _NAME_KEYS = ("class_names", "names", "classes", "labels")
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A user's classifier as it came, but for a last softmax, which is cut off.
+    """A user's classifier as it came, but for a last softmax, which is cut off, and constants.
 
     Attributes:
         path: Where it came from.
-        model: Its graph; all names begin with OWN.
+        model: Its graph; all names begin with OWN. Integers that depend on no image are weights.
         image: Name of its input: (N, 3, h, w) float32.
         logits: Name of its output: (N, C).
         batch: How many images it takes; 0: any number.
@@ -65,7 +66,7 @@ def read_onnx(path: Path, size: tuple[int, int]) -> OnnxFile:
     images = [value for value in model.graph.input if value.name == OWN + image]
     del model.graph.input[:], model.graph.value_info[:]  # the latter may state the batch's size
     model.graph.input.extend(images)
-    _store_constants(model.graph)
+    _fold_integers(path, model, OWN + image)
     _cut_softmax(path, model.graph)
     return OnnxFile(path, model, OWN + image, model.graph.output[0].name, batch, names)
 
@@ -96,14 +97,26 @@ def _input(path: Path, graph: onnx.GraphProto, size: tuple[int, int]) -> tuple[s
     return inputs[0].name, shape[0]
 
 
-def _store_constants(graph: onnx.GraphProto) -> None:
-    """Turn nodes that answer a constant tensor into weights, in place."""
-    for node in [node for node in graph.node if node.op_type == "Constant"]:
-        tensor = attribute(node, "value", None)  # other forms stay
-        if tensor is not None:
-            tensor.name = node.output[0]
-            graph.initializer.append(tensor)
-            graph.node.remove(node)
+def _fold_integers(path: Path, model: onnx.ModelProto, image: str) -> None:
+    """Turn sizes, paddings and places that depend on no image into weights, in place."""
+    graph, of_image, fixed = model.graph, {image}, []
+    for node in graph.node:
+        inner = any(one.type == onnx.AttributeProto.GRAPH for one in node.attribute)
+        if of_image.isdisjoint(node.input) and not inner:
+            fixed.append(node)
+        else:
+            of_image.update(node.output)
+    needed = {name for node in fixed for name in node.input}
+    answered = [node.output[0] for node in fixed if len(node.output) == 1]
+    small = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    small.graph.name = "constants"
+    small.graph.node.extend(fixed)
+    small.graph.initializer.extend(one for one in graph.initializer if one.name in needed)
+    found = answers(asking(small, answered), path, {}) if answered else {}
+    whole = {name: value for name, value in found.items() if value.dtype == np.int64}
+    for node in [node for node in fixed if node.output[0] in whole]:
+        graph.node.remove(node)
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in whole.items())
 
 
 def _cut_softmax(path: Path, graph: onnx.GraphProto) -> None:

@@ -125,7 +125,7 @@ def head_parity(
         ReLU's input next to 0 may fall on either side.
     """
     session = _cpu_session(graph)
-    logits_error = gradient_error = 0.0
+    logits_errors, gradient_errors = [0.0], [0.0]
     for count in (1, len(given[ACTIVATION_MAPS])):
         own = {name: tensor[:count] for name, tensor in given.items()}
         feeds = {name: tensor.numpy() for name, tensor in own.items()}
@@ -133,14 +133,15 @@ def head_parity(
         with torch.no_grad():
             wanted = head(own[ACTIVATION_MAPS], *contexts).numpy()
         (logits,) = session.run([LOGITS], feeds)
-        logits_error = max(logits_error, difference(logits, wanted))
+        logits_errors.append(difference(logits, wanted))
         if CLASS_WEIGHTS in own:
             names = [HEAD_GRADIENT, *further]
             slopes = eager_gradients(head, own[ACTIVATION_MAPS], own[CLASS_WEIGHTS], contexts)
             for found, slope in zip(session.run(names, feeds), slopes, strict=True):
                 off = float(np.linalg.norm(found - slope.numpy()))
-                gradient_error = max(gradient_error, off / max(float(slope.norm()), _LEAST))
-    return logits_error, gradient_error
+                gradient_errors.append(off / max(float(slope.norm()), _LEAST))
+    # Unlike Python's max, numpy's lets no nan slip through.
+    return float(np.max(logits_errors)), float(np.max(gradient_errors))
 
 
 def difference(found: FloatArray, wanted: FloatArray) -> float:

@@ -89,6 +89,18 @@ def head_model(seen: OnnxClassifier, target: str, layout: Layout) -> onnx.ModelP
     graph = made.graph
     graph.name = "head"
     graph.initializer.extend(one for one in whole.graph.initializer if one.name in needed)
+    graph.input.append(value(ACTIVATION_MAPS, (layout.channels, layout.height, layout.width)))
+    if layout.prefix:
+        graph.input.append(value(PREFIX, (layout.prefix, layout.channels)))
+    _untap(graph, target, layout)
+    graph.node.extend([*count_nodes(graph, ACTIVATION_MAPS), *nodes])
+    graph.node.append(helper.make_node("Identity", [file.logits], [LOGITS]))
+    graph.output.append(value(LOGITS, (seen.class_count,)))
+    return seen.served(made)
+
+
+def _untap(graph: onnx.GraphProto, target: str, layout: Layout) -> None:
+    """Add the way back from ACTIVATION_MAPS and PREFIX to the tensor."""
     make = helper.make_node
     grid = "grid" if layout.prefix else target
     if layout.kind == "tokens":
@@ -99,14 +111,8 @@ def head_model(seen: OnnxClassifier, target: str, layout: Layout) -> onnx.ModelP
         graph.node.append(make("Transpose", [ACTIVATION_MAPS], [target], perm=[0, 2, 3, 1]))
     else:
         graph.node.append(make("Identity", [ACTIVATION_MAPS], [target]))
-    graph.input.append(value(ACTIVATION_MAPS, (layout.channels, layout.height, layout.width)))
     if layout.prefix:
         graph.node.append(make("Concat", [PREFIX, grid], [target], axis=1))
-        graph.input.append(value(PREFIX, (layout.prefix, layout.channels)))
-    graph.node.extend([*count_nodes(graph, ACTIVATION_MAPS), *nodes])
-    graph.node.append(make("Identity", [file.logits], [LOGITS]))
-    graph.output.append(value(LOGITS, (seen.class_count,)))
-    return seen.served(made)
 
 
 def head_of(model: onnx.ModelProto, contexts: Mapping[str, FloatArray]) -> Head:

@@ -21,28 +21,19 @@ import onnx
 import onnxruntime as ort
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from PIL import Image
 
 from textcam_service.artefact import canonical_json, read_file, sha256
 from textcam_service.backbone import Backbone
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.types import Float32Array
-from textcam_service.errors import (
-    InvalidImage,
-    InvalidRequest,
-    InvalidSettings,
-    ProbingSetError,
-    QuantisationRefused,
-)
-from textcam_service.evaluation.cases import Case, explain_case, observe
+from textcam_service.errors import InvalidSettings, ProbingSetError, QuantisationRefused
+from textcam_service.evaluation.parity import compare
 from textcam_service.graphs import ACTIVATION_MAPS, INPUT, Graphs, write_backbone
-from textcam_service.imaging import ImageLimits, decode, prepare
-from textcam_service.parity import Figures, ParityReport, Thresholds
+from textcam_service.imaging import prepare
+from textcam_service.offline.dataset import readable
+from textcam_service.parity import ParityReport, Thresholds
 
 _LAYERS = {"Conv", "Gemm", "MatMul"}
-_BATCH = 16
-_LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
-MIN_HELD_OUT = 50  # fewer cannot tell 98 % from less
 
 Progress = Callable[[str, int], Callable[[int], None]]
 
@@ -182,41 +173,6 @@ def quantised_graph(
     return graph, reader.count
 
 
-def compare(
-    own: ModelBundle,
-    other: ModelBundle,
-    images: Sequence[Path],
-    progress: Callable[[int], None] = lambda _: None,
-) -> Figures:
-    """How closely two bundles explain alike, each its own most probable class.
-
-    Raises:
-        ProbingSetError: Fewer than MIN_HELD_OUT images can be read.
-    """
-    top1, correlation, phrase = [], [], []
-    for start in range(0, len(images), _BATCH):
-        paths = images[start : start + _BATCH]
-        cases = [Case(path.name, image) for path, image in _readable(paths)]
-        pairs = zip(observe(own, cases), observe(other, cases), strict=True) if cases else ()
-        for pair in pairs:
-            one, two = (
-                explain_case(bundle, seen, 1)
-                for bundle, seen in zip((own, other), pair, strict=True)
-            )
-            top1.append(pair[0].prediction.class_index == pair[1].prediction.class_index)
-            correlation.append(_correlation(one.saliency_map, two.saliency_map))
-            phrase.append([p.text for p in one.phrases] == [p.text for p in two.phrases])
-        progress(len(paths))
-    if len(top1) < MIN_HELD_OUT:
-        raise ProbingSetError(
-            f"{len(top1)} held-out images could be read, too few to judge by; give "
-            f"{MIN_HELD_OUT} or more"
-        )
-    fifth = float(np.percentile(correlation, 5))
-    same, alike, first = (float(np.mean(found)) for found in (top1, correlation, phrase))
-    return Figures(len(top1), same, alike, fifth, first)
-
-
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc] # it ships no types
     """Feeds the tool one input at a time, and counts them."""
 
@@ -278,25 +234,9 @@ def _inputs(
     paths: Sequence[Path], bundle: ModelBundle, progress: Callable[[int], None]
 ) -> Iterator[Float32Array]:
     for path in paths:
-        for _, image in _readable([path]):
+        for _, image in readable([path]):
             yield prepare(image, bundle.backbone.manifest.preprocessing)[0]
         progress(1)
-
-
-def _readable(paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image]]:
-    for path in paths:
-        try:
-            image = decode(path.read_bytes(), _LIMITS).pixels
-        except (OSError, InvalidImage, InvalidRequest):
-            continue
-        yield path, image
-
-
-def _correlation(one: Float32Array, two: Float32Array) -> float:
-    """Pearson's; of a map that is the same everywhere 1 if the other is equal to it, else 0."""
-    if np.ptp(one) == 0 or np.ptp(two) == 0:
-        return float(np.array_equal(one, two))
-    return float(np.corrcoef(one.ravel(), two.ravel())[0, 1])
 
 
 @contextlib.contextmanager

@@ -64,6 +64,8 @@ def choose_target(network: Network, images: torch.Tensor) -> Target:
     Where the logits are a linear layer over the mean of a layer's maps, that layer. Elsewhere the
     last one through which all of the network passes and most of whose positions still matter to
     the logits: not so at the last block's output of a transformer that is read at its class token.
+    Should a layer normalisation take that place's tensor, its output stands in the place's stead,
+    although in a residual block the rest of the tensor goes around it: see _normalised.
 
     Raises:
         ExportRefused: There is none.

@@ -24,6 +24,7 @@ from textcam_service.core.types import (
     UInt8Array,
 )
 from textcam_service.errors import AnswerTooLarge
+from textcam_service.imaging import DecodedImage
 from textcam_service.serving.conversation import Found
 from textcam_service.serving.requests import Job
 from textcam_service.version import __version__
@@ -34,11 +35,10 @@ _ENVELOPE_BYTES = 1024
 
 @dataclass(frozen=True)
 class Scene:
-    """The image behind an answer: its size, what the model saw of it, and its pixels."""
+    """The image behind an answer, and what the model saw of it."""
 
-    image: Image.Image
+    image: DecodedImage
     crop: Crop
-    decoder: str
 
 
 def prediction_message(prediction: Prediction) -> pb.Prediction:
@@ -122,7 +122,7 @@ def _add_maps(
         message.heatmap.image.CopyFrom(tensor_message(to_uint8(heat)))
         return
     file = io.BytesIO()
-    Image.fromarray(blend(np.asarray(scene.image), heat)).save(file, "PNG", compress_level=1)
+    Image.fromarray(blend(np.asarray(scene.image.whole), heat)).save(file, "PNG", compress_level=1)
     message.heatmap.overlay_png = file.getvalue()
 
 
@@ -155,7 +155,7 @@ def response_message(
         image_height=scene.image.height,
         image_width=scene.image.width,
         crop=pb.Crop(**asdict(crop)),
-        provenance=provenance_message(bundle, method, scene.decoder),
+        provenance=provenance_message(bundle, method, scene.image.decoder),
         stage_seconds=stage_seconds,
         degradations=degradations,
     )

@@ -58,9 +58,13 @@ class BatcherEvents(Protocol):
 
 @dataclass(frozen=True)
 class Batched(Generic[Result]):
-    """An item's result, with the seconds it waited and ran, and the size of its batch."""
+    """An item's result, with the seconds it waited and ran, and the size of its batch.
+
+    `began`: when its batch ran, on time.monotonic()'s clock.
+    """
 
     result: Result
+    began: float
     queue_s: float
     run_s: float
     batch_size: int
@@ -129,11 +133,16 @@ class Place(Generic[Item, Result]):
 
 @dataclass(frozen=True)
 class _Run(Generic[Item, Result]):
-    """A batch that ran: when it began, who was in it, and what came."""
+    """A batch that ran: when it began, who was in it, and what came of each."""
 
     began: float
     places: list[Place[Item, Result]]
-    results: list[Result] | Exception
+    results: list[Result | Exception]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any item did."""
+        return any(isinstance(result, Exception) for result in self.results)
 
 
 class Batcher(Generic[Item, Result]):
@@ -146,6 +155,8 @@ class Batcher(Generic[Item, Result]):
         events: Told what happens.
         revive: Awaited before a consumer that died is started again; where it raises, later.
         tell_health: Told False when the consumer died, True when it runs again.
+        tell_run: Told the items of each batch that ran, before its answers go out; when it began,
+            its seconds, and whether any item failed.
     """
 
     def __init__(
@@ -156,6 +167,7 @@ class Batcher(Generic[Item, Result]):
         events: BatcherEvents,
         revive: Callable[[], Awaitable[None]] | None = None,
         tell_health: Callable[[bool], None] | None = None,
+        tell_run: Callable[[list[Item], float, float, bool], None] | None = None,
     ) -> None:
         self.cost = BatchCost()
         self._run = run
@@ -164,6 +176,7 @@ class Batcher(Generic[Item, Result]):
         self._events = events
         self._revive = revive
         self._tell_health = tell_health or (lambda _: None)
+        self._tell_run = tell_run
         self._broken_hooks: set[Callable[..., None]] = set()
         self._queues: Queues[Place[Item, Result]] = Queues(limits, self.cost)
         self._batch: list[Place[Item, Result]] = []
@@ -316,38 +329,47 @@ class Batcher(Generic[Item, Result]):
                 self._tell(self._events.on_expired)
         if size:
             self._tell(self._events.on_batch, size)
-        if isinstance(run.results, Exception):
-            for place in run.places:
-                place._fail(run.results)
-            return
-        if size:
-            self.cost.observe(size, run_s)
+            if self._tell_run is not None:
+                items = [place._item for place in run.places]
+                self._tell(self._tell_run, items, run.began, run_s, run.failed)
+            if not run.failed:
+                self.cost.observe(size, run_s)
         for place, result in zip(run.places, run.results, strict=True):
-            if not place._future.done():
-                answer = Batched(result, run.began - place._since, run_s, size)
+            if isinstance(result, Exception):
+                place._fail(result)
+            elif not place._future.done():
+                answer = Batched(result, run.began, run.began - place._since, run_s, size)
                 place._future.set_result(answer)
 
     def _outcome(self, batch: list[Place[Item, Result]]) -> _Run[Item, Result]:
-        """Run a batch on the session's thread; a failure is the batch's, so it travels as a value.
+        """Run a batch on the session's thread.
 
-        asyncio cannot carry a StopIteration; anything but an Exception would end the loop. The
-        thread may have been busy for others: who left or is late by now does not run.
+        The thread may have been busy for others: who left or is late by now does not run.
         """
         began = time.monotonic()
         alive = [place for place in batch if place.is_ready and place.deadline > began]
-        if not alive:
-            return _Run(began, alive, [])
         items: list[Any] = [place._item for place in alive]
-        try:
-            results = list(self._run(items))
-        except BaseException as error:  # noqa: BLE001 - goes to the batch's callers
-            if isinstance(error, Exception) and not isinstance(error, StopIteration):
-                return _Run(began, alive, error)
-            return _Run(began, alive, RuntimeError(f"inference failed with {error!r}"))
-        if len(results) != len(alive):
-            fault = f"{len(alive)} items ran, but {len(results)} results came"
-            return _Run(began, alive, RuntimeError(fault))
+        results = self._results(items) if items else []
         return _Run(began, alive, results)
+
+    def _results(self, items: list[Item]) -> list[Result | Exception]:
+        """A result or a failure per item: one on which the session fails harms no other.
+
+        Failures travel as values: asyncio cannot carry a StopIteration, and anything but an
+        Exception would end the loop.
+        """
+        try:
+            results: list[Result | Exception] = list(self._run(list(items)))
+            if len(results) != len(items):
+                raise RuntimeError(f"{len(items)} items ran, but {len(results)} results came")
+        except BaseException as error:  # noqa: BLE001 - goes to the batch's callers
+            if len(items) > 1:
+                _log.warning("a batch of %d failed (%r); each runs by itself", len(items), error)
+                return [self._results([item])[0] for item in items]
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                return [error]
+            return [RuntimeError(f"inference failed with {error!r}")]
+        return results
 
     def _fail_batch(self, error: Exception) -> None:
         for place in self._batch:

@@ -22,8 +22,10 @@ from textcam_service.core.methods import (
     ImagePasses,
     Method,
     MethodSettings,
+    Need,
     Steps,
     Subject,
+    drive,
 )
 from textcam_service.core.types import Float32Array, Float64Array
 from textcam_service.errors import DeadlineExpired, ServerBusy
@@ -102,6 +104,16 @@ class Conversations:
     async def drain(self, timeout: float) -> None:
         """Finish what is queued within `timeout` seconds."""
         await self._gradients.drain(timeout)
+
+    def takes_turns(self, method: Method) -> bool:
+        """Whether a method's answers take the session, and not arithmetic only."""
+        linear = self._backbone.is_linear and not method.needs & {Need.LAYERS, Need.ATTENTION}
+        return not linear or method.image_passes(1, 1, self.settings) > 0
+
+    def hold_at_once(self, method: Method, subject: Subject, seen: Seen) -> Found:
+        """Hold the conversation of a method that takes no turns, in this thread."""
+        steps = method.steps(subject, self.settings)
+        return Found(drive(steps, partial(self._backbone.answer, seen=seen)))
 
     async def hold(
         self, method: Method, subject: Subject, seen: Seen, deadline: float | None

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 import grpc
 from google.rpc.status_pb2 import Status
 from textcam.v1 import explainer_pb2 as pb
 
+from textcam_service.bundle import ModelBundle
 from textcam_service.errors import ServerBusy, ShuttingDown, TextCamError
 from textcam_service.serving import requests
+from textcam_service.serving.access import Access
+from textcam_service.serving.logs import AccessLog
 from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.models import Models
 from textcam_service.serving.pipeline import Pipeline
+from textcam_service.serving.record import Record
 from textcam_service.serving.schedule import Lane
-from textcam_service.serving.status import code_of, status_of
+from textcam_service.serving.status import code_of, reason_of, status_of
+from textcam_service.serving.tracing import Metadata, Tracer, Untraced
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
@@ -31,22 +37,52 @@ _DRAIN_RETRY_S = 1.0
 class Desk:
     """Takes requests for the served models.
 
+    Args:
+        models: What is served.
+        settings: See ServerSettings.
+        metrics: What to count in.
+        access: Who may use what.
+        tracer: Told of each request; None: nobody is.
+
     Attributes:
         models: What is served.
     """
 
-    def __init__(self, models: Models, settings: ServerSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        models: Models,
+        settings: ServerSettings,
+        metrics: Metrics,
+        access: Access,
+        tracer: Tracer | None = None,
+    ) -> None:
         self.models = models
         self._settings = settings
         self._metrics = metrics
+        self._access = access
+        self._tracer = tracer or Untraced()
+        self._access_log = AccessLog(settings)
         # grpc.aio's own maximum_concurrent_rpcs is known to miscount, hence a count of our own.
         self._in_flight = 0
         self._bytes_in_work = 0
+        self._undelivered = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._draining = False
 
     def stop_admitting(self) -> None:
         """Refuse new work from now on."""
         self._draining = True
+
+    async def drained(self, timeout: float) -> None:
+        """Wait at most `timeout` seconds for all that was admitted to be answered."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout)
+
+    def hold(self, change: int) -> None:
+        """Items of streams whose answers were not taken yet became more, or fewer."""
+        self._undelivered += change
+        self._tell_idle()
 
     async def answer(
         self,
@@ -54,6 +90,7 @@ class Desk:
         request: pb.ExplainRequest,
         deadline: float | None,
         lane: Lane,
+        metadata: Metadata = (),
         leased: Pipeline | None = None,
     ) -> pb.ExplainResponse | Status:
         """Answer or say why not; only cancellation escapes.
@@ -63,30 +100,74 @@ class Desk:
             request: As it came.
             deadline: On time.monotonic()'s clock; None: none.
             lane: Who waits, where the request does not say.
-            leased: The version that answers, where the caller holds its lease; None: the one
-                that the request names.
+            metadata: The call's; a trace that the caller began is taken up.
+            leased: The version that answers, where the caller holds its lease and was charged;
+                None: the one that the request names.
         """
+        request_id = request.request_id[: requests.MAX_REQUEST_ID]
+        record = Record(method, request_id, request.ByteSize())
+        self._tracer.begin(record, metadata)
         try:
-            with self._admitted(request.ByteSize()), self._pipeline(request, leased) as pipeline:
-                response = await pipeline.explain(
-                    request, deadline, requests.read_lane(request.lane, lane)
-                )
+            leasing = nullcontext(leased) if leased else self.lease(request.model, images=1)
+            with leasing as pipeline, self._admitted(record.request_bytes):
+                lane = requests.read_lane(request.lane, lane)
+                record.lane = lane.name.lower()
+                response = await pipeline.explain(request, deadline, lane, record)
         except asyncio.CancelledError:
-            self.count(method, grpc.StatusCode.CANCELLED)
+            self._close(record, grpc.StatusCode.CANCELLED)
             raise
         except Exception as error:  # noqa: BLE001 - the last stop: logged, counted, answered
             if not isinstance(error, TextCamError):
                 self._metrics.unexpected.inc()
-                _log.exception("request '%s' failed unexpectedly", request.request_id)
-            self.count(method, code_of(error))
+                _log.exception("request %r failed unexpectedly", request.request_id)
+            self._close(record, code_of(error), reason_of(error))
             return status_of(error)
-        self.count(method, grpc.StatusCode.OK)
+        self._close(record, grpc.StatusCode.OK)
         return response
 
-    def _pipeline(
-        self, request: pb.ExplainRequest, leased: Pipeline | None
-    ) -> AbstractContextManager[Pipeline]:
-        return nullcontext(leased) if leased else self.models.lease(request.model)
+    @contextmanager
+    def lease(self, spec: pb.ModelSpec, images: int = 0) -> Iterator[Pipeline]:
+        """The version that a request names, open for as long as the context lasts.
+
+        Whether who calls may use the model is settled before anything is said of it.
+
+        Args:
+            spec: As it came; no name: the only model.
+            images: What the caller's rate is charged.
+
+        Raises:
+            AccessRefused: They may not, or not so often.
+            TextCamError: See Models.lease.
+        """
+        name = self.models.meant(spec.name, self.shows)
+        self._access.admit(name, images, named=bool(spec.name))
+        meant = pb.ModelSpec(name=name, version=spec.version)
+        with self.models.lease(meant, self.shows) as pipeline:
+            yield pipeline
+
+    def bundle(self, spec: pb.ModelSpec) -> ModelBundle:
+        """What a request names, to be described; raises as lease() does."""
+        with self.lease(spec) as pipeline:
+            return pipeline.bundle
+
+    def charge(self, model: str, images: int) -> None:
+        """Charge the rate of who calls for images of a model that they may use.
+
+        Raises:
+            AccessRefused: They ask too often, or may not any more.
+        """
+        self._access.admit(model, images)
+
+    def shows(self, model: str) -> bool:
+        """Whether who calls may know of a model."""
+        return self._access.shows(model)
+
+    def _close(self, record: Record, code: grpc.StatusCode, reason: str = "") -> None:
+        record.code, record.reason = code.name, reason
+        record.seconds = time.monotonic() - record.began
+        self._metrics.request_seconds.labels(record.rpc, code.name).observe(record.seconds)
+        self._tracer.end(record)
+        self._tell(record)
 
     @contextmanager
     def _admitted(self, size: int) -> Iterator[None]:
@@ -113,7 +194,18 @@ class Desk:
         self._in_flight += requests
         self._bytes_in_work += size
         self._metrics.in_flight.set(self._in_flight)
+        self._tell_idle()
 
-    def count(self, method: str, code: grpc.StatusCode) -> None:
-        """Count an answer."""
-        self._metrics.requests.labels(method, code.name).inc()
+    def _tell_idle(self) -> None:
+        if self._in_flight or self._undelivered:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    def count(self, method: str, code: grpc.StatusCode, reason: str = "") -> None:
+        """Count an answer to what came to no image."""
+        self._tell(Record(method, code=code.name, reason=reason))
+
+    def _tell(self, record: Record) -> None:
+        self._metrics.requests.labels(record.rpc, record.code).inc()
+        self._access_log.write(record)

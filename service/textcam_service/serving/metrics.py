@@ -36,6 +36,13 @@ class Metrics:
             ("method", "code"),
             registry=self.registry,
         )
+        self.request_seconds = Histogram(
+            "textcam_request_duration_seconds",
+            "Time of an image's request in the server, by method and gRPC code of its answer.",
+            ("method", "code"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.stage_seconds = Histogram(
             "textcam_stage_duration_seconds",
             "Time of a request in each stage: decode, queue, inference, method, explain, encode.",
@@ -105,6 +112,28 @@ class Metrics:
             ("decoder",),
             registry=self.registry,
         )
+        self.denied = Counter(
+            "textcam_denied_total",
+            "Calls and images refused for who asks: UNAUTHENTICATED, PERMISSION_DENIED, "
+            "RATE_LIMITED.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.reloads = Counter(
+            "textcam_reloads_total",
+            "Changes of certificates, callers or JWT keys on disk; outcome `kept`: broken, the "
+            "old ones stay.",
+            ("what", "outcome"),
+            registry=self.registry,
+        )
+        self.stale = Gauge(
+            "textcam_reload_stale",
+            "1 where the newest certificates, callers or JWT keys on disk cannot be used and older "
+            "ones are.",
+            ("what",),
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
         for stage in STAGES:
             self.stage_seconds.labels(stage)
         self._add_store()
@@ -167,6 +196,15 @@ class Metrics:
     def on_rejected(self, reason: str) -> None:
         """An image was refused."""
         self.rejected.labels(reason).inc()
+
+    def on_denied(self, reason: str) -> None:
+        """Someone may not call, or not so often."""
+        self.denied.labels(reason).inc()
+
+    def on_reload(self, what: str, read: bool) -> None:
+        """Files of certificates, callers or keys changed (serving.reloading.ReloadEvents)."""
+        self.reloads.labels(what, "read" if read else "kept").inc()
+        self.stale.labels(what).set(not read)
 
     def on_restart(self) -> None:
         """The batcher died."""

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from textcam.v1 import explainer_pb2 as pb
 
@@ -17,9 +18,16 @@ from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidArgument, ModelLoading, UnknownModel, UnknownVersion
 from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.pipeline import Pipeline
+from textcam_service.serving.tracing import Tracer
 from textcam_service.settings import ServerSettings
 
 _LOADING_RETRY_S = 1.0
+# Whether who asks may know of a model.
+Shows: TypeAlias = Callable[[str], bool]
+
+
+def _all_shown(_: str) -> bool:
+    return True
 
 
 @dataclass(eq=False)
@@ -55,14 +63,20 @@ class Models:
         settings: See ServerSettings.
         metrics: What to count in.
         changed: Told that a model came, changed, failed or recovered.
+        tracer: Told of each batch; None: nobody is.
     """
 
     def __init__(
-        self, settings: ServerSettings, metrics: Metrics, changed: Callable[[], None]
+        self,
+        settings: ServerSettings,
+        metrics: Metrics,
+        changed: Callable[[], None],
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._changed = changed
+        self._tracer = tracer
         # By name: the current version, then those that are kept, the latest first.
         self._versions: dict[str, tuple[_Version, ...]] = {}
         self._failing: set[Pipeline] = set()
@@ -97,24 +111,42 @@ class Models:
             (self._failing.discard if healthy else self._failing.add)(made)
             self._changed()
 
-        made = Pipeline(bundle, self._settings, self._metrics, hear)
+        made = Pipeline(bundle, self._settings, self._metrics, hear, self._tracer)
         return made
 
-    def find(self, spec: pb.ModelSpec) -> Pipeline:
-        """The version that a request names, for use without an await in between.
+    def meant(self, name: str, shows: Shows = _all_shown) -> str:
+        """The model that a request means; "": the only one that is served.
 
         Raises:
-            InvalidArgument: No name, where several models are served.
+            InvalidArgument: No name, where several models are served; says those that are shown.
+            ModelLoading: No name, and nothing is loaded yet.
+        """
+        if name:
+            return name
+        if not self.names:
+            raise ModelLoading("no model is loaded yet", retry_after_s=_LOADING_RETRY_S)
+        if len(self.names) > 1:
+            known = self._listed(shows)
+            raise InvalidArgument(
+                f"several models are served: name one{known and f' of {known}'}", field="model"
+            )
+        return next(iter(self.names))
+
+    @contextmanager
+    def lease(self, spec: pb.ModelSpec, shows: Shows = _all_shown) -> Iterator[Pipeline]:
+        """The version that a request names, open for as long as the context lasts.
+
+        Args:
+            spec: As it came.
+            shows: Which models errors may tell of.
+
+        Raises:
+            InvalidArgument: See meant().
             UnknownModel: Nothing of that name is served.
             UnknownVersion: The model is served in other versions.
             ModelLoading: It is to be served, but is not loaded yet.
         """
-        return self._find(spec).pipeline
-
-    @contextmanager
-    def lease(self, spec: pb.ModelSpec) -> Iterator[Pipeline]:
-        """As find(); for as long as the context lasts the version stays open."""
-        with self._find(spec).lease() as pipeline:
+        with self._find(spec, shows).lease() as pipeline:
             yield pipeline
 
     def kept(self, name: str, version: str) -> Pipeline | None:
@@ -152,16 +184,18 @@ class Models:
         if not task.cancelled():
             task.result()
 
-    def _find(self, spec: pb.ModelSpec) -> _Version:
-        name, names = spec.name, ", ".join(f"'{name}'" for name in sorted(self.names))
-        if not names:
+    def _listed(self, shows: Shows) -> str:
+        return ", ".join(f"'{name}'" for name in sorted(self.names) if shows(name))
+
+    def _find(self, spec: pb.ModelSpec, shows: Shows) -> _Version:
+        name = self.meant(spec.name, shows)
+        if not self.names:
             raise ModelLoading("no model is loaded yet", retry_after_s=_LOADING_RETRY_S)
-        if not name and len(self.names) > 1:
-            raise InvalidArgument(f"several models are served: name one of {names}", field="model")
-        name = name or next(iter(self.names))
         if name not in self.names:
+            known = self._listed(shows)
             raise UnknownModel(
-                f"no model '{name}' is served here, only {names}", field="model.name"
+                f"no model '{name}' is served here{known and f', only {known}'}",
+                field="model.name",
             )
         if name not in self._versions:
             raise ModelLoading(f"model '{name}' is not loaded yet", retry_after_s=_LOADING_RETRY_S)

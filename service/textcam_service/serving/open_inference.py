@@ -27,7 +27,7 @@ from textcam_service.serving.oip_tensors import Array, add_output, read_input
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.schedule import Lane
 from textcam_service.serving.servicer import deadline_of
-from textcam_service.serving.status import code_of, status_of
+from textcam_service.serving.status import code_of, reason_of, status_of
 from textcam_service.settings import ServerSettings
 from textcam_service.version import __version__
 
@@ -131,10 +131,11 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         with ExitStack() as leases:
             try:
                 # One lease for the whole batch: all of it is answered by one version.
-                pipeline = leases.enter_context(self._desk.models.lease(spec))
+                pipeline = leases.enter_context(self._desk.lease(spec))
                 asked = self._read(request, pipeline.bundle)
+                self._desk.charge(pipeline.bundle.name, len(asked))
             except TextCamError as error:
-                self._desk.count("ModelInfer", code_of(error))
+                self._desk.count("ModelInfer", code_of(error), reason_of(error))
                 await context.abort_with_status(rpc_status.to_status(status_of(error)))
             answers = await self._answers(asked, pipeline, context)
             return self._response(request, asked[0].phrases, answers, pipeline.bundle)
@@ -146,11 +147,12 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> Sequence[Any]:
         slots, deadline = asyncio.Semaphore(self._settings.stream_concurrency), deadline_of(context)
+        metadata = context.invocation_metadata() or ()
 
         async def answer(one: pb.ExplainRequest) -> pb.ExplainResponse | Status:
             async with slots:
                 return await self._desk.answer(
-                    "ModelInfer", one, deadline, Lane.INTERACTIVE, pipeline
+                    "ModelInfer", one, deadline, Lane.INTERACTIVE, metadata, pipeline
                 )
 
         tasks = [asyncio.create_task(answer(one)) for one in asked]
@@ -167,7 +169,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
 
     async def _bundle(self, name: str, version: str, context: Any) -> ModelBundle:
         try:
-            return self._desk.models.find(pb.ModelSpec(name=name, version=version)).bundle
+            return self._desk.bundle(pb.ModelSpec(name=name, version=version))
         except TextCamError as error:
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
             raise  # not reached: abort raises

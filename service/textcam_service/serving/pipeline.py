@@ -16,7 +16,8 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam_service import imaging
 from textcam_service.backbone import Seen
 from textcam_service.bundle import ModelBundle
-from textcam_service.core.cam import softmax
+from textcam_service.core.methods import Subject
+from textcam_service.core.predictions import predictions
 from textcam_service.core.rationale import sentence
 from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.cpus import usable_cpus
@@ -28,12 +29,16 @@ from textcam_service.serving.conversation import Conversations, Found, run
 from textcam_service.serving.degrade import degrade
 from textcam_service.serving.metrics import Metrics, QueueEvents
 from textcam_service.serving.queues import BatchLimits
+from textcam_service.serving.record import Record
 from textcam_service.serving.requests import Classes, Job, TopK
 from textcam_service.serving.schedule import Lane
+from textcam_service.serving.tracing import Tracer, Untraced
 from textcam_service.settings import ServerSettings
 
 # What is explained, and rather than what.
 _Target: TypeAlias = tuple[Prediction, Prediction | None]
+# What waits for inference, and on whose behalf.
+_Waiting: TypeAlias = tuple[Float32Array, Record]
 _Answer = TypeVar("_Answer")
 _REMEMBERED = 32
 
@@ -56,6 +61,7 @@ class Pipeline:
         settings: See ServerSettings.
         metrics: What to count in.
         tell_health: Told False while images cannot be run, and True once they can be again.
+        tracer: Told of each batch.
     """
 
     def __init__(
@@ -64,8 +70,10 @@ class Pipeline:
         settings: ServerSettings,
         metrics: Metrics,
         tell_health: Callable[[bool], None] | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.bundle = bundle
+        self._tracer = tracer or Untraced()
         self._settings = settings
         self._metrics = metrics
         self._limits = imaging.ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
@@ -83,7 +91,7 @@ class Pipeline:
             settings.max_long_requests,
             metrics,
         )
-        self._batcher: Batcher[Float32Array, Seen] = Batcher(
+        self._batcher: Batcher[_Waiting, Seen] = Batcher(
             self._infer,
             BatchLimits(
                 settings.max_batch,
@@ -95,6 +103,7 @@ class Pipeline:
             QueueEvents(metrics),
             self._probe,
             tell_health,
+            self._tell_run,
         )
         # Seconds that an answer takes after its inference, as the last ones did.
         self._after_s: deque[float] = deque(maxlen=_REMEMBERED)
@@ -130,7 +139,11 @@ class Pipeline:
         self._session_thread.shutdown(wait=False)
 
     async def explain(
-        self, request: pb.ExplainRequest, deadline: float | None, lane: Lane = Lane.INTERACTIVE
+        self,
+        request: pb.ExplainRequest,
+        deadline: float | None,
+        lane: Lane = Lane.INTERACTIVE,
+        record: Record | None = None,
     ) -> pb.ExplainResponse:
         """Answer one request.
 
@@ -138,34 +151,41 @@ class Pipeline:
             request: As it came.
             deadline: On time.monotonic()'s clock; None: none.
             lane: Who waits.
+            record: Where to note what is done and how long it takes; None: nobody asks.
 
         Raises:
             TextCamError: See requests.read_request, imaging, Batcher.admit and Place.fill.
         """
         job = requests.read_request(request, self.bundle, self._settings)
         job, left_out = degrade(job, self._batcher.pressure(lane))
-        started = time.monotonic()
+        record = record or Record("")
+        record.model, record.version = self.bundle.name, self.bundle.version
+        record.cam_method = job.method.name
         due = None if deadline is None else deadline - self._time_after_inference()
         with self._batcher.admit(due, lane) as place:
-            scene, network_input = await run(self._workers, self._decode, job)
-            decoded = time.monotonic()
-            inferred = await place.fill(network_input)
+            with record.stage("decode"):
+                scene, network_input = await run(self._workers, self._decode, job)
+            record.image_width, record.image_height = scene.image.width, scene.image.height
+            with record.stage("queue"):  # what stands where no batch takes it
+                inferred = await place.fill((network_input, record))
         answering = time.monotonic()
-        stages = {
-            "decode": decoded - started,
-            "queue": inferred.queue_s,
-            "inference": inferred.run_s,
-        }
-        started = time.monotonic()
+        record.stages["queue"] = (inferred.began - inferred.queue_s, inferred.queue_s)
+        record.stages["inference"] = (inferred.began, inferred.run_s)
         opinion = _Opinion(inferred.result.logits, self.bundle.class_names)
-        found = await _all(
-            self._found(job, target, inferred.result, network_input, deadline)
+        subjects = [
+            (target, self.bundle.subject(inferred.result, network_input, *target))
             for target in opinion.targets(job.target)
-        )
-        stages["method"] = time.monotonic() - started
-        answer = (inferred.result.activation_maps, opinion, found, stages, left_out)
-        response = await run(self._workers, self._answer, request, job, scene, *answer)
-        if not found[0][1].network_passes + found[0][1].head_passes > 1:
+        ]
+        found: list[Found] = []  # empty: to be found in the thread of what follows
+        if self._conversations.takes_turns(job.method):
+            with record.stage("method"):
+                found = await _all(
+                    self._conversations.hold(job.method, subject, inferred.result, deadline)
+                    for _, subject in subjects
+                )
+        given = (subjects, inferred.result, opinion, found, record, left_out)
+        response = await run(self._workers, self._answer, request, job, scene, *given)
+        if not found:
             self._after_s.append(time.monotonic() - answering)
         for degradation in left_out:
             step = pb.Degradation.Name(degradation).removeprefix("DEGRADATION_").lower()
@@ -179,71 +199,70 @@ class Pipeline:
         """Run blank images; raises what the session raises."""
         size = self.bundle.backbone.manifest.preprocessing
         blank = np.zeros((3, size.height, size.width), np.float32)
-        await run(self._session_thread, self._infer, [blank] * count)
-
-    async def _found(
-        self,
-        job: Job,
-        target: _Target,
-        seen: Seen,
-        network_input: Float32Array,
-        deadline: float | None,
-    ) -> tuple[_Target, Found]:
-        subject = self.bundle.subject(seen, network_input, *target)
-        return target, await self._conversations.hold(job.method, subject, seen, deadline)
+        await run(self._session_thread, self._infer, [(blank, Record(""))] * count)
 
     def _decode(self, job: Job) -> tuple[Scene, Float32Array]:
+        preprocessing = self.bundle.backbone.manifest.preprocessing
         if job.encoded is not None:
-            image = imaging.decode(job.encoded, self._limits)
+            reduce_for = preprocessing if self._settings.reduced_decode else None
+            image = imaging.decode(job.encoded, self._limits, reduce_for)
         else:
             assert job.pixels is not None  # noqa: S101 - requests.read_request saw to it
             image = imaging.from_pixels(job.pixels, self._limits)
         self._metrics.images.labels(image.decoder).inc()
-        network_input, crop = imaging.prepare(
-            image.pixels, self.bundle.backbone.manifest.preprocessing
-        )
-        return Scene(image.pixels, self.bundle.backbone.on_grid(crop), image.decoder), network_input
+        network_input, crop = imaging.prepare(image, preprocessing)
+        return Scene(image, self.bundle.backbone.on_grid(crop)), network_input
 
-    def _infer(self, images: list[Float32Array]) -> list[Seen]:
-        return self.bundle.backbone.see(np.stack(images))
+    def _infer(self, waiting: list[_Waiting]) -> list[Seen]:
+        return self.bundle.backbone.see(np.stack([network_input for network_input, _ in waiting]))
+
+    def _tell_run(self, ran: list[_Waiting], began: float, seconds: float, failed: bool) -> None:
+        records, provider = [record for _, record in ran], self.bundle.backbone.execution_provider
+        for record in records:
+            record.batch_size = len(ran)
+        self._tracer.batch(records, provider, began, seconds, failed)
 
     def _answer(
         self,
         request: pb.ExplainRequest,
         job: Job,
         scene: Scene,
-        maps: Float32Array,
+        subjects: list[tuple[_Target, Subject]],
+        seen: Seen,
         opinion: _Opinion,
-        found: list[tuple[_Target, Found]],
-        stages: dict[str, float],
+        found: list[Found],
+        record: Record,
         left_out: tuple[pb.Degradation, ...],
     ) -> pb.ExplainResponse:
-        started = time.monotonic()
-        explained = [
-            (target, own, self.bundle.rationale(maps, own.terms, *target, job.phrases))
-            for target, own in found
-        ]
-        stages["explain"] = time.monotonic() - started
-        started = time.monotonic()
-        messages = [
-            answers.explanation_message(
-                *target, rationale, sentence(*target, rationale), job, scene, own
+        if not found:
+            held = self._conversations.hold_at_once
+            with record.stage("method"):
+                found = [held(job.method, subject, seen) for _, subject in subjects]
+        maps = seen.activation_maps
+        with record.stage("explain"):
+            explained = [
+                (target, own, self.bundle.rationale(maps, own.terms, *target, job.phrases))
+                for (target, _), own in zip(subjects, found, strict=True)
+            ]
+        with record.stage("encode"):
+            messages = [
+                answers.explanation_message(
+                    *target, rationale, sentence(*target, rationale), job, scene, own
+                )
+                for target, own, rationale in explained
+            ]
+            response = answers.response_message(
+                request.request_id,
+                opinion.most_probable(job.predictions),
+                messages,
+                scene,
+                self.bundle,
+                job.method,
+                record.stage_seconds,
+                left_out,
             )
-            for target, own, rationale in explained
-        ]
-        response = answers.response_message(
-            request.request_id,
-            opinion.most_probable(job.predictions),
-            messages,
-            scene,
-            self.bundle,
-            job.method,
-            stages,
-            left_out,
-        )
-        answers.check_size(response, self._settings.max_message_bytes)
-        stages["encode"] = time.monotonic() - started
-        for stage, seconds in stages.items():
+            answers.check_size(response, self._settings.max_message_bytes)
+        for stage, seconds in record.stage_seconds.items():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         return response
 
@@ -254,19 +273,13 @@ class _Opinion:
     def __init__(self, logits: Float32Array, class_names: Sequence[str]) -> None:
         self._logits = logits
         self._class_names = class_names
-        self._probabilities = softmax(logits)
         self._ranking = np.argsort(-logits, kind="stable")
 
     def of(self, index: int) -> Prediction:
-        return Prediction(
-            int(index),
-            self._class_names[index],
-            float(self._probabilities[index]),
-            float(self._logits[index]),
-        )
+        return predictions(self._logits, self._class_names, [index])[0]
 
     def most_probable(self, count: int) -> list[Prediction]:
-        return [self.of(index) for index in self._ranking[:count]]
+        return predictions(self._logits, self._class_names, self._ranking[:count])
 
     def targets(self, target: TopK | Classes) -> list[_Target]:
         if isinstance(target, TopK):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
@@ -14,23 +15,31 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from textcam.oip import open_inference_pb2, open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2, explainer_pb2_grpc
+from threadpoolctl import threadpool_limits
 
 from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidSettings
+from textcam_service.serving.access import Access, AccessInterceptor
 from textcam_service.serving.desk import Desk
 from textcam_service.serving.metrics import Metrics, bundle_digests, publish
 from textcam_service.serving.models import Models
 from textcam_service.serving.open_inference import OpenInferenceServicer
 from textcam_service.serving.servicer import ExplainerServicer
+from textcam_service.serving.tls import server_credentials
+from textcam_service.serving.tracing import tracer_of
 from textcam_service.serving.watcher import Watcher
 from textcam_service.settings import ServerSettings
 
 # By model: what its bundle is, in labels.
 _Digests: TypeAlias = "dict[str, dict[str, str]]"
 _log = logging.getLogger(__name__)
+_LAST_CALLS_S = 0.25
+_LAST_BYTES_S = 2.0
+_PROBE_BYTES = 4096
 SERVICE = explainer_pb2.DESCRIPTOR.services_by_name["ExplainerService"].full_name
 OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-# Beside the services' own names: MODEL_HEALTH + "NAME" says whether a model is loaded and warm.
+# Beside the services' own names: MODEL_HEALTH + "NAME" says whether a model is loaded and warm;
+# not where callers have rights to models, for health is answered to all.
 MODEL_HEALTH = "textcam.model/"
 
 
@@ -45,6 +54,7 @@ class Server:
     Attributes:
         port: Where gRPC listens, once started.
         metrics_port: Where /metrics listens, once started; None where it does not.
+        health_port: Where health alone listens, once started; None where it does not.
         models: What is served.
     """
 
@@ -56,17 +66,21 @@ class Server:
     ) -> None:
         self.port = 0
         self.metrics_port: int | None = None
+        self.health_port: int | None = None
         self._settings = settings
         self._metrics = Metrics()
         self._bundle = bundle
-        self.models = Models(settings, self._metrics, self._on_change)
-        self._desk = Desk(self.models, settings, self._metrics)
+        self._tracer = tracer_of(settings)
+        self.models = Models(settings, self._metrics, self._on_change, self._tracer)
+        self._access = Access(settings, self._metrics)
+        self._desk = Desk(self.models, settings, self._metrics, self._access, self._tracer)
         self._switched = switched
         self._watcher: Watcher | None = None
         self._watch: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self._stop_metrics: Callable[[], None] = lambda: None
         self._server: Any = None
+        self._probed: Any = None
         self._started = self._stopping = False
         self._saying: set[asyncio.Task[None]] = set()
 
@@ -82,8 +96,10 @@ class Server:
         SERVING, and is waited for.
 
         Raises:
-            InvalidSettings: A port is taken, or there is no such kind of store.
+            InvalidSettings: A port is taken, certificates cannot be used, or there is no such
+                kind of store.
         """
+        credentials = server_credentials(self._settings, self._metrics)
         if self._bundle is not None:
             pipeline = self.models.pipeline(self._bundle)
             await pipeline.start()
@@ -91,7 +107,7 @@ class Server:
             self._watcher = Watcher(
                 self.models, self._settings, self._metrics, lambda: self._switched(self.digests)
             )
-        await self._listen()
+        await self._start_services(credentials)
         if self._bundle is not None:
             self.models.put(pipeline)
         if self._watcher is not None:
@@ -100,19 +116,13 @@ class Server:
         self._started = True
         await self._say()
 
-    async def _listen(self) -> None:
+    async def _start_services(self, credentials: Any) -> None:
+        """All services, on the ports of the settings."""
         settings = self._settings
+        guard = AccessInterceptor(self._access, self._metrics, self._desk.count)
         self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.max_send_message_length", settings.max_message_bytes),
-                # Two processes on one port must be a choice, not an accident.
-                ("grpc.so_reuseport", int(settings.workers > 1)),
-                # Clients that are gone without a word are found out within a minute or so.
-                ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 20_000),
-                *_connection_age(settings.max_connection_age_s),
-            ]
+            interceptors=[guard] if self._access.guards else [],
+            options=_options(settings, settings.max_message_bytes),
         )
         explainer_pb2_grpc.add_ExplainerServiceServicer_to_server(  # type: ignore[no-untyped-call]
             ExplainerServicer(self._desk, settings), self._server
@@ -124,28 +134,43 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, OPEN_INFERENCE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        address = f"{settings.host}:{settings.port}"
-        try:
-            self.port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise InvalidSettings(f"cannot listen on {address}: is the port taken?") from error
+        self.port = _listen(self._server, f"{settings.host}:{settings.port}", credentials)
+        await self._start_health()
         self.metrics_port, self._stop_metrics = publish(self._metrics.registry, settings)
         await self._server.start()
         await self._say()
 
+    async def _start_health(self) -> None:
+        """The health service alone, for probes that cannot show a certificate."""
+        settings = self._settings
+        if settings.health_port < 0:
+            return
+        self._probed = grpc.aio.server(options=_options(settings, _PROBE_BYTES))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
+        self.health_port = _listen(self._probed, f"{settings.host}:{settings.health_port}")
+        await self._probed.start()
+
     async def stop(self) -> None:
         """Say NOT_SERVING, refuse new work, finish what is in work, stop."""
-        grace = self._settings.drain_seconds
+        until = time.monotonic() + self._settings.drain_seconds
         self._stopping = True
         await self._say()
         self._desk.stop_admitting()
         if self._watch is not None:
             self._watch.cancel()
+        # Calls that are on their way are still refused in words, not by a connection that ends.
+        await asyncio.sleep(_LAST_CALLS_S)
+        await self._desk.drained(until - time.monotonic())
+        # Not all of the time: whoever watches the health never ends its call.
+        await self._server.stop(_LAST_BYTES_S)
+        if self._watch is not None:
             await asyncio.wait([self._watch])
-        await self._server.stop(grace)
-        await self.models.close(grace)
+        await self.models.close(max(0.0, until - time.monotonic()))
         if self._watcher is not None:
             self._watcher.close()
+        if self._probed is not None:
+            await self._probed.stop(None)
+        await asyncio.to_thread(self._tracer.close)
         self._stop_metrics()
 
     def _on_change(self) -> None:
@@ -161,10 +186,38 @@ class Server:
     async def _say(self) -> None:
         status = health_pb2.HealthCheckResponse
         told = dict.fromkeys(("", SERVICE, OPEN_INFERENCE), "")
-        told |= {MODEL_HEALTH + name: name for name in self.models.names}
+        if not self._access.limits_models:
+            told |= {MODEL_HEALTH + name: name for name in self.models.names}
         for service, model in told.items():
             serving = self._is_serving(model)
             await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
+
+
+def _options(settings: ServerSettings, max_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", max_bytes),
+        ("grpc.max_send_message_length", max_bytes),
+        # Two processes on one port must be a choice, not an accident.
+        ("grpc.so_reuseport", int(settings.workers > 1)),
+        # Clients that are gone without a word are found out within a minute or so, also those that
+        # never said one, and those without a call.
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        *_connection_age(settings.max_connection_age_s),
+    ]
+
+
+def _listen(server: Any, address: str, credentials: Any = None) -> int:
+    """Bind; returns the port. Plaintext without credentials."""
+    try:
+        if credentials is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, credentials))
+    except RuntimeError as error:
+        raise InvalidSettings(f"cannot listen on {address}: is the port taken?") from error
 
 
 def _connection_age(seconds: float) -> list[tuple[str, int]]:
@@ -200,6 +253,8 @@ async def serve(
         parent: A pipe to the process that started this one; where it closes, the parent is gone.
         switched: See Server.
     """
+    # The arithmetic of one image is too small to share: BLAS threads would only spin.
+    threadpool_limits(limits=1, user_api="blas")
     server = Server(None if settings.store else _bundle(settings), settings, switched)
     await server.start()
     stop = asyncio.Event()

@@ -17,7 +17,7 @@ from textcam_service.errors import InvalidArgument, TextCamError
 from textcam_service.serving.answers import model_message, summary_message
 from textcam_service.serving.desk import Desk
 from textcam_service.serving.schedule import Lane
-from textcam_service.serving.status import code_of, status_of
+from textcam_service.serving.status import code_of, reason_of, status_of
 from textcam_service.settings import ServerSettings
 
 
@@ -32,7 +32,10 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         self, request: pb.ExplainRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ExplainResponse:
         """Explain one image."""
-        answer = await self._desk.answer("Explain", request, deadline_of(context), Lane.INTERACTIVE)
+        metadata = context.invocation_metadata() or ()
+        answer = await self._desk.answer(
+            "Explain", request, deadline_of(context), Lane.INTERACTIVE, metadata
+        )
         if isinstance(answer, Status):
             await context.abort_with_status(rpc_status.to_status(answer))
         assert isinstance(answer, pb.ExplainResponse)  # noqa: S101 - abort raises
@@ -44,17 +47,23 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[pb.ExplainStreamResponse]:
         """Explain many images, answered in order of completion."""
-        deadline = deadline_of(context)
+        deadline, metadata = deadline_of(context), context.invocation_metadata() or ()
         slots = asyncio.Semaphore(self._settings.stream_concurrency)
         answers: asyncio.Queue[pb.ExplainStreamResponse | None] = asyncio.Queue()
         seen: set[str] = set()
         tasks: set[asyncio.Task[None]] = set()
+        held = 0  # items whose answers were not taken yet
+
+        def hold(change: int) -> None:
+            nonlocal held
+            held += change
+            self._desk.hold(change)
 
         async def answer(request: pb.ExplainRequest) -> None:
             fault = _stream_fault(request.request_id, seen)
             seen.add(request.request_id)
             result = fault or await self._desk.answer(
-                "ExplainStream", request, deadline, Lane.AUDIT
+                "ExplainStream", request, deadline, Lane.AUDIT, metadata
             )
             failed = isinstance(result, Status)
             part = {"error": result} if failed else {"response": result}
@@ -64,6 +73,7 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
             try:
                 async for item in request_iterator:
                     await slots.acquire()
+                    hold(1)
                     task = asyncio.create_task(answer(item.request))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
@@ -75,12 +85,14 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         try:
             while (ready := await answers.get()) is not None:
                 yield ready
+                hold(-1)
                 # A slot is free once its answer was taken: a slow reader slows the work.
                 slots.release()
             await reader
         finally:
             for task in (reader, *tasks):
                 task.cancel()
+            hold(-held)
 
     async def ListModels(  # noqa: N802 - gRPC's name
         self, request: pb.ListModelsRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -88,16 +100,19 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         """List the served models."""
         del request, context
         self._desk.count("ListModels", grpc.StatusCode.OK)
-        return pb.ListModelsResponse(models=list(map(summary_message, self._desk.models.bundles)))
+        served = self._desk.models.bundles
+        return pb.ListModelsResponse(
+            models=[summary_message(bundle) for bundle in served if self._desk.shows(bundle.name)]
+        )
 
     async def GetModel(  # noqa: N802 - gRPC's name
         self, request: pb.GetModelRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetModelResponse:
         """Describe one model."""
         try:
-            bundle = self._desk.models.find(request.model).bundle
+            bundle = self._desk.bundle(request.model)
         except TextCamError as error:
-            self._desk.count("GetModel", code_of(error))
+            self._desk.count("GetModel", code_of(error), reason_of(error))
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
         self._desk.count("GetModel", grpc.StatusCode.OK)
         return model_message(bundle)

@@ -16,6 +16,9 @@ DOMAIN = "textcam.v1"
 # The nearest class in an error's ancestry decides; what is not below stands as INTERNAL.
 CODES: dict[type[errors.TextCamError], StatusCode] = {
     errors.InvalidRequest: StatusCode.INVALID_ARGUMENT,
+    errors.AccessRefused: StatusCode.PERMISSION_DENIED,
+    errors.Unauthenticated: StatusCode.UNAUTHENTICATED,
+    errors.RateLimited: StatusCode.RESOURCE_EXHAUSTED,
     errors.NotServed: StatusCode.NOT_FOUND,
     errors.QueueFull: StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExpired: StatusCode.DEADLINE_EXCEEDED,
@@ -34,6 +37,13 @@ def code_of(error: BaseException) -> StatusCode:
     return StatusCode.INTERNAL
 
 
+def reason_of(error: BaseException) -> str:
+    """What machines match on; INTERNAL where callers learn nothing of the inside."""
+    if isinstance(error, errors.TextCamError) and code_of(error) is not StatusCode.INTERNAL:
+        return error.reason
+    return "INTERNAL"
+
+
 def status_of(error: BaseException) -> Status:
     """The google.rpc.Status that an error is answered with.
 
@@ -44,9 +54,9 @@ def status_of(error: BaseException) -> Status:
         return Status(
             code=StatusCode.INTERNAL.value[0],
             message="the server failed to answer; its log holds the reason",
-            details=[_pack(error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN))],
+            details=[_pack(error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN))],
         )
-    details = [_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))]
+    details = [_pack(error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN))]
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=error.field, description=str(error)

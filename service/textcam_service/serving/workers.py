@@ -26,6 +26,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from textcam_service.cpus import usable_cpus
 from textcam_service.errors import InvalidSettings, TextCamError
+from textcam_service.serving.logs import set_up_logs
 from textcam_service.serving.metrics import describe, publish, worker_restarts
 from textcam_service.settings import ServerSettings
 
@@ -36,6 +37,8 @@ _EOF_PAUSE_S = 0.05
 # A worker says the digests of what it serves, by model, or why it cannot; and again at a switch.
 _Digests: TypeAlias = "dict[str, dict[str, str]]"
 _Words: TypeAlias = "_Digests | str"
+# Told the ports of gRPC, of the metrics and of health; None: there is none.
+Announce: TypeAlias = "Callable[[int, int | None, int | None], None]"
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,12 @@ class _Worker:
             self.process.join()
 
 
-def serve_workers(settings: ServerSettings, announce: Callable[[int, int | None], None]) -> None:
+def serve_workers(settings: ServerSettings, announce: Announce) -> None:
     """Serve by several processes until SIGTERM or SIGINT, then drain them.
 
     Args:
         settings: See ServerSettings; `workers` of them.
-        announce: Told the ports of gRPC and of the metrics, once all workers serve.
+        announce: Told the ports, once all workers serve.
 
     Raises:
         InvalidSettings: A port is taken, or a worker cannot start.
@@ -75,7 +78,11 @@ def serve_workers(settings: ServerSettings, announce: Callable[[int, int | None]
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopping.append(number))
-    with TemporaryDirectory(prefix="textcam-metrics-") as folder, _reserved(settings) as port:
+    with (
+        TemporaryDirectory(prefix="textcam-metrics-") as folder,
+        _reserved(settings.host, settings.port) as port,
+        _reserved(settings.host, settings.health_port) as health_port,
+    ):
         # Here, not at import: the parent's own counters stay in its memory.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         registry = CollectorRegistry()
@@ -87,6 +94,7 @@ def serve_workers(settings: ServerSettings, announce: Callable[[int, int | None]
             update={
                 "port": port,
                 "metrics_port": -1,
+                "health_port": health_port,
                 "session_threads": settings.session_threads or share,
                 "decode_threads": settings.decode_threads or share,
             }
@@ -97,7 +105,7 @@ def serve_workers(settings: ServerSettings, announce: Callable[[int, int | None]
             for digests in [_await_ready(worker) for worker in workers]:
                 _tell(bundles, digests)
             metrics_port, stop_metrics = publish(registry, settings)
-            announce(port, metrics_port)
+            announce(port, metrics_port, None if health_port < 0 else health_port)
             while not stopping:
                 # A signal ends the wait too.
                 ended = [worker.process.sentinel for worker in workers]
@@ -152,10 +160,7 @@ def _work(settings: ServerSettings, pipe: Connection) -> None:
     """One worker's life."""
     from textcam_service.serving.server import serve  # noqa: PLC0415 - grpc, in this process only
 
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format=f"%(asctime)s %(levelname)s [{os.getpid()}] %(name)s %(message)s",
-    )
+    set_up_logs(settings, by_process=True)
     serving = False
 
     def announce(server: Any) -> None:
@@ -174,20 +179,21 @@ def _work(settings: ServerSettings, pipe: Connection) -> None:
 
 
 @contextmanager
-def _reserved(settings: ServerSettings) -> Iterator[int]:
-    """Hold the port for the workers, who share it; nobody else may be on it."""
-    address = (settings.host, settings.port)
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _reserved(host: str, port: int) -> Iterator[int]:
+    """Hold the port for the workers, who share it; nobody else may be on it. -1 is none."""
+    if port < 0:
+        yield port
+        return
+    address = (host, port)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as alone, socket.socket(family) as shared:
         try:
             alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             alone.bind(address)
-            address = (settings.host, alone.getsockname()[1])
+            address = (host, alone.getsockname()[1])
             alone.close()
             shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             shared.bind(address)
         except OSError as error:
-            raise InvalidSettings(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
-            ) from error
+            raise InvalidSettings(f"cannot listen on {host}:{port}: {error.strerror}") from error
         yield address[1]

@@ -118,6 +118,13 @@ def test_a_call_that_a_proxy_reset_is_unavailable_and_tried_again(code):
     assert type(own) is ERROR_OF_CODE[code]
 
 
+@pytest.mark.parametrize("words", ["", "CANCELLED"])
+def test_a_call_that_a_stopping_server_dropped_is_unavailable_and_tried_again(words):
+    error = from_rpc_error(FailedCall(grpc.StatusCode.CANCELLED, words, ()))
+    assert (type(error), error.reason) == (Unavailable, "STREAM_RESET")
+    assert Retry().delay_after(error, 1) is not None
+
+
 def test_the_calls_code_wins_over_that_of_the_details():
     status = status_pb2.Status(code=3, message="inner").SerializeToString()
     failed = FailedCall(grpc.StatusCode.NOT_FOUND, "outer", (("grpc-status-details-bin", status),))

@@ -1,0 +1,49 @@
+"""`textcam token`: secrets for callers."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from hashlib import sha256
+from typing import Any
+
+import click
+
+from textcam_service.cli.common import need
+from textcam_service.errors import InvalidSettings
+
+
+@click.group()
+def token() -> None:
+    """Tokens by which callers show who they are."""
+
+
+@token.command()
+@click.argument("name")
+@click.option("--method", "methods", multiple=True, help="A method it may call; default: all.")
+@click.option("--model", "models", multiple=True, help="A model it may use; default: all.")
+@click.option("--rate", type=float, help="Images and other calls a second; default: the server's.")
+@click.option("--burst", type=int, help="How many of these at once; default: the server's.")
+def create(name: str, **rights: Any) -> None:
+    """Draw a token for the caller NAME and print it, once; then its entry in the callers' file.
+
+    The file (setting `callers`) is {"callers": [ENTRY, ...]}. It holds the token's hash, so the
+    token itself is nowhere but where you put it. The server reads a changed file by itself.
+    """
+    need("service")
+    from pydantic import ValidationError  # noqa: PLC0415 - of the extra
+
+    from textcam_service.serving.callers import CallerEntry  # noqa: PLC0415 - of the extra
+
+    # The prefix lets scanners of repositories find one that was committed.
+    drawn = f"textcam_{secrets.token_urlsafe(32)}"
+    given = {key: value for key, value in rights.items() if value not in (None, ())}
+    entry = {"name": name, "sha256": sha256(drawn.encode()).hexdigest(), **given}
+    try:
+        CallerEntry.model_validate(entry)
+    except ValidationError as error:
+        raise InvalidSettings("; ".join(fault["msg"] for fault in error.errors())) from error
+    click.echo("The token, to be sent as the metadata 'authorization: Bearer TOKEN':", err=True)
+    click.echo(drawn)
+    click.echo("Its entry in the callers' file:", err=True)
+    click.echo(json.dumps(entry))

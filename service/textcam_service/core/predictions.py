@@ -1,0 +1,27 @@
+"""What a network thinks of an image, class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from textcam_service.core.cam import softmax
+from textcam_service.core.types import FloatArray, Prediction
+
+
+def predictions(
+    logits: FloatArray, class_names: Sequence[str], indices: Iterable[int]
+) -> list[Prediction]:
+    """Read some classes' predictions out of an image's logits.
+
+    Args:
+        logits: (C,).
+        class_names: C names.
+        indices: Which classes, 0 .. C-1; the answer is in their order.
+    """
+    probabilities = softmax(logits)
+    return [
+        Prediction(
+            int(index), class_names[index], float(probabilities[index]), float(logits[index])
+        )
+        for index in indices
+    ]
