@@ -1,0 +1,69 @@
+"""A server of a store that is stopped while it switches."""
+
+import asyncio
+import threading
+
+import grpc
+from grpc_status import rpc_status
+from model_callers import Caller, publish, until
+from small_models import write_model
+from textcam_service.model_store import ModelStore
+from textcam_service.serving import watcher
+from textcam_service.serving.server import Server
+from textcam_service.settings import ServerSettings
+
+DRAIN_S = 10
+
+
+def own_threads():
+    return {thread for thread in threading.enumerate() if thread.name.startswith("textcam-")}
+
+
+async def outcome(call):
+    """The version that answered, or the server's words; a call that was only dropped raises."""
+    try:
+        return (await call).provenance.model_version
+    except grpc.aio.AioRpcError as error:
+        status = rpc_status.from_call(error)
+        if status is None:
+            raise
+        return status.message
+
+
+async def test_a_stop_during_a_canary_answers_what_is_in_work_and_ends_both_versions(
+    tmp_path, monkeypatch
+):
+    made = [write_model(tmp_path / str(seed), seed) for seed in range(2)]
+    store, before = ModelStore(tmp_path / "store"), own_threads()
+    publish(store, made[0], "1")
+    compared, compare = asyncio.Event(), watcher.compare
+
+    async def compare_for_ever(*arguments):
+        compared.set()
+        while True:
+            await compare(*arguments)
+
+    monkeypatch.setattr(watcher, "compare", compare_for_ever)
+    settings = ServerSettings(
+        port=0,
+        metrics_port=-1,
+        store=store.root,
+        store_poll_s=0.05,
+        session_threads=1,
+        decode_threads=2,
+        drain_seconds=DRAIN_S,
+    )
+    server = Server(None, settings)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        caller = Caller(server, channel)
+        publish(store, made[1], "2")
+        await asyncio.wait_for(compared.wait(), 30)
+        calls = [asyncio.create_task(outcome(caller.explain(seed=seed))) for seed in range(40)]
+        await until(lambda: caller.metric("textcam_requests_in_flight") >= 4, "calls in work")
+        await asyncio.wait_for(server.stop(), DRAIN_S / 2)
+        answers = set(await asyncio.gather(*calls))
+    assert "1" in answers
+    assert answers <= {"1", "the server shuts down; another replica will answer"}
+    assert server.models.versions("m") == ("1",)
+    await until(lambda: not own_threads() - before, "the threads of both ended")
