@@ -121,6 +121,9 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
 def deadline_of(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
     """A call's deadline on time.monotonic()'s clock; None: none."""
     remaining = context.time_remaining()
+    if remaining == 0:
+        # gRPC subtracts two readings of the wall clock, which may have been set in between.
+        remaining = context.time_remaining()
     return None if remaining is None else time.monotonic() + remaining
 
 
