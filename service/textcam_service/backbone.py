@@ -288,7 +288,7 @@ def _session(model: bytes, providers: tuple[str, ...], threads: int) -> ort.Infe
     # Patterns are laid out anew for each batch size, and memory climbs with every one that comes;
     # without them it stays at the largest batch's (tests/bench/bench_arena.py).
     options.enable_mem_pattern = False
-    # Threads that spin while they wait take a third of the time that decoding and explaining need,
+    # Threads that spin while they wait took a third of the processor time of a request under load,
     # and use up a container's quota; a caller alone is served no slower without.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3

@@ -139,7 +139,7 @@ class ServerSettings(BaseSettings):
         5.0,
         ge=0,
         allow_inf_nan=False,
-        description="Wait for announced images at most so long, milliseconds.",
+        description="Wait for images that are being decoded at most so long, milliseconds.",
     )
     max_queue: int = Field(
         64, ge=1, description="Images that may wait, of each lane; more are refused."

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.common import need, progress_bars, settings_of
+from textcam_service.cli.common import backbone_option, need, progress_bars, settings_of
 from textcam_service.core.regions import RegionSettings
 from textcam_service.core.types import RationaleSettings
 
@@ -21,13 +21,7 @@ def bank() -> None:
 
 
 @bank.command("build")
-@click.option(
-    "--backbone",
-    type=click.Path(path_type=Path),
-    default=Path("build/backbone"),
-    show_default=True,
-    help="Backbone folder that `textcam export` wrote.",
-)
+@backbone_option
 @click.option(
     "--images",
     type=click.Path(path_type=Path),

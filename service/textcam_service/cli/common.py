@@ -7,6 +7,7 @@ import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -19,6 +20,15 @@ _EXTRAS = {
     "service": ("onnxruntime", "safetensors", "pydantic_settings", "grpc_health", "jwt"),
     "offline": ("onnxruntime", "torch", "onnx", "sentence_transformers", "open_clip", "tqdm"),
 }
+
+
+backbone_option = click.option(
+    "--backbone",
+    type=click.Path(path_type=Path),
+    default=Path("build/backbone"),
+    show_default=True,
+    help="Backbone folder that `textcam export` wrote.",
+)
 
 
 def need(extra: str) -> None:

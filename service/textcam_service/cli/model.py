@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.common import need
+from textcam_service.cli.common import backbone_option, need
 
 _STORE = click.option(
     "--store", required=True, help="A folder or fsspec URL, such as s3://bucket/models."
@@ -37,13 +37,7 @@ def model() -> None:
 @model.command("publish")
 @click.argument("name")
 @_STORE
-@click.option(
-    "--backbone",
-    type=click.Path(path_type=Path),
-    default=Path("build/backbone"),
-    show_default=True,
-    help="Backbone folder that `textcam export` wrote.",
-)
+@backbone_option
 @click.option(
     "--bank",
     type=click.Path(path_type=Path),

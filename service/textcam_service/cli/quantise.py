@@ -6,20 +6,14 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import need, progress_bars
+from textcam_service.cli.common import backbone_option, need, progress_bars
 
 _FOLDER = click.Path(path_type=Path)
 _SHARE = click.FloatRange(0, 1)
 
 
 @click.command()
-@click.option(
-    "--backbone",
-    type=_FOLDER,
-    default=Path("build/backbone"),
-    show_default=True,
-    help="Backbone folder that `textcam export` wrote.",
-)
+@backbone_option
 @click.option(
     "--bank",
     type=_FOLDER,
