@@ -19,6 +19,7 @@ from textcam_service.errors import (
     SessionFailed,
     ShuttingDown,
 )
+from textcam_service.serving import batcher as batcher_module
 from textcam_service.serving.batcher import Batcher
 from textcam_service.serving.queues import BatchLimits
 from textcam_service.serving.schedule import Lane
@@ -80,7 +81,7 @@ async def made():
             batcher = Batcher(
                 run or session.run, BatchLimits(**limits), executor, hooks, revive, tell_health
             )
-            batcher.cost.observe(1, 0.0)  # as if nothing took time: deadlines are what is tested
+            batcher.expect(1, 0.0)  # as if nothing took time: deadlines are what is tested
             await batcher.start()
             batchers.append(batcher)
             return batcher
@@ -95,7 +96,7 @@ def slow(batcher, seconds):
     """As if every batch had taken so long."""
     for size in range(1, 9):
         for _ in range(9):
-            batcher.cost.observe(size, seconds)
+            batcher.expect(size, seconds)
 
 
 async def until(condition):
@@ -147,7 +148,7 @@ async def test_an_idle_batcher_does_not_wait(made):
 async def busy(batcher, session):
     session.gate.clear()
     first = asyncio.create_task(batcher.submit(0, None))
-    await until(lambda: session.begun == [[0]])
+    await until(lambda: session.begun[-1:] == [[0]])
     return first
 
 
@@ -540,6 +541,29 @@ async def test_a_consumer_is_healthy_only_once_what_it_needs_is_back(made, caplo
     assert (await asyncio.wait_for(batcher.submit(3, None), 5)).result == 6
 
 
+@pytest.mark.parametrize(("good_life_s", "pauses"), [(LONG, [1, 2, 4, 8]), (0.0, [1, 1, 1, 1])])
+async def test_a_consumer_that_had_recovered_starts_again_soon(
+    made, monkeypatch, good_life_s, pauses
+):
+    monkeypatch.setattr(batcher_module, "_GOOD_LIFE_S", good_life_s)
+    monkeypatch.setattr(batcher_module, "_FIRST_PAUSE_S", 1e-3)
+    _, events, make = made
+    slept, sleep = [], asyncio.sleep
+
+    async def noted(seconds):
+        if asyncio.current_task().get_name() == "textcam-supervisor":
+            slept.append(round(seconds * 1e3))
+        await sleep(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    told = []
+    await make(tell_health=told.append)
+    for count in range(1, 5):
+        consumer().cancel()
+        await until(lambda count=count: told.count(True) == count)
+    assert (slept, events.restarts) == (pauses, 4)
+
+
 async def test_an_item_cancelled_while_running_stays_cancelled_when_the_batcher_stops(made):
     session, events, make = made
     batcher = await make()
@@ -646,11 +670,29 @@ async def test_an_item_that_would_make_another_late_is_refused(made):
     await first
 
 
+async def test_what_items_wait_for_beside_the_session_counts_in_the_prediction(made):
+    """Under overload decoding takes the cores that inference wants."""
+    session, events, make = made
+    batcher = await make()
+    for _ in range(9):
+        with batcher.admit(None) as place:
+            await asyncio.sleep(0.05)  # the image is being decoded
+            await place.fill(1)
+    first = await busy(batcher, session)
+    with pytest.raises(DeadlineUnreachable):
+        batcher.admit(time.monotonic() + 0.04)
+    with batcher.admit(time.monotonic() + LONG):
+        pass
+    session.gate.set()
+    await first
+    assert events.reasons == ["DEADLINE_UNREACHABLE"]
+
+
 async def test_an_idle_session_refuses_only_what_is_hopeless(made):
     _, events, make = made
     batcher = await make()
     slow(batcher, LONG)
-    with pytest.raises(DeadlineExpired, match=r"an inference takes about 60\.000 s"):
+    with pytest.raises(DeadlineExpired, match=r"alone takes about 60\.000 s"):
         await batcher.submit(1, time.monotonic() + 0.4 * LONG)
     # A wrong prediction would never be mended if nothing ran.
     assert (await asyncio.wait_for(batcher.submit(1, time.monotonic() + 0.6 * LONG), 5)).result == 2

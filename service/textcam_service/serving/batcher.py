@@ -29,6 +29,7 @@ Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 _WAKE_S = 0.02  # a loaded loop may wake so late
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
+_GOOD_LIFE_S = 60.0  # a consumer that lived so long had recovered
 
 
 class BatcherEvents(Protocol):
@@ -82,6 +83,7 @@ class Place(Generic[Item, Result]):
         self.deadline = deadline
         self.lane = lane
         self._batcher = batcher
+        self._admitted = time.monotonic()
         self._since = 0.0
         self._item: Item | None = None
         loop = asyncio.get_running_loop()
@@ -169,7 +171,11 @@ class Batcher(Generic[Item, Result]):
         tell_health: Callable[[bool], None] | None = None,
         tell_run: Callable[[list[Item], float, float, bool], None] | None = None,
     ) -> None:
-        self.cost = BatchCost()
+        self._cost = BatchCost()  # of the session alone
+        # From one batch's end to the next while items wait: what else they wait for, such as
+        # decoding on the same cores, is in it.
+        self._turn_cost = BatchCost()
+        self._ended = -math.inf
         self._run = run
         self._limits = limits
         self._executor = executor
@@ -178,7 +184,7 @@ class Batcher(Generic[Item, Result]):
         self._tell_health = tell_health or (lambda _: None)
         self._tell_run = tell_run
         self._broken_hooks: set[Callable[..., None]] = set()
-        self._queues: Queues[Place[Item, Result]] = Queues(limits, self.cost)
+        self._queues: Queues[Place[Item, Result]] = Queues(limits, self._turn_cost)
         self._batch: list[Place[Item, Result]] = []
         self._changed = asyncio.Event()
         self._closing = False
@@ -193,6 +199,11 @@ class Batcher(Generic[Item, Result]):
     def pressure(self, lane: Lane) -> float:
         """How full a lane's queue is, 0 .. 1."""
         return self._queues.pressure(lane)
+
+    def expect(self, size: int, seconds: float) -> None:
+        """A batch of `size` items took so long, before anyone waited: at warm-up."""
+        self._cost.observe(size, seconds)
+        self._turn_cost.observe(size, seconds)
 
     async def start(self) -> None:
         """Begin to consume."""
@@ -262,6 +273,7 @@ class Batcher(Generic[Item, Result]):
         pause = _FIRST_PAUSE_S
         while True:
             assert self._consumer is not None  # noqa: S101 - start() made it
+            born = time.monotonic()
             await asyncio.wait([self._consumer])
             if not self._consumer.cancelled() and self._consumer.exception() is None:
                 return  # drained
@@ -270,6 +282,8 @@ class Batcher(Generic[Item, Result]):
             self._tell(self._events.on_restart)
             self._tell(self._tell_health, False)
             self._fail_batch(SessionFailed("the batch was lost; try again", retry_after_s=0.1))
+            if time.monotonic() - born > _GOOD_LIFE_S:
+                pause = _FIRST_PAUSE_S
             while True:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
@@ -300,7 +314,7 @@ class Batcher(Generic[Item, Result]):
         until = time.monotonic() + self._limits.max_delay_s
         while 0 < (ready := self.depth) < min(self._limits.max_batch, len(self._queues)):
             earliest = min(place.deadline for place in self._queues if place.is_ready)
-            latest = min(until, earliest - self.cost.of(ready) - _WAKE_S)
+            latest = min(until, earliest - self._cost.of(ready) - _WAKE_S)
             left = latest - time.monotonic()
             if left <= 0 or self._closing:
                 return
@@ -315,13 +329,14 @@ class Batcher(Generic[Item, Result]):
         for place in [place for place in self._queues if place.deadline <= now]:
             self._expire(place)
         self._batch = self._queues.take(now)
-        self._queues.free_at = now + self.cost.of(len(self._batch)) if self._batch else None
+        self._queues.free_at = now + self._cost.of(len(self._batch)) if self._batch else None
         self._report()
 
     async def _infer(self) -> None:
         loop = asyncio.get_running_loop()
         run = await loop.run_in_executor(self._executor, self._outcome, self._batch)
-        run_s = time.monotonic() - run.began
+        ended = time.monotonic()
+        run_s = ended - run.began
         size = len(run.places)
         for place in self._batch:
             if place not in run.places and not place._future.done():
@@ -333,7 +348,10 @@ class Batcher(Generic[Item, Result]):
                 items = [place._item for place in run.places]
                 self._tell(self._tell_run, items, run.began, run_s, run.failed)
             if not run.failed:
-                self.cost.observe(size, run_s)
+                turn_began = max(self._ended, min(place._admitted for place in run.places))
+                self._cost.observe(size, run_s)
+                self._turn_cost.observe(size, ended - turn_began)
+            self._ended = ended
         for place, result in zip(run.places, run.results, strict=True):
             if isinstance(result, Exception):
                 place._fail(result)

@@ -118,7 +118,7 @@ class Pipeline:
             await self._probe(count)  # the first run of a size also sets it up
             began = time.monotonic()
             await self._probe(count)
-            self._batcher.cost.observe(count, time.monotonic() - began)
+            self._batcher.expect(count, time.monotonic() - began)
         await self._batcher.start()
         await self._conversations.start()
         pixels = pb.Tensor(

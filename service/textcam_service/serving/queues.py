@@ -150,7 +150,7 @@ class Queues(Generic[Item]):
         alone = self._cost.of(1)
         if left < _IDLE_DOUBT * alone:
             raise DeadlineExpired(
-                f"the deadline is {left:.3f} s away, but an inference takes about {alone:.3f} s; "
+                f"the deadline is {left:.3f} s away, but an image alone takes about {alone:.3f} s; "
                 "allow more time"
             )
 
