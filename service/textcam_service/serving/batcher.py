@@ -16,15 +16,12 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol
 
 from textcam_service.errors import DeadlineExpired, QueueFull, SessionFailed, ShuttingDown
+from textcam_service.serving.place import Batched, Item, Place, Result
 from textcam_service.serving.queues import EXPIRED, BatchLimits, Queues
 from textcam_service.serving.schedule import BatchCost, Lane
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 _WAKE_S = 0.02  # a loaded loop may wake so late
@@ -55,82 +52,6 @@ class BatcherEvents(Protocol):
 
     def on_restart(self) -> None:
         """The consumer died and will be started again."""
-
-
-@dataclass(frozen=True)
-class Batched(Generic[Result]):
-    """An item's result, with the seconds it waited and ran, and the size of its batch.
-
-    `began`: when its batch ran, on time.monotonic()'s clock.
-    """
-
-    result: Result
-    began: float
-    queue_s: float
-    run_s: float
-    batch_size: int
-
-
-class Place(Generic[Item, Result]):
-    """An admitted item's place in the queue; whoever leaves the context gives it up.
-
-    Attributes:
-        deadline: On time.monotonic()'s clock; infinity for none.
-        lane: Its lane.
-    """
-
-    def __init__(self, batcher: Batcher[Item, Result], deadline: float, lane: Lane) -> None:
-        self.deadline = deadline
-        self.lane = lane
-        self._batcher = batcher
-        self._admitted = time.monotonic()
-        self._since = 0.0
-        self._item: Item | None = None
-        loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[Batched[Result]] = loop.create_future()
-        self._alarm: asyncio.TimerHandle | None = None
-        if deadline < math.inf:
-            left = deadline - time.monotonic()
-            self._alarm = loop.call_later(left, batcher._expire, self)
-
-    async def fill(self, item: Item) -> Batched[Result]:
-        """Bring the item and await its result.
-
-        Raises:
-            DeadlineExpired: The deadline passed before the item's inference began.
-            SessionFailed: The consumer died in the middle of the item's batch.
-            ShuttingDown: The batcher ended before the answer.
-        """
-        self._item = item
-        self._since = time.monotonic()
-        self._batcher._report()
-        return await self._future
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether its item is there and not yet answered."""
-        return self._item is not None and not self._future.done()
-
-    def __enter__(self) -> Place[Item, Result]:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        if not self._future.cancel() and not self._future.cancelled():
-            self._future.exception()  # seen, so that asyncio does not complain of it
-        self._batcher._leave(self)
-        if kind is asyncio.CancelledError:
-            self._batcher._tell(self._batcher._events.on_cancelled)
-
-    def _fail(self, error: Exception) -> None:
-        if not self._future.done():
-            self._future.set_exception(error)
 
 
 @dataclass(frozen=True)
@@ -235,7 +156,7 @@ class Batcher(Generic[Item, Result]):
         except QueueFull as error:
             self._tell(self._events.on_rejected, error.reason)
             raise
-        place = Place(self, due, lane)
+        place: Place[Item, Result] = Place(self, due, lane)
         self._queues.add(place)
         return place
 
@@ -262,7 +183,7 @@ class Batcher(Generic[Item, Result]):
                 await asyncio.wait([task])
         self._fail_batch(ShuttingDown("the server stopped", retry_after_s=1.0))
         for place in list(self._queues):
-            place._fail(ShuttingDown("the server stopped", retry_after_s=1.0))
+            place.fail(ShuttingDown("the server stopped", retry_after_s=1.0))
             self._queues.discard(place)
         self._report()
 
@@ -327,7 +248,7 @@ class Batcher(Generic[Item, Result]):
     def _take(self) -> None:
         now = time.monotonic()
         for place in [place for place in self._queues if place.deadline <= now]:
-            self._expire(place)
+            self.on_due(place)
         self._batch = self._queues.take(now)
         self._queues.free_at = now + self._cost.of(len(self._batch)) if self._batch else None
         self._report()
@@ -339,25 +260,24 @@ class Batcher(Generic[Item, Result]):
         run_s = ended - run.began
         size = len(run.places)
         for place in self._batch:
-            if place not in run.places and not place._future.done():
-                place._fail(DeadlineExpired(EXPIRED))
+            if place not in run.places and place.fail(DeadlineExpired(EXPIRED)):
                 self._tell(self._events.on_expired)
         if size:
             self._tell(self._events.on_batch, size)
             if self._tell_run is not None:
-                items = [place._item for place in run.places]
+                items = [place.item for place in run.places]
                 self._tell(self._tell_run, items, run.began, run_s, run.failed)
             if not run.failed:
-                turn_began = max(self._ended, min(place._admitted for place in run.places))
+                turn_began = max(self._ended, min(place.admitted for place in run.places))
                 self._cost.observe(size, run_s)
                 self._turn_cost.observe(size, ended - turn_began)
             self._ended = ended
         for place, result in zip(run.places, run.results, strict=True):
             if isinstance(result, Exception):
-                place._fail(result)
-            elif not place._future.done():
-                answer = Batched(result, run.began, run.began - place._since, run_s, size)
-                place._future.set_result(answer)
+                place.fail(result)
+            else:
+                waited = run.began - place.filled
+                place.answer(Batched(result, run.began, waited, run_s, size))
 
     def _outcome(self, batch: list[Place[Item, Result]]) -> _Run[Item, Result]:
         """Run a batch on the session's thread.
@@ -366,7 +286,7 @@ class Batcher(Generic[Item, Result]):
         """
         began = time.monotonic()
         alive = [place for place in batch if place.is_ready and place.deadline > began]
-        items: list[Any] = [place._item for place in alive]
+        items: list[Any] = [place.item for place in alive]
         results = self._results(items) if items else []
         return _Run(began, alive, results)
 
@@ -391,17 +311,31 @@ class Batcher(Generic[Item, Result]):
 
     def _fail_batch(self, error: Exception) -> None:
         for place in self._batch:
-            place._fail(error)
+            place.fail(error)
         self._batch = []
         self._queues.free_at = None
 
-    def _expire(self, place: Place[Item, Result]) -> None:
-        if not place._future.done() and place not in self._batch:
-            place._fail(DeadlineExpired(EXPIRED))
-            self._tell(self._events.on_expired)
-            self._leave(place)
+    # --- what places tell -----------------------------------------------------------
 
-    def _leave(self, place: Place[Item, Result]) -> None:
+    def on_filled(self) -> None:
+        """A batch may be full."""
+        self._report()
+
+    def on_due(self, place: Place[Item, Result]) -> None:
+        """Answer an item that waits past its deadline; one that runs is let run."""
+        if place not in self._batch and place.fail(DeadlineExpired(EXPIRED)):
+            self._tell(self._events.on_expired)
+            self._discard(place)
+
+    def on_left(self, place: Place[Item, Result], cancelled: bool) -> None:
+        """Forget an item that nobody waits for."""
+        self._discard(place)
+        if cancelled:
+            self._tell(self._events.on_cancelled)
+
+    # --- bookkeeping ----------------------------------------------------------------
+
+    def _discard(self, place: Place[Item, Result]) -> None:
         if self._queues.discard(place):
             self._report()
 
