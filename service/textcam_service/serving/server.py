@@ -28,6 +28,7 @@ from textcam_service.serving.servicer import ExplainerServicer
 from textcam_service.serving.tls import server_credentials
 from textcam_service.serving.tracing import tracer_of
 from textcam_service.serving.watcher import Watcher
+from textcam_service.serving.wire import DecodingInterceptor
 from textcam_service.settings import ServerSettings
 
 # By model: what its bundle is, in labels.
@@ -74,6 +75,7 @@ class Server:
         self.models = Models(settings, self._metrics, self._on_change, self._tracer)
         self._access = Access(settings, self._metrics)
         self._desk = Desk(self.models, settings, self._metrics, self._access, self._tracer)
+        self._decoding = DecodingInterceptor(self._desk.count)
         self._switched = switched
         self._watcher: Watcher | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -121,7 +123,7 @@ class Server:
         settings = self._settings
         guard = AccessInterceptor(self._access, self._metrics, self._desk.count)
         self._server = grpc.aio.server(
-            interceptors=[guard] if self._access.guards else [],
+            interceptors=[*([guard] if self._access.guards else []), self._decoding],
             options=_options(settings, settings.max_message_bytes),
         )
         explainer_pb2_grpc.add_ExplainerServiceServicer_to_server(  # type: ignore[no-untyped-call]
@@ -145,7 +147,9 @@ class Server:
         settings = self._settings
         if settings.health_port < 0:
             return
-        self._probed = grpc.aio.server(options=_options(settings, _PROBE_BYTES))
+        self._probed = grpc.aio.server(
+            interceptors=[self._decoding], options=_options(settings, _PROBE_BYTES)
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
         self.health_port = _listen(self._probed, f"{settings.host}:{settings.health_port}")
         await self._probed.start()
