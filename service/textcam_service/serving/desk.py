@@ -105,7 +105,7 @@ class Desk:
                 None: the one that the request names.
         """
         request_id = request.request_id[: requests.MAX_REQUEST_ID]
-        record = Record(method, request_id, request.ByteSize())
+        record = Record(method, request_id, request.ByteSize(), self._access.caller)
         self._tracer.begin(record, metadata)
         try:
             leasing = nullcontext(leased) if leased else self.lease(request.model, images=1)
@@ -204,7 +204,7 @@ class Desk:
 
     def count(self, method: str, code: grpc.StatusCode, reason: str = "") -> None:
         """Count an answer to what came to no image."""
-        self._tell(Record(method, code=code.name, reason=reason))
+        self._tell(Record(method, caller=self._access.caller, code=code.name, reason=reason))
 
     def _tell(self, record: Record) -> None:
         self._metrics.requests.labels(record.rpc, record.code).inc()
