@@ -25,7 +25,7 @@ from textcam_service.serving.metrics import Metrics, bundle_digests, publish
 from textcam_service.serving.models import Models
 from textcam_service.serving.open_inference import OpenInferenceServicer
 from textcam_service.serving.servicer import ExplainerServicer
-from textcam_service.serving.tls import server_credentials
+from textcam_service.serving.tls import Certificates
 from textcam_service.serving.tracing import tracer_of
 from textcam_service.serving.watcher import Watcher
 from textcam_service.serving.wire import DecodingInterceptor
@@ -79,6 +79,7 @@ class Server:
         self._switched = switched
         self._watcher: Watcher | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self._stop_metrics: Callable[[], None] = lambda: None
         self._server: Any = None
@@ -101,7 +102,9 @@ class Server:
             InvalidSettings: A port is taken, certificates cannot be used, or there is no such
                 kind of store.
         """
-        credentials = server_credentials(self._settings, self._metrics)
+        certificates = None
+        if self._settings.tls_certificate is not None:
+            certificates = Certificates(self._settings, self._metrics)
         if self._bundle is not None:
             pipeline = self.models.pipeline(self._bundle)
             await pipeline.start()
@@ -109,7 +112,9 @@ class Server:
             self._watcher = Watcher(
                 self.models, self._settings, self._metrics, lambda: self._switched(self.digests)
             )
-        await self._start_services(credentials)
+        await self._start_services(certificates and certificates.credentials)
+        if certificates is not None:
+            self._renewal = asyncio.create_task(certificates.watch(), name="textcam-certificates")
         if self._bundle is not None:
             self.models.put(pipeline)
         if self._watcher is not None:
@@ -174,6 +179,8 @@ class Server:
             self._watcher.close()
         if self._probed is not None:
             await self._probed.stop(None)
+        if self._renewal is not None:
+            self._renewal.cancel()
         await asyncio.to_thread(self._tracer.close)
         self._stop_metrics()
 
