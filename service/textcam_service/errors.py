@@ -44,6 +44,12 @@ class InvalidArgument(InvalidRequest):
     reason = "INVALID_ARGUMENT"
 
 
+class UndecodableMessage(InvalidRequest):
+    """The request's bytes are no message of the contract."""
+
+    reason = "UNDECODABLE_MESSAGE"
+
+
 class UnsupportedMethod(InvalidRequest):
     """The model's backbone cannot answer the CAM method."""
 

@@ -159,7 +159,7 @@ class Hostile:
             code = call.code().name
             self.codes[code] += 1
             if not parses(message):
-                assert code == "UNKNOWN", (code, call.details())
+                assert code == "INVALID_ARGUMENT", (code, call.details())
             else:
                 assert code in {"OK", *REFUSALS}, (code, call.details())
         self.inputs += len(messages)

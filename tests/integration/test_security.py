@@ -11,6 +11,7 @@ import urllib.request
 import grpc
 import pytest
 from authority import Authority
+from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from processes import BACKBONE, TEXTCAM, running
 from textcam_client import Client, Retry, Unavailable
@@ -174,6 +175,36 @@ def test_a_broken_renewal_leaves_the_old_certificate_and_is_told_of(renewable, a
     other.write(tmp_path)
     until_served(renewable.address, other)
     assert counted(renewable, stale) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_metrics_say_when_the_served_certificate_expires(
+    workers, backbone_folder, authority, tmp_path
+):
+    """Of the whole chain the first; also of one that is renewed where nobody connects."""
+    metric = "textcam_tls_certificate_expiry_timestamp_seconds"
+
+    def expiry(pem):
+        return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
+
+    def until(expected):
+        end = time.monotonic() + 20
+        while counted(started, metric) != expected:
+            assert time.monotonic() < end, (counted(started, metric), expected)
+            time.sleep(0.2)
+
+    first, second, issuer = (authority.pair("server", days=days) for days in (30, 60, 9))
+    first.write(tmp_path)
+    with running(*tls_flags(tmp_path), "--workers", workers) as started:
+        until(expiry(first.certificate))
+        second.write(tmp_path)
+        until(expiry(second.certificate))
+        with (tmp_path / "tls.crt").open("ab") as chain:
+            chain.write(issuer.certificate)
+        until(expiry(issuer.certificate))
+        (tmp_path / "tls.key").write_bytes(b"broken")
+        time.sleep(6)
+        assert counted(started, metric) == expiry(issuer.certificate), "what is served still"
 
 
 @pytest.mark.parametrize(

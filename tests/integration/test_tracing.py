@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from known import SIGNER, entry, jwt_flags, public, signed, write_callers
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from processes import BACKBONE, BANK, TEXTCAM, running
@@ -300,6 +301,64 @@ def test_neither_lines_nor_spans_tell_secrets(stub, traced, receiver, photos):
     answered(traced.log, request_id="l-quiet")
     assert SECRET not in traced.log.read_text()
     assert not any(SECRET in str(span) for span in receiver.spans)
+
+
+def test_lines_and_spans_name_the_caller_and_never_the_token(
+    backbone_folder, receiver, photos, tmp_path
+):
+    """By token and by JWT, with every contract, answered or refused; who is unknown has no name."""
+    log, callers, token = tmp_path / "stderr", tmp_path / "callers.json", "textcam_" + "Tq5" * 15
+    write_callers(callers, [entry("audit", token, models=["photos"])])
+    by_jwt = signed(sub="alice@example.com")
+    flags = ("--callers", str(callers), *jwt_flags(tmp_path / "keys", [public(SIGNER, "rsa")]))
+    more = ("--log-format", "json", "--otlp-endpoint", receiver.endpoint)
+    image = photos[0].read_bytes()
+
+    def metadata(secret):
+        return [("authorization", f"Bearer {secret}")]
+
+    with (
+        log.open("w") as stderr,
+        running(*flags, *more, stderr=stderr) as served,
+        grpc.insecure_channel(served.address) as channel,
+    ):
+        stub = explainer_pb2_grpc.ExplainerServiceStub(channel)
+        stub.Explain(
+            pb.ExplainRequest(request_id="n-token", encoded=image), metadata=metadata(token)
+        )
+        stub.Explain(
+            pb.ExplainRequest(request_id="n-jwt", encoded=image), metadata=metadata(by_jwt)
+        )
+        item = pb.ExplainRequest(request_id="n-item", encoded=image)
+        list(
+            stub.ExplainStream(
+                iter([pb.ExplainStreamRequest(request=item)]), metadata=metadata(token)
+            )
+        )
+        stub.ListModels(pb.ListModelsRequest(), metadata=metadata(token))
+        other = pb.ExplainRequest(request_id="n-denied", model=pb.ModelSpec(name="x"))
+        infer = open_inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
+        for call, request, secret in (
+            (stub.Explain, other, token),
+            (infer, oip.ModelInferRequest(model_name="photos"), token),
+            (stub.GetModel, pb.GetModelRequest(), "unknown"),
+        ):
+            with pytest.raises(grpc.RpcError):
+                call(request, metadata=metadata(secret))
+        for request_id, name in (
+            ("n-token", "caller audit"),
+            ("n-jwt", "subject alice@example.com"),
+            ("n-item", "caller audit"),
+            ("n-denied", "caller audit"),
+        ):
+            assert answered(log, request_id=request_id)["caller"] == name
+            assert attributes(receiver.of_request(request_id))["enduser.id"] == name
+        for method in ("ListModels", "ModelInfer"):
+            assert answered(log, method=method)["caller"] == "caller audit"
+        assert "caller" not in answered(log, method="GetModel", code="UNAUTHENTICATED")
+    for secret in (token, by_jwt, by_jwt.rpartition(".")[2]):
+        assert secret not in log.read_text()
+        assert not any(secret in str(span) for span in receiver.spans)
 
 
 _FAILING = """

@@ -1,6 +1,7 @@
 """Rates, and the files that say who may call."""
 
 import json
+from contextvars import copy_context
 
 import jwt
 import pytest
@@ -8,10 +9,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from textcam_client import Tls
 from textcam_client.options import settings as client_settings
 from textcam_service.errors import InvalidSettings, RateLimited
-from textcam_service.serving.access import Rates
-from textcam_service.serving.callers import EVERYTHING, Caller, read_callers, read_keys
+from textcam_service.serving.access import Access, Rates
+from textcam_service.serving.callers import EVERYTHING, Caller, Shown, read_callers, read_keys
+from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.reloading import Reloaded
-from textcam_service.settings import read_settings
+from textcam_service.settings import ServerSettings, read_settings
 
 HASH = "0" * 64
 
@@ -71,6 +73,22 @@ def test_one_callers_rate_is_not_anothers_and_0_is_none(rates):
     rates(0, 1000, name="c", rate=0.0)
     with pytest.raises(RateLimited):
         rates(0, 1, name="a")
+
+
+@pytest.mark.parametrize(
+    ("shown", "name"),
+    [
+        (Shown((), ("gateway.example",), "ipv4:10.0.0.1"), "certificate gateway.example"),
+        (Shown((), (), "ipv4:10.0.0.1"), ""),
+    ],
+)
+def test_a_certificate_names_its_caller_and_an_address_does_not(shown, name):
+    def enter():
+        access = Access(ServerSettings(rate=1), Metrics())
+        access.enter("ListModels", shown)
+        return access.caller
+
+    assert copy_context().run(enter) == name
 
 
 def test_callers_are_remembered_up_to_a_number():

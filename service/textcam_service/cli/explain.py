@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from textcam_service.cli.common import known_method
+from textcam_service.cli.server import server_options
 
 if TYPE_CHECKING:
-    from textcam_client import Contrast, Explanation, TopK
+    from textcam_client import Client, Contrast, Explanation, TopK
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--server", default="127.0.0.1:50051", show_default=True, help="HOST:PORT.")
+@server_options
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per image and line.")
 def explain(  # noqa: PLR0917 - one argument per option
     images: tuple[Path, ...],
-    server: str,
+    connect: Callable[..., Client],
     output: Path | None,
     masks: Path | None,
     top_k: int,
@@ -69,16 +71,17 @@ def explain(  # noqa: PLR0917 - one argument per option
       textcam explain cat.jpg --output explained/
       textcam explain cat.jpg --class "tabby" --against "tiger cat"
       textcam explain cat-and-dog.jpg --top-k 2 --masks masks/
+      textcam explain cat.jpg --server HOST:PORT --ca ca.crt --token-file token
     """
     # Late, so that `textcam --help` stays quick.
-    from textcam_client import Client, TextCamClientError  # noqa: PLC0415
+    from textcam_client import TextCamClientError  # noqa: PLC0415
 
     target = _target(class_name, against, top_k)
     for folder in filter(None, (output, masks)):
         folder.mkdir(parents=True, exist_ok=True)
     failed = 0
     taken: set[str] = set()
-    with Client(server, timeout=timeout) as client:
+    with connect(timeout=timeout) as client:
         if wait:
             client.wait_ready(wait)
         answers = client.explain_many(

@@ -31,6 +31,7 @@ _OPEN = (
 _CHARGED_BY_IMAGE = frozenset({"Explain", "ExplainStream", "ModelInfer"})
 _REMEMBERED = 10_000
 _SHOWN: ContextVar[Shown] = ContextVar("shown")
+_CALLER: ContextVar[str] = ContextVar("caller", default="")
 
 
 class Rates:
@@ -97,6 +98,11 @@ class Access:
                 "something before this server speaks TLS"
             )
 
+    @property
+    def caller(self) -> str:
+        """Name of who makes the current call; "": nobody who proved it."""
+        return _CALLER.get()
+
     def enter(self, method: str, shown: Shown) -> None:
         """Begin a call, whose further requests are charged to who makes it.
 
@@ -105,6 +111,7 @@ class Access:
         """
         with self._counted():
             caller = self._callers.identify(shown)
+            _CALLER.set(caller.name if caller.proven else "")
             self._require(caller, caller.methods, "method", method, f"method '{method}'")
             self._rates.charge(caller, 0 if method in _CHARGED_BY_IMAGE else 1)
         _SHOWN.set(shown)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Annotated
 
@@ -62,6 +62,7 @@ class Caller:
         models: Names of models.
         rate: Images and other calls per second; 0: any number.
         burst: How many of these at once.
+        proven: Whether it is known who they are, not only where they call from.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Caller:
     models: frozenset[str]
     rate: float
     burst: int
+    proven: bool = True
 
     def may(self, names: frozenset[str], name: str) -> bool:
         """Whether `names`, the methods or the models, hold that one."""
@@ -139,8 +141,10 @@ class Callers:
                 "say who calls: send the metadata 'authorization: Bearer TOKEN', or a certificate "
                 "that the server's callers name"
             )
-        name = f"certificate {shown.names[0]}" if shown.names else f"address {shown.address}"
-        return self._with_usual_rate(name, EVERYTHING, EVERYTHING)
+        if shown.names:
+            return self._with_usual_rate(f"certificate {shown.names[0]}", EVERYTHING, EVERYTHING)
+        anyone = self._with_usual_rate(f"address {shown.address}", EVERYTHING, EVERYTHING)
+        return replace(anyone, proven=False)
 
     def _by_token(self, token: str) -> Caller:
         digest = sha256(token.encode()).hexdigest()

@@ -104,9 +104,7 @@ class Desk:
             leased: The version that answers, where the caller holds its lease and was charged;
                 None: the one that the request names.
         """
-        request_id = request.request_id[: requests.MAX_REQUEST_ID]
-        record = Record(method, request_id, request.ByteSize())
-        self._tracer.begin(record, metadata)
+        record = self._open(method, request, metadata)
         try:
             leasing = nullcontext(leased) if leased else self.lease(request.model, images=1)
             with leasing as pipeline, self._admitted(record.request_bytes):
@@ -124,6 +122,13 @@ class Desk:
             return status_of(error)
         self._close(record, grpc.StatusCode.OK)
         return response
+
+    def refuse(
+        self, method: str, request: pb.ExplainRequest, metadata: Metadata, error: TextCamError
+    ) -> Status:
+        """Refuse an image's request that cannot be answered; told of as if it had been tried."""
+        self._close(self._open(method, request, metadata), code_of(error), reason_of(error))
+        return status_of(error)
 
     @contextmanager
     def lease(self, spec: pb.ModelSpec, images: int = 0) -> Iterator[Pipeline]:
@@ -161,6 +166,12 @@ class Desk:
     def shows(self, model: str) -> bool:
         """Whether who calls may know of a model."""
         return self._access.shows(model)
+
+    def _open(self, method: str, request: pb.ExplainRequest, metadata: Metadata) -> Record:
+        request_id = request.request_id[: requests.MAX_REQUEST_ID]
+        record = Record(method, request_id, request.ByteSize(), self._access.caller)
+        self._tracer.begin(record, metadata)
+        return record
 
     def _close(self, record: Record, code: grpc.StatusCode, reason: str = "") -> None:
         record.code, record.reason = code.name, reason
@@ -204,7 +215,7 @@ class Desk:
 
     def count(self, method: str, code: grpc.StatusCode, reason: str = "") -> None:
         """Count an answer to what came to no image."""
-        self._tell(Record(method, code=code.name, reason=reason))
+        self._tell(Record(method, caller=self._access.caller, code=code.name, reason=reason))
 
     def _tell(self, record: Record) -> None:
         self._metrics.requests.labels(record.rpc, record.code).inc()

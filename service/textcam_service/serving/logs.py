@@ -36,7 +36,8 @@ def set_up_logs(settings: ServerSettings, *, by_process: bool = False) -> None:
 class AccessLog:
     """A line for each answered request, where logs are JSON and the level is INFO or below.
 
-    It tells who asked for what and how that went: no image, no metadata, nothing of the answer.
+    It tells who asked for what and how that went: no image, no metadata, nothing of the answer;
+    of who asked the name alone.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -55,6 +56,7 @@ def _fields(record: Record) -> dict[str, Any]:
         "code": record.code,
         "reason": record.reason,
         "seconds": round(record.seconds, 6),
+        "caller": record.caller,
         "request_id": record.request_id,
         "trace_id": record.trace_id,
         "model": record.model,

@@ -134,6 +134,13 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=self.registry,
         )
+        self.certificate_expiry = Gauge(
+            "textcam_tls_certificate_expiry_timestamp_seconds",
+            "When the served certificate expires, or one of its chain, whichever is first; 0: no "
+            "TLS.",
+            multiprocess_mode="livemin",
+            registry=self.registry,
+        )
         for stage in STAGES:
             self.stage_seconds.labels(stage)
         self._add_store()
@@ -205,6 +212,10 @@ class Metrics:
         """Files of certificates, callers or keys changed (serving.reloading.ReloadEvents)."""
         self.reloads.labels(what, "read" if read else "kept").inc()
         self.stale.labels(what).set(not read)
+
+    def on_certificate(self, expires: float) -> None:
+        """The served certificate is valid until then (serving.tls.CertificateEvents)."""
+        self.certificate_expiry.set(expires)
 
     def on_restart(self) -> None:
         """The batcher died."""

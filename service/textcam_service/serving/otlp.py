@@ -187,6 +187,7 @@ def _attributes(record: Record) -> dict[str, str | int]:
         "rpc.method": _NAMES[record.rpc],
         "rpc.response.status_code": record.code,
         "error.type": record.reason,
+        "enduser.id": record.caller,
         "textcam.request_id": record.request_id,
         "textcam.model": record.model,
         "textcam.version": record.version,

@@ -17,6 +17,7 @@ class Record:
         rpc: The call's name.
         request_id: The caller's, as far as ids are allowed to go.
         request_bytes: Size of the request.
+        caller: Name of who makes the call; empty: nobody who proved it.
         began: When it was taken in, on time.monotonic()'s clock.
         trace_id: 32 hex digits, of this server's trace or of the caller's; empty: neither.
         model: Name of the model that it came to.
@@ -37,6 +38,7 @@ class Record:
     rpc: str
     request_id: str = ""
     request_bytes: int = 0
+    caller: str = ""
     began: float = field(default_factory=time.monotonic)
     trace_id: str = ""
     model: str = ""

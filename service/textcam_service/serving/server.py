@@ -25,9 +25,10 @@ from textcam_service.serving.metrics import Metrics, bundle_digests, publish
 from textcam_service.serving.models import Models
 from textcam_service.serving.open_inference import OpenInferenceServicer
 from textcam_service.serving.servicer import ExplainerServicer
-from textcam_service.serving.tls import server_credentials
+from textcam_service.serving.tls import Certificates
 from textcam_service.serving.tracing import tracer_of
 from textcam_service.serving.watcher import Watcher
+from textcam_service.serving.wire import DecodingInterceptor
 from textcam_service.settings import ServerSettings
 
 # By model: what its bundle is, in labels.
@@ -74,9 +75,11 @@ class Server:
         self.models = Models(settings, self._metrics, self._on_change, self._tracer)
         self._access = Access(settings, self._metrics)
         self._desk = Desk(self.models, settings, self._metrics, self._access, self._tracer)
+        self._decoding = DecodingInterceptor(self._desk.count)
         self._switched = switched
         self._watcher: Watcher | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self._stop_metrics: Callable[[], None] = lambda: None
         self._server: Any = None
@@ -99,7 +102,9 @@ class Server:
             InvalidSettings: A port is taken, certificates cannot be used, or there is no such
                 kind of store.
         """
-        credentials = server_credentials(self._settings, self._metrics)
+        certificates = None
+        if self._settings.tls_certificate is not None:
+            certificates = Certificates(self._settings, self._metrics)
         if self._bundle is not None:
             pipeline = self.models.pipeline(self._bundle)
             await pipeline.start()
@@ -107,7 +112,9 @@ class Server:
             self._watcher = Watcher(
                 self.models, self._settings, self._metrics, lambda: self._switched(self.digests)
             )
-        await self._start_services(credentials)
+        await self._start_services(certificates and certificates.credentials)
+        if certificates is not None:
+            self._renewal = asyncio.create_task(certificates.watch(), name="textcam-certificates")
         if self._bundle is not None:
             self.models.put(pipeline)
         if self._watcher is not None:
@@ -121,7 +128,7 @@ class Server:
         settings = self._settings
         guard = AccessInterceptor(self._access, self._metrics, self._desk.count)
         self._server = grpc.aio.server(
-            interceptors=[guard] if self._access.guards else [],
+            interceptors=[*([guard] if self._access.guards else []), self._decoding],
             options=_options(settings, settings.max_message_bytes),
         )
         explainer_pb2_grpc.add_ExplainerServiceServicer_to_server(  # type: ignore[no-untyped-call]
@@ -145,7 +152,9 @@ class Server:
         settings = self._settings
         if settings.health_port < 0:
             return
-        self._probed = grpc.aio.server(options=_options(settings, _PROBE_BYTES))
+        self._probed = grpc.aio.server(
+            interceptors=[self._decoding], options=_options(settings, _PROBE_BYTES)
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
         self.health_port = _listen(self._probed, f"{settings.host}:{settings.health_port}")
         await self._probed.start()
@@ -170,6 +179,8 @@ class Server:
             self._watcher.close()
         if self._probed is not None:
             await self._probed.stop(None)
+        if self._renewal is not None:
+            self._renewal.cancel()
         await asyncio.to_thread(self._tracer.close)
         self._stop_metrics()
 

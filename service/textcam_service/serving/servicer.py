@@ -62,9 +62,13 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         async def answer(request: pb.ExplainRequest) -> None:
             fault = _stream_fault(request.request_id, seen)
             seen.add(request.request_id)
-            result = fault or await self._desk.answer(
-                "ExplainStream", request, deadline, Lane.AUDIT, metadata
-            )
+            result: pb.ExplainResponse | Status
+            if fault is None:
+                result = await self._desk.answer(
+                    "ExplainStream", request, deadline, Lane.AUDIT, metadata
+                )
+            else:
+                result = self._desk.refuse("ExplainStream", request, metadata, fault)
             failed = isinstance(result, Status)
             part = {"error": result} if failed else {"response": result}
             answers.put_nowait(pb.ExplainStreamResponse(request_id=request.request_id, **part))
@@ -127,13 +131,11 @@ def deadline_of(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
     return None if remaining is None else time.monotonic() + remaining
 
 
-def _stream_fault(request_id: str, seen: set[str]) -> Status | None:
+def _stream_fault(request_id: str, seen: set[str]) -> InvalidArgument | None:
     if request_id and request_id not in seen:
         return None
     fault = "is used twice in this stream" if request_id else "is missing"
-    return status_of(
-        InvalidArgument(
-            f"the request id '{request_id}' {fault}; answers are matched by it",
-            field="request.request_id",
-        )
+    return InvalidArgument(
+        f"the request id '{request_id}' {fault}; answers are matched by it",
+        field="request.request_id",
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from cryptography import x509
@@ -16,40 +18,76 @@ from cryptography.hazmat.primitives.serialization import (
 from textcam_service.serving.reloading import Reloaded, ReloadEvents
 from textcam_service.settings import ServerSettings
 
+_LOOK_EVERY_S = 5.0
 
-def server_credentials(settings: ServerSettings, events: ReloadEvents) -> Any:
-    """grpc.ServerCredentials as the settings say; None: plaintext.
 
-    Each handshake gets the newest certificates that are whole; connections that stand go on.
+class CertificateEvents(ReloadEvents, Protocol):
+    """Told of certificates too."""
+
+    def on_certificate(self, expires: float) -> None:
+        """The served certificate is valid until then, Unix seconds."""
+
+
+@dataclass(frozen=True)
+class _Served:
+    """grpc.ServerCertificateConfiguration, and until when it is valid, Unix seconds."""
+
+    configuration: Any
+    expires: float
+
+
+class Certificates:
+    """What the server shows, and whom it trusts: the newest of the settings' files that is whole.
+
+    Args:
+        settings: See ServerSettings; `tls_certificate` and `tls_key` are set.
+        events: Told of changes, and until when what is served is valid.
+
+    Attributes:
+        credentials: grpc.ServerCredentials. Each handshake gets the newest certificates;
+            connections that stand go on.
 
     Raises:
         InvalidSettings: The files are missing, broken, expired, or do not belong together.
     """
-    if settings.tls_certificate is None or settings.tls_key is None:
-        return None
-    authority = () if settings.tls_client_ca is None else (settings.tls_client_ca,)
-    paths = (settings.tls_certificate, settings.tls_key, *authority)
-    newest = Reloaded("TLS certificate", paths, _configuration, events)
-    given = newest.get()
 
-    def changed() -> Any:
+    def __init__(self, settings: ServerSettings, events: CertificateEvents) -> None:
+        files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+        paths = [path for path in files if path is not None]
+        self._reloaded = Reloaded("TLS certificate", paths, _read, events)
+        self._events = events
+        self._given = self._newest()
+        self.credentials = grpc.dynamic_ssl_server_credentials(
+            self._given.configuration,
+            self._changed,
+            require_client_authentication=settings.tls_client_ca is not None,
+        )
+
+    async def watch(self) -> None:
+        """Look for ever, for a server without handshakes: its metrics are to be right as well."""
+        while True:
+            await asyncio.to_thread(self._newest)
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _newest(self) -> _Served:
+        newest = self._reloaded.get()
+        self._events.on_certificate(newest.expires)
+        return newest
+
+    def _changed(self) -> Any:
         """At each handshake; None, so that gRPC keeps its context, where nothing changed."""
-        nonlocal given
-        before, given = given, newest.get()
-        return None if given is before else given
-
-    return grpc.dynamic_ssl_server_credentials(
-        given, changed, require_client_authentication=bool(authority)
-    )
+        before, self._given = self._given, self._newest()
+        return None if self._given is before else self._given.configuration
 
 
-def _configuration(certificate: bytes, key: bytes, authority: bytes | None = None) -> Any:
-    """grpc.ServerCertificateConfiguration; gRPC itself would take a broken one and then fail.
+def _read(certificate: bytes, key: bytes, authority: bytes | None = None) -> _Served:
+    """What the files say; gRPC itself would take broken ones and then fail.
 
     Raises:
-        ValueError: See server_credentials.
+        ValueError: See Certificates.
     """
-    (own, *_) = _certificates("tls_certificate", certificate)
+    chain = _certificates("tls_certificate", certificate)
+    own = chain[0]
     try:
         private = load_pem_private_key(key, None)
     except (ValueError, TypeError) as error:
@@ -62,7 +100,10 @@ def _configuration(certificate: bytes, key: bytes, authority: bytes | None = Non
         raise ValueError(f"tls_certificate expired on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
     if authority is not None:
         _certificates("tls_client_ca", authority)
-    return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
+    # Whichever of the chain is the first to expire: from then on callers refuse it.
+    expires = min(each.not_valid_after_utc for each in chain)
+    configuration = grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
+    return _Served(configuration, expires.timestamp())
 
 
 def _certificates(setting: str, pem: bytes) -> list[x509.Certificate]:
