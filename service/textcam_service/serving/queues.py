@@ -14,6 +14,7 @@ from textcam_service.serving.schedule import BatchCost, Lane, choose_batch, fini
 EXPIRED = "the deadline passed before inference began; allow more time"
 _MIN_RETRY_S = 0.05
 _IDLE_DOUBT = 0.5  # an idle session takes what could be done in this part of the predicted time
+_TRUST_S = 1.0  # and anything once nothing has run for so long
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,12 @@ class Queues(Generic[Item]):
 
     Attributes:
         free_at: When the session is predicted to be free; None while it is.
+        learnt_at: When a batch was last seen to take its time.
     """
 
     def __init__(self, limits: BatchLimits, cost: BatchCost) -> None:
         self.free_at: float | None = None
+        self.learnt_at = -math.inf
         self._limits = limits
         self._cost = cost
         # By deadline; those of one deadline as they came.
@@ -137,7 +140,7 @@ class Queues(Generic[Item]):
         if deadline <= now:
             raise DeadlineExpired(EXPIRED)
         if self.free_at is None and not len(self):
-            self._require_idle(deadline - now)
+            self._require_idle(deadline - now, now)
         elif (late := self._lateness(deadline, lane, now)) > 0:
             raise DeadlineUnreachable(
                 f"with {len(self)} images waiting the answer would come {late:.3f} s too late; "
@@ -145,10 +148,10 @@ class Queues(Generic[Item]):
                 retry_after_s=max(_MIN_RETRY_S, late),
             )
 
-    def _require_idle(self, left: float) -> None:
-        # A prediction that is wrong is mended only by running.
+    def _require_idle(self, left: float, now: float) -> None:
+        # A prediction that is wrong is mended only by running: what it refuses teaches nothing.
         alone = self._cost.of(1)
-        if left < _IDLE_DOUBT * alone:
+        if left < _IDLE_DOUBT * alone and now - self.learnt_at < _TRUST_S:
             raise DeadlineExpired(
                 f"the deadline is {left:.3f} s away, but an image alone takes about {alone:.3f} s; "
                 "allow more time"
