@@ -105,6 +105,33 @@ def model_rollback(name: str, store: str) -> None:
     click.echo(f"{name}@{_open(store).roll_back(name)} is current")
 
 
+@model.command("prune")
+@click.argument("name")
+@_STORE
+@click.option(
+    "--keep",
+    type=click.IntRange(0),
+    required=True,
+    help="So many of the newest stay, and in any case the current version and the one to roll back "
+    "to.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+def model_prune(name: str, store: str, keep: int, dry_run: bool) -> None:
+    """Remove old versions of a model from the store.
+
+    A server that serves one of them goes on; it can no longer be loaded or rolled back to. Not
+    while someone publishes under the name.
+    """
+    opened = _open(store)
+    versions = opened.prunable(name, keep)
+    for version in versions:
+        if not dry_run:
+            opened.remove(name, version)
+        click.echo(f"{'would remove' if dry_run else 'removed'} {name}@{version}")
+    if not versions:
+        click.echo(f"nothing to remove: {name} has no other versions than those that stay")
+
+
 def _open(store: str) -> Any:
     need("service")
     from textcam_service.model_store import ModelStore  # noqa: PLC0415 - fsspec, onnxruntime
