@@ -236,6 +236,12 @@ class VersionExists(ArtefactError):
     reason = "VERSION_EXISTS"
 
 
+class VersionInUse(ArtefactError):
+    """A version that is to be removed is current, or the one to roll back to."""
+
+    reason = "VERSION_IN_USE"
+
+
 class StoreFailed(ArtefactError):
     """A store cannot be reached, read or written."""
 

@@ -119,7 +119,8 @@ class ServerSettings(BaseSettings):
         ge=0,
         allow_inf_nan=False,
         description="Images and other calls a second that each caller may send to one process, "
-        "unless `callers` says otherwise; 0: any number.",
+        "unless `callers` says otherwise; 0: any number. By several connections a caller reaches "
+        "all `workers`, and gets up to so many times the rate.",
     )
     burst: int = Field(
         32, ge=1, description="How many of these at once, after a pause; where `rate` is not 0."
@@ -182,7 +183,7 @@ class ServerSettings(BaseSettings):
         1,
         ge=1,
         description="Server processes on the one port; more than 1 is for CPUs: each loads the "
-        "model and takes its part of the threads.",
+        "model, takes its part of the threads, and counts callers' rates for itself.",
     )
     max_connection_age_s: float = Field(
         0.0,

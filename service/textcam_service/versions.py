@@ -160,16 +160,22 @@ class VersionStore(ABC):
         Raises:
             ArtefactMissing: There is none.
         """
-        pointer = self._pointer(name)
+        before = self._before(name, self._pointer(name))
+        if before is None:
+            raise ArtefactMissing(f"{name} has no version to roll back to in {self._root}")
+        self._point(name, before)
+        return before.version
+
+    def _before(self, name: str, pointer: Pointer | None) -> Pointer | None:
+        """What a roll-back points to; None: there is nothing."""
         history = pointer.history if pointer else ()
         while history:
             *earlier, version = history
             history = tuple(earlier)
             if self._complete(name, version):
                 # It was served already: nobody who rolls back is to be refused.
-                self._point(name, Pointer(version, history, accept_drift=True))
-                return version
-        raise ArtefactMissing(f"{name} has no version to roll back to in {self._root}")
+                return Pointer(version, history, accept_drift=True)
+        return None
 
     def _chosen(self, name: str, version: str | None) -> str:
         """The version that is meant, if it is there."""

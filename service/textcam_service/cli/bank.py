@@ -119,16 +119,16 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     store: str | None,
     name: str,
 ) -> None:
-    r"""Build the concept bank of a backbone.
+    """Build the concept bank of a backbone.
 
     Runs the probing set through the backbone and the embedder, finds for each channel the
     direction from the images that excite it least to those that excite it most, and embeds
     the vocabulary. Interrupted work resumes.
 
     \b
-      textcam bank build --images photos/ --vocabulary words.txt \
+      textcam bank build --images photos/ --vocabulary words.txt \\
           --embedder open_clip:ViT-B-32:laion2b_s34b_b79k --output build/bank
-    """
+    """  # noqa: D301 - click knows the character, not its escape
     need("offline")
     chosen = _region_settings(regions, region)
     from textcam_service.backbone import Backbone  # noqa: PLC0415 - onnxruntime

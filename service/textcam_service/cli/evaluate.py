@@ -61,20 +61,20 @@ def evaluate(
     biased_bank: Path | None,
     output: Path,
 ) -> None:
-    r"""Judge a model's explanations by truth: words, place, faithfulness, spurious cues.
+    """Judge a model's explanations by truth: words, place, faithfulness, spurious cues.
 
     \b
       textcam export --model scenes:classifier --output build/scenes/backbone
       textcam scenes --count 4000 --output build/scenes/probing
-      textcam bank build --backbone build/scenes/backbone --images build/scenes/probing \
-          --embedder scenes --vocabulary build/scenes/probing/vocabulary.txt \
+      textcam bank build --backbone build/scenes/backbone --images build/scenes/probing \\
+          --embedder scenes --vocabulary build/scenes/probing/vocabulary.txt \\
           --output build/scenes/bank
       textcam evaluate --backbone build/scenes/backbone --bank build/scenes/bank
 
     A truth file for photographs:
     {"images": [{"file": "a.jpg", "class_index": 3, "phrases": ["dog"]}],
     "class_phrases": {"3": ["dog", "animal"]}}.
-    """
+    """  # noqa: D301 - click knows the character, not its escape
     need("offline")
     from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.evaluation.cases import read_truth, scene_truth  # noqa: PLC0415

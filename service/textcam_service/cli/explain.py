@@ -65,14 +65,14 @@ def explain(  # noqa: PLR0917 - one argument per option
     wait: float,
     as_json: bool,
 ) -> None:
-    r"""Explain images with a running server.
+    """Explain images with a running server.
 
     \b
       textcam explain cat.jpg --output explained/
       textcam explain cat.jpg --class "tabby" --against "tiger cat"
       textcam explain cat-and-dog.jpg --top-k 2 --masks masks/
       textcam explain cat.jpg --server HOST:PORT --ca ca.crt --token-file token
-    """
+    """  # noqa: D301 - click knows the character, not its escape
     # Late, so that `textcam --help` stays quick.
     from textcam_client import TextCamClientError  # noqa: PLC0415
 

@@ -94,7 +94,7 @@ def quantise(  # noqa: PLR0917 - one argument per option
     min_first_phrase: float,
     output: Path,
 ) -> None:
-    r"""Make an int8 backbone for CPUs, if it explains as the float one does.
+    """Make an int8 backbone for CPUs, if it explains as the float one does.
 
     Both explain the held-out images with the bank. Where the most probable class, the saliency
     map or the first phrase differ too much, nothing is written, and the figures are told. What is
@@ -103,7 +103,7 @@ def quantise(  # noqa: PLR0917 - one argument per option
     \b
       textcam quantise --backbone build/backbone --images photos/ --output build/int8
       textcam serve --backbone build/int8
-    """
+    """  # noqa: D301 - click knows the character, not its escape
     need("offline")
     from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.offline.dataset import find_images  # noqa: PLC0415

@@ -22,7 +22,11 @@ def token() -> None:
 @click.argument("name")
 @click.option("--method", "methods", multiple=True, help="A method it may call; default: all.")
 @click.option("--model", "models", multiple=True, help="A model it may use; default: all.")
-@click.option("--rate", type=float, help="Images and other calls a second; default: the server's.")
+@click.option(
+    "--rate",
+    type=float,
+    help="Images and other calls a second, to one process; default: the server's.",
+)
 @click.option("--burst", type=int, help="How many of these at once; default: the server's.")
 def create(name: str, **rights: Any) -> None:
     """Draw a token for the caller NAME and print it, once; then its entry in the callers' file.

@@ -120,11 +120,12 @@ def _scene(index: int) -> Any:
 
 
 async def _explain(pipeline: Pipeline, request: pb.ExplainRequest) -> pb.ExplainResponse:
-    """Behind the requests of others; a full queue is waited for."""
+    """Behind the requests of others; a full queue is waited for, not counted as a refusal."""
     until = time.monotonic() + _PATIENCE_S
     while time.monotonic() < until:
-        with suppress(QueueFull):
-            return await pipeline.explain(request, None, Lane.AUDIT)
+        if pipeline.has_room(Lane.AUDIT):
+            with suppress(QueueFull):
+                return await pipeline.explain(request, None, Lane.AUDIT)
         await asyncio.sleep(_PAUSE_S)
     return await pipeline.explain(request, None, Lane.AUDIT)
 

@@ -45,14 +45,15 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "textcam_stage_duration_seconds",
-            "Time of a request in each stage: decode, queue, inference, method, explain, encode.",
+            "Time of a caller's request in each stage: decode, queue, inference, method, explain, "
+            "encode.",
             ("stage",),
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.batch_size = Histogram(
             "textcam_batch_size_images",
-            "Images per inference.",
+            "Images per inference, those of warm-ups and canaries too.",
             buckets=_SIZES,
             registry=self.registry,
         )
@@ -81,7 +82,8 @@ class Metrics:
         )
         self.passes = Counter(
             "textcam_method_passes_total",
-            "Passes of network and head that CAM methods took beyond the first.",
+            "Passes of network and head that CAM methods took beyond the first, for warm-ups and "
+            "canaries too.",
             ("method",),
             registry=self.registry,
         )
@@ -108,7 +110,7 @@ class Metrics:
         )
         self.images = Counter(
             "textcam_images_decoded_total",
-            "Images by decoder.",
+            "Callers' images by decoder.",
             ("decoder",),
             registry=self.registry,
         )

@@ -138,6 +138,10 @@ class Pipeline:
         self._workers.shutdown(wait=False)
         self._session_thread.shutdown(wait=False)
 
+    def has_room(self, lane: Lane) -> bool:
+        """Whether a lane's queue takes another image now."""
+        return self._batcher.pressure(lane) < 1
+
     async def explain(
         self,
         request: pb.ExplainRequest,
@@ -151,7 +155,8 @@ class Pipeline:
             request: As it came.
             deadline: On time.monotonic()'s clock; None: none.
             lane: Who waits.
-            record: Where to note what is done and how long it takes; None: nobody asks.
+            record: Where to note what is done and how long it takes; None: nobody asks, and the
+                metrics of what callers asked for do not count it.
 
         Raises:
             TextCamError: See requests.read_request, imaging, Batcher.admit and Place.fill.
@@ -164,7 +169,7 @@ class Pipeline:
         due = None if deadline is None else deadline - self._time_after_inference()
         with self._batcher.admit(due, lane) as place:
             with record.stage("decode"):
-                scene, network_input = await run(self._workers, self._decode, job)
+                scene, network_input = await run(self._workers, self._decode, job, record)
             record.image_width, record.image_height = scene.image.width, scene.image.height
             with record.stage("queue"):  # what stands where no batch takes it
                 inferred = await place.fill((network_input, record))
@@ -201,7 +206,7 @@ class Pipeline:
         blank = np.zeros((3, size.height, size.width), np.float32)
         await run(self._session_thread, self._infer, [(blank, Record(""))] * count)
 
-    def _decode(self, job: Job) -> tuple[Scene, Float32Array]:
+    def _decode(self, job: Job, record: Record) -> tuple[Scene, Float32Array]:
         preprocessing = self.bundle.backbone.manifest.preprocessing
         if job.encoded is not None:
             reduce_for = preprocessing if self._settings.reduced_decode else None
@@ -209,7 +214,8 @@ class Pipeline:
         else:
             assert job.pixels is not None  # noqa: S101 - requests.read_request saw to it
             image = imaging.from_pixels(job.pixels, self._limits)
-        self._metrics.images.labels(image.decoder).inc()
+        if record.rpc:
+            self._metrics.images.labels(image.decoder).inc()
         network_input, crop = imaging.prepare(image, preprocessing)
         return Scene(image, self.bundle.backbone.on_grid(crop)), network_input
 
@@ -262,7 +268,7 @@ class Pipeline:
                 left_out,
             )
             answers.check_size(response, self._settings.max_message_bytes)
-        for stage, seconds in record.stage_seconds.items():
+        for stage, seconds in record.stage_seconds.items() if record.rpc else ():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         return response
 
