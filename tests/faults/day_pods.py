@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from day_release import Release
+from fault_processes import until
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
+# The manifest allows a large model minutes.
+LONGEST_START_S = 60
 # Kubernetes' defaults for what a probe leaves out.
 DEFAULTS = {"periodSeconds": 10, "timeoutSeconds": 1, "failureThreshold": 3}
 
@@ -28,8 +31,8 @@ class Pod:
         number: Its last name, and its address' last byte.
         release: What it is a replica of.
         network: The first three bytes of its address.
-        folder: For its volumes, images and log.
-        changed: Told after each change of `ready` and at the end.
+        folder: For its volumes and its log.
+        changed: Told after each change of `ready`, and at the end.
 
     Attributes:
         ready: Whether the readiness probe says so.
@@ -68,19 +71,9 @@ class Pod:
         for container in self.release.pod["initContainers"]:
             assert self._run(container).wait() == 0, f"{container['name']}: {self.log}"
         self.process = self._run(self.release.server)
-        probe = self._probe("startupProbe")
-        for _ in range(probe["failureThreshold"]):
-            assert self.process.poll() is None, f"{self.name} ended: {self.log}"
-            if self._answers(probe):
-                break
-            time.sleep(probe["periodSeconds"])
-        else:
-            raise AssertionError(f"the startup probe failed: {self.log}")
+        self._wait_for_startup()
         self._kubelet.start()
-        end = time.monotonic() + 60
-        while not self.ready:
-            assert time.monotonic() < end, f"{self.name} is not ready: {self.log}"
-            time.sleep(0.05)
+        until(lambda: self.ready, LONGEST_START_S, f"{self.name} is ready: {self.log}")
 
     def delete(self) -> None:
         """Take it out of the endpoints, run preStop, send SIGTERM; SIGKILL after the grace."""
@@ -111,9 +104,20 @@ class Pod:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+        if self._kubelet.is_alive():
+            self._kubelet.join()
+
+    def _wait_for_startup(self) -> None:
+        probe = self._probe("startupProbe")
+        allowed = min(probe["periodSeconds"] * probe["failureThreshold"], LONGEST_START_S)
+        end = time.monotonic() + allowed
+        while not self._answers(probe):
+            assert self.process.poll() is None, f"{self.name} ended: {self.log}"
+            assert time.monotonic() < end, f"{self.name} does not start: {self.log}"
+            time.sleep(probe["periodSeconds"])
 
     def _run(self, container: dict[str, Any]) -> subprocess.Popen[bytes]:
-        start = self.release.start(container, self.address, self._folder)
+        start = self.release.start(container, self.address, self._folder / "volumes")
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(
                 start.arguments, env=start.environment, cwd="/", stdout=log, stderr=log

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from fault_processes import free_port
 from day_pods import Pod
 from day_release import Release
+from fault_processes import free_port
 
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 # Where a group of rules names no interval, the operator's default holds.
@@ -134,7 +134,8 @@ def prometheus(release: Release, factor: int, folder: Path) -> Iterator[Promethe
         made, end = Prometheus(port, targets), time.monotonic() + 30
         while not made.is_ready():
             said = (folder / "prometheus.log").read_text()
-            assert process.poll() is None and time.monotonic() < end, said
+            assert process.poll() is None, said
+            assert time.monotonic() < end, said
             time.sleep(0.1)
         yield made
     finally:

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from day_pods import Pod
 from fault_processes import free_port
 from fault_replicas import haproxy_with
 from grpc_health.v1 import health_pb2
-from day_pods import Pod
 
 SLOTS = 12
 # Round robin, as the guide's callers do without a proxy. A call to a server that is found dead
@@ -56,10 +56,10 @@ class Proxy:
         server = f"pods/pod{pod.number}"
         if pod.ready:
             port = pod.release.port("grpc")
-            self._tell(f"set server {server} addr {pod.address} port {port}")
-            self._tell(f"set server {server} state ready")
-        else:
-            self._tell(f"set server {server} state {'maint' if pod.gone else 'drain'}")
+            said = self._tell(f"set server {server} addr {pod.address} port {port}")
+            assert "changed" in said or "no need to change" in said, said
+        state = "ready" if pod.ready else "maint" if pod.gone else "drain"
+        assert (said := self._tell(f"set server {server} state {state}")) == "", said
 
     def health(self, pod: Pod) -> str:
         """What its own check says: "UP", "DOWN" ..."""

@@ -1,14 +1,14 @@
 """A release as an operator ships it, and what its containers start with on this host.
 
-An overlay of one's own over overlays/cpu, as the guide's "Install" has it: it chooses the bundle's
-tag and the number of replicas. What a container runtime would do is done by the Dockerfiles'
-and the manifests' own words. Three things alone are put in place of others:
+It is an overlay over overlays/cpu, as in the guide's "Install": with a bundle's tag and a number of
+replicas. All else is what `kubectl kustomize` and the Dockerfiles say; three things alone are put
+in place of others:
 
-    a volume, where it is mounted   a folder; so for /tmp, which gets TMPDIR as well
-    an image's own files            /opt/textcam: the environment that runs the tests; COPY: a folder
-    0.0.0.0                         the pod's own address, of 127.0.0.0/8: ports stay as they are
+    where a volume is mounted       a folder; in place of /tmp by TMPDIR too
+    where an image has its files    /opt/textcam: the environment of the tests; COPY: a folder
+    0.0.0.0                         the pod's own address, of 127.0.0.0/8; so ports stay as they are
 
-Not applied: user and confinement, limits of CPU and memory.
+User, confinement and limits of CPU and memory are not applied.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ class Start:
 
 @dataclass(frozen=True)
 class Release:
-    """What `kubectl apply -k` would send, and the images that it names.
+    """What `kubectl apply -k` would send, and the bundle's image.
 
     Attributes:
         manifests: Of every kind.
-        bundle: The build context of the bundle's image: backbone/ and bank/.
-        tag: Of that image.
+        tag: Of the bundle's image.
+        files: What COPY put into that image.
     """
 
     manifests: tuple[dict[str, Any], ...]
-    bundle: Path
     tag: str
+    files: Path
 
     def the(self, kind: str, name: str = "") -> dict[str, Any]:
         """The one manifest of that kind, and of that name where one is given."""
@@ -81,62 +81,45 @@ class Release:
         (found,) = (one for one in self.server["ports"] if one["name"] == asked["targetPort"])
         return int(found["containerPort"])
 
-    def image_of(self, container: dict[str, Any]) -> Image:
-        """The image that a container names."""
-        name, tag = container["image"].split(":")
-        if name == "textcam-bundle":
-            assert tag == self.tag, container
-            return image(BUNDLE)
-        assert name == "textcam-service", container
-        return image(SERVICE, "gpu" if tag.endswith("-gpu") else "cpu")
-
-    def start(self, container: dict[str, Any], address: str, folder: Path) -> Start:
-        """What a container starts, where its pod has this address and this folder."""
-        made = self.image_of(container)
+    def start(self, container: Mapping[str, Any], address: str, volumes: Path) -> Start:
+        """What a container starts, in a pod of this address with these folders as its volumes."""
+        made = self._image(container)
         environment = {"HOME": "/", **made.environment}
         for source in container.get("envFrom", ()):
             environment |= self.the("ConfigMap", source["configMapRef"]["name"])["data"]
         environment |= {one["name"]: one["value"] for one in container.get("env", ())}
-        # As Kubernetes has it: `command` is in place of both of the image's, `args` of CMD.
+        # Kubernetes has `command` in place of both of the image's, `args` in place of CMD.
         own = container.get("command")
         arguments = container.get("args", () if own else made.command)
         places = {"0.0.0.0": address, "/opt/textcam": sys.prefix}
+        for _, goal in made.copies:
+            top = goal.split("/")[1]
+            places[f"/{top}"] = str(self.files / top)
         for mount in container.get("volumeMounts", ()):
-            places[mount["mountPath"]] = str(folder / "volumes" / mount["name"])
-        for source, goal in made.copies:
-            places[goal] = str(folder / "image" / source)
-            shutil.copytree(self.bundle / source, places[goal], dirs_exist_ok=True)
-            places[str(Path(goal).parent)] = str(folder / "image")
+            places[mount["mountPath"]] = str(volumes / mount["name"])
         return Start(
             tuple(put(word, places) for word in (*(own or made.entrypoint), *arguments)),
-            {name: put(value, places) for name, value in environment.items()} | _of_tests(places),
+            {name: put(value, places) for name, value in environment.items()} | _tests(places),
         )
 
-
-def put(value: str, places: Mapping[str, str]) -> str:
-    """A value with each place, whole or as the beginning of a path, replaced by what stands in."""
-    either = "|".join(map(re.escape, sorted(places, key=len, reverse=True)))
-    return re.sub(rf"(?<![^:])({either})(?=[/:]|$)", lambda found: places[found[1]], value)
-
-
-def _of_tests(places: Mapping[str, str]) -> dict[str, str]:
-    """What stands in for a mount at /tmp, and for packages that are on the path, not installed."""
-    found = {"TMPDIR": places["/tmp"]} if "/tmp" in places else {}
-    if path := os.environ.get("PYTHONPATH"):
-        found["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
-    return found
+    def _image(self, container: Mapping[str, Any]) -> Image:
+        name, tag = container["image"].split(":")
+        if name == "textcam-bundle":
+            assert tag == self.tag, container["image"]
+            return image(BUNDLE)
+        assert name == "textcam-service", container["image"]
+        return image(SERVICE, "gpu" if tag.endswith("-gpu") else "cpu")
 
 
 def release(folder: Path, bundle: Path, tag: str, replicas: int = 3) -> Release:
-    """Write an overlay of one's own and build it.
+    """Build a bundle's image and an overlay that names it.
 
     Args:
-        folder: Gets the overlay.
+        folder: Gets both.
         bundle: Holds backbone/ and bank/.
-        tag: The bundle's.
+        tag: The image's.
         replicas: How many pods.
     """
-    folder.mkdir()
     resource = os.path.relpath(KUBERNETES / "overlays" / "cpu", folder.resolve())
     overlay = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -146,5 +129,22 @@ def release(folder: Path, bundle: Path, tag: str, replicas: int = 3) -> Release:
         "images": [{"name": "textcam-bundle", "newTag": tag}],
         "replicas": [{"name": "textcam", "count": replicas}],
     }
+    folder.mkdir()
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
-    return Release(tuple(yaml.safe_load_all(built(folder))), bundle, tag)
+    for source, goal in image(BUNDLE).copies:
+        shutil.copytree(bundle / source, folder / "image" / goal.lstrip("/"))
+    return Release(tuple(yaml.safe_load_all(built(folder))), tag, folder / "image")
+
+
+def put(value: str, places: Mapping[str, str]) -> str:
+    """A value, or a list by ":", with each place in it replaced, whole or as a path's beginning."""
+    either = "|".join(map(re.escape, sorted(places, key=len, reverse=True)))
+    return re.sub(rf"(?<![^:])({either})(?=[/:]|$)", lambda found: places[found[1]], value)
+
+
+def _tests(places: Mapping[str, str]) -> dict[str, str]:
+    """In place of a mount at /tmp, and of packages that are on the path, but not installed."""
+    found = {"TMPDIR": places["/tmp"]} if "/tmp" in places else {}
+    if path := os.environ.get("PYTHONPATH"):
+        found["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
+    return found

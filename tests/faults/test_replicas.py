@@ -9,6 +9,7 @@ from fault_callers import under_load
 from fault_replicas import haproxy, replicas
 from fault_world import Ledger
 
+
 async def callers_see_no_error(world, address, fleet, size, figures, number=signal.SIGKILL):
     books = [Ledger(world.samples) for _ in range(3)]
     async with under_load(address, *books):
