@@ -160,7 +160,10 @@ class ServerSettings(BaseSettings):
         0.2, ge=0, le=1, description="Part of each batch that waiting audit requests get."
     )
     max_concurrent: int = Field(
-        256, ge=1, description="Requests in work at most, decoding included; more are refused."
+        256,
+        ge=1,
+        description="Requests in work at most, decoding included; more are refused, and so is a "
+        "batch of more images.",
     )
     max_bytes_in_work: int = Field(
         512 * MIB, ge=1024, description="Bytes of the requests in work at most; more are refused."
