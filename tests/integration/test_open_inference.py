@@ -16,6 +16,11 @@ from textcam.oip import open_inference_pb2 as oip
 from textcam.oip import open_inference_pb2_grpc
 from textcam_client import Client
 
+OUTPUTS = (
+    *("logits", "probabilities", "class_index", "class_name", "saliency_map", "phrases"),
+    *("evidence", "group_maps", "rest_map", "rest_evidence", "bias", "gap", "sentence"),
+)
+
 TRITON = """
 import json, sys
 import numpy as np
@@ -142,6 +147,42 @@ def test_typed_contents_are_answered_in_typed_contents(stub, photos, by_triton):
     assert found["class_name"].bytes_contents[0].decode() == by_triton["class_name"][0]
     assert max(found["logits"].fp32_contents) == pytest.approx(by_triton["tops"][0], rel=1e-4)
     assert answer.parameters["method"].string_param == "cam"
+
+
+def outputs(stub, photos, *names):
+    """Shape and contents of the outputs that two photographs get, by name."""
+    files = [photo.read_bytes() for photo in photos[:2]]
+    wanted = oip.ModelInferRequest.InferRequestedOutputTensor
+    request = oip.ModelInferRequest(
+        inputs=[tensor("BYTES", [2], bytes_contents=files)],
+        outputs=[wanted(name=name) for name in names],
+    )
+    return {
+        output.name: (
+            list(output.shape),
+            [list(values) for _, values in output.contents.ListFields()],
+        )
+        for output in stub.ModelInfer(request).outputs
+    }
+
+
+@pytest.fixture(scope="module")
+def in_all(stub, photos):
+    return outputs(stub, photos)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_an_output_by_itself_is_what_it_is_among_all(stub, photos, in_all, name):
+    assert tuple(in_all) == OUTPUTS
+    (shape, (values,)), (shape_in_all, (values_in_all,)) = (
+        found[name] for found in (outputs(stub, photos, name), in_all)
+    )
+    assert shape == shape_in_all
+    if isinstance(values[0], bytes):
+        assert values == values_in_all
+    else:
+        np.testing.assert_allclose(values, values_in_all, rtol=1e-4, atol=1e-4)
+    assert any(values) or name == "gap"  # 0 for a head that is linear
 
 
 def test_pixels_a_class_and_a_method_are_taken(stub):

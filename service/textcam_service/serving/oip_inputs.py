@@ -22,6 +22,8 @@ _DATATYPES = {IMAGE: "BYTES", PIXELS: "UINT8"}
 _WHOLE = ("int64_param", "uint64_param")
 # Of a request that platforms may add, and that say nothing about explaining.
 _PASSED_OVER = {"priority", "timeout", "sequence_id", "sequence_start", "sequence_end"}
+# Outputs that are there only where an answer has its groups' maps.
+_WITH_GROUPS = {"group_maps", "rest_map"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def read_batch(
     """
     outputs = _read_outputs(request, bundle)
     template = _read_template(request, bundle, settings)
-    template.groups = "group_maps" in outputs
+    template.groups = not _WITH_GROUPS.isdisjoint(outputs)
     template.predictions = len(bundle.class_names)
     if len(request.inputs) != 1 or request.inputs[0].name not in _DATATYPES:
         raise InvalidTensor(
