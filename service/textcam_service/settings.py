@@ -166,7 +166,10 @@ class ServerSettings(BaseSettings):
         "batch of more images.",
     )
     max_bytes_in_work: int = Field(
-        512 * MIB, ge=1024, description="Bytes of the requests in work at most; more are refused."
+        512 * MIB,
+        ge=1024,
+        description="Bytes at most of the requests in work, and of streams' answers that nobody "
+        "took yet; more requests are refused.",
     )
     max_long_requests: int = Field(
         16, ge=1, description="Requests at most whose CAM method takes passes beyond the first."

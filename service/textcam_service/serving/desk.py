@@ -79,9 +79,10 @@ class Desk:
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout)
 
-    def hold(self, change: int) -> None:
-        """Items of streams whose answers were not taken yet became more, or fewer."""
-        self._undelivered += change
+    def hold(self, items: int, size: int) -> None:
+        """Items of streams whose answers were not taken yet, and such answers' bytes, changed."""
+        self._undelivered += items
+        self._bytes_in_work += size
         self._tell_idle()
 
     async def answer(
@@ -205,8 +206,9 @@ class Desk:
         full = self._in_flight + places > self._settings.max_concurrent
         if full or self._bytes_in_work + size > self._settings.max_bytes_in_work:
             error = ServerBusy(
-                f"{self._in_flight} requests of {self._bytes_in_work:,} bytes are in work, the "
-                "most this server takes; try again shortly",
+                f"{self._in_flight} requests are in work, which take {self._bytes_in_work:,} bytes "
+                "with the streams' answers that nobody took yet, the most this server takes; try "
+                "again shortly",
                 retry_after_s=_BUSY_RETRY_S,
             )
             self._metrics.on_rejected(error.reason)

@@ -90,7 +90,8 @@ def read_bytes(request: oip.ModelInferRequest, place: int, shape: tuple[int, ...
     if not request.raw_input_contents:
         return list(request.inputs[place].contents.bytes_contents)
     raw, count = request.raw_input_contents[place], math.prod(shape)
-    found, at = [], 0
+    found: list[bytes] = []
+    at = 0
     while at < len(raw) and len(found) <= count:
         # Each after its length: uint32, little-endian.
         (length,) = struct.unpack_from("<I", raw, at) if at + 4 <= len(raw) else (len(raw),)
