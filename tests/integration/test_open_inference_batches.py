@@ -93,17 +93,18 @@ async def test_the_rate_is_charged_before_contents_are_read(root):
         assert (await refusal(caller, broken))[2] == "RATE_LIMITED"
 
 
-async def test_typed_pixels_are_read_without_a_stall_of_the_loop(root, monkeypatch):
+async def test_typed_pixels_are_read_while_the_loop_goes_on(root, monkeypatch):
     """The reading is timed by itself: the client's and gRPC's part is on this loop too."""
     side = 1500
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3))
     request = batch(UINT8, [side, side, 3], uint_contents=pixels.ravel().tolist())
-    read, stalls = open_inference.read_images, []
+    read, timed = open_inference.read_images, []
 
     async def watched(function, *arguments):
+        began = time.monotonic()
         stall, result = await longest_stall(to_thread(function, *arguments))
         if function is read:
-            stalls.append(stall)
+            timed.append((stall, time.monotonic() - began))
         return result
 
     to_thread = asyncio.to_thread
@@ -113,8 +114,8 @@ async def test_typed_pixels_are_read_without_a_stall_of_the_loop(root, monkeypat
         monkeypatch.undo()
         raw = batch(UINT8, [side, side, 3], [pixels.astype(np.uint8).tobytes()])
         other = await caller.inference.ModelInfer(raw, timeout=60)
-    (stall,) = stalls
-    assert stall < 0.2
+    ((stall, seconds),) = timed
+    assert stall < seconds / 3  # in one piece it would be nearly all of them
     logits = np.frombuffer(other.raw_output_contents[0], "<f4")
     np.testing.assert_allclose(typed.outputs[0].contents.fp32_contents, logits, rtol=1e-6)
 

@@ -118,7 +118,7 @@ class Desk:
             self._close(record, grpc.StatusCode.CANCELLED)
             raise
         except Exception as error:  # noqa: BLE001 - the last stop: logged, counted, answered
-            self._note(error, f"request {request.request_id!r}")
+            self._note(error, f"request {record.request_id!r}")
             self._close(record, code_of(error), reason_of(error))
             return status_of(error)
         self._close(record, grpc.StatusCode.OK)

@@ -32,12 +32,14 @@ class Batch:
 
     Attributes:
         count: How many images.
+        size: Bytes of the request, or of its pixels.
         shape: Of the input.
         outputs: Names of the outputs that are asked for, in order.
         template: An ExplainRequest without its image.
     """
 
     count: int
+    size: int
     shape: tuple[int, ...]
     outputs: tuple[str, ...]
     template: pb.ExplainRequest
@@ -70,7 +72,9 @@ def read_batch(
             "send them in several calls",
             field="inputs[0].shape",
         )
-    return Batch(count, shape, outputs, template)
+    # Not ByteSize() of pixels, which would walk through typed ones.
+    size = request.ByteSize() if name == IMAGE else math.prod(shape)
+    return Batch(count, size, shape, outputs, template)
 
 
 def read_images(request: oip.ModelInferRequest, batch: Batch) -> Sequence[bytes | Array]:

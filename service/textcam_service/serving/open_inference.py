@@ -141,7 +141,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
                 self._desk.charge(bundle.name, batch.count)
                 # Taken in as a whole, and for as long: no image of it is refused for those after.
                 places = min(batch.count, settings.stream_concurrency, settings.max_concurrent)
-                held.enter_context(self._desk.admitted(request.ByteSize(), places))
+                held.enter_context(self._desk.admitted(batch.size, places))
                 images = await asyncio.to_thread(read_images, request, batch)
                 answers = await self._answers(batch, images, places, pipeline, context)
                 if isinstance(answers, Status):
