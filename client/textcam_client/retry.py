@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from dataclasses import dataclass
 
@@ -46,7 +47,11 @@ class Retry:
         return None
 
     def _backoff(self, attempt: int) -> float:
-        longest = min(self.max_backoff, self.initial_backoff * self.multiplier ** (attempt - 1))
+        try:
+            growth = float(self.multiplier) ** (attempt - 1)
+        except OverflowError:  # Client.wait_ready tries thousands of times
+            growth = sys.float_info.max
+        longest = min(self.max_backoff, self.initial_backoff * growth)
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
 
 

@@ -98,6 +98,12 @@ class ImageTooLarge(InvalidRequest):
     reason = "IMAGE_TOO_LARGE"
 
 
+class BatchTooLarge(InvalidRequest):
+    """More images in one call than the server takes."""
+
+    reason = "BATCH_TOO_LARGE"
+
+
 class AnswerTooLarge(InvalidRequest):
     """The answer would be over the limit on a message's bytes."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,6 +22,18 @@ from pydantic_settings import (
 from textcam_service.errors import InvalidSettings
 
 MIB = 2**20
+# What gRPC takes: its options are 32-bit numbers, its times milliseconds.
+_MOST_INT32 = 2**31 - 1
+_LONGEST_AGE_S = _MOST_INT32 // 1000
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+LogLevel: TypeAlias = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
+]
 
 
 class ServerSettings(BaseSettings):
@@ -149,10 +161,16 @@ class ServerSettings(BaseSettings):
         0.2, ge=0, le=1, description="Part of each batch that waiting audit requests get."
     )
     max_concurrent: int = Field(
-        256, ge=1, description="Requests in work at most, decoding included; more are refused."
+        256,
+        ge=1,
+        description="Requests in work at most, decoding included; more are refused, and so is a "
+        "batch of more images.",
     )
     max_bytes_in_work: int = Field(
-        512 * MIB, ge=1024, description="Bytes of the requests in work at most; more are refused."
+        512 * MIB,
+        ge=1024,
+        description="Bytes at most of the requests in work, and of streams' answers that nobody "
+        "took yet; more requests are refused.",
     )
     max_long_requests: int = Field(
         16, ge=1, description="Requests at most whose CAM method takes passes beyond the first."
@@ -169,7 +187,10 @@ class ServerSettings(BaseSettings):
         "standard deviation.",
     )
     max_message_bytes: int = Field(
-        64 * MIB, ge=1024, description="Bytes of a gRPC message at most, either way."
+        64 * MIB,
+        ge=1024,
+        le=_MOST_INT32,
+        description="Bytes of a gRPC message at most, either way.",
     )
     max_targets: int = Field(10, ge=1, description="Explained classes per request at most.")
     max_phrases: int = Field(20, ge=1, description="Phrases per target at most.")
@@ -188,13 +209,17 @@ class ServerSettings(BaseSettings):
     max_connection_age_s: float = Field(
         0.0,
         ge=0,
+        le=_LONGEST_AGE_S,
         description="Connections end at that age, so that balanced clients find new replicas; "
         "0: never.",
     )
     drain_seconds: float = Field(
-        20.0, ge=0, description="After SIGTERM, finish work for at most so long."
+        20.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="After SIGTERM, finish work for at most so long.",
     )
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
     log_format: Literal["text", "json"] = Field(
         "text",
         description="text, or json: an object per line, and at INFO one for each answered request.",

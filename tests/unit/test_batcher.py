@@ -658,8 +658,8 @@ async def test_the_earliest_deadline_runs_first(made):
     session, _, make = made
     batcher = await make(max_batch=2)
     first = await busy(batcher, session)
-    now = time.monotonic()
-    dues = {1: None, 2: now + 3 * LONG, 3: now + LONG, 4: now + 2 * LONG, 5: None}
+    now, step = time.monotonic(), LONG / 6
+    dues = {1: None, 2: now + 3 * step, 3: now + step, 4: now + 2 * step, 5: None}
     rest = [asyncio.create_task(batcher.submit(n, due)) for n, due in dues.items()]
     await until(lambda: batcher.depth == 5)
     session.gate.set()
@@ -684,15 +684,15 @@ async def test_an_item_that_would_be_late_is_refused_at_once_and_says_when_to_co
 
 async def test_an_item_that_would_make_another_late_is_refused(made):
     session, _, make = made
-    batcher = await make(max_batch=1)
-    slow(batcher, LONG)
+    batcher, step = await make(max_batch=1), LONG / 10
+    slow(batcher, step)
     first = await busy(batcher, session)
     now = time.monotonic()
-    with batcher.admit(now + 3.2 * LONG):  # done after two
+    with batcher.admit(now + 3.2 * step):  # done after two
         # Before it, so that it is done after three.
-        with batcher.admit(now + 2.5 * LONG), pytest.raises(DeadlineUnreachable):
-            batcher.admit(now + 2.4 * LONG)
-        with batcher.admit(now + 9 * LONG):  # behind it
+        with batcher.admit(now + 2.5 * step), pytest.raises(DeadlineUnreachable):
+            batcher.admit(now + 2.4 * step)
+        with batcher.admit(now + 9 * step):  # behind it
             pass
     session.gate.set()
     await first

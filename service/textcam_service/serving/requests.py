@@ -74,10 +74,7 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
         InvalidRequest: A field is out of range.
         UnknownClass: A class is unknown.
     """
-    if len(request.request_id) > MAX_REQUEST_ID:
-        raise InvalidArgument(
-            f"a request id has at most {MAX_REQUEST_ID} characters", field="request_id"
-        )
+    check_request_id(request.request_id)
     form = request.heatmap or pb.HEATMAP_FORM_SALIENCY
     if form not in pb.HeatmapForm.values():
         raise InvalidArgument(f"there is no heatmap form {form}", field="heatmap")
@@ -98,6 +95,19 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
         method=method,
         may_degrade=request.may_degrade,
     )
+
+
+def check_request_id(request_id: str, field: str = "request_id") -> None:
+    """Refuse what is too long to be held, logged and echoed.
+
+    Raises:
+        InvalidArgument: It has more than MAX_REQUEST_ID characters.
+    """
+    if len(request_id) > MAX_REQUEST_ID:
+        raise InvalidArgument(
+            f"a request id has at most {MAX_REQUEST_ID} characters, not {len(request_id)}",
+            field=field,
+        )
 
 
 def read_lane(lane: pb.Lane, default: Lane) -> Lane:
