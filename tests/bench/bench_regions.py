@@ -96,7 +96,9 @@ class Planted:
     """A backbone whose channels are planted: it knows its scenes by their pixels."""
 
     def __init__(self, images, places, firing):
-        self.manifest = SimpleNamespace(preprocessing=PREPROCESSING, weights_digest="planted")
+        self.manifest = SimpleNamespace(
+            preprocessing=PREPROCESSING, weights_digest="planted", vertices=0
+        )
         self._places, self._firing = places, firing
         self._known = {}
         for index, path in enumerate(images):

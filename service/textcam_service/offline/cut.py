@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 
 from textcam_service.errors import ExportRefused
+from textcam_service.graphs import VERTEX_POSITIONS
 from textcam_service.offline.tracing import functional, head_of, reached
 
 _MAX_PREFIX = 16  # class, distillation and register tokens
@@ -47,7 +48,7 @@ class Layout:
     Attributes:
         kind: "NCHW", "NHWC" or "tokens" (N, prefix + H W, D).
         channels: D.
-        height: H.
+        height: H; on a graph the number of its vertices, W being 1.
         width: W.
         prefix: Tokens before the grid's: class, distillation, registers.
     """
@@ -59,13 +60,16 @@ class Layout:
     prefix: int = 0
 
     @staticmethod
-    def of(shape: Sequence[int], image: Sequence[int]) -> Layout | None:
+    def of(shape: Sequence[int], image: Sequence[int], vertices: int = 0) -> Layout | None:
         """Guess a tensor's layout; None: it holds no maps of more than one cell.
 
         Args:
             shape: Of the tensor, batch first.
             image: (height, width) of the network's input; a grid has its proportions.
+            vertices: V of a graph, in place of a grid.
         """
+        if vertices:
+            return Layout._on_vertices(shape, vertices)
         ratio = image[0] / image[1]
         if len(shape) == 4:
             _, a, b, c = shape
@@ -80,6 +84,17 @@ class Layout:
                 columns = round(rows / ratio)
                 if rows * columns > 1 and 0 <= tokens - rows * columns <= _MAX_PREFIX:
                     return Layout("tokens", channels, rows, columns, tokens - rows * columns)
+        return None
+
+    @staticmethod
+    def _on_vertices(shape: Sequence[int], vertices: int) -> Layout | None:
+        """(N, D, V, 1), (N, V, 1, D), or (N, V, D) with a prefix or none."""
+        if len(shape) == 4 and tuple(shape[2:]) == (vertices, 1):
+            return Layout("NCHW", shape[1], vertices, 1)
+        if len(shape) == 4 and tuple(shape[1:3]) == (vertices, 1):
+            return Layout("NHWC", shape[3], vertices, 1)
+        if len(shape) == 3 and 0 <= shape[1] - vertices <= _MAX_PREFIX:
+            return Layout("tokens", shape[2], vertices, 1, shape[1] - vertices)
         return None
 
     def maps(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -134,11 +149,21 @@ def _watching(
 
 
 class Trunk(nn.Module):
-    """The graph of the image's part: all that backbone.onnx answers, in its order."""
+    """The graph of the image's part: all that backbone.onnx answers, in its order.
 
-    def __init__(self, body: fx.GraphModule, layouts: Sequence[Layout]) -> None:
+    Where the vertices' positions (V, 2) are the same for each image, they come last.
+    """
+
+    def __init__(
+        self,
+        body: fx.GraphModule,
+        layouts: Sequence[Layout],
+        positions: torch.Tensor | None = None,
+    ) -> None:
         super().__init__()
         self._body, self._layouts = body, tuple(layouts)
+        self._positions: torch.Tensor | None
+        self.register_buffer("_positions", positions)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Images (N, 3, h, w) -> logits, maps of each layer, prefixes, then other crossings."""
@@ -152,7 +177,10 @@ class Trunk(nn.Module):
             for layout, t in list(zip(self._layouts, layers, strict=True))[:2]
             if layout.prefix
         ]
-        return (logits, *maps, *prefixes, *crossings)
+        answered = (logits, *maps, *prefixes, *crossings)
+        if self._positions is None:
+            return answered
+        return (*answered, self._positions.expand(image.shape[0], -1, -1))
 
 
 class Head(nn.Module):
@@ -189,6 +217,22 @@ class Head(nn.Module):
 
 
 @dataclass(frozen=True)
+class VertexSource:
+    """Where a vision graph network's vertices lie; see offline.vertices.
+
+    Attributes:
+        count: V.
+        positions: (V, 2) x and y in pixels of the input, the same for each image; None: the
+            network answers them.
+        place: Where it holds them, (N, V, 2), in that case.
+    """
+
+    count: int
+    positions: torch.Tensor | None = None
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
 class Cut:
     """A network in parts.
 
@@ -208,7 +252,11 @@ class Cut:
 
 
 def cut(
-    network: nn.Module, images: torch.Tensor, place: Place, further: Sequence[Place] = ()
+    network: nn.Module,
+    images: torch.Tensor,
+    place: Place,
+    further: Sequence[Place] = (),
+    vertices: VertexSource | None = None,
 ) -> Cut:
     """Cut a network at a place.
 
@@ -217,20 +265,22 @@ def cut(
         images: (N >= 2, 3, h, w) to trace it with.
         place: Of the target layer.
         further: Other layers whose maps and gradients are wanted.
+        vertices: On which the maps stand; their positions are answered too. None: on a grid.
 
     Raises:
         ExportRefused: A place holds no maps, too much of the image goes around it, or a further
             layer adds nothing to the others.
     """
     _require_tensors(network, images, (place, *further))
-    whole = functional(WithTaps(network, (place, *further)), images)
+    asked = (vertices.place,) if vertices is not None and vertices.place else ()
+    whole = functional(WithTaps(network, (place, *further, *asked)), images)
     output = next(node for node in whole.graph.nodes if node.op == "output")
     logits, target, *others = output.args[0]
     order = list(whole.graph.nodes).index
-    layers = sorted(zip(others, further, strict=True), key=lambda layer: order(layer[0]))
-    size = images.shape[2:]
-    layout = _layout(place, target, size)
-    taps = [(node, _layout(name, node, size)) for node, name in layers]
+    layers = sorted(zip(others, further, strict=False), key=lambda layer: order(layer[0]))
+    grid = images.shape[2:], vertices.count if vertices is not None else 0
+    layout = _layout(place, target, *grid)
+    taps = [(node, _layout(name, node, *grid)) for node, name in layers]
     body, crossing = head_of(whole, target, logits, str(place))
     crossings = {f"context_{index}": node for index, node in enumerate(crossing)}
     head = Head(body, layout, (*(["prefix"] if layout.prefix else []), *crossings))
@@ -244,12 +294,16 @@ def cut(
         seen = [(node.name, own) for node, own in taps[1:]]
         layers_head = Head(body, first, (*prefix, *named), seen)
         crossings |= named
+    if asked:
+        crossings[VERTEX_POSITIONS] = others[-1]
     output.args = ((logits, target, *(node for node, _ in taps), *crossings.values()),)
     whole.graph.set_codegen(fx.graph.CodeGen())  # the exporter's counts the outputs
     whole.recompile()
-    trunk = Trunk(whole, [layout, *(own for _, own in taps)])
+    fixed = vertices.positions if vertices is not None else None
+    trunk = Trunk(whole, [layout, *(own for _, own in taps)], fixed)
     prefixes = [name for name in ("prefix", "layer_prefix") if _takes(name, head, layers_head)]
     outputs = (*(f"layer_{index}" for index in range(len(taps))), *prefixes, *crossings)
+    outputs += () if fixed is None else (VERTEX_POSITIONS,)
     return Cut(trunk, outputs, head, layers_head, tuple(name for _, name in layers))
 
 
@@ -257,12 +311,13 @@ def _takes(name: str, *heads: Head | None) -> bool:
     return any(head is not None and name in head.contexts for head in heads)
 
 
-def _layout(place: Place, node: fx.Node, size: Sequence[int]) -> Layout:
+def _layout(place: Place, node: fx.Node, size: Sequence[int], vertices: int) -> Layout:
     shape = [-1, *(int(extent) for extent in node.meta["val"].shape[1:])]
-    layout = Layout.of(shape, size)
+    layout = Layout.of(shape, size, vertices)
     if layout is None:
+        wanted = f"one row for each of {vertices} vertices" if vertices else "tokens"
         raise ExportRefused(
-            f"{place} has shape {tuple(shape[1:])}: no maps of more than one cell, nor tokens"
+            f"{place} has shape {tuple(shape[1:])}: no maps of more than one cell, nor {wanted}"
         )
     return layout
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from textcam_service.artefact import canonical_json
 from textcam_service.core.types import Float32Array
+from textcam_service.core.vertices import drawn_grid
 from textcam_service.errors import ExportRefused
 from textcam_service.graphs import (
     ACTIVATION_MAPS,
@@ -39,6 +40,7 @@ from textcam_service.offline.grid import grid_shift
 from textcam_service.offline.networks import Network, state_digest
 from textcam_service.offline.onnx_graph import OPSET, head_parity, parity, to_onnx
 from textcam_service.offline.target_layer import choose_target, close, linear_head
+from textcam_service.offline.vertices import vertex_source
 
 _GRADIENT_TOLERANCE = 1e-3
 _SUM_TOLERANCE = 1e-4
@@ -59,7 +61,7 @@ class ExportReport:
         gradient_error: Norm of the difference of gradients (of the maps, of further layers, of
             attention), relative to their norm, the largest of them; 0 where none are exported,
             or they have a closed form.
-        maps_shape: (D, H, W).
+        maps_shape: (D, H, W), or (D, V, 1) on the vertices of a graph.
         class_count: C.
         without: Why there are no gradients; empty: there are.
     """
@@ -129,8 +131,14 @@ def export_network(
             have no gradients that agree.
     """
     images = _sample_images(network)
-    place = _place(network, target_layer) if target_layer else choose_target(network, images).place
-    parts = cut(network.module, images, place, [_place(network, name) for name in layers])
+    vertices = vertex_source(network, images)
+    count = vertices.count if vertices is not None else 0
+    if target_layer:
+        place = _place(network, target_layer)
+    else:
+        place = choose_target(network, images, count).place
+    further_places = [_place(network, name) for name in layers]
+    parts = cut(network.module, images, place, further_places, vertices)
     with torch.no_grad():  # what inference_mode() makes cannot be differentiated by later
         logits, maps, *further = parts.trunk(images)
     if any(len(tensor) != len(images) for tensor in (maps, *further)):
@@ -171,7 +179,9 @@ def export_network(
                 f"{tapped.without}; leave --layer out"
             )
     digest = weights_digest(network, str(place))
-    _, channels, height, width = maps.shape
+    channels, (height, width) = maps.shape[1], maps.shape[2:]
+    if count:
+        height, width = drawn_grid(count, *images.shape[2:])
     manifest = BackboneManifest(
         architecture=network.name,
         target_layer=str(place),
@@ -189,12 +199,13 @@ def export_network(
             "opset": str(OPSET),
             "max_parity_error": f"{max(logits_error, maps_error):.3g}",
         },
-        grid_shift=grid_shift(eager, images),
+        grid_shift=(0.0, 0.0) if count else grid_shift(eager, images),
         layers=tuple(map(str, parts.layers)),
         outputs=parts.outputs,
         head_inputs=parts.head.contexts if head.graph else (),
         layers_inputs=parts.layers_head.contexts if parts.layers_head else (),
         attention=ATTENTION in head.further,
+        vertices=count,
     )
     write_backbone(output, Graphs(backbone, head.graph, tapped.graph), linear, manifest)
     return ExportReport(
@@ -205,7 +216,7 @@ def export_network(
         max(logits_error, head.logits_error, tapped.logits_error),
         maps_error,
         max(head.gradient_error, tapped.gradient_error),
-        (channels, height, width),
+        (channels, *maps.shape[2:]),
         logits.shape[1],
         head.without,
     )
@@ -296,6 +307,9 @@ def weights_digest(network: Network, target_layer: str) -> str:
         "preprocessing": asdict(network.preprocessing),
         "class_names": network.class_names,
     }
+    stated = network.vertex_positions
+    if stated is not None:
+        identity["vertex_positions"] = stated.tolist() if torch.is_tensor(stated) else stated
     return state_digest(network.module, canonical_json(identity))
 
 
