@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -304,7 +304,7 @@ def weights_digest(network: Network, target_layer: str) -> str:
     identity = {
         "architecture": network.name,
         "target_layer": target_layer,
-        "preprocessing": asdict(network.preprocessing),
+        "preprocessing": network.preprocessing.identity(),
         "class_names": network.class_names,
     }
     stated = network.vertex_positions

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
-from textcam_service.core.types import Interpolation, Preprocessing
+from textcam_service.core.types import CropMode, Interpolation, Preprocessing
 from textcam_service.errors import ExportRefused, MissingExtra
 
 _LITE_SIZES = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
@@ -224,10 +224,10 @@ def _load_timm(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing
         module = timm.create_model(name, pretrained=False, num_classes=checkpoint.class_count)
         module.load_state_dict(checkpoint.state)
     config = timm.data.resolve_model_data_config(module)
-    if config["crop_mode"] != "center":
+    if config["crop_mode"] not in get_args(CropMode):
         raise ExportRefused(
-            f"timm:{name} wants its images resized by {config['crop_mode']!r}; only a centre crop "
-            "is served"
+            f"timm:{name} wants its images resized by {config['crop_mode']!r}; served are "
+            f"{', '.join(get_args(CropMode))}"
         )
     _, height, width = config["input_size"]
     preprocessing = Preprocessing(
@@ -237,6 +237,7 @@ def _load_timm(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing
         _interpolation(config["interpolation"]),
         _triple(config["mean"]),
         _triple(config["std"]),
+        config["crop_mode"],
     )
     return module, preprocessing, _names(checkpoint, int(module.num_classes))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def export_onnx(
     target = cut.target.removeprefix(OWN)
     given = seen.file.model
     digest = sha256(
-        canonical_json([target, names, asdict(preprocessing)]) + given.SerializeToString()
+        canonical_json([target, names, preprocessing.identity()]) + given.SerializeToString()
     )
     graphs = Graphs(
         cut.backbone.SerializeToString(),
