@@ -191,7 +191,7 @@ class Backbone:
         for name in self.manifest.head_inputs:
             one = seen.further[name]
             feeds[name] = np.broadcast_to(one, (len(maps), *one.shape)).copy()
-        if self.manifest.head_kind == GRADIENT:
+        if self.manifest.head_kind == GRADIENT:  # none asked for: see offline.onnx_lazy
             feeds[CLASS_WEIGHTS] = np.zeros((len(maps), len(seen.logits)), np.float32)
         (logits,) = self._head.run([LOGITS], feeds, _NEEDED)
         return np.asarray(logits)

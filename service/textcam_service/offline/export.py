@@ -39,6 +39,7 @@ from textcam_service.offline.gradient import gradient_graph
 from textcam_service.offline.grid import grid_shift
 from textcam_service.offline.networks import Network, state_digest
 from textcam_service.offline.onnx_graph import OPSET, head_parity, parity, to_onnx
+from textcam_service.offline.onnx_lazy import lazy_gradients
 from textcam_service.offline.target_layer import choose_target, close, linear_head
 from textcam_service.offline.vertices import vertex_source
 
@@ -271,6 +272,7 @@ def _export_head(
         traced, further = gradient_graph(head, maps, contexts, logits.shape[1])
         outputs = [LOGITS, HEAD_GRADIENT, *further]
         graph = to_onnx("the head with gradients", traced, [*given.values()], [*given], outputs)
+        graph = lazy_gradients(graph)
         errors = head_parity(graph, head, given, further)
         if errors[0] <= tolerance and errors[1] <= _GRADIENT_TOLERANCE:
             return _Exported(GRADIENT, graph, *errors, tuple(further))
