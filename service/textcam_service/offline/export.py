@@ -34,9 +34,10 @@ from textcam_service.graphs import (
     Graphs,
     write_backbone,
 )
-from textcam_service.offline.cut import Head, Layout, Place, WithTaps, cut
+from textcam_service.offline.cut import Head, WithTaps, cut
 from textcam_service.offline.gradient import gradient_graph
 from textcam_service.offline.grid import grid_shift
+from textcam_service.offline.layout import Layout, Place
 from textcam_service.offline.networks import Network, state_digest
 from textcam_service.offline.onnx_graph import OPSET, head_parity, parity, to_onnx
 from textcam_service.offline.onnx_lazy import lazy_gradients

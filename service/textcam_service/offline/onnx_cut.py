@@ -25,8 +25,8 @@ from textcam_service.graphs import (
     Graphs,
     write_backbone,
 )
-from textcam_service.offline.cut import Layout
 from textcam_service.offline.export import ExportReport
+from textcam_service.offline.layout import Layout
 from textcam_service.offline.networks import unique_names
 from textcam_service.offline.onnx_batch import OnnxClassifier, any_batch, one_by_one
 from textcam_service.offline.onnx_file import OWN, read_onnx

@@ -13,7 +13,7 @@ from torch import nn
 
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.cut import Layout, Place
+from textcam_service.offline.layout import Layout, Place
 from textcam_service.offline.networks import Network
 
 # Between the head's input and the mean of the maps, both from the same run of torch.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.cut import Place, VertexSource, WithTaps
+from textcam_service.offline.cut import WithTaps
+from textcam_service.offline.layout import Place, VertexSource
 from textcam_service.offline.networks import Network
 
 
