@@ -7,7 +7,6 @@ image, is placed on a grid first.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -69,9 +68,8 @@ def drawn_grid(count: int, height: int, width: int) -> tuple[int, int]:
         height: Of the network's input, pixels.
         width: Likewise.
     """
-    rows = _FINER * math.sqrt(count * height / width)
-    columns = _FINER * math.sqrt(count * width / height)
-    return min(math.ceil(rows), height), min(math.ceil(columns), width)
+    cell = (height * width / count) ** 0.5 / _FINER
+    return min(int(np.ceil(height / cell)), height), min(int(np.ceil(width / cell)), width)
 
 
 def placed(rationale: Rationale, vertices: Vertices) -> Rationale:
