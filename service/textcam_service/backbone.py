@@ -22,6 +22,7 @@ from textcam_service.core.methods import (
     Need,
 )
 from textcam_service.core.types import Crop, Float32Array, FloatArray
+from textcam_service.core.vertices import Vertices
 from textcam_service.cpus import usable_cpus
 from textcam_service.errors import ArtefactCorrupt, InvalidSettings
 from textcam_service.graphs import (
@@ -36,6 +37,7 @@ from textcam_service.graphs import (
     LOGITS,
     NO_HEAD,
     TAP,
+    VERTEX_POSITIONS,
     BackboneManifest,
     digest_key,
 )
@@ -151,6 +153,13 @@ class Backbone:
             shift_y=down * crop.height / size.height,
         )
 
+    def vertices(self, seen: Seen) -> Vertices | None:
+        """Where an image's vertices lie; None: the maps' cells lie on a grid."""
+        if not self.manifest.vertices:
+            return None
+        size = self.manifest.preprocessing
+        return Vertices(seen.further[VERTEX_POSITIONS], size.height, size.width)
+
     def run(self, images: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Run a batch: (N, 3, h, w) -> logits (N, C) and activation maps (N, D, H, W)."""
         logits, maps = self._session.run([LOGITS, ACTIVATION_MAPS], {INPUT: images}, _NEEDED)
@@ -182,7 +191,7 @@ class Backbone:
         for name in self.manifest.head_inputs:
             one = seen.further[name]
             feeds[name] = np.broadcast_to(one, (len(maps), *one.shape)).copy()
-        if self.manifest.head_kind == GRADIENT:
+        if self.manifest.head_kind == GRADIENT:  # none asked for: see offline.onnx_lazy
             feeds[CLASS_WEIGHTS] = np.zeros((len(maps), len(seen.logits)), np.float32)
         (logits,) = self._head.run([LOGITS], feeds, _NEEDED)
         return np.asarray(logits)

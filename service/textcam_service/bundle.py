@@ -20,6 +20,7 @@ from textcam_service.core.methods import (
 )
 from textcam_service.core.rationale import explain_target
 from textcam_service.core.types import Float32Array, Prediction, Rationale, RationaleSettings
+from textcam_service.core.vertices import Vertices, placed
 from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMethod
 from textcam_service.parity import ParityReport
 
@@ -158,7 +159,15 @@ class ModelBundle:
         if against is not None:
             class_weights[against.class_index] = -1
         linear = self.backbone.head_weights if self.backbone.is_linear else None
-        return Subject(seen.activation_maps, seen.logits, class_weights, image, linear, seen.layers)
+        return Subject(
+            seen.activation_maps,
+            seen.logits,
+            class_weights,
+            image,
+            linear,
+            seen.layers,
+            self.backbone.vertices(seen),
+        )
 
     def terms(
         self, seen: Seen, image: Float32Array, target: Prediction, against: Prediction | None
@@ -184,6 +193,7 @@ class ModelBundle:
         target: Prediction,
         against: Prediction | None,
         count: int,
+        vertices: Vertices | None = None,
     ) -> Rationale:
         """The words and groups of what a CAM method found.
 
@@ -193,6 +203,7 @@ class ModelBundle:
             target: What is explained, with its logit.
             against: Rather than what; None: the target's logit by itself.
             count: How many phrases at most.
+            vertices: Where the maps' vertices lie; None: their cells lie on a grid.
         """
         backbone, bank = self.backbone, self.artefact.bank
         biases = backbone.head_bias if len(backbone.head_bias) else np.zeros(len(self.class_names))
@@ -200,7 +211,7 @@ class ModelBundle:
         if against is not None:
             logit -= against.logit
             bias -= float(biases[against.class_index])
-        return explain_target(
+        rationale = explain_target(
             activation_maps,
             terms,
             logit,
@@ -212,6 +223,7 @@ class ModelBundle:
             count,
             self.settings,
         )
+        return rationale if vertices is None else placed(rationale, vertices)
 
     def parameters(self) -> dict[str, str]:
         """The method's parameters, for provenance."""

@@ -212,7 +212,9 @@ def explain_case(
     """
     terms = terms_of(bundle, observation, target)
     maps = observation.activation_maps
-    return bundle.rationale(maps, terms, target or observation.prediction, None, count)
+    vertices = bundle.backbone.vertices(observation.seen)
+    target = target or observation.prediction
+    return bundle.rationale(maps, terms, target, None, count, vertices)
 
 
 def terms_of(

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from statistics import median
 from typing import Any, TypeAlias, TypeVar
 
@@ -244,11 +245,11 @@ class Pipeline:
             held = self._conversations.hold_at_once
             with record.stage("method"):
                 found = [held(job.method, subject, seen) for _, subject in subjects]
-        maps = seen.activation_maps
+        explained_by = partial(self.bundle.rationale, seen.activation_maps)
         with record.stage("explain"):
             explained = [
-                (target, own, self.bundle.rationale(maps, own.terms, *target, job.phrases))
-                for (target, _), own in zip(subjects, found, strict=True)
+                (target, own, explained_by(own.terms, *target, job.phrases, subject.vertices))
+                for (target, subject), own in zip(subjects, found, strict=True)
             ]
         with record.stage("encode"):
             messages = [

@@ -142,8 +142,7 @@ def _check_passes(
     method: Method, target: TopK | Classes, bundle: ModelBundle, limits: ServerSettings
 ) -> None:
     manifest = bundle.backbone.manifest
-    cells = manifest.map_height * manifest.map_width
-    size = (manifest.channel_count, cells, MethodSettings())
+    size = (manifest.channel_count, manifest.cells, MethodSettings())
     targets = target.k if isinstance(target, TopK) else len(target.indices)
     head = 0 if bundle.backbone.is_linear else method.head_passes(*size)
     passes = targets * (method.image_passes(*size) + head)

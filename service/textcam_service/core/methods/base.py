@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray
+from textcam_service.core.vertices import Vertices
 
 
 class Need(Enum):
@@ -80,6 +81,8 @@ class Subject:
         image: (3, h, w) the network's input.
         head_weights: (C, D) of a GAP + linear head; None: another head.
         layers: Activation maps (D_l, H_l, W_l) of further layers, the earliest first.
+        vertices: Where the maps' V vertices lie, the maps then being (D, V, 1); None: the maps'
+            cells lie on a grid over the image.
     """
 
     activation_maps: Float32Array
@@ -88,11 +91,16 @@ class Subject:
     image: Float32Array
     head_weights: Float32Array | None = None
     layers: tuple[Float32Array, ...] = ()
+    vertices: Vertices | None = None
 
     @property
     def cells(self) -> int:
         """H * W."""
         return int(np.prod(self.activation_maps.shape[1:]))
+
+    def on_grid(self, maps: FloatArray) -> FloatArray:
+        """Maps (..., H, W) of the subject's cells, to be laid over the image."""
+        return maps if self.vertices is None else self.vertices.place(maps)
 
     def score(self, logits: FloatArray) -> Float64Array:
         """The score of other logits: (..., C) -> (...)."""

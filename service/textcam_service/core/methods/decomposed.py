@@ -64,7 +64,7 @@ def decom_cam(subject: Subject, settings: MethodSettings) -> Steps:
     shown = np.concatenate([np.zeros_like(components[:1]), components])
 
     def mixed(part: slice) -> Float32Array:
-        mask = masks(shown[part], *subject.image.shape[1:])[:, None]
+        mask = masks(subject.on_grid(shown[part]), *subject.image.shape[1:])[:, None]
         return reference + mask * (subject.image - reference)
 
     scores = yield from image_scores(subject, len(shown), settings.chunk, mixed)

@@ -21,7 +21,7 @@ from textcam_service.core.methods.base import (
     Steps,
     Subject,
 )
-from textcam_service.core.types import Float32Array, Float64Array, IntArray
+from textcam_service.core.types import Float32Array, Float64Array, FloatArray, IntArray
 
 
 def score_cam(subject: Subject, settings: MethodSettings) -> Steps:
@@ -30,7 +30,7 @@ def score_cam(subject: Subject, settings: MethodSettings) -> Steps:
     Wang et al. 2020, arXiv 1910.01279; the score of the reference image drops out of
     the softmax. At most D passes: channels that never vary show a black image, one for all.
     """
-    sources, owners = _mask_sources(subject.activation_maps)
+    sources, owners = _mask_sources(subject.on_grid(subject.activation_maps))
 
     def masked(part: slice) -> Float32Array:
         return masks(sources[part], *subject.image.shape[1:])[:, None] * subject.image
@@ -46,7 +46,7 @@ def ss_cam(subject: Subject, settings: MethodSettings) -> Steps:
     All channels meet the same n fields of noise, drawn by the seed: the softmax compares
     channels, not luck. At most n D passes.
     """
-    sources, owners = _mask_sources(subject.activation_maps)
+    sources, owners = _mask_sources(subject.on_grid(subject.activation_maps))
     height, width = subject.image.shape[1:]
     scores = np.zeros(len(sources))
     for start in range(0, len(sources), settings.chunk):
@@ -139,7 +139,7 @@ def _head_scores(
     return scores
 
 
-def _mask_sources(activation_maps: Float32Array) -> tuple[Float32Array, IntArray]:
+def _mask_sources(activation_maps: FloatArray) -> tuple[Float32Array, IntArray]:
     """Maps (L, H, W) to make masks of, no zero twice, and each channel's place (D,) among them."""
     sources = unit_range(activation_maps)
     alive = sources.any(axis=(1, 2))

@@ -65,10 +65,10 @@ def integrative_cam(subject: Subject, _: MethodSettings) -> Steps:
 def vs_cam(subject: Subject, settings: MethodSettings) -> Steps:
     """VS-CAM: semantic-probe maps times a semantic-base map, on the vertices of a vision graph.
 
-    Feng et al. 2022, arXiv 2209.09104, as its abstract has it. The vertices lie on a grid, so the
-    maps hold them. Read here as follows: the probes are the class's, Grad-CAM's terms w_j A_j;
-    the base map knows no class, it is the sum of a vertex's positive activations, scaled to at
-    most 1. The heatmap is the sum of the products. One VJP.
+    Feng et al. 2022, arXiv 2209.09104, as its abstract has it. The vertices are the maps' cells, on
+    a grid or at positions of their own (core.vertices). Read here as follows: the probes are the
+    class's, Grad-CAM's terms w_j A_j; the base map knows no class, it is the sum of a vertex's
+    positive activations, scaled to at most 1. The heatmap is the sum of the products. One VJP.
     """
     probes: CamTerms = yield from grad_cam(subject, settings)
     base = np.maximum(subject.activation_maps, 0).sum(axis=0, dtype=np.float64)
