@@ -10,6 +10,7 @@ import numpy as np
 
 from textcam_service.backbone import Backbone, Seen
 from textcam_service.bank import BankArtefact, read_bank
+from textcam_service.core.maps import Maps
 from textcam_service.core.methods import (
     METHODS,
     CamTerms,
@@ -22,6 +23,7 @@ from textcam_service.core.rationale import explain_target
 from textcam_service.core.types import Float32Array, Prediction, Rationale, RationaleSettings
 from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMethod
 from textcam_service.parity import ParityReport
+from textcam_service.providers import DeviceOptions
 
 _FINGERPRINT_TOLERANCE = 1e-2
 
@@ -55,6 +57,7 @@ class ModelBundle:
         version: str = "",
         providers: tuple[str, ...] = (),
         threads: int = 0,
+        device: DeviceOptions | None = None,
         settings: RationaleSettings | None = None,
     ) -> ModelBundle:
         """Load and verify a bundle.
@@ -63,7 +66,7 @@ class ModelBundle:
             ArtefactError: A file is missing or corrupt, or the parts do not match.
         """
         artefact = read_bank(bank_folder)
-        backbone = Backbone(backbone_folder, providers=providers, threads=threads)
+        backbone = Backbone(backbone_folder, providers=providers, threads=threads, device=device)
         _require_match(backbone, artefact, bank_folder)
         short = artefact.bank_digest.removeprefix("sha256:")[:12]
         kept = RationaleSettings(**artefact.bank.parameters.get("rationale", {}))
@@ -179,7 +182,7 @@ class ModelBundle:
 
     def rationale(
         self,
-        activation_maps: Float32Array,
+        activation_maps: Maps,
         terms: CamTerms,
         target: Prediction,
         against: Prediction | None,
@@ -217,7 +220,7 @@ class ModelBundle:
         """The method's parameters, for provenance."""
         built = self.artefact.bank.parameters.get("channel_settings", {})
         chosen = {f"rationale.{key}": value for key, value in asdict(self.settings).items()}
-        precision = {"precision": self.backbone.manifest.precision}
+        precision = {"precision": self.backbone.precision}
         return {key: str(value) for key, value in {**built, **chosen, **precision}.items()}
 
 

@@ -236,6 +236,7 @@ def _bundle(settings: ServerSettings) -> ModelBundle:
         version=settings.version,
         providers=settings.providers,
         threads=settings.session_threads,
+        device=settings.device,
     )
 
 
