@@ -25,7 +25,10 @@ from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMeth
 from textcam_service.parity import ParityReport
 from textcam_service.providers import DeviceOptions
 
+# Of the largest activation score. In fp16 EfficientNet-Lite0's are off by 5e-3, ResNet-50's by
+# 8e-4.
 _FINGERPRINT_TOLERANCE = 1e-2
+_FP16_FINGERPRINT_TOLERANCE = 2e-2
 
 
 @dataclass(frozen=True)
@@ -243,8 +246,10 @@ def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path
         expected, built = parity.fingerprint, "it was compared with its float form"
     computed = backbone.fingerprint()
     scale = max(float(np.abs(expected).max()), 1e-6)
+    rounded = backbone.precision == "float16"
+    tolerance = _FP16_FINGERPRINT_TOLERANCE if rounded else _FINGERPRINT_TOLERANCE
     if computed.shape != expected.shape or not (
-        np.abs(computed - expected).max() <= _FINGERPRINT_TOLERANCE * scale
+        np.abs(computed - expected).max() <= tolerance * scale
     ):
         raise BundleMismatch(
             f"the backbone does not compute what it computed when {built}, although "
