@@ -133,7 +133,7 @@ class ServerSettings(BaseSettings):
     precision: Literal["fp32", "tf32", "fp16"] = Field(
         "fp32",
         description="What a GPU computes in: fp32; tf32, rounded products, by CUDA; fp16, by "
-        "TensorRT.",
+        "TensorRT; `textcam parity` compares explanations.",
     )
     engine_cache: str = Field(
         "",

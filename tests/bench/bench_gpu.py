@@ -16,7 +16,6 @@ CPU runs the same graphs on small batches, which says nothing of a GPU.
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections import deque
