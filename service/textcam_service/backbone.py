@@ -166,20 +166,20 @@ class Backbone:
 
     def run(self, images: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Run a batch: (N, 3, h, w) -> logits (N, C) and activation maps (N, D, H, W)."""
-        feeds = {INPUT: self._filled(images)}
-        logits, maps = self._session.run([LOGITS, ACTIVATION_MAPS], feeds, NEEDED)
-        return logits[: len(images)], maps[: len(images)]
+        logits, maps = self._run([LOGITS, ACTIVATION_MAPS], images)
+        return logits, maps
 
     def logits(self, images: Float32Array) -> Float32Array:
         """Run a batch for its logits only: (N, 3, h, w) -> (N, C)."""
-        (logits,) = self._session.run([LOGITS], {INPUT: self._filled(images)}, NEEDED)
-        return np.asarray(logits)[: len(images)]
+        (logits,) = self._run([LOGITS], images)
+        return logits
 
     def see(self, images: Float32Array) -> list[Seen]:
         """Run a batch for all that methods may need: (N, 3, h, w)."""
         names = [LOGITS, ACTIVATION_MAPS, *self.manifest.outputs]
         if self._device is not None:
-            return self._see_there(self._device, images, names[1:])
+            parts = [self._see_there(self._device, part, names[1:]) for part in self._parts(images)]
+            return [one for part in parts for one in part]
         outputs = self._session.run(names, {INPUT: images})
         # Copies, so that one image that is still explained does not keep its whole batch.
         each = [[row.copy() for row in array] for array in outputs] if len(images) > 1 else outputs
@@ -217,8 +217,25 @@ class Backbone:
             for index in range(len(images))
         ]
 
+    def _run(self, names: list[str], images: Float32Array) -> list[Float32Array]:
+        """Outputs of the backbone's graph, here."""
+        found = []
+        for part in self._parts(images):
+            outputs = self._session.run(names, {INPUT: self._filled(part)}, NEEDED)
+            found.append([own[: len(part)] for own in outputs])
+        if len(found) == 1:
+            return found[0]
+        return [np.concatenate(own) for own in zip(*found, strict=True)]
+
+    def _parts(self, images: Float32Array) -> list[Float32Array]:
+        """Batches that the buckets hold: an engine of TensorRT takes no larger ones."""
+        if not self.buckets or len(images) <= self.buckets[-1]:
+            return [images]
+        size = self.buckets[-1]
+        return [images[start : start + size] for start in range(0, len(images), size)]
+
     def _bucket(self, count: int) -> int:
-        """What a batch is filled up to; itself beyond the last bucket."""
+        """What a batch is filled up to."""
         return next((size for size in self.buckets if size >= count), count)
 
     def _filled(self, images: Float32Array) -> Float32Array:

@@ -27,8 +27,8 @@ class DeviceOptions:
             up, by CUDA; "fp16", by TensorRT.
         engine_cache: Folder in which TensorRT keeps its engines; empty: it builds them anew.
         gpu_memory_limit: Bytes that onnxruntime's arena on a GPU may take; 0: any number.
-        max_batch: On a device, batches of up to so many images are filled up to the next of
-            `buckets`; 0: none is.
+        max_batch: On a device, images of a batch at most, and batches are filled up to the next
+            of `buckets`; 0: they run as they come.
         in_graph: Whether maps stay on the device, the CPU included, and are summed there; None:
             where that is not the CPU.
     """

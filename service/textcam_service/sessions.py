@@ -16,8 +16,8 @@ from textcam_service.device import Device
 from textcam_service.errors import ArtefactCorrupt, InvalidSettings
 from textcam_service.graphs import digest_key
 from textcam_service.providers import (
-    CPU,
     CUDA,
+    FP32,
     TENSORRT,
     DeviceOptions,
     chosen_providers,
@@ -72,9 +72,10 @@ def load_sessions(
     # trunk's is worth it.
     others = tuple(name for name in trunk if name != TENSORRT)
 
+    named = bool(providers) or options.precision != FP32
+
     def session(model: bytes, names: Sequence[str] = others) -> ort.InferenceSession:
-        given = provider_options(names, options, size)
-        return make_session(model, given, threads, named=bool(providers))
+        return make_session(model, provider_options(names, options, size), threads, named=named)
 
     def load(name: str, names: Sequence[str] = others) -> ort.InferenceSession | None:
         stated = manifest.get(digest_key(name))
@@ -92,8 +93,9 @@ def load_sessions(
     if backbone is None:
         raise ArtefactCorrupt(f"{folder}/backbone.json names no backbone.onnx")
     provider: str = backbone.get_providers()[0]
-    in_graph = provider != CPU if options.in_graph is None else options.in_graph
-    device = Device("cpu" if provider == CPU else "cuda", session) if in_graph else None
+    kind = "cuda" if provider in {TENSORRT, CUDA} else "cpu"
+    in_graph = kind != "cpu" if options.in_graph is None else options.in_graph
+    device = Device(kind, session) if in_graph else None
     return Sessions(backbone, load("head"), load("layers"), device, provider)
 
 

@@ -39,7 +39,12 @@ _FOLDER = click.Path(path_type=Path)
     show_default=True,
     help="As of `textcam serve`.",
 )
-@click.option("--engine-cache", default="", help="As of `textcam serve`, which finds the engines.")
+@click.option(
+    "--engine-cache",
+    default="",
+    help="As of `textcam serve`, which with the same --max-batch serves the engine judged here.",
+)
+@click.option("--max-batch", type=click.IntRange(1), default=8, show_default=True)
 @threshold_options
 def parity(
     backbone: Path,
@@ -48,6 +53,7 @@ def parity(
     providers: tuple[str, ...],
     precision: str,
     engine_cache: str,
+    max_batch: int,
     min_top1: float,
     min_correlation: float,
     min_first_phrase: float,
@@ -57,8 +63,8 @@ def parity(
     Run it on the machine that is to serve, before it serves in fp16 or tf32.
 
     \b
-      textcam parity --images photos/ --providers tensorrt --precision fp16
-      textcam serve --providers tensorrt --precision fp16
+      textcam parity --images photos/ --providers tensorrt --precision fp16 --engine-cache engines/
+      textcam serve --providers tensorrt --precision fp16 --engine-cache engines/
     """
     need("service")
     from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
@@ -68,7 +74,7 @@ def parity(
     from textcam_service.providers import DeviceOptions  # noqa: PLC0415
 
     folder = bank or Path(__file__).parents[1] / "data" / "photos"
-    options = DeviceOptions(precision, engine_cache, max_batch=16)
+    options = DeviceOptions(precision, engine_cache, max_batch=max_batch)
     own = ModelBundle.load("cpu", backbone, folder, providers=("cpu",))
     other = ModelBundle.load("device", backbone, folder, providers=providers, device=options)
     figures = compare(own, other, find_images(images))
