@@ -23,7 +23,7 @@ from textcam_service.core.methods import (
     Need,
 )
 from textcam_service.core.types import Crop, Float32Array, FloatArray
-from textcam_service.device import NEEDED, Device, Row, rows_only
+from textcam_service.device import NEEDED, Buckets, Device, Row, rows_only
 from textcam_service.errors import InvalidSettings
 from textcam_service.graphs import (
     ACTIVATION_MAPS,
@@ -126,7 +126,7 @@ class Backbone:
         self._layers: Any = sessions.layers
         self._device = sessions.device
         self.execution_provider = sessions.execution_provider
-        self.buckets = options.buckets if sessions.device else ()
+        self.buckets = Buckets(options.buckets if sessions.device else ())
         self.precision = _ROUNDED.get(options.precision, self.manifest.precision)
         self.parity: ParityReport | None = None
         if self.manifest.quantised_from:
@@ -178,7 +178,10 @@ class Backbone:
         """Run a batch for all that methods may need: (N, 3, h, w)."""
         names = [LOGITS, ACTIVATION_MAPS, *self.manifest.outputs]
         if self._device is not None:
-            parts = [self._see_there(self._device, part, names[1:]) for part in self._parts(images)]
+            parts = [
+                self._see_there(self._device, part, names[1:])
+                for part in self.buckets.parts(images)
+            ]
             return [one for part in parts for one in part]
         outputs = self._session.run(names, {INPUT: images})
         # Copies, so that one image that is still explained does not keep its whole batch.
@@ -194,7 +197,7 @@ class Backbone:
         Images, their gradients where the head has a graph of them, and sums of one's maps.
         """
         size, classes = self.manifest.preprocessing, len(self.manifest.class_names)
-        for count in self.buckets:
+        for count in self.buckets.sizes:
             seen = self.see(np.zeros((count, 3, size.height, size.width), np.float32))
             if self.manifest.head_kind == GRADIENT:
                 self.gradients(seen, np.zeros((count, classes)))
@@ -202,7 +205,7 @@ class Backbone:
 
     def _see_there(self, device: Device, images: Float32Array, names: list[str]) -> list[Seen]:
         """As see(), all but the logits staying on the device."""
-        feeds = {INPUT: self._filled(images)}
+        feeds = {INPUT: self.buckets.filled(images)}
         (logits,), values = device.run(self._session, feeds, [LOGITS], names)
         rows = {
             name: device.rows(value, len(images), are_maps=name == ACTIVATION_MAPS)
@@ -220,27 +223,12 @@ class Backbone:
     def _run(self, names: list[str], images: Float32Array) -> list[Float32Array]:
         """Outputs of the backbone's graph, here."""
         found = []
-        for part in self._parts(images):
-            outputs = self._session.run(names, {INPUT: self._filled(part)}, NEEDED)
+        for part in self.buckets.parts(images):
+            outputs = self._session.run(names, {INPUT: self.buckets.filled(part)}, NEEDED)
             found.append([own[: len(part)] for own in outputs])
         if len(found) == 1:
             return found[0]
         return [np.concatenate(own) for own in zip(*found, strict=True)]
-
-    def _parts(self, images: Float32Array) -> list[Float32Array]:
-        """Batches that the buckets hold: an engine of TensorRT takes no larger ones."""
-        if not self.buckets or len(images) <= self.buckets[-1]:
-            return [images]
-        size = self.buckets[-1]
-        return [images[start : start + size] for start in range(0, len(images), size)]
-
-    def _bucket(self, count: int) -> int:
-        """What a batch is filled up to."""
-        return next((size for size in self.buckets if size >= count), count)
-
-    def _filled(self, images: Float32Array) -> Float32Array:
-        lacking = self._bucket(len(images)) - len(images)
-        return np.pad(images, [(0, lacking), (0, 0), (0, 0), (0, 0)]) if lacking else images
 
     def head_logits(self, maps: Float32Array, seen: Seen) -> Float32Array:
         """The head's logits (N, C) of other activation maps (N, D, H, W) in an image's place."""
@@ -277,7 +265,7 @@ class Backbone:
         given = self._given(seen)
         rows = rows_only(given)
         if self._device is not None and rows is not None:
-            return self._device.gradients(self._head, rows, class_weights, self._bucket)
+            return self._device.gradients(self._head, rows, class_weights, self.buckets)
         return self._pull(self._head, given, class_weights, [HEAD_GRADIENT])[0]
 
     def attention(self, seen: Sequence[Seen], class_weights: FloatArray) -> Float32Array:

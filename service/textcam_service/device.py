@@ -9,6 +9,7 @@ same code runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,6 +27,29 @@ VALUES, ROWS, WEIGHTS = "values", "rows", "weights"
 PICKED, SCORES, SUMS = "picked", "scores", "sums"
 
 _Feed: TypeAlias = "NDArray[Any] | ort.OrtValue"
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Sizes of batches that a device has seen, ascending; none: batches run as they come."""
+
+    sizes: tuple[int, ...] = ()
+
+    def of(self, count: int) -> int:
+        """What a batch is filled up to; itself beyond the last."""
+        return next((size for size in self.sizes if size >= count), count)
+
+    def filled(self, images: Float32Array) -> Float32Array:
+        """The images (N, 3, h, w) and as many of zeros as its bucket lacks."""
+        lacking = self.of(len(images)) - len(images)
+        return np.pad(images, [(0, lacking), (0, 0), (0, 0), (0, 0)]) if lacking else images
+
+    def parts(self, images: Float32Array) -> list[Float32Array]:
+        """Batches of the last size at most: an engine of TensorRT takes no larger ones."""
+        size = self.sizes[-1] if self.sizes else 0
+        if len(images) <= size or not size:
+            return [images]
+        return [images[start : start + size] for start in range(0, len(images), size)]
 
 
 class Device:
@@ -109,7 +133,7 @@ class Device:
         head: ort.InferenceSession,
         given: Mapping[str, Sequence[Row]],
         class_weights: FloatArray,
-        bucket: Callable[[int], int],
+        buckets: Buckets,
     ) -> list[Row]:
         """Run a head's graph with gradients for N images, once for each batch that they came with.
 
@@ -117,7 +141,7 @@ class Device:
             head: On this device.
             given: N rows by the names of its inputs.
             class_weights: (N, C).
-            bucket: What a batch of a size is filled up to, by repeating its last image.
+            buckets: What batches are filled up to, by repeating their last image.
 
         Returns:
             N rows of gradients (D, H, W), in the images' order.
@@ -127,7 +151,7 @@ class Device:
             batches.setdefault(id(row.batch), []).append(place)
         found: dict[int, Row] = {}
         for places in batches.values():
-            filled = places + places[-1:] * (bucket(len(places)) - len(places))
+            filled = places + places[-1:] * (buckets.of(len(places)) - len(places))
             feeds: dict[str, _Feed] = {
                 name: self.picked([rows[place] for place in filled]) for name, rows in given.items()
             }

@@ -149,7 +149,7 @@ def test_maps_and_gradients_stay_where_sums_are_enough(folders, name, monkeypatc
 
 def test_a_batch_is_filled_up_to_its_bucket_and_answers_for_its_images_alone(pair):
     here, there = pair
-    assert (here.backbone.buckets, there.backbone.buckets) == ((), (1, 2, 4))
+    assert (here.backbone.buckets.sizes, there.backbone.buckets.sizes) == ((), (1, 2, 4))
     images = pictures(9)
     for count, size in ((1, 1), (2, 2), (3, 4), (4, 4), (9, 4)):
         own, other = (bundle.backbone.see(images[:count]) for bundle in pair)
