@@ -287,6 +287,12 @@ class QuantisationRefused(TextCamError):
     reason = "QUANTISATION_REFUSED"
 
 
+class ParityMissed(TextCamError):
+    """A device does not explain as the CPU does."""
+
+    reason = "PARITY_MISSED"
+
+
 class EmbedderError(TextCamError):
     """An embedder cannot be loaded."""
 

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from textcam_service.errors import InvalidSettings
+from textcam_service.providers import DeviceOptions
 
 MIB = 2**20
 # What gRPC takes: its options are 32-bit numbers, its times milliseconds.
@@ -139,7 +140,23 @@ class ServerSettings(BaseSettings):
     )
     providers: tuple[str, ...] = Field(
         (),
-        description="Execution providers by preference; empty: CUDA if usable, else CPU.",
+        description="Execution providers by preference: tensorrt, cuda, cpu, or onnxruntime's "
+        "names; empty: CUDA if usable, else CPU.",
+    )
+    precision: Literal["fp32", "tf32", "fp16"] = Field(
+        "fp32",
+        description="What a GPU computes in: fp32; tf32, rounded products, by CUDA; fp16, by "
+        "TensorRT; `textcam parity` compares explanations.",
+    )
+    engine_cache: str = Field(
+        "",
+        description="Folder in which TensorRT keeps its engines, minutes in the making; who writes "
+        "there decides what the GPU runs; empty: they are made at each start.",
+    )
+    gpu_memory_limit: int = Field(
+        0,
+        ge=0,
+        description="Bytes of a GPU's memory that onnxruntime takes at most; 0: any number.",
     )
     session_threads: int = Field(
         0, ge=0, description="Threads of the onnxruntime session; 0: as affinity and quota allow."
@@ -236,6 +253,16 @@ class ServerSettings(BaseSettings):
         le=1,
         description="Part of the requests to trace where the caller's trace does not say.",
     )
+
+    @property
+    def device(self) -> DeviceOptions:
+        """How backbones use their device."""
+        return DeviceOptions(
+            precision=self.precision,
+            engine_cache=self.engine_cache,
+            gpu_memory_limit=self.gpu_memory_limit,
+            max_batch=self.max_batch,
+        )
 
     @classmethod
     def settings_customise_sources(

@@ -68,9 +68,15 @@ async def test_two_models_at_once_each_under_its_name(store, made):
         for model in ("first", "second"):
             digests = {
                 "version": "1",
+                "precision": "float32",
                 **{
                     field: getattr(answers[model == "second"].provenance, field)
-                    for field in ("backbone_digest", "bank_digest", "vocabulary_digest")
+                    for field in (
+                        "backbone_digest",
+                        "bank_digest",
+                        "vocabulary_digest",
+                        "execution_provider",
+                    )
                 },
             }
             assert caller.metric("textcam_bundle_info", model=model, **digests) == 1

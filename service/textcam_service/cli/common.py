@@ -31,6 +31,21 @@ backbone_option = click.option(
 )
 
 
+def threshold_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options --min-top1, --min-correlation and --min-first-phrase; see parity.Thresholds."""
+    share = click.FloatRange(0, 1)
+    for name, kind, default, told in (
+        ("--min-first-phrase", share, 0.95, "fewer images keep their first phrase"),
+        ("--min-correlation", click.FloatRange(-1, 1), 0.97, "saliency maps correlate less"),
+        ("--min-top1", share, 0.98, "fewer images keep their most probable class"),
+    ):
+        option = click.option(
+            name, type=kind, default=default, show_default=True, help=f"Refuse if {told}."
+        )
+        command = option(command)
+    return command
+
+
 def need(extra: str) -> None:
     """Say which extra a command needs.
 

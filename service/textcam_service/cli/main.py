@@ -12,6 +12,7 @@ from textcam_service.cli.common import need
 from textcam_service.cli.evaluate import evaluate, scenes
 from textcam_service.cli.explain import explain
 from textcam_service.cli.model import model
+from textcam_service.cli.parity import parity
 from textcam_service.cli.quantise import quantise
 from textcam_service.cli.serve import serve
 from textcam_service.cli.token import token
@@ -133,5 +134,5 @@ def export(
     click.echo(f"{output}: {report}")
 
 
-for _command in (bank, evaluate, explain, model, quantise, scenes, serve, token):
+for _command in (bank, evaluate, explain, model, parity, quantise, scenes, serve, token):
     main.add_command(_command)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import backbone_option, need, progress_bars
+from textcam_service.cli.common import backbone_option, need, progress_bars, threshold_options
 
 _FOLDER = click.Path(path_type=Path)
-_SHARE = click.FloatRange(0, 1)
 
 
 @click.command()
@@ -54,27 +53,7 @@ _SHARE = click.FloatRange(0, 1)
     is_flag=True,
     help="7-bit weights, for servers whose CPUs have no VNNI; less close.",
 )
-@click.option(
-    "--min-top1",
-    type=_SHARE,
-    default=0.98,
-    show_default=True,
-    help="Refuse if fewer images keep their most probable class.",
-)
-@click.option(
-    "--min-correlation",
-    type=click.FloatRange(-1, 1),
-    default=0.97,
-    show_default=True,
-    help="Refuse if saliency maps correlate less, on average.",
-)
-@click.option(
-    "--min-first-phrase",
-    type=_SHARE,
-    default=0.95,
-    show_default=True,
-    help="Refuse if fewer images keep their first phrase.",
-)
+@threshold_options
 @click.option(
     "--output",
     type=_FOLDER,

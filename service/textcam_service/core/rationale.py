@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from textcam_service.core.cam import channel_evidence, saliency_map
 from textcam_service.core.groups import assign_channels, saliency_groups
+from textcam_service.core.maps import Maps
 from textcam_service.core.methods.base import CamTerms
 from textcam_service.core.phrases import choose_phrases, evidence_embedding
 from textcam_service.core.types import (
@@ -20,7 +23,7 @@ _SMALL_GAP = 1e-3
 
 
 def explain_target(
-    activation_maps: Float32Array,
+    activation_maps: Maps,
     terms: CamTerms,
     logit: float,
     bias: float,
@@ -62,8 +65,10 @@ def explain_target(
         )
     )
     whole = terms.saliency_map
-    if whole is None:
+    if whole is None and isinstance(activation_maps, np.ndarray):
         whole = saliency_map(cam_weights, activation_maps)
+    elif whole is None:  # one visit to the device is enough
+        whole = np.sum([own.saliency_map for own in (*groups, rest)], axis=0)
     gap = logit - bias - float(evidence.sum())
     return Rationale(logit, bias, gap, whole, chosen, groups, rest, terms.in_logit_units)
 

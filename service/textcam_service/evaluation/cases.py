@@ -241,9 +241,9 @@ def _observe_batch(bundle: ModelBundle, cases: Sequence[Case]) -> list[Observati
             case,
             predict(bundle, own.logits),
             own.logits,
-            own.activation_maps,
+            np.asarray(own.activation_maps),
             bundle.backbone.on_grid(crop),
-            own.further,
+            {name: np.asarray(value) for name, value in own.further.items()},
         )
         for case, own, (_, crop) in zip(cases, seen, prepared, strict=True)
     ]

@@ -249,6 +249,8 @@ def bundle_digests(bundle: ModelBundle) -> dict[str, str]:
         "backbone_digest": bundle.backbone.manifest.weights_digest,
         "bank_digest": bundle.artefact.bank_digest,
         "vocabulary_digest": bundle.artefact.vocabulary_digest,
+        "execution_provider": bundle.backbone.execution_provider,
+        "precision": bundle.backbone.precision,
     }
 
 
@@ -258,7 +260,10 @@ def describe(registry: CollectorRegistry) -> Info:
         {"version": __version__}
     )
     return Info(
-        "textcam_bundle", "The served bundles, with their digests.", ("model",), registry=registry
+        "textcam_bundle",
+        "The served bundles: their digests, and where and in what precision they run.",
+        ("model",),
+        registry=registry,
     )
 
 

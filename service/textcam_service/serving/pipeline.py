@@ -110,11 +110,12 @@ class Pipeline:
         self._after_s: deque[float] = deque(maxlen=_REMEMBERED)
 
     async def start(self) -> None:
-        """Warm up and measure: run one image and a full batch, then explain one image.
+        """Warm up and measure: each bucket, one image and a full batch, then explain one image.
 
         Raises:
             InvalidSettings: The settings do not allow what the model's default method takes.
         """
+        await run(self._session_thread, self.bundle.backbone.warm)
         for count in sorted({1, self._settings.max_batch}):
             await self._probe(count)  # the first run of a size also sets it up
             began = time.monotonic()

@@ -242,6 +242,7 @@ def _bundle(settings: ServerSettings) -> ModelBundle:
         version=settings.version,
         providers=settings.providers,
         threads=settings.session_threads,
+        device=settings.device,
     )
 
 

@@ -191,6 +191,7 @@ class Watcher:
             version=version,
             providers=self._settings.providers,
             threads=self._settings.session_threads,
+            device=self._settings.device,
         )
 
     async def _canary(self, name: str, new: Pipeline, pointer: Pointer, folder: Path) -> None:

@@ -30,7 +30,7 @@ def score_cam(subject: Subject, settings: MethodSettings) -> Steps:
     Wang et al. 2020, arXiv 1910.01279; the score of the reference image drops out of
     the softmax. At most D passes: channels that never vary show a black image, one for all.
     """
-    sources, owners = _mask_sources(subject.on_grid(subject.activation_maps))
+    sources, owners = _mask_sources(subject.on_grid(np.asarray(subject.activation_maps)))
 
     def masked(part: slice) -> Float32Array:
         return masks(sources[part], *subject.image.shape[1:])[:, None] * subject.image
@@ -46,7 +46,7 @@ def ss_cam(subject: Subject, settings: MethodSettings) -> Steps:
     All channels meet the same n fields of noise, drawn by the seed: the softmax compares
     channels, not luck. At most n D passes.
     """
-    sources, owners = _mask_sources(subject.on_grid(subject.activation_maps))
+    sources, owners = _mask_sources(subject.on_grid(np.asarray(subject.activation_maps)))
     height, width = subject.image.shape[1:]
     scores = np.zeros(len(sources))
     for start in range(0, len(sources), settings.chunk):
@@ -66,10 +66,10 @@ def ablation_cam(subject: Subject, settings: MethodSettings) -> Steps:
     the map, and turns it over where the score is negative. At most D passes of the head; none
     with a GAP + linear head, where the drop is w_j a_j.
     """
-    maps = subject.activation_maps
     if subject.head_weights is not None:
         row = head_row(subject.class_weights, subject.head_weights)
-        return CamTerms(row * activation_scores(maps))
+        return CamTerms(row * activation_scores(subject.activation_maps))
+    maps = np.asarray(subject.activation_maps)
     alive = np.flatnonzero(maps.any(axis=(1, 2)))
 
     def ablated(part: slice) -> Float32Array:
@@ -94,7 +94,7 @@ def recipro_cam(subject: Subject, settings: MethodSettings) -> Steps:
     """
     if subject.head_weights is not None:
         return CamTerms(head_row(subject.class_weights, subject.head_weights))
-    maps = subject.activation_maps
+    maps = np.asarray(subject.activation_maps)
     flat = maps.reshape(len(maps), -1)
     # The first is nowhere: empty maps.
     kept = np.concatenate([[-1], np.flatnonzero(flat.any(axis=0))])
