@@ -58,14 +58,14 @@ def parity(
     min_correlation: float,
     min_first_phrase: float,
 ) -> None:
-    r"""Compare a device's explanations with those of the CPU, and fail if they differ too much.
+    """Compare a device's explanations with those of the CPU, and fail if they differ too much.
 
     Run it on the machine that is to serve, before it serves in fp16 or tf32.
 
     \b
       textcam parity --images photos/ --providers tensorrt --precision fp16 --engine-cache engines/
       textcam serve --providers tensorrt --precision fp16 --engine-cache engines/
-    """
+    """  # noqa: D301 - click knows the character, not its escape
     need("service")
     from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.evaluation.parity import compare  # noqa: PLC0415
