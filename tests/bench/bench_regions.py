@@ -123,6 +123,8 @@ def main():
     parser.add_argument("--tuning", action="store_true", help="the scenes that settings see")
     parser.add_argument("--ablations", action="store_true", help="other settings too")
     arguments = parser.parse_args()
+    if arguments.scenes < 600:
+        parser.error("fewer than 600 scenes leave channels of a third of them under 6 samples")
     torch.set_num_threads(1)
     begun, count = time.monotonic(), arguments.scenes
     embedder = load_embedder("scenes")
