@@ -16,6 +16,7 @@ from textcam_service.device import Device
 from textcam_service.errors import ArtefactCorrupt, InvalidSettings
 from textcam_service.graphs import digest_key
 from textcam_service.providers import (
+    CPU,
     CUDA,
     FP32,
     TENSORRT,
@@ -112,7 +113,8 @@ def make_session(
 
     Raises:
         ArtefactCorrupt: The graph does not load.
-        InvalidSettings: The first provider, asked for by name, did not start.
+        InvalidSettings: The first provider, asked for by name, did not start, or does not take
+            the graph.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or usable_cpus()
@@ -131,8 +133,12 @@ def make_session(
             model, options, providers=wanted, enable_fallback=int(not named)
         )
     except Exception as error:
-        first = f" by {providers[0][0]}" if named else ""
-        raise ArtefactCorrupt(f"onnxruntime cannot load the graph{first}: {error}") from error
+        first = providers[0][0]
+        if named and first != CPU:  # the bytes are those of the manifest: it is the provider
+            raise InvalidSettings(
+                f"{first} cannot run the graph: {error}; choose another provider"
+            ) from error
+        raise ArtefactCorrupt(f"onnxruntime cannot load the graph: {error}") from error
     if named:
         require_started(providers[0][0], session.get_providers())
     return session
