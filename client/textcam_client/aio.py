@@ -20,7 +20,7 @@ from textcam_client.client import (
     DEFAULT_TIMEOUT,
     PATIENT,
 )
-from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable, from_rpc_error
+from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable
 from textcam_client.images import ImageInput
 from textcam_client.model import Model, ModelSummary
 from textcam_client.options import (
@@ -33,6 +33,7 @@ from textcam_client.options import (
     channel_options,
     settings,
 )
+from textcam_client.peer import Peer
 from textcam_client.retry import Attempts, Retry
 from textcam_client.types import Explanation
 from textcam_client.window import Window
@@ -76,6 +77,7 @@ class AsyncClient:
             metadata=metadata,
             max_message_bytes=max_message_bytes,
         )
+        self._peer = Peer("" if channel is not None else self._settings.address)
         self._owns_channel = channel is None
         self._channel = channel
         self._stub: Any = None
@@ -177,6 +179,7 @@ class AsyncClient:
             self._settings.retry,
             self._settings.seconds(chosen.timeout),
             uuid.uuid4().hex[:12],
+            self._peer,
         )
         prepare = requests.preparer(chosen, self._settings.max_message_bytes)
         if on_error not in ("raise", "return"):
@@ -235,7 +238,7 @@ class AsyncClient:
         retry: Retry | None = None,
         wait_for_ready: bool | None = None,
     ) -> T:
-        attempts = Attempts(retry or self._settings.retry, seconds)
+        attempts = Attempts(retry or self._settings.retry, seconds, self._peer)
         while True:
             try:
                 response = await getattr(self._opened(), method)(
@@ -244,9 +247,10 @@ class AsyncClient:
                     metadata=self._settings.metadata,
                     wait_for_ready=wait_for_ready,
                 )
+                self._peer.answered = True
                 return read(response)
             except grpc.RpcError as rpc_error:
-                error = from_rpc_error(rpc_error, getattr(request, "request_id", ""))
+                error = self._peer.failure(rpc_error, getattr(request, "request_id", ""))
                 delay = attempts.delay_after(error)
                 if delay is None:
                     raise error from rpc_error
@@ -259,7 +263,8 @@ class AsyncClient:
     def _open_stream(self) -> AsyncStream:
         stub = self._opened()
         return AsyncStream(
-            lambda requests: stub.ExplainStream(requests, metadata=self._settings.metadata)
+            lambda requests: stub.ExplainStream(requests, metadata=self._settings.metadata),
+            self._peer,
         )
 
     def _opened(self) -> Any:

@@ -13,7 +13,7 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc as pb_grpc
 
 from textcam_client import answers, requests
-from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable, from_rpc_error
+from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable
 from textcam_client.images import ImageInput
 from textcam_client.model import Model, ModelSummary
 from textcam_client.options import (
@@ -26,6 +26,7 @@ from textcam_client.options import (
     channel_options,
     settings,
 )
+from textcam_client.peer import Peer
 from textcam_client.retry import Attempts, Retry
 from textcam_client.stream import Explanations, Run, Stream
 from textcam_client.types import Explanation
@@ -50,8 +51,9 @@ class Client:
         address: "host:port", or any gRPC target such as "dns:///textcam:50051".
         model: Model of calls that name none; None: the one that the server serves.
         version: Its version; None: the one that is served.
-        timeout: Seconds for a call with all its retries; infinity for no limit.
-        retry: Which failures are tried again; None: none are.
+        timeout: Seconds for a call, or an item of explain_many, with all its retries; infinity
+            for no limit.
+        retry: Which failures are tried again, and how often; None: none are.
         tls: How to speak TLS; None: plaintext.
         metadata: Sent with every call: {"authorization": "Bearer ..."}.
         max_message_bytes: Largest request and answer.
@@ -85,6 +87,7 @@ class Client:
             metadata=metadata,
             max_message_bytes=max_message_bytes,
         )
+        self._peer = Peer("" if channel is not None else self._settings.address)
         self._owns_channel = channel is None
         self._channel = self._new_channel() if channel is None else channel
         self._stub: Any = pb_grpc.ExplainerServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
@@ -233,6 +236,7 @@ class Client:
             self._settings.retry,
             self._settings.seconds(chosen.timeout),
             uuid.uuid4().hex[:12],
+            self._peer,
         )
         prepare = requests.preparer(chosen, self._settings.max_message_bytes)
         if on_error not in ("raise", "return"):
@@ -280,7 +284,7 @@ class Client:
         retry: Retry | None = None,
         wait_for_ready: bool | None = None,
     ) -> T:
-        attempts = Attempts(retry or self._settings.retry, seconds)
+        attempts = Attempts(retry or self._settings.retry, seconds, self._peer)
         while True:
             self._check_open()
             try:
@@ -290,9 +294,10 @@ class Client:
                     metadata=self._settings.metadata,
                     wait_for_ready=wait_for_ready,
                 )
+                self._peer.answered = True
                 return read(response)
             except grpc.RpcError as rpc_error:
-                error = from_rpc_error(rpc_error, getattr(request, "request_id", ""))
+                error = self._peer.failure(rpc_error, getattr(request, "request_id", ""))
                 delay = attempts.delay_after(error)
                 if delay is None:
                     raise error from rpc_error
@@ -305,7 +310,8 @@ class Client:
     def _open_stream(self) -> Stream:
         self._check_open()
         return Stream(
-            lambda requests: self._stub.ExplainStream(requests, metadata=self._settings.metadata)
+            lambda requests: self._stub.ExplainStream(requests, metadata=self._settings.metadata),
+            self._peer,
         )
 
     def _check_open(self) -> None:

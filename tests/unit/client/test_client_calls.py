@@ -241,6 +241,21 @@ async def test_unavailable_for_good_is_raised_after_the_last_attempt(connect, se
     assert len(server.requests) == 3
 
 
+async def test_a_call_is_tried_again_until_its_deadline_unless_the_user_says_otherwise(
+    connect, server, png
+):
+    server.fail_with("RESOURCE_EXHAUSTED", "QUEUE_FULL", times=12, retry_after=0.01)
+    async with connect(retry=Retry(max_backoff=0.02)) as client:
+        assert await client.call("explain", png)
+    assert len(server.requests) == 13
+    server.fail_with("RESOURCE_EXHAUSTED", "QUEUE_FULL", times=999, retry_after=0.01)
+    async with connect(retry=Retry(max_backoff=0.02), timeout=0.5) as client:
+        start = time.monotonic()
+        with pytest.raises(Overloaded):
+            await client.call("explain", png)
+        assert 0.4 < time.monotonic() - start < 0.6
+
+
 async def test_a_full_queue_is_tried_again_when_the_server_says_when(connect, server, png):
     server.fail_with("RESOURCE_EXHAUSTED", "QUEUE_FULL", retry_after=0.2)
     async with connect() as client:

@@ -224,6 +224,14 @@ def test_a_full_queue_is_tried_again_for_the_item_alone(many, server):
     assert len(set(ids)) == 8
 
 
+def test_a_rate_is_waited_for_though_many_items_are_refused_again_and_again(many, server):
+    server.fail_with("RESOURCE_EXHAUSTED", "RATE_LIMITED", retry_after=0.02, times=80)
+    settings = {"retry": Retry(), "timeout": 30.0}
+    answers = many(server, images_of(40), settings=settings, concurrency=32, on_error="return")
+    assert widths(answers) == [20 + i for i in range(40)]
+    assert len(server.requests) == 120
+
+
 def test_items_are_tried_again_by_the_rules_of_single_calls(many, server):
     server.fail_with("INTERNAL", "BUG")
     server.fail_with("RESOURCE_EXHAUSTED", "NO_HINT")
@@ -245,6 +253,15 @@ def test_a_broken_stream_is_taken_up_by_a_new_one(many, server, _):
     answers = many(server, images_of(16), concurrency=4)
     assert widths(answers) == [20 + i for i in range(16)]
     assert server.streams == 3
+
+
+def test_a_server_that_is_away_longer_than_four_tries_loses_no_item(many, server):
+    server.break_stream("UNAVAILABLE", after=5)
+    server.break_stream("UNAVAILABLE", times=7)
+    settings = {"retry": Retry(initial_backoff=0.01), "timeout": 30.0}
+    answers = many(server, images_of(16), settings=settings, on_error="return")
+    assert widths(answers) == [20 + i for i in range(16)]
+    assert server.streams == 9
 
 
 def test_a_stream_that_ends_too_early_is_taken_up_as_well(many, server):
