@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import grpc
+from grpc_health.v1 import health_pb2
 from textcam.v1 import explainer_pb2 as pb
-from textcam.v1 import explainer_pb2_grpc as pb_grpc
 
 from textcam_client import answers, requests
 from textcam_client.aio_stream import AsyncExplanations, AsyncRun, AsyncStream
@@ -35,6 +35,7 @@ from textcam_client.options import (
 )
 from textcam_client.peer import Peer
 from textcam_client.retry import Attempts, Retry
+from textcam_client.stub import Stub
 from textcam_client.types import Explanation
 from textcam_client.window import Window
 
@@ -76,8 +77,9 @@ class AsyncClient:
             tls=tls,
             metadata=metadata,
             max_message_bytes=max_message_bytes,
+            channel=channel,
         )
-        self._peer = Peer("" if channel is not None else self._settings.address)
+        self._peer = Peer(self._settings.address)
         self._owns_channel = channel is None
         self._channel = channel
         self._stub: Any = None
@@ -214,15 +216,15 @@ class AsyncClient:
         self,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        """Wait until the server answers and serves a model.
+        """Wait until the server answers and serves a model. Every caller has the right to ask.
 
         Raises:
             Unavailable, DeadlineExceeded: It did not within `timeout` seconds.
         """
         await self._call(
-            "ListModels",
-            pb.ListModelsRequest(),
-            answers.ready_models,
+            "Check",
+            health_pb2.HealthCheckRequest(),
+            answers.require_serving,
             self._settings.seconds(timeout),
             retry=PATIENT,
             wait_for_ready=True,
@@ -273,7 +275,7 @@ class AsyncClient:
         if self._stub is None:
             if self._channel is None:
                 self._channel = self._new_channel()
-            self._stub = pb_grpc.ExplainerServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+            self._stub = Stub(self._channel)
         return self._stub
 
     def _check_open(self) -> None:

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import grpc
+from grpc_health.v1 import health_pb2
 from textcam.v1 import explainer_pb2 as pb
-from textcam.v1 import explainer_pb2_grpc as pb_grpc
 
 from textcam_client import answers, requests
 from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable
@@ -29,6 +29,7 @@ from textcam_client.options import (
 from textcam_client.peer import Peer
 from textcam_client.retry import Attempts, Retry
 from textcam_client.stream import Explanations, Run, Stream
+from textcam_client.stub import Stub
 from textcam_client.types import Explanation
 from textcam_client.window import Window
 
@@ -55,12 +56,13 @@ class Client:
             for no limit.
         retry: Which failures are tried again, and how often; None: none are.
         tls: How to speak TLS; None: plaintext.
-        metadata: Sent with every call: {"authorization": "Bearer ..."}.
+        metadata: Sent with every call: {"authorization": "Bearer ..."}; the keys' case is nothing.
         max_message_bytes: Largest request and answer.
         channel: A grpc.Channel to use in place of an own one; whoever made it closes it.
 
     Raises:
-        ValueError: A setting is out of its range.
+        ValueError: A setting is out of its range, or the address or the metadata of no form that
+            gRPC takes; it names no value of the metadata.
         OSError: A PEM file cannot be read.
     """
 
@@ -86,11 +88,12 @@ class Client:
             tls=tls,
             metadata=metadata,
             max_message_bytes=max_message_bytes,
+            channel=channel,
         )
-        self._peer = Peer("" if channel is not None else self._settings.address)
+        self._peer = Peer(self._settings.address)
         self._owns_channel = channel is None
         self._channel = self._new_channel() if channel is None else channel
-        self._stub: Any = pb_grpc.ExplainerServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        self._stub: Any = Stub(self._channel)
         self._closed = False
 
     def __enter__(self) -> Client:
@@ -260,15 +263,15 @@ class Client:
         return self._call("GetModel", request, answers.model, seconds)
 
     def wait_ready(self, timeout: float = DEFAULT_TIMEOUT) -> None:
-        """Wait until the server answers and serves a model.
+        """Wait until the server answers and serves a model. Every caller has the right to ask.
 
         Raises:
             Unavailable, DeadlineExceeded: It did not within `timeout` seconds.
         """
         self._call(
-            "ListModels",
-            pb.ListModelsRequest(),
-            answers.ready_models,
+            "Check",
+            health_pb2.HealthCheckRequest(),
+            answers.require_serving,
             self._settings.seconds(timeout),
             retry=PATIENT,
             wait_for_ready=True,

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 import grpc
 
+from textcam_client.endpoint import Metadata, checked_address, checked_metadata
 from textcam_client.retry import Retry
 
 HeatmapForm: TypeAlias = Literal["none", "saliency", "image", "overlay"]
@@ -106,7 +107,7 @@ class Settings:
     retry: Retry
     tls: Tls | None
     # Tokens travel in it.
-    metadata: tuple[tuple[str, str], ...] = field(repr=False)
+    metadata: Metadata = field(repr=False)
     max_message_bytes: int
 
     def completed(self, options: Options) -> Options:
@@ -137,6 +138,7 @@ def settings(
     tls: Tls | None,
     metadata: Mapping[str, str] | None,
     max_message_bytes: int,
+    channel: Any,
 ) -> Settings:
     """Check what a client was constructed with; raises ValueError."""
     if not timeout > 0:
@@ -144,13 +146,14 @@ def settings(
     if max_message_bytes < 1:
         raise ValueError(f"max_message_bytes is at least 1, not {max_message_bytes}")
     return Settings(
-        address=address,
+        # Whose channel is brought along is reached by it, whatever the address.
+        address=checked_address(address) if channel is None else "",
         model=model,
         version=version,
         timeout=timeout,
         retry=retry or Retry(attempts=1),
         tls=tls,
-        metadata=tuple((metadata or {}).items()),
+        metadata=checked_metadata(metadata or {}),
         max_message_bytes=max_message_bytes,
     )
 
