@@ -21,7 +21,7 @@ from textcam_client.client import (
     PATIENT,
 )
 from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable
-from textcam_client.images import ImageInput
+from textcam_client.images import ImageInput, require_several
 from textcam_client.model import Model, ModelSummary
 from textcam_client.options import (
     ExplainOptions,
@@ -31,6 +31,7 @@ from textcam_client.options import (
     Target,
     Tls,
     channel_options,
+    chosen,
     settings,
 )
 from textcam_client.peer import Peer
@@ -175,15 +176,16 @@ class AsyncClient:
         `images` may be an async iterable, which it should be where it waits for
         anything: a plain one is iterated on the event loop.
         """
-        chosen = self._settings.completed(Options(**options))
+        require_several(images)
+        asked = self._settings.completed(chosen(options))
         window = Window(
             concurrency,
             self._settings.retry,
-            self._settings.seconds(chosen.timeout),
+            self._settings.seconds(asked.timeout),
             uuid.uuid4().hex[:12],
             self._peer,
         )
-        prepare = requests.preparer(chosen, self._settings.max_message_bytes)
+        prepare = requests.preparer(asked, self._settings.max_message_bytes)
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
         self._check_open()

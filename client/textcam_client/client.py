@@ -14,7 +14,7 @@ from textcam.v1 import explainer_pb2 as pb
 
 from textcam_client import answers, requests
 from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable
-from textcam_client.images import ImageInput
+from textcam_client.images import ImageInput, require_several
 from textcam_client.model import Model, ModelSummary
 from textcam_client.options import (
     ExplainOptions,
@@ -24,6 +24,7 @@ from textcam_client.options import (
     Target,
     Tls,
     channel_options,
+    chosen,
     settings,
 )
 from textcam_client.peer import Peer
@@ -161,6 +162,9 @@ class Client:
             MethodIgnored: The server answered by another method than was asked for.
             CallError: The call failed; its subclass says how.
             ClientClosed: The client was closed before.
+            ValueError: `heatmap`, `method` or `lane` is not of those that there are, `timeout` is
+                not above 0, or a number is outside what the contract can carry.
+            TypeError: `target` is of none of the types that name targets.
         """
         options = self._settings.completed(
             Options(
@@ -231,17 +235,21 @@ class Client:
             is closed or dropped.
 
         Raises:
-            ValueError: `concurrency` or an option is out of its range.
+            ValueError: `concurrency`, `on_error` or an option is out of its range.
+            TypeError: `images` is one image, there is no such option, or `target` is of none of the
+                types that name targets.
+            ClientClosed: The client was closed before.
         """
-        chosen = self._settings.completed(Options(**options))
+        require_several(images)
+        asked = self._settings.completed(chosen(options))
         window = Window(
             concurrency,
             self._settings.retry,
-            self._settings.seconds(chosen.timeout),
+            self._settings.seconds(asked.timeout),
             uuid.uuid4().hex[:12],
             self._peer,
         )
-        prepare = requests.preparer(chosen, self._settings.max_message_bytes)
+        prepare = requests.preparer(asked, self._settings.max_message_bytes)
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
         self._check_open()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict
 
@@ -67,6 +68,20 @@ class Options:
     model: str | None = None
     version: str | None = None
     timeout: float | None = None
+
+
+def chosen(given: ExplainOptions) -> Options:
+    """Fill in the defaults of explain_many's options.
+
+    Raises:
+        TypeError: An option is not of those that there are.
+    """
+    known = [option.name for option in fields(Options)]
+    for name in set(given) - set(known):
+        (nearest, *_) = difflib.get_close_matches(name, known, 1) or [""]
+        hint = f"did you mean {nearest!r}?" if nearest else f"there are {', '.join(known)}"
+        raise TypeError(f"explain_many has no option {name!r}: {hint}")
+    return Options(**given)
 
 
 Pem: TypeAlias = "bytes | str | os.PathLike[str] | None"

@@ -6,10 +6,12 @@ import asyncio
 import gc
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from client_samples import QUICK, eventually, make_pixels, make_png
+from PIL import Image
 from textcam_client import (
     CallError,
     ClientClosed,
@@ -149,6 +151,40 @@ def test_nothing_is_pulled_before_the_first_answer_is_asked_for(server):
 
     with server.client() as client:
         client.explain_many(images())
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "cat.jpg",
+        Path("cat.jpg"),
+        b"x",
+        bytearray(b"x"),
+        make_pixels(),
+        Image.fromarray(make_pixels()),
+    ],
+)
+def test_one_image_is_not_taken_for_many(many, server, image):
+    with pytest.raises(TypeError, match=r"an iterable of images, not one image .*put it in a list"):
+        many(server, image)
+    assert server.requests == []
+
+
+def test_an_array_of_images_is_many(many, server):
+    assert widths(many(server, np.stack([make_pixels(10, 20, i) for i in range(3)]))) == [20] * 3
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("metod", "no option 'metod': did you mean 'method'"),
+        ("phrase", "no option 'phrase': did you mean 'phrases'"),
+        ("request_id", "no option 'request_id': there are target, phrases, "),
+    ],
+)
+def test_a_misspelt_option_is_named_with_the_nearest(many, server, option, words):
+    with pytest.raises(TypeError, match=words):
+        many(server, [make_png(0)], **{option: "cam"})
 
 
 # --- errors of items ------------------------------------------------------------
