@@ -9,7 +9,7 @@ from collections.abc import Mapping
 _SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds", "google-c2p")
 _HOST_PORT = re.compile(r"(\[[^\[\]\s]+\]|[^\[\]\s:/]+):(\d{1,5})")
 _LAST_PORT = 65535
-_KEY = re.compile(r"[0-9a-z_.-]*")
+_NO_KEY = re.compile(r"[^0-9a-z_.-]")
 _VALUE = re.compile(r"[ -~]*")
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -46,27 +46,23 @@ def checked_metadata(metadata: Mapping[str, str]) -> Metadata:
         ValueError: A key or a value has what gRPC does not send. Tokens travel in the values,
             so no value is named.
     """
-    pairs = {key.lower(): (_checked_key(key), _checked(key, metadata[key])) for key in metadata}
+    pairs = {key.lower(): value for key, value in metadata.items()}
     if len(pairs) < len(metadata):
         raise ValueError("metadata has one key twice, in upper and in lower case")
-    return tuple(pairs.values())
+    return tuple((_checked_key(key), _checked_value(key, value)) for key, value in pairs.items())
 
 
 def _checked_key(key: str) -> str:
-    lower = key.lower()
-    good = _KEY.match(lower)
-    legal = good[0] if good else ""
-    if not legal or legal != lower:
-        # Not the whole of it: a value may have got here by mistake.
-        raise ValueError(
-            f"a metadata key is letters, digits, '_', '-' and '.'; one begins with {legal!r} and "
-            f"goes on with {lower[len(legal) :][:1]!r}"
-        )
-    return lower
+    wrong = _NO_KEY.search(key)
+    if wrong or not key:
+        # The key itself is not shown: a token may have got there by mistake.
+        fault = f"one has {wrong[0]!r}" if wrong else "one is empty"
+        raise ValueError(f"a metadata key is letters, digits, '_', '-' and '.'; {fault}")
+    return key
 
 
-def _checked(key: str, value: str | bytes) -> str | bytes:
-    if key.lower().endswith("-bin"):
+def _checked_value(key: str, value: str | bytes) -> str | bytes:
+    if key.endswith("-bin"):
         return value
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
         raise ValueError(

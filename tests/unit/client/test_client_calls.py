@@ -390,9 +390,10 @@ async def test_the_async_client_sends_metadata_whatever_its_keys_case(server, pn
         ({"authorization": "Bearer textcam_secret\n"}, "'authorization'.*line break"),
         ({"authorization": "Bearer textcam_sécret"}, "printable ASCII"),
         ({"authorization": b"Bearer textcam_secret"}, "printable ASCII"),
-        ({"authorization: Bearer textcam_secret": ""}, "begins with 'authorization' .* ':'"),
-        ({"Bearer textcam_secret": "authorization"}, "begins with 'bearer' .* ' '"),
-        ({"": "Bearer textcam_secret"}, "a metadata key is"),
+        ({"authorization: Bearer textcam_secret": ""}, "one has ':'"),
+        ({"Bearer textcam_secret": "authorization"}, "one has ' '"),
+        ({"textcam_secret\n": "authorization"}, r"one has '\\n'"),
+        ({"": "Bearer textcam_secret"}, "one is empty"),
         ({"a": "Bearer textcam_secret", "A": "Bearer textcam_secret"}, "one key twice"),
     ],
 )
