@@ -77,10 +77,11 @@ def chosen(given: ExplainOptions) -> Options:
         TypeError: An option is not of those that there are.
     """
     known = [option.name for option in fields(Options)]
-    for name in set(given) - set(known):
-        (nearest, *_) = difflib.get_close_matches(name, known, 1) or [""]
-        hint = f"did you mean {nearest!r}?" if nearest else f"there are {', '.join(known)}"
-        raise TypeError(f"explain_many has no option {name!r}: {hint}")
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise TypeError(f"explain_many has no option {name!r}: {hint}")
     return Options(**given)
 
 
