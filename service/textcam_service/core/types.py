@@ -143,7 +143,7 @@ class Rationale:
         gap: logit - bias - all evidence. What the method does not account for; 0, but for
             rounding, where it is exact; without meaning where evidence is not in logit units.
         saliency_map: (H, W); its mean is `logit - bias` where the method is exact.
-        phrases: Chosen phrases, the most important first.
+        phrases: In the order in which they were chosen; their evidence is in no order.
         groups: One per phrase, in the phrases' order.
         rest: The channels that support none of the phrases.
         in_logit_units: Whether maps and evidence are amounts of the logit; else they are on the
