@@ -119,14 +119,14 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     store: str | None,
     name: str,
 ) -> None:
-    r"""Build the concept bank of a backbone.
+    """Build the concept bank of a backbone.
 
     Runs the probing set through the backbone and the embedder, finds for each channel the
     direction from the images that excite it least to those that excite it most, and embeds
     the vocabulary. Interrupted work resumes.
 
     \b
-      textcam bank build --images photos/ --vocabulary words.txt \
+      textcam bank build --images photos/ --vocabulary words.txt \\
           --embedder open_clip:ViT-B-32:laion2b_s34b_b79k --output build/bank
     """
     need("offline")

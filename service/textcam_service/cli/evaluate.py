@@ -61,13 +61,13 @@ def evaluate(
     biased_bank: Path | None,
     output: Path,
 ) -> None:
-    r"""Judge a model's explanations by truth: words, place, faithfulness, spurious cues.
+    """Judge a model's explanations by truth: words, place, faithfulness, spurious cues.
 
     \b
       textcam export --model scenes:classifier --output build/scenes/backbone
       textcam scenes --count 4000 --output build/scenes/probing
-      textcam bank build --backbone build/scenes/backbone --images build/scenes/probing \
-          --embedder scenes --vocabulary build/scenes/probing/vocabulary.txt \
+      textcam bank build --backbone build/scenes/backbone --images build/scenes/probing \\
+          --embedder scenes --vocabulary build/scenes/probing/vocabulary.txt \\
           --output build/scenes/bank
       textcam evaluate --backbone build/scenes/backbone --bank build/scenes/bank
 

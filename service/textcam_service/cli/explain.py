@@ -65,7 +65,7 @@ def explain(  # noqa: PLR0917 - one argument per option
     wait: float,
     as_json: bool,
 ) -> None:
-    r"""Explain images with a running server.
+    """Explain images with a running server.
 
     \b
       textcam explain cat.jpg --output explained/

@@ -36,7 +36,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings=_HELP)
 @click.version_option(__version__, prog_name="textcam")
 def main() -> None:
-    r"""Where an image classifier looked, and what it saw there.
+    """Where an image classifier looked, and what it saw there.
 
     \b
     A first round, from nothing to a picture:

@@ -21,14 +21,14 @@ _ACCEPT = click.option(
 
 @click.group()
 def model() -> None:
-    r"""Publish models to a store that servers watch, and choose the current version.
+    """Publish models to a store that servers watch, and choose the current version.
 
     Backbone, bank and vocabulary are one version. A server that was started with `textcam serve
     --store STORE` loads what becomes current, warms it, compares its explanations with those of the
     version it serves, and switches between two requests.
 
     \b
-      textcam model publish photos --store s3://bucket/models \
+      textcam model publish photos --store s3://bucket/models \\
           --backbone build/backbone --bank build/bank
       textcam model rollback photos --store s3://bucket/models
     """

@@ -94,7 +94,7 @@ def quantise(  # noqa: PLR0917 - one argument per option
     min_first_phrase: float,
     output: Path,
 ) -> None:
-    r"""Make an int8 backbone for CPUs, if it explains as the float one does.
+    """Make an int8 backbone for CPUs, if it explains as the float one does.
 
     Both explain the held-out images with the bank. Where the most probable class, the saliency
     map or the first phrase differ too much, nothing is written, and the figures are told. What is
