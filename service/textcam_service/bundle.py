@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -94,15 +95,20 @@ class ModelBundle:
         Raises:
             UnknownClass: No such class; the message offers the nearest names.
         """
-        index = self._class_indices.get(name.strip().casefold())
+        wanted = name.strip().casefold()
+        index = self._class_indices.get(wanted)
         if index is None:
-            words = name.casefold().split()
+            alike = difflib.get_close_matches(wanted, self._class_indices, 5, 0.7)
+            words = wanted.split()
+            holding = [known for known in self._class_indices if any(w in known for w in words)]
             near = [
-                known for known in self.class_names if any(w in known.casefold() for w in words)
+                self.class_names[self._class_indices[known]]
+                for known in dict.fromkeys(alike + holding)
             ]
             hint = f"; near it: {', '.join(near[:5])}" if near else ""
             raise UnknownClass(
-                f"model '{self.name}' has no class named '{name}'{hint}; GetModel lists all",
+                f"model '{self.name}' has no class named '{name}'{hint}. GetModel, in Python "
+                f"client.model().class_names, lists all {len(self.class_names)}; an index will do",
                 field=field_name,
             )
         return index

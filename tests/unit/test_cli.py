@@ -1,8 +1,13 @@
 """The command line: help texts, and errors that are sentences."""
 
+import json
+
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
+from textcam_client.testing import serve_in_memory
 from textcam_service.cli import main
 
 
@@ -28,3 +33,86 @@ def test_the_first_command_of_a_new_user_shows_three_examples():
     shown = CliRunner().invoke(main, ["--help"]).output.splitlines()
     examples = [line.split()[:2] for line in shown if line.startswith("    textcam ")]
     assert examples == [["textcam", "export"], ["textcam", "serve"], ["textcam", "explain"]]
+
+
+NOBODY = "127.0.0.1:1"
+
+
+def run(*words):
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    # Else an exception left the command: a traceback.
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    # click breaks lines where it likes.
+    return done.exit_code, " ".join(done.output.split())
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.full((24, 32, 3), 120, np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "soon"])
+def test_a_timeout_that_is_none_is_a_usage_error(seconds, photo):
+    code, said = run("explain", photo, "--timeout", seconds)
+    assert (code, "Invalid value for '--timeout'" in said) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--output", "--masks"])
+def test_an_output_that_is_a_file_is_a_usage_error(option, photo):
+    code, said = run("explain", photo, option, photo)
+    assert (code, f"Directory '{photo}' is a file" in said) == (2, True)
+
+
+def test_an_output_that_cannot_be_made_is_told_with_its_path(photo):
+    code, said = run("explain", photo, "--output", photo / "below")
+    assert (code, said) == (1, f"Error: {photo / 'below'}: Not a directory")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--class", "tabby", "--top-k", "3"], "--class and --top-k exclude each other"),
+        (["--against", "lynx"], "--against goes with --class"),
+    ],
+)
+def test_options_that_contradict_are_refused(words, said, photo):
+    code, told = run("explain", photo, *words)
+    assert (code, said in told) == (2, True)
+
+
+def test_a_folder_of_images_is_refused_with_how_to_give_its_images(photo):
+    code, said = run("explain", photo.parent)
+    assert (
+        code,
+        f"{photo.parent} is a folder; for the images in it: {photo.parent}/*" in said,
+    ) == (
+        2,
+        True,
+    )
+
+
+def test_that_nothing_answers_is_said_once_however_many_images(photo):
+    code, said = run("explain", "absent.jpg", *[photo] * 5, "--server", NOBODY, "--timeout", "2")
+    assert code == 1
+    assert said.count("Error:") == said.count("127.0.0.1:1") == 1
+    assert said.startswith("absent.jpg: ")  # what was not sent says so by itself
+    assert "photo.png" not in said
+
+
+def test_waiting_in_vain_says_for_whom_and_what_to_look_at(photo):
+    code, said = run("explain", photo, "--server", NOBODY, "--wait", "0.3")
+    assert code == 1
+    assert f"no TextCAM server answered at {NOBODY} in 0.3 s: is it running" in said
+
+
+@pytest.mark.parametrize("against", [(), ("--against", "0")])
+def test_a_class_goes_by_its_index_too(against, photo):
+    with serve_in_memory() as server:
+        done = CliRunner().invoke(
+            main,
+            ["explain", str(photo), "--server", server.address, "--json", "--class", "2", *against],
+        )
+    target = json.loads(done.output)["explanations"][0]["target"]
+    assert target["class_index"] == 2

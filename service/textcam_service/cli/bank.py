@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.common import backbone_option, need, progress_bars, settings_of
+from textcam_service.cli.common import OUTPUT, backbone_option, need, progress_bars, settings_of
 from textcam_service.core.regions import RegionSettings
 from textcam_service.core.types import RationaleSettings
 
@@ -96,7 +96,7 @@ def bank() -> None:
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     required=True,
     help="Bank folder to write; replaced if it is there.",
 )
@@ -178,7 +178,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     required=True,
     help="Bank folder to write; replaced if it is there.",
 )

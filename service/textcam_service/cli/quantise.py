@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import backbone_option, need, progress_bars
+from textcam_service.cli.common import OUTPUT, backbone_option, need, progress_bars
 
 _FOLDER = click.Path(path_type=Path)
 _SHARE = click.FloatRange(0, 1)
@@ -77,7 +77,7 @@ _SHARE = click.FloatRange(0, 1)
 )
 @click.option(
     "--output",
-    type=_FOLDER,
+    type=OUTPUT,
     required=True,
     help="Backbone folder to write; replaced if it is there.",
 )
