@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from textcam_service.artefact import file_digests, version_of
 from textcam_service.backbone import Backbone, Seen
-from textcam_service.bank import BankArtefact, read_bank
+from textcam_service.bank import FILES, BankArtefact, read_bank
 from textcam_service.core.methods import (
     METHODS,
     CamTerms,
@@ -33,7 +34,7 @@ class ModelBundle:
 
     Attributes:
         name: Of the model.
-        version: Of the model; the bank's short digest unless chosen.
+        version: Of the model; unless chosen, version_of its files, as in a store.
         backbone: Ready to run.
         artefact: Bank and vocabulary.
         settings: How rationales are made; those that the bank was built with, unless given.
@@ -66,9 +67,10 @@ class ModelBundle:
         artefact = read_bank(bank_folder)
         backbone = Backbone(backbone_folder, providers=providers, threads=threads)
         _require_match(backbone, artefact, bank_folder)
-        short = artefact.bank_digest.removeprefix("sha256:")[:12]
+        if not version:
+            version = version_of(file_digests(bundle_files(backbone_folder, bank_folder)))
         kept = RationaleSettings(**artefact.bank.parameters.get("rationale", {}))
-        return ModelBundle(name, version or short, backbone, artefact, settings or kept)
+        return ModelBundle(name, version, backbone, artefact, settings or kept)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -225,6 +227,16 @@ class ModelBundle:
         chosen = {f"rationale.{key}": value for key, value in asdict(self.settings).items()}
         precision = {"precision": self.backbone.manifest.precision}
         return {key: str(value) for key, value in {**built, **chosen, **precision}.items()}
+
+
+def bundle_files(backbone: Path, bank: Path) -> dict[str, Path]:
+    """The files of a bundle in two folders, by their paths in a store."""
+    found = {
+        f"backbone/{path.name}": path
+        for path in sorted(backbone.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    }
+    return found | {f"bank/{file}": bank / file for file in FILES}
 
 
 def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path) -> None:

@@ -31,7 +31,9 @@ class ServerSettings(BaseSettings):
 
     name: str = Field("photos", description="Name of the served model.")
     version: str = Field(
-        "", description="Version of the served model; empty: first 12 digits of the bank's digest."
+        "",
+        description="Version of the served model; empty: first 12 digits of the digest of "
+        "backbone, bank and vocabulary.",
     )
     backbone: Path = Field(
         Path("build/backbone"), description="Backbone folder that `textcam export` wrote."

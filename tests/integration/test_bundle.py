@@ -1,11 +1,16 @@
 """Model bundles: what a class is called, and which version a bundle is."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 from small_models import write_model
+from textcam_service.bank import Vocabulary, read_bank, write_bank
 from textcam_service.bundle import ModelBundle
+from textcam_service.cli import main
 from textcam_service.errors import UnknownClass
+from textcam_service.model_store import ModelStore
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +46,31 @@ def test_where_no_name_is_near_none_is_offered(folder):
     with pytest.raises(UnknownClass) as refused:
         bundle.class_index("zebra", "target")
     assert "near it" not in str(refused.value)
+
+
+def version(folder):
+    return ModelBundle.load("m", folder / "backbone", folder / "bank").version
+
+
+def test_a_bundle_has_one_version_served_from_folders_or_published(folder, tmp_path):
+    published = ModelStore(tmp_path).publish("m", folder / "backbone", folder / "bank")
+    assert version(folder) == published
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert version(copy) == published
+
+
+def test_another_vocabulary_or_backbone_is_another_version(folder, tmp_path):
+    other = shutil.copytree(folder, tmp_path / "vocabulary")
+    own = read_bank(folder / "bank")
+    fewer = Vocabulary(own.vocabulary.phrases[:6], own.vocabulary.embeddings[:6], "small")
+    write_bank(other / "bank", own.bank, fewer)
+    assert read_bank(other / "bank").bank_digest == own.bank_digest
+    versions = {version(folder), version(other), version(write_model(tmp_path / "backbone", 2))}
+    assert len(versions) == 3
+
+
+def test_a_bank_is_summed_up_with_its_vocabulary_s_digest(folder):
+    done = CliRunner().invoke(main, ["bank", "inspect", str(folder / "bank")])
+    own = read_bank(folder / "bank")
+    told = f"9 phrases, bank {own.bank_digest[:19]}, vocabulary {own.vocabulary_digest[:19]}"
+    assert told in done.output

@@ -262,7 +262,8 @@ def _region_settings(regions: str, given: tuple[str, ...]) -> RegionSettings | N
 
 def _summary(artefact: Any) -> str:
     channels, dimensions = artefact.bank.channel_embeddings.shape
+    bank, vocabulary = artefact.bank_digest[:19], artefact.vocabulary_digest[:19]
     return (
         f"{channels} channels ({int(artefact.bank.dead.sum())} dead) x {dimensions} dimensions, "
-        f"{len(artefact.vocabulary.phrases)} phrases, bank {artefact.bank_digest[:19]}"
+        f"{len(artefact.vocabulary.phrases)} phrases, bank {bank}, vocabulary {vocabulary}"
     )

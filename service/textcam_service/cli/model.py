@@ -44,7 +44,9 @@ def model() -> None:
     required=True,
     help="Bank folder that `textcam bank build` wrote.",
 )
-@click.option("--version", default="", help="Default: first 12 digits of the bundle's digest.")
+@click.option(
+    "--version", default="", help="Default: first 12 digits of the digest of all that is published."
+)
 @click.option(
     "--canary",
     type=click.Path(path_type=Path),
