@@ -246,11 +246,7 @@ def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
     try:
         settings = ServerSettings(**flags)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-            for fault in error.errors()
-        )
-        raise InvalidSettings(f"settings are not valid: {faults}") from error
+        raise InvalidSettings(f"settings are not valid: {faults_of(error)}") from error
     except ValueError as error:
         raise InvalidSettings(f"settings cannot be read: {error}") from error
     if settings.default_phrases > settings.max_phrases:
@@ -262,6 +258,14 @@ def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
     if settings.tls_client_ca and not settings.tls_certificate:
         raise InvalidSettings("tls_client_ca needs tls_certificate and tls_key")
     return settings
+
+
+def faults_of(error: ValidationError) -> str:
+    """What pydantic found, by field; none of the values."""
+    return "; ".join(
+        ": ".join(filter(None, (".".join(str(part) for part in fault["loc"]), fault["msg"])))
+        for fault in error.errors(include_input=False)
+    )
 
 
 def _require_together(settings: ServerSettings, *names: str) -> None:

@@ -116,3 +116,13 @@ def test_a_class_goes_by_its_index_too(against, photo):
         )
     target = json.loads(done.output)["explanations"][0]["target"]
     assert target["class_index"] == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--rate", "-1"), ("--rate", "nan"), ("--burst", "0")]
+)
+def test_a_right_out_of_its_range_is_named(option, value):
+    code, said = run("token", "create", "someone", option, value)
+    assert code in {1, 2}
+    assert option.removeprefix("--") in said
+    assert "textcam_" not in said
