@@ -126,3 +126,27 @@ def test_a_right_out_of_its_range_is_named(option, value):
     assert code in {1, 2}
     assert option.removeprefix("--") in said
     assert "textcam_" not in said
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with one model, of two versions."""
+    for version in "12":
+        (tmp_path / "store" / "photos" / version).mkdir(parents=True)
+        (tmp_path / "store" / "photos" / version / "bundle.json").write_text("{}")
+    return tmp_path / "store"
+
+
+def test_a_store_that_is_not_there_is_told(tmp_path):
+    code, said = run("model", "list", "--store", tmp_path / "typo")
+    assert (code, said) == (1, f"Error: nothing is published in {tmp_path}/typo")
+
+
+@pytest.mark.parametrize("command", ["list", "rollback"])
+def test_a_model_that_is_not_there_is_told_with_those_that_are(command, store):
+    assert run("model", "list", "--store", store) == (0, "photos@1 photos@2")
+    code, said = run("model", command, "photo", "--store", store)
+    assert code == 1
+    assert said == (
+        f"Error: no version of the name 'photo' is published in {store}; it holds photos"
+    )

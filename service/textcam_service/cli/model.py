@@ -84,7 +84,11 @@ def model_publish(
 @_STORE
 def model_list(name: str | None, store: str) -> None:
     """List the versions of a model, or of all; '*' marks the current one."""
-    for found in _open(store).list(name):
+    opened = _open(store)
+    versions = opened.list(name)
+    if not versions:
+        raise opened.nothing(name)
+    for found in versions:
         click.echo(f"{'*' if found.current else ' '} {found.name}@{found.version}")
 
 
