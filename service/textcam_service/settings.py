@@ -6,14 +6,16 @@ TEXTCAM_<NAME>, the TOML file that --config (or TEXTCAM_CONFIG) names, the defau
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -22,6 +24,21 @@ from pydantic_settings import (
 from textcam_service.errors import InvalidSettings
 
 MIB = 2**20
+
+
+def _names(given: object) -> object:
+    """A variable holds one string: names parted by commas, or a JSON list of them."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        try:
+            return json.loads(given)
+        except ValueError as error:
+            raise ValueError(f"give A,B or a JSON list of strings ({error})") from error
+    return [name.strip() for name in given.split(",") if name.strip()]
+
+
+Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 class ServerSettings(BaseSettings):
@@ -47,7 +64,7 @@ class ServerSettings(BaseSettings):
         description="Store of models, a folder or fsspec URL (s3://bucket/models), that is watched "
         "for new versions; empty: the one model of `backbone` and `bank`.",
     )
-    store_models: tuple[str, ...] = Field(
+    store_models: Names = Field(
         (),
         description="Names to serve of the store, ready once all are; empty: what is there.",
     )
@@ -126,7 +143,7 @@ class ServerSettings(BaseSettings):
     burst: int = Field(
         32, ge=1, description="How many of these at once, after a pause; where `rate` is not 0."
     )
-    providers: tuple[str, ...] = Field(
+    providers: Names = Field(
         (),
         description="Execution providers by preference; empty: CUDA if usable, else CPU.",
     )

@@ -1,6 +1,10 @@
 """The command line: help texts, and errors that are sentences."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 import numpy as np
@@ -9,6 +13,8 @@ from click.testing import CliRunner
 from PIL import Image
 from textcam_client.testing import serve_in_memory
 from textcam_service.cli import main
+from textcam_service.errors import InvalidSettings
+from textcam_service.settings import read_settings
 
 
 def commands(command=main, path=()):
@@ -150,3 +156,52 @@ def test_a_model_that_is_not_there_is_told_with_those_that_are(command, store):
     assert said == (
         f"Error: no version of the name 'photo' is published in {store}; it holds photos"
     )
+
+
+def test_a_probing_set_that_is_too_small_is_refused_before_anything_is_loaded(photo, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(7):
+        content = photo.read_bytes() if number < 4 else b"damaged"
+        (folder / f"{number}.png").write_bytes(content)
+    # Neither is there: whichever was loaded before the count would be what is complained of.
+    absent = ["--embedder", "open_clip:absent:absent", "--backbone", tmp_path / "absent"]
+    code, said = run("bank", "build", "--images", folder, "--output", tmp_path / "bank", *absent)
+    assert code == 1
+    assert said.startswith("Error: 4 images (unreadable: 3) are too few for the 100")
+
+
+def test_an_unknown_network_is_told_with_all_that_there_are(tmp_path):
+    code, said = run("export", "--model", "resnet50", "--output", tmp_path / "b")
+    assert code == 1
+    for kind in ("torchvision:", "timm:", "import:", "onnx:", "scenes:classifier", "scenes:biased"):
+        assert kind in said
+
+
+def test_variables_that_are_no_settings_are_warned_of_with_the_nearest(tmp_path):
+    variables = {"TEXTCAM_MAX_BACH": "3", "TEXTCAM_ZZ": "1", "TEXTCAM_TOKEN": "x"}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("textcam"), "serve", "--backbone", tmp_path / "absent"],
+        env={**os.environ, **variables, "TEXTCAM_max_batch": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = " ".join(done.stderr.split())
+    assert "TEXTCAM_MAX_BACH is no setting and is ignored; near it: TEXTCAM_MAX_BATCH" in said
+    assert "TEXTCAM_ZZ is no setting and is ignored" in said
+    assert said.count("is no setting") == 2
+
+
+@pytest.mark.parametrize("given", ["A, B", "A,B", '["A", "B"]'])
+def test_a_variable_of_several_names_takes_commas_or_json(given, monkeypatch):
+    monkeypatch.setenv("TEXTCAM_PROVIDERS", given)
+    monkeypatch.setenv("TEXTCAM_STORE_MODELS", "photos")
+    settings = read_settings({})
+    assert (settings.providers, settings.store_models) == (("A", "B"), ("photos",))
+
+
+def test_names_that_are_half_json_are_refused_with_the_form(monkeypatch):
+    monkeypatch.setenv("TEXTCAM_PROVIDERS", '["A", ')
+    with pytest.raises(InvalidSettings, match=r"providers: .*give A,B or a JSON list of strings"):
+        read_settings({})

@@ -133,13 +133,14 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     chosen = _region_settings(regions, region)
     from textcam_service.backbone import Backbone  # noqa: PLC0415 - onnxruntime
     from textcam_service.core.channels import ChannelSettings  # noqa: PLC0415
-    from textcam_service.offline.build import build_bank  # noqa: PLC0415 - torch
+    from textcam_service.offline.build import build_bank, require_enough  # noqa: PLC0415 - torch
     from textcam_service.offline.dataset import find_images, read_phrases  # noqa: PLC0415
     from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
     from textcam_service.store import BankStore  # noqa: PLC0415 - fsspec
 
     words = vocabulary or Path(__file__).parents[1] / "data" / "photos" / "vocabulary.txt"
     found, phrases = find_images(images), read_phrases(words)
+    require_enough(found, samples)
     with progress_bars() as progress:
         artefact, seen = build_bank(
             Backbone(backbone),

@@ -100,7 +100,7 @@ def explain(  # noqa: PLR0917 - one argument per option
 
     \b
       textcam explain cat.jpg --output explained/
-      textcam explain cat.jpg --class "tabby" --against "tiger cat"
+      textcam explain cat.jpg --class "tiger cat" --against "red fox"
       textcam explain cat-and-dog.jpg --top-k 2 --masks masks/
       textcam explain cat.jpg --server HOST:PORT --ca ca.crt --token-file token
     """
