@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from textcam_client import Unavailable, UnreadableImage
 from textcam_client.testing import serve_in_memory
 from textcam_service.cli import main
+from textcam_service.cli.explain import _reached
 from textcam_service.errors import InvalidSettings
 from textcam_service.settings import read_settings
 
@@ -59,7 +61,7 @@ def photo(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "soon"])
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
 def test_a_timeout_that_is_none_is_a_usage_error(seconds, photo):
     code, said = run("explain", photo, "--timeout", seconds)
     assert (code, "Invalid value for '--timeout'" in said) == (2, True)
@@ -105,6 +107,14 @@ def test_that_nothing_answers_is_said_once_however_many_images(photo):
     assert said.count("Error:") == said.count("127.0.0.1:1") == 1
     assert said.startswith("absent.jpg: ")  # what was not sent says so by itself
     assert "photo.png" not in said
+
+
+def test_an_image_that_breaks_the_connection_does_not_end_the_others():
+    broken, gone = Unavailable("broke", reason="STREAM_RESET"), Unavailable("nobody")
+    # Later than the first, a server that went away is told for each: some were answered.
+    assert list(_reached([broken, gone, gone])) == [broken, gone, gone]
+    with pytest.raises(Unavailable, match="nobody"):
+        list(_reached([UnreadableImage("absent"), gone, broken]))
 
 
 def test_waiting_in_vain_says_for_whom_and_what_to_look_at(photo):

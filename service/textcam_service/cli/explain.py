@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 
 # Part of the image; regions of a mask below it get no box, unless all are.
 _SMALLEST_BOX = 0.001
+
+
+class _Seconds(click.FloatRange):
+    """A range knows of no number that is none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        return seconds
 
 
 def _no_folders(
@@ -70,14 +82,14 @@ def _no_folders(
 @click.option("--phrases", type=click.IntRange(1), default=None, help="Phrases per class.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Seconds(min=0, min_open=True),
     default=30.0,
     show_default=True,
     help="Seconds per image.",
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=_Seconds(min=0),
     default=0.0,
     help="Wait so many seconds for the server.",
 )
@@ -172,13 +184,14 @@ def _reached(
     """The answers; where none can be had, that is said once and not for each image.
 
     Raises:
-        Unavailable: The server did not answer the first image that was sent.
+        Unavailable: No server took the first image that was sent.
     """
     from textcam_client import ImageError, Unavailable  # noqa: PLC0415 - as above
 
     reached = False
     for answer in answers:
-        if isinstance(answer, Unavailable) and not reached:
+        # One with a reason is told by a server, or of a connection that stood: of this image.
+        if isinstance(answer, Unavailable) and not answer.reason and not reached:
             raise answer
         reached = reached or not isinstance(answer, ImageError)
         yield answer
