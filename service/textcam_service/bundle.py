@@ -26,6 +26,9 @@ from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMeth
 from textcam_service.parity import ParityReport
 
 _FINGERPRINT_TOLERANCE = 1e-2
+# Letters of an unknown name that are told and compared: a message may hold millions, and each takes
+# time.
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -97,23 +100,25 @@ class ModelBundle:
         Raises:
             UnknownClass: No such class; the message offers the nearest names.
         """
-        wanted = name.strip().casefold()
-        index = self._class_indices.get(wanted)
+        index = self._class_indices.get(name.strip().casefold())
         if index is None:
-            alike = difflib.get_close_matches(wanted, self._class_indices, 5, 0.7)
-            words = wanted.split()
-            holding = [known for known in self._class_indices if any(w in known for w in words)]
-            near = [
-                self.class_names[self._class_indices[known]]
-                for known in dict.fromkeys(alike + holding)
-            ]
-            hint = f"; near it: {', '.join(near[:5])}" if near else ""
+            shown = name.strip()[:_LONGEST_NAME]
+            near = self._near(shown.casefold())
+            hint = f"; near it: {', '.join(near)}" if near else ""
             raise UnknownClass(
-                f"model '{self.name}' has no class named '{name}'{hint}. GetModel, in Python "
+                f"model '{self.name}' has no class named '{shown}'{hint}. GetModel, in Python "
                 f"client.model().class_names, lists all {len(self.class_names)}; an index will do",
                 field=field_name,
             )
         return index
+
+    def _near(self, wanted: str) -> list[str]:
+        """At most 5 names of classes: those spelt alike, then those that hold one of its words."""
+        known = self._class_indices
+        alike = difflib.get_close_matches(wanted, known, 5, 0.7)
+        words = wanted.split()
+        holding = [each for each in known if any(word in each for word in words)]
+        return [self.class_names[known[each]] for each in dict.fromkeys(alike + holding)][:5]
 
     @property
     def methods(self) -> tuple[Method, ...]:

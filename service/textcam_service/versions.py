@@ -185,7 +185,7 @@ class VersionStore(ABC):
             return ArtefactMissing(f"nothing is published in {self.place}")
         held = ", ".join(sorted(self._children(self._root))) or "nothing"
         return ArtefactMissing(
-            f"no version of the name '{name}' is published in {self.place}; it holds {held}"
+            f"no version of '{name}' is published, or current, in {self.place}; it holds {held}"
         )
 
     def _chosen(self, name: str, version: str | None) -> str:

@@ -1,6 +1,7 @@
 """Model bundles: what a class is called, and which version a bundle is."""
 
 import shutil
+import time
 from dataclasses import replace
 
 import pytest
@@ -46,6 +47,15 @@ def test_where_no_name_is_near_none_is_offered(folder):
     with pytest.raises(UnknownClass) as refused:
         bundle.class_index("zebra", "target")
     assert "near it" not in str(refused.value)
+
+
+def test_a_name_of_millions_of_letters_is_refused_at_once_and_shortly(folder):
+    bundle = named(folder, *(f"class {index}" for index in range(1000)))
+    begun = time.process_time()
+    with pytest.raises(UnknownClass) as refused:
+        bundle.class_index("zebra finch " * 1_000_000, "target")
+    assert time.process_time() - begun < 2  # each of its words would be looked for
+    assert len(str(refused.value)) < 500
 
 
 def version(folder):

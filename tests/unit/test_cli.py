@@ -164,7 +164,7 @@ def test_a_model_that_is_not_there_is_told_with_those_that_are(command, store):
     code, said = run("model", command, "photo", "--store", store)
     assert code == 1
     assert said == (
-        f"Error: no version of the name 'photo' is published in {store}; it holds photos"
+        f"Error: no version of 'photo' is published, or current, in {store}; it holds photos"
     )
 
 
