@@ -117,6 +117,13 @@ def test_an_image_that_breaks_the_connection_does_not_end_the_others():
         list(_reached([UnreadableImage("absent"), gone, broken]))
 
 
+@pytest.mark.parametrize("wrong", ["", "2000", "9" * 9, "9" * 30])
+def test_a_class_that_is_not_there_is_refused_however_it_is_given(wrong, photo):
+    with serve_in_memory() as server:
+        code, said = run("explain", photo, "--server", server.address, "--class", wrong)
+    assert (code, "no class" in said) == (1, True)
+
+
 def test_waiting_in_vain_says_for_whom_and_what_to_look_at(photo):
     code, said = run("explain", photo, "--server", NOBODY, "--wait", "0.3")
     assert code == 1

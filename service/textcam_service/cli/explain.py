@@ -24,7 +24,7 @@ _SMALLEST_BOX = 0.001
 
 
 class _Seconds(click.FloatRange):
-    """A range knows of no number that is none."""
+    """A range of seconds; click's own lets nan through."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -152,17 +152,20 @@ def _target(
 ) -> str | int | TopK | Contrast:
     from textcam_client import Contrast, TopK  # noqa: PLC0415 - as above
 
-    if against and not class_name:
+    if against is not None and class_name is None:
         raise click.UsageError("--against goes with --class")
-    if class_name and top_k:
+    if class_name is None:
+        return TopK(top_k or 1)
+    if top_k is not None:
         raise click.UsageError("--class and --top-k exclude each other")
-    if class_name and against:
+    if against is not None:
         return Contrast(_class(class_name), _class(against))
-    return _class(class_name) if class_name else TopK(top_k or 1)
+    return _class(class_name)
 
 
 def _class(given: str) -> str | int:
-    return int(given) if given.isdecimal() else given
+    # No index has ten digits: the contract's field could not hold it.
+    return int(given) if given.isdecimal() and len(given) < 10 else given
 
 
 def _wait(client: Client, seconds: float) -> None:
