@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from textcam_service.artefact import file_digests, version_of
 from textcam_service.backbone import Backbone, Seen
-from textcam_service.bank import BankArtefact, read_bank
+from textcam_service.bank import FILES, BankArtefact, read_bank
 from textcam_service.core.maps import Maps
 from textcam_service.core.methods import (
     METHODS,
@@ -30,6 +32,9 @@ from textcam_service.providers import DeviceOptions
 # ResNet-50's (random weights) by 8e-4.
 _FINGERPRINT_TOLERANCE = 1e-2
 _FP16_FINGERPRINT_TOLERANCE = 2e-2
+# Letters of an unknown name that are told and compared: a message may hold millions, and each takes
+# time.
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class ModelBundle:
 
     Attributes:
         name: Of the model.
-        version: Of the model; the bank's short digest unless chosen.
+        version: Of the model; unless chosen, version_of its files, as in a store.
         backbone: Ready to run.
         artefact: Bank and vocabulary.
         settings: How rationales are made; those that the bank was built with, unless given.
@@ -72,9 +77,10 @@ class ModelBundle:
         artefact = read_bank(bank_folder)
         backbone = Backbone(backbone_folder, providers=providers, threads=threads, device=device)
         _require_match(backbone, artefact, bank_folder)
-        short = artefact.bank_digest.removeprefix("sha256:")[:12]
+        if not version:
+            version = version_of(file_digests(bundle_files(backbone_folder, bank_folder)))
         kept = RationaleSettings(**artefact.bank.parameters.get("rationale", {}))
-        return ModelBundle(name, version or short, backbone, artefact, settings or kept)
+        return ModelBundle(name, version, backbone, artefact, settings or kept)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -103,16 +109,23 @@ class ModelBundle:
         """
         index = self._class_indices.get(name.strip().casefold())
         if index is None:
-            words = name.casefold().split()
-            near = [
-                known for known in self.class_names if any(w in known.casefold() for w in words)
-            ]
-            hint = f"; near it: {', '.join(near[:5])}" if near else ""
+            shown = name.strip()[:_LONGEST_NAME]
+            near = self._near(shown.casefold())
+            hint = f"; near it: {', '.join(near)}" if near else ""
             raise UnknownClass(
-                f"model '{self.name}' has no class named '{name}'{hint}; GetModel lists all",
+                f"model '{self.name}' has no class named '{shown}'{hint}. GetModel, in Python "
+                f"client.model().class_names, lists all {len(self.class_names)}; an index will do",
                 field=field_name,
             )
         return index
+
+    def _near(self, wanted: str) -> list[str]:
+        """At most 5 names of classes: those spelt alike, then those that hold one of its words."""
+        known = self._class_indices
+        alike = difflib.get_close_matches(wanted, known, 5, 0.7)
+        words = wanted.split()
+        holding = [each for each in known if any(word in each for word in words)]
+        return [self.class_names[known[each]] for each in dict.fromkeys(alike + holding)][:5]
 
     @property
     def methods(self) -> tuple[Method, ...]:
@@ -237,6 +250,16 @@ class ModelBundle:
         chosen = {f"rationale.{key}": value for key, value in asdict(self.settings).items()}
         precision = {"precision": self.backbone.precision}
         return {key: str(value) for key, value in {**built, **chosen, **precision}.items()}
+
+
+def bundle_files(backbone: Path, bank: Path) -> dict[str, Path]:
+    """The files of a bundle in two folders, by their paths in a store."""
+    found = {
+        f"backbone/{path.name}": path
+        for path in sorted(backbone.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    }
+    return found | {f"bank/{file}": bank / file for file in FILES}
 
 
 def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path) -> None:

@@ -21,8 +21,15 @@ from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
 
-from textcam_service.artefact import canonical_json, read_file, replaced_folder, sha256
-from textcam_service.bundle import ModelBundle
+from textcam_service.artefact import (
+    canonical_json,
+    file_digests,
+    read_file,
+    replaced_folder,
+    sha256,
+    version_of,
+)
+from textcam_service.bundle import ModelBundle, bundle_files
 from textcam_service.errors import (
     ArtefactCorrupt,
     ArtefactMissing,
@@ -31,7 +38,6 @@ from textcam_service.errors import (
     VersionInUse,
 )
 from textcam_service.imaging import SUFFIXES
-from textcam_service.store import FILES
 from textcam_service.versions import VersionStore, checked_name, reaching
 
 CANARY = "canary"
@@ -59,7 +65,7 @@ class ModelStore(VersionStore):
             name: Of the model.
             backbone: Its folder.
             bank: Its folder, vocabulary included.
-            version: Empty: the first 12 digits of the bundle's digest.
+            version: Empty: that of the bundle's files and the canary's, see version_of.
             canary: Folder of images that a server explains with the old version and the new one;
                 None: it renders scenes.
             use: Whether it becomes current.
@@ -75,9 +81,8 @@ class ModelStore(VersionStore):
         """
         ModelBundle.load(name, backbone, bank)
         sources = _sources(backbone, bank, canary)
-        digests = {path: sha256(read_file(source)) for path, source in sources.items()}
-        digest = sha256(canonical_json(digests))
-        version = checked_name(version or digest.removeprefix("sha256:")[:12])
+        digests = file_digests(sources)
+        version = checked_name(version or version_of(digests))
         self._pointer(name)  # one that cannot be read is told before anything is written
         if self._complete(name, version):
             raise VersionExists(f"{name}@{version} is published already; choose another version")
@@ -88,7 +93,7 @@ class ModelStore(VersionStore):
                 self._fs.makedirs(f"{target}/{folder}", exist_ok=True)
             for path, source in sources.items():
                 self._fs.put_file(str(source), f"{target}/{path}")
-            manifest = {"files": digests, "digest": digest}
+            manifest = {"files": digests, "digest": sha256(canonical_json(digests))}
             self._write(f"{target}/{_MANIFEST}", json.dumps(manifest, indent=2).encode())
             if use:
                 self._point_to(name, version, accept_drift)
@@ -222,12 +227,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _sources(backbone: Path, bank: Path, canary: Path | None) -> dict[str, Path]:
     """Where each file of a version comes from, by its path in there."""
-    found = {
-        f"backbone/{path.name}": path
-        for path in sorted(backbone.iterdir())
-        if path.is_file() and not path.name.startswith(".")
-    }
-    found |= {f"bank/{file}": bank / file for file in FILES}
+    found = bundle_files(backbone, bank)
     if canary is None:
         return found
     images = canary_images(canary)

@@ -6,6 +6,7 @@ TEXTCAM_<NAME>, the TOML file that --config (or TEXTCAM_CONFIG) names, the defau
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -37,6 +39,21 @@ LogLevel: TypeAlias = Annotated[
 ]
 
 
+def _names(given: object) -> object:
+    """A variable holds one string: names parted by commas, or a JSON list of them."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        try:
+            return json.loads(given)
+        except ValueError as error:
+            raise ValueError(f"give A,B or a JSON list of strings ({error})") from error
+    return [name.strip() for name in given.split(",") if name.strip()]
+
+
+Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+
+
 class ServerSettings(BaseSettings):
     """What `textcam serve` obeys."""
 
@@ -44,7 +61,9 @@ class ServerSettings(BaseSettings):
 
     name: str = Field("photos", description="Name of the served model.")
     version: str = Field(
-        "", description="Version of the served model; empty: first 12 digits of the bank's digest."
+        "",
+        description="Version of the served model; empty: first 12 digits of the digest of "
+        "backbone, bank and vocabulary.",
     )
     backbone: Path = Field(
         Path("build/backbone"), description="Backbone folder that `textcam export` wrote."
@@ -58,7 +77,7 @@ class ServerSettings(BaseSettings):
         description="Store of models, a folder or fsspec URL (s3://bucket/models), that is watched "
         "for new versions; empty: the one model of `backbone` and `bank`.",
     )
-    store_models: tuple[str, ...] = Field(
+    store_models: Names = Field(
         (),
         description="Names to serve of the store, ready once all are; empty: what is there.",
     )
@@ -138,7 +157,7 @@ class ServerSettings(BaseSettings):
     burst: int = Field(
         32, ge=1, description="How many of these at once, after a pause; where `rate` is not 0."
     )
-    providers: tuple[str, ...] = Field(
+    providers: Names = Field(
         (),
         description="Execution providers by preference: tensorrt, cuda, cpu, or onnxruntime's "
         "names; empty: CUDA if usable, else CPU.",
@@ -297,11 +316,7 @@ def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
     try:
         settings = ServerSettings(**flags)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-            for fault in error.errors()
-        )
-        raise InvalidSettings(f"settings are not valid: {faults}") from error
+        raise InvalidSettings(f"settings are not valid: {faults_of(error)}") from error
     except ValueError as error:
         raise InvalidSettings(f"settings cannot be read: {error}") from error
     if settings.default_phrases > settings.max_phrases:
@@ -313,6 +328,14 @@ def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
     if settings.tls_client_ca and not settings.tls_certificate:
         raise InvalidSettings("tls_client_ca needs tls_certificate and tls_key")
     return settings
+
+
+def faults_of(error: ValidationError) -> str:
+    """What pydantic found, by field; none of the values."""
+    return "; ".join(
+        ": ".join(filter(None, (".".join(str(part) for part in fault["loc"]), fault["msg"])))
+        for fault in error.errors(include_input=False)
+    )
 
 
 def _require_together(settings: ServerSettings, *names: str) -> None:

@@ -22,6 +22,8 @@ _EXTRAS = {
 }
 
 
+# A folder that a command writes.
+OUTPUT = click.Path(file_okay=False, path_type=Path)
 backbone_option = click.option(
     "--backbone",
     type=click.Path(path_type=Path),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import known_method, need
+from textcam_service.cli.common import OUTPUT, known_method, need
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -44,7 +44,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--biased-bank", type=_FOLDER, default=None, help="Its bank.")
 @click.option(
     "--output",
-    type=_FOLDER,
+    type=OUTPUT,
     default=Path("build/evaluation"),
     show_default=True,
     help="Folder for report.json, report.txt and report.png.",
@@ -74,7 +74,7 @@ def evaluate(
     A truth file for photographs:
     {"images": [{"file": "a.jpg", "class_index": 3, "phrases": ["dog"]}],
     "class_phrases": {"3": ["dog", "animal"]}}.
-    """  # noqa: D301 - click knows the character, not its escape
+    """
     need("offline")
     from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.evaluation.cases import read_truth, scene_truth  # noqa: PLC0415
@@ -105,7 +105,7 @@ def evaluate(
 @click.option("--biased", is_flag=True, help="Of the biased world.")
 @click.option(
     "--output",
-    type=_FOLDER,
+    type=OUTPUT,
     default=Path("build/scenes/probing"),
     show_default=True,
     help="Folder for the pictures, vocabulary.txt and truth.json.",

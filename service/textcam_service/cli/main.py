@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import click
 
 from textcam_service.cli.bank import bank
-from textcam_service.cli.common import need
+from textcam_service.cli.common import OUTPUT, need
 from textcam_service.cli.evaluate import evaluate, scenes
 from textcam_service.cli.explain import explain
 from textcam_service.cli.model import model
@@ -23,7 +24,7 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class _Group(click.Group):
-    """Turns the product's errors into one line and exit status 1."""
+    """Turns the product's errors, and the file system's, into one line and exit status 1."""
 
     def invoke(self, context: click.Context) -> Any:
         from textcam_client import TextCamClientError  # noqa: PLC0415 - light, but only here
@@ -32,6 +33,11 @@ class _Group(click.Group):
             return super().invoke(context)
         except (TextCamError, TextCamClientError) as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # click ends quietly where nobody reads on
+            said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise click.ClickException(said) from error
 
 
 @click.group(cls=_Group, context_settings=_HELP)
@@ -47,7 +53,7 @@ def main() -> None:
 
     To explain a network of your own, export it, then build its concept bank from
     images of your domain: textcam bank build --help.
-    """  # noqa: D301 - click knows the character, not its escape
+    """
 
 
 @main.command()
@@ -87,7 +93,7 @@ def main() -> None:
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     default=Path("build/backbone"),
     show_default=True,
     help="Backbone folder to write.",

@@ -31,7 +31,7 @@ def model() -> None:
       textcam model publish photos --store s3://bucket/models \\
           --backbone build/backbone --bank build/bank
       textcam model rollback photos --store s3://bucket/models
-    """  # noqa: D301 - click knows the character, not its escape
+    """
 
 
 @model.command("publish")
@@ -44,7 +44,9 @@ def model() -> None:
     required=True,
     help="Bank folder that `textcam bank build` wrote.",
 )
-@click.option("--version", default="", help="Default: first 12 digits of the bundle's digest.")
+@click.option(
+    "--version", default="", help="Default: first 12 digits of the digest of all that is published."
+)
 @click.option(
     "--canary",
     type=click.Path(path_type=Path),
@@ -82,7 +84,11 @@ def model_publish(
 @_STORE
 def model_list(name: str | None, store: str) -> None:
     """List the versions of a model, or of all; '*' marks the current one."""
-    for found in _open(store).list(name):
+    opened = _open(store)
+    versions = opened.list(name)
+    if not versions:
+        raise opened.nothing(name)
+    for found in versions:
         click.echo(f"{'*' if found.current else ' '} {found.name}@{found.version}")
 
 

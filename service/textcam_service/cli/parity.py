@@ -65,7 +65,7 @@ def parity(
     \b
       textcam parity --images photos/ --providers tensorrt --precision fp16 --engine-cache engines/
       textcam serve --providers tensorrt --precision fp16 --engine-cache engines/
-    """  # noqa: D301 - click knows the character, not its escape
+    """
     need("service")
     from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.evaluation.parity import compare  # noqa: PLC0415

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import backbone_option, need, progress_bars, threshold_options
+from textcam_service.cli.common import (
+    OUTPUT,
+    backbone_option,
+    need,
+    progress_bars,
+    threshold_options,
+)
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -56,7 +62,7 @@ _FOLDER = click.Path(path_type=Path)
 @threshold_options
 @click.option(
     "--output",
-    type=_FOLDER,
+    type=OUTPUT,
     required=True,
     help="Backbone folder to write; replaced if it is there.",
 )
@@ -82,7 +88,7 @@ def quantise(  # noqa: PLR0917 - one argument per option
     \b
       textcam quantise --backbone build/backbone --images photos/ --output build/int8
       textcam serve --backbone build/int8
-    """  # noqa: D301 - click knows the character, not its escape
+    """
     need("offline")
     from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.offline.dataset import find_images  # noqa: PLC0415

@@ -96,7 +96,8 @@ def load_network(name: str, weights: str | None = None) -> Network:
         else:
             raise ExportRefused(
                 f"unknown network {name!r}; give {', '.join(_LITE_SIZES)}, torchvision:NAME, "
-                "timm:NAME or import:package.module:attribute"
+                "timm:NAME, scenes:classifier, scenes:biased, import:package.module:attribute, or "
+                "onnx:FILE to `textcam export`"
             )
     except ImportError as error:
         raise MissingExtra(

@@ -26,6 +26,7 @@ from textcam_service.serving.health import Health
 from textcam_service.serving.metrics import Metrics, bundle_digests, publish
 from textcam_service.serving.models import Models
 from textcam_service.serving.open_inference import OpenInferenceServicer
+from textcam_service.serving.reloading import watch
 from textcam_service.serving.servicer import ExplainerServicer
 from textcam_service.serving.tls import Certificates
 from textcam_service.serving.tracing import tracer_of
@@ -114,8 +115,9 @@ class Server:
                 self.models, self._settings, self._metrics, lambda: self._switched(self.digests)
             )
         await self._start_services(certificates and certificates.credentials)
-        if certificates is not None:
-            self._renewal = asyncio.create_task(certificates.watch(), name="textcam-certificates")
+        if certificates or self._access.guards:
+            looks = [self._access.look, *([certificates.look] if certificates else [])]
+            self._renewal = asyncio.create_task(watch(*looks), name="textcam-files")
         if self._bundle is not None:
             self.models.put(pipeline)
         if self._watcher is not None:
