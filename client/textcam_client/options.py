@@ -179,9 +179,13 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, int | str]]:
     return [
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_receive_message_length", max_message_bytes),
-        # Servers refuse clients that ping more often than every five minutes.
-        ("grpc.keepalive_time_ms", 300_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        # A replica that stands still is left within a quarter of a minute, and its calls are tried
+        # elsewhere. The pings that measure the line wait for their answer by a time of their own,
+        # a minute by default, and keep back the others. Two without data are the most that are
+        # sent, which servers that expect none within five minutes put up with.
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.http2.ping_timeout_ms", 5_000),
         # A server that restarts is found again within seconds, not minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 200),

@@ -59,6 +59,14 @@ class Replicas:
             restarted = asyncio.to_thread(self._start, self.ports[place])
             self._servers[place], _ = await asyncio.gather(restarted, asyncio.sleep(pause))
 
+    async def stand_still(self, place: int, seconds: float) -> None:
+        """Freeze one: its connections stay and nothing answers, as where a node stands still."""
+        self._servers[place].process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._servers[place].process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         for server in self._servers:
             server.process.kill()

@@ -38,3 +38,20 @@ async def test_killed_behind_haproxy(world, size, figures, tmp_path):
 async def test_restarted_in_turn_behind_client_side_round_robin(world, size, figures):
     with replicas(world) as fleet:
         await callers_see_no_error(world, fleet.address, fleet, size, figures, signal.SIGTERM)
+
+
+async def test_one_stands_still_behind_client_side_round_robin(world, size, figures):
+    """Nothing tells the callers but that their pings are not answered."""
+    books = [Ledger(world.samples) for _ in range(3)]
+    with replicas(world) as fleet:
+        async with under_load(fleet.address, *books):
+            await asyncio.sleep(0.5)
+            still = asyncio.create_task(fleet.stand_still(0, size(22, 60)))
+            await asyncio.sleep(20)  # a ping after 10 s, and 5 s for its answer
+            before = [ledger.sent for ledger in books]
+            await still
+            after = [ledger.sent for ledger in books]
+    for kind, ledger in zip(("unary", "streamed", "threaded"), books, strict=True):
+        figures[kind] = ledger.settle()
+    assert [dict(ledger.failures) for ledger in books] == [{}, {}, {}]
+    assert all(late > early for early, late in zip(before, after, strict=True)), "still waiting"

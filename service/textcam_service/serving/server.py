@@ -214,6 +214,8 @@ def _options(settings: ServerSettings, max_bytes: int) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
+        # And clients find out in seconds whether this server is: more often is refused.
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         *_connection_age(settings.max_connection_age_s),
     ]
 
