@@ -15,7 +15,6 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -84,7 +83,6 @@ class DecodedImage:
         height: Of the whole image, in pixels.
         width: Likewise.
         reduction: How many pixels of the image, along each side, are one of `pixels`.
-        encoded: The file, where `pixels` are reduced.
     """
 
     pixels: Image.Image
@@ -92,14 +90,6 @@ class DecodedImage:
     height: int
     width: int
     reduction: int = 1
-    encoded: bytes = b""
-
-    @cached_property
-    def whole(self) -> Image.Image:
-        """The image at its full size; where it was reduced, it is decoded once more."""
-        if self.reduction == 1:
-            return self.pixels
-        return _load(_open(self.encoded), self.encoded, None).pixels
 
 
 def decode(
@@ -140,6 +130,11 @@ def decode(
             f"the {image.format} file ends early or is damaged ({error}); send it again whole",
             field="encoded",
         ) from error
+
+
+def whole_image(encoded: bytes) -> Image.Image:
+    """The RGB image of a file that decode() took, upright and never reduced."""
+    return _load(_open(encoded), encoded, None).pixels
 
 
 def from_pixels(array: UInt8Array, limits: ImageLimits) -> DecodedImage:
@@ -264,8 +259,7 @@ def _load(image: Image.Image, encoded: bytes, preprocessing: Preprocessing | Non
         width, height = height, width
     if orientation != 1:
         image = image.transpose(_UPRIGHT[orientation])
-    kept = encoded if reduction > 1 else b""
-    return DecodedImage(_to_rgb(image), decoder, height, width, reduction, kept)
+    return DecodedImage(_to_rgb(image), decoder, height, width, reduction)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -21,12 +21,12 @@ from textcam_service.core.predictions import predictions
 from textcam_service.core.rationale import sentence
 from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.cpus import usable_cpus
-from textcam_service.errors import InvalidRequest, InvalidSettings
+from textcam_service.errors import DeadlineExpired, InvalidRequest, InvalidSettings
 from textcam_service.serving import answers, requests
-from textcam_service.serving.answers import Scene
 from textcam_service.serving.batcher import Batcher
 from textcam_service.serving.conversation import Conversations, Found, run
 from textcam_service.serving.degrade import degrade
+from textcam_service.serving.drawing import Drawing, Scene
 from textcam_service.serving.metrics import Metrics, QueueEvents
 from textcam_service.serving.queues import BatchLimits
 from textcam_service.serving.record import Record
@@ -164,8 +164,9 @@ class Pipeline:
         due = None if deadline is None else deadline - self._time_after_inference()
         with self._batcher.admit(due, lane) as place:
             with record.stage("decode"):
-                scene, network_input = await run(self._workers, self._decode, job)
-            record.image_width, record.image_height = scene.image.width, scene.image.height
+                drawing, network_input = await run(self._workers, self._decode, job, deadline)
+            record.image_width, record.image_height = drawing.scene.width, drawing.scene.height
+            drawing.foretell(job.target_count * (2 if job.groups else 1))  # the whole and the rest
             with record.stage("queue"):  # what stands where no batch takes it
                 inferred = await place.fill((network_input, record))
         answering = time.monotonic()
@@ -184,7 +185,13 @@ class Pipeline:
                     for _, subject in subjects
                 )
         given = (subjects, inferred.result, opinion, found, record, left_out)
-        response = await run(self._workers, self._answer, request, job, scene, *given)
+        try:
+            response = await run(self._workers, self._answer, request, drawing, *given)
+        except DeadlineExpired:
+            self._metrics.on_expired()
+            raise
+        finally:
+            drawing.abandon()
         if not found:
             self._after_s.append(time.monotonic() - answering)
         for degradation in left_out:
@@ -201,7 +208,7 @@ class Pipeline:
         blank = np.zeros((3, size.height, size.width), np.float32)
         await run(self._session_thread, self._infer, [(blank, Record(""))] * count)
 
-    def _decode(self, job: Job) -> tuple[Scene, Float32Array]:
+    def _decode(self, job: Job, deadline: float | None) -> tuple[Drawing, Float32Array]:
         preprocessing = self.bundle.backbone.manifest.preprocessing
         if job.encoded is not None:
             reduce_for = preprocessing if self._settings.reduced_decode else None
@@ -211,7 +218,10 @@ class Pipeline:
             image = imaging.from_pixels(job.pixels, self._limits)
         self._metrics.images.labels(image.decoder).inc()
         network_input, crop = imaging.prepare(image, preprocessing)
-        return Scene(image, self.bundle.backbone.on_grid(crop)), network_input
+        grid = self.bundle.backbone.on_grid(crop)
+        scene = Scene(image.height, image.width, image.decoder, grid)
+        drawing = Drawing(job, scene, deadline, self._settings.max_message_bytes)
+        return drawing, network_input
 
     def _infer(self, waiting: list[_Waiting]) -> list[Seen]:
         return self.bundle.backbone.see(np.stack([network_input for network_input, _ in waiting]))
@@ -225,8 +235,7 @@ class Pipeline:
     def _answer(
         self,
         request: pb.ExplainRequest,
-        job: Job,
-        scene: Scene,
+        drawing: Drawing,
         subjects: list[tuple[_Target, Subject]],
         seen: Seen,
         opinion: _Opinion,
@@ -234,20 +243,22 @@ class Pipeline:
         record: Record,
         left_out: tuple[pb.Degradation, ...],
     ) -> pb.ExplainResponse:
+        job, scene = drawing.job, drawing.scene
         if not found:
             held = self._conversations.hold_at_once
             with record.stage("method"):
                 found = [held(job.method, subject, seen) for _, subject in subjects]
-        maps = seen.activation_maps
+        maps, explained = seen.activation_maps, []
         with record.stage("explain"):
-            explained = [
-                (target, own, self.bundle.rationale(maps, own.terms, *target, job.phrases))
-                for (target, _), own in zip(subjects, found, strict=True)
-            ]
+            for (target, _), own in zip(subjects, found, strict=True):
+                drawing.require_wanted()
+                rationale = self.bundle.rationale(maps, own.terms, *target, job.phrases)
+                explained.append((target, own, rationale))
         with record.stage("encode"):
+            drawing.foretell(answers.map_count((one for *_, one in explained), job.groups))
             messages = [
                 answers.explanation_message(
-                    *target, rationale, sentence(*target, rationale), job, scene, own
+                    *target, rationale, sentence(*target, rationale), drawing, own
                 )
                 for target, own, rationale in explained
             ]
@@ -261,7 +272,7 @@ class Pipeline:
                 record.stage_seconds,
                 left_out,
             )
-            answers.check_size(response, self._settings.max_message_bytes)
+            answers.check_size(response, scene, self._settings.max_message_bytes)
         for stage, seconds in record.stage_seconds.items():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         return response
