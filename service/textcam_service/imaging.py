@@ -257,9 +257,10 @@ def _load(image: Image.Image, encoded: bytes, preprocessing: Preprocessing | Non
         orientation = _orientation(image)
     if orientation in _SIDEWAYS:
         width, height = height, width
+    pixels = _to_rgb(image)
     if orientation != 1:
-        image = image.transpose(_UPRIGHT[orientation])
-    return DecodedImage(_to_rgb(image), decoder, height, width, reduction)
+        pixels = pixels.transpose(_UPRIGHT[orientation])
+    return DecodedImage(pixels, decoder, height, width, reduction)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

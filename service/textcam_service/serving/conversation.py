@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +79,7 @@ class Conversations:
         self,
         backbone: Backbone,
         session_thread: ThreadPoolExecutor,
-        workers: ThreadPoolExecutor,
+        workers: Executor,
         limits: BatchLimits,
         max_long: int,
         metrics: Metrics,
@@ -208,7 +208,7 @@ def _passes(ask: Ask) -> int:
 
 
 async def run(
-    executor: ThreadPoolExecutor,
+    executor: Executor,
     function: Callable[Arguments, Answer],
     *args: Arguments.args,
     **kwargs: Arguments.kwargs,

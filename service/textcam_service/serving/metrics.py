@@ -93,8 +93,8 @@ class Metrics:
         )
         self.expired = Counter(
             "textcam_expired_total",
-            "Images whose deadline passed before inference, between passes of a method, or while their "
-            "answer was made.",
+            "Images whose deadline passed before inference, between passes of a method, or while "
+            "their answer was made.",
             registry=self.registry,
         )
         self.cancelled = Counter(

@@ -32,6 +32,7 @@ from textcam_service.serving.queues import BatchLimits
 from textcam_service.serving.record import Record
 from textcam_service.serving.requests import Classes, Job, TopK
 from textcam_service.serving.schedule import Lane
+from textcam_service.serving.threads import Threads
 from textcam_service.serving.tracing import Tracer, Untraced
 from textcam_service.settings import ServerSettings
 
@@ -78,14 +79,12 @@ class Pipeline:
         self._metrics = metrics
         self._limits = imaging.ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         # Decoding and explaining share threads; the session has one of its own.
-        self._workers = ThreadPoolExecutor(
-            settings.decode_threads or usable_cpus(), thread_name_prefix="textcam-worker"
-        )
+        self._threads = Threads(settings.decode_threads or usable_cpus())
         self._session_thread = ThreadPoolExecutor(1, thread_name_prefix="textcam-session")
         self._conversations = Conversations(
             bundle.backbone,
             self._session_thread,
-            self._workers,
+            self._threads.answering,
             # Only admitted requests ask, each for one gradient at a time: none is ever refused.
             BatchLimits(settings.max_batch, 0.0, settings.max_concurrent),
             settings.max_long_requests,
@@ -135,7 +134,7 @@ class Pipeline:
         """Finish what is queued within `timeout` seconds, then stop the threads."""
         await self._batcher.drain(timeout)
         await self._conversations.drain(timeout)
-        self._workers.shutdown(wait=False)
+        self._threads.shutdown()
         self._session_thread.shutdown(wait=False)
 
     async def explain(
@@ -164,7 +163,9 @@ class Pipeline:
         due = None if deadline is None else deadline - self._time_after_inference()
         with self._batcher.admit(due, lane) as place:
             with record.stage("decode"):
-                drawing, network_input = await run(self._workers, self._decode, job, deadline)
+                drawing, network_input = await run(
+                    self._threads.decoding, self._decode, job, deadline
+                )
             record.image_width, record.image_height = drawing.scene.width, drawing.scene.height
             drawing.foretell(job.target_count * (2 if job.groups else 1))  # the whole and the rest
             with record.stage("queue"):  # what stands where no batch takes it
@@ -186,7 +187,7 @@ class Pipeline:
                 )
         given = (subjects, inferred.result, opinion, found, record, left_out)
         try:
-            response = await run(self._workers, self._answer, request, drawing, *given)
+            response = await run(self._threads.answering, self._answer, request, drawing, *given)
         except DeadlineExpired:
             self._metrics.on_expired()
             raise
