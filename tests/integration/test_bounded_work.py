@@ -4,10 +4,12 @@ import asyncio
 import io
 import resource
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -16,6 +18,10 @@ from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 from textcam_service.bundle import ModelBundle
+from textcam_service.errors import DeadlineExpired
+from textcam_service.serving.conversation import Conversations
+from textcam_service.serving.metrics import Metrics
+from textcam_service.serving.queues import BatchLimits
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
 
@@ -155,3 +161,42 @@ async def test_a_bursts_pixels_are_held_by_the_threads_that_decode_and_by_nothin
             await asyncio.sleep(0.01)
         await asyncio.gather(*burst)
     assert most < 250
+
+
+def score_cam(k):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    pixels = pb.Tensor(dtype=pb.Tensor.D_TYPE_UINT8, shape=noise.shape, data=noise.tobytes())
+    return pb.ExplainRequest(pixels=pixels, method=pb.CAM_METHOD_SCORE_CAM, target=top(k))
+
+
+async def test_a_request_of_many_passes_is_one_whatever_its_targets(serving):
+    async with serving(max_long_requests=1) as caller:
+        answer = await caller.explain(score_cam(5))
+        assert len(answer.explanations) == 5
+        assert all(explanation.network_passes > 1 for explanation in answer.explanations)
+
+
+async def test_one_request_of_many_passes_too_many_is_refused_before_it_is_decoded(serving):
+    async with serving(max_long_requests=1) as caller:
+        before = caller.metric("textcam_images_decoded_total", decoder="raw")
+        calls = [asyncio.ensure_future(caller.explain(score_cam(5))) for _ in range(6)]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [one for one in outcomes if isinstance(one, grpc.aio.AioRpcError)]
+        assert 1 <= len(refused) < 6
+        assert {one.code() for one in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert caller.metric("textcam_rejected_total", reason="SERVER_BUSY") == len(refused)
+        decoded = caller.metric("textcam_images_decoded_total", decoder="raw") - before
+        assert decoded == 6 - len(refused)
+        await caller.explain(score_cam(5))  # the permits were given back
+
+
+async def test_gradients_that_come_too_late_are_counted_as_images_are(model):
+    backbone = ModelBundle.load("small", model / "backbone", model / "bank", threads=1).backbone
+    metrics = Metrics()
+    with ThreadPoolExecutor(1) as thread:
+        held = Conversations(backbone, thread, thread, BatchLimits(), 1, metrics)
+        await held.start()
+        with pytest.raises(DeadlineExpired):
+            await held._gradients.submit(None, time.monotonic() - 1)
+        await held.drain(10)
+    assert metrics.registry.get_sample_value("textcam_expired_total") == 1

@@ -85,8 +85,9 @@ class Pipeline:
             bundle.backbone,
             self._session_thread,
             self._threads.answering,
-            # Only admitted requests ask, each for one gradient at a time: none is ever refused.
-            BatchLimits(settings.max_batch, 0.0, settings.max_concurrent),
+            # Each admitted request asks for one gradient per target at a time: none is refused for
+            # want of room, but one is where by those ahead of it its deadline would pass.
+            BatchLimits(settings.max_batch, 0.0, settings.max_concurrent * settings.max_targets),
             settings.max_long_requests,
             metrics,
         )
@@ -153,13 +154,26 @@ class Pipeline:
             record: Where to note what is done and how long it takes; None: nobody asks.
 
         Raises:
-            TextCamError: See requests.read_request, imaging, Batcher.admit and Place.fill.
+            TextCamError: See requests.read_request, Conversations.permit, Batcher.admit, imaging,
+                Drawing, Place.fill and Conversations.hold.
         """
         job = requests.read_request(request, self.bundle, self._settings)
         job, left_out = degrade(job, self._batcher.pressure(lane))
         record = record or Record("")
         record.model, record.version = self.bundle.name, self.bundle.version
         record.cam_method = job.method.name
+        with self._conversations.permit(job.method):
+            return await self._in_turn(request, job, deadline, lane, record, left_out)
+
+    async def _in_turn(
+        self,
+        request: pb.ExplainRequest,
+        job: Job,
+        deadline: float | None,
+        lane: Lane,
+        record: Record,
+        left_out: tuple[pb.Degradation, ...],
+    ) -> pb.ExplainResponse:
         due = None if deadline is None else deadline - self._time_after_inference()
         with self._batcher.admit(due, lane) as place:
             with record.stage("decode"):
