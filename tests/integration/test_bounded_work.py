@@ -200,3 +200,16 @@ async def test_gradients_that_come_too_late_are_counted_as_images_are(model):
             await held._gradients.submit(None, time.monotonic() - 1)
         await held.drain(10)
     assert metrics.registry.get_sample_value("textcam_expired_total") == 1
+
+
+async def test_slow_answers_take_no_time_from_quick_ones(serving):
+    overlays = pb.ExplainRequest(
+        encoded=png(1000, 800), heatmap=pb.HEATMAP_FORM_OVERLAY, target=top(2)
+    )
+    async with serving() as caller:
+        for _ in range(3):
+            began = time.monotonic()
+            await caller.explain(overlays)
+        too_little = (time.monotonic() - began) / 2
+        for _ in range(20):
+            await caller.explain(SMALL, timeout=too_little)

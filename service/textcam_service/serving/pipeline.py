@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from statistics import median
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -31,7 +29,7 @@ from textcam_service.serving.metrics import Metrics, QueueEvents
 from textcam_service.serving.queues import BatchLimits
 from textcam_service.serving.record import Record
 from textcam_service.serving.requests import Classes, Job, TopK
-from textcam_service.serving.schedule import Lane
+from textcam_service.serving.schedule import AnswerTimes, Lane
 from textcam_service.serving.threads import Threads
 from textcam_service.serving.tracing import Tracer, Untraced
 from textcam_service.settings import ServerSettings
@@ -41,7 +39,6 @@ _Target: TypeAlias = tuple[Prediction, Prediction | None]
 # What waits for inference, and on whose behalf.
 _Waiting: TypeAlias = tuple[Float32Array, Record]
 _Answer = TypeVar("_Answer")
-_REMEMBERED = 32
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, _Answer]]) -> list[_Answer]:
@@ -105,8 +102,7 @@ class Pipeline:
             tell_health,
             self._tell_run,
         )
-        # Seconds that an answer takes after its inference, as the last ones did.
-        self._after_s: deque[float] = deque(maxlen=_REMEMBERED)
+        self._answer_times = AnswerTimes()
 
     async def start(self) -> None:
         """Warm up and measure: run one image and a full batch, then explain one image.
@@ -174,7 +170,8 @@ class Pipeline:
         record: Record,
         left_out: tuple[pb.Degradation, ...],
     ) -> pb.ExplainResponse:
-        due = None if deadline is None else deadline - self._time_after_inference()
+        kind = (job.heatmap, job.target_count > 1)
+        due = None if deadline is None else self._answer_times.due(kind, deadline, time.monotonic())
         with self._batcher.admit(due, lane) as place:
             with record.stage("decode"):
                 drawing, network_input = await run(
@@ -208,14 +205,11 @@ class Pipeline:
         finally:
             drawing.abandon()
         if not found:
-            self._after_s.append(time.monotonic() - answering)
+            self._answer_times.observe(kind, time.monotonic() - answering)
         for degradation in left_out:
             step = pb.Degradation.Name(degradation).removeprefix("DEGRADATION_").lower()
             self._metrics.degraded.labels(step).inc()
         return response
-
-    def _time_after_inference(self) -> float:
-        return median(self._after_s) if self._after_s else 0.0
 
     async def _probe(self, count: int = 1) -> None:
         """Run blank images; raises what the session raises."""
