@@ -42,15 +42,12 @@ def heatmap(
     heat = np.empty((height, width), np.float32)
     for top in range(0, height, _TILE):
         y = np.arange(top, min(top + _TILE, height))
-        rows, rows_inside = _interpolation(support.shape[0], y, crop.top, crop.height, crop.shift_y)
+        rows = _interpolation(support.shape[0], y, crop.top, crop.height, crop.shift_y) @ support
         for left in range(0, width, _TILE):
             x = np.arange(left, min(left + _TILE, width))
-            columns, columns_inside = _interpolation(
-                support.shape[1], x, crop.left, crop.width, crop.shift_x
-            )
+            columns = _interpolation(support.shape[1], x, crop.left, crop.width, crop.shift_x)
             # Rows and columns are independent: two small matrix products do the resampling.
-            tile = (rows @ support @ columns.T) * np.outer(rows_inside, columns_inside)
-            heat[top : top + _TILE, left : left + _TILE] = tile
+            heat[top : top + _TILE, left : left + _TILE] = rows @ columns.T
     return heat
 
 
@@ -61,8 +58,8 @@ def to_uint8(heat: FloatArray) -> UInt8Array:
 
 def _interpolation(
     cells: int, pixels: IntArray, start: float, length: float, shift: float
-) -> tuple[Float64Array, Float64Array]:
-    """Weights (pixels, cells) of linear interpolation, and (pixels,) 1 inside the crop."""
+) -> Float64Array:
+    """Weights (pixels, cells) of linear interpolation; 0 outside the crop."""
     centres = pixels + 0.5
     inside = (centres >= start) & (centres < start + length)
     position = np.clip((centres - start - shift) / length * cells - 0.5, 0, cells - 1)
@@ -73,4 +70,5 @@ def _interpolation(
     index = np.arange(len(pixels))
     np.add.at(weights, (index, low), 1 - fraction)
     np.add.at(weights, (index, high), fraction)
-    return weights, inside.astype(np.float64)
+    weights[~inside] = 0
+    return weights

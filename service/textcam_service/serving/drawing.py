@@ -20,7 +20,7 @@ from textcam_service.imaging import whole_image
 from textcam_service.serving.requests import Job
 
 # Pictures are drawn some rows at a time: what a pixel takes in between is many times its own size.
-_BAND_PIXELS = 2**20
+_BAND_PIXELS = 2**17
 
 
 @dataclass(frozen=True)

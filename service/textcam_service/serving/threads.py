@@ -20,7 +20,7 @@ class Threads:
     decoding still runs ahead of inference: while a batch runs, there is nothing to answer.
 
     Args:
-        count: How many threads.
+        threads: How many.
 
     Attributes:
         decoding: Takes what begins a request.
