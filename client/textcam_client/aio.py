@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import grpc
+from grpc_health.v1 import health_pb2
 from textcam.v1 import explainer_pb2 as pb
-from textcam.v1 import explainer_pb2_grpc as pb_grpc
 
 from textcam_client import answers, requests
 from textcam_client.aio_stream import AsyncExplanations, AsyncRun, AsyncStream
@@ -20,8 +20,8 @@ from textcam_client.client import (
     DEFAULT_TIMEOUT,
     PATIENT,
 )
-from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable, from_rpc_error
-from textcam_client.images import ImageInput
+from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable
+from textcam_client.images import ImageInput, require_several
 from textcam_client.model import Model, ModelSummary
 from textcam_client.options import (
     ExplainOptions,
@@ -31,9 +31,12 @@ from textcam_client.options import (
     Target,
     Tls,
     channel_options,
+    chosen,
     settings,
 )
+from textcam_client.peer import Peer
 from textcam_client.retry import Attempts, Retry
+from textcam_client.stub import Stub
 from textcam_client.types import Explanation
 from textcam_client.window import Window
 
@@ -75,7 +78,9 @@ class AsyncClient:
             tls=tls,
             metadata=metadata,
             max_message_bytes=max_message_bytes,
+            channel=channel,
         )
+        self._peer = Peer(self._settings.address)
         self._owns_channel = channel is None
         self._channel = channel
         self._stub: Any = None
@@ -171,14 +176,16 @@ class AsyncClient:
         `images` may be an async iterable, which it should be where it waits for
         anything: a plain one is iterated on the event loop.
         """
-        chosen = self._settings.completed(Options(**options))
+        require_several(images)
+        asked = self._settings.completed(chosen(options))
         window = Window(
             concurrency,
             self._settings.retry,
-            self._settings.seconds(chosen.timeout),
+            self._settings.seconds(asked.timeout),
             uuid.uuid4().hex[:12],
+            self._peer,
         )
-        prepare = requests.preparer(chosen, self._settings.max_message_bytes)
+        prepare = requests.preparer(asked, self._settings.max_message_bytes)
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
         self._check_open()
@@ -211,15 +218,15 @@ class AsyncClient:
         self,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        """Wait until the server answers and serves a model.
+        """Wait until the server answers and serves a model. Every caller has the right to ask.
 
         Raises:
             Unavailable, DeadlineExceeded: It did not within `timeout` seconds.
         """
         await self._call(
-            "ListModels",
-            pb.ListModelsRequest(),
-            answers.ready_models,
+            "Check",
+            health_pb2.HealthCheckRequest(),
+            answers.require_serving,
             self._settings.seconds(timeout),
             retry=PATIENT,
             wait_for_ready=True,
@@ -235,7 +242,7 @@ class AsyncClient:
         retry: Retry | None = None,
         wait_for_ready: bool | None = None,
     ) -> T:
-        attempts = Attempts(retry or self._settings.retry, seconds)
+        attempts = Attempts(retry or self._settings.retry, seconds, self._peer)
         while True:
             try:
                 response = await getattr(self._opened(), method)(
@@ -244,9 +251,10 @@ class AsyncClient:
                     metadata=self._settings.metadata,
                     wait_for_ready=wait_for_ready,
                 )
+                self._peer.answered = True
                 return read(response)
             except grpc.RpcError as rpc_error:
-                error = from_rpc_error(rpc_error, getattr(request, "request_id", ""))
+                error = self._peer.failure(rpc_error, getattr(request, "request_id", ""))
                 delay = attempts.delay_after(error)
                 if delay is None:
                     raise error from rpc_error
@@ -259,7 +267,8 @@ class AsyncClient:
     def _open_stream(self) -> AsyncStream:
         stub = self._opened()
         return AsyncStream(
-            lambda requests: stub.ExplainStream(requests, metadata=self._settings.metadata)
+            lambda requests: stub.ExplainStream(requests, metadata=self._settings.metadata),
+            self._peer,
         )
 
     def _opened(self) -> Any:
@@ -268,7 +277,7 @@ class AsyncClient:
         if self._stub is None:
             if self._channel is None:
                 self._channel = self._new_channel()
-            self._stub = pb_grpc.ExplainerServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+            self._stub = Stub(self._channel)
         return self._stub
 
     def _check_open(self) -> None:

@@ -25,9 +25,9 @@ from textcam_client.errors import (
     ImageError,
     TextCamClientError,
     Unavailable,
-    from_rpc_error,
 )
 from textcam_client.images import ImageInput
+from textcam_client.peer import Peer
 from textcam_client.requests import Prepare
 from textcam_client.stream import LONGEST_WAIT, SHORTEST_WAIT, Event, stream_ended
 from textcam_client.window import Outcome, Window
@@ -78,11 +78,13 @@ class AsyncExplanations(AsyncIterator[T_co], Generic[T_co]):
 class AsyncStream:
     """One ExplainStream call, read by a task that lives as long as the call."""
 
-    def __init__(self, start: Callable[[AsyncIterator[pb.ExplainStreamRequest]], Any]) -> None:
+    def __init__(
+        self, start: Callable[[AsyncIterator[pb.ExplainStreamRequest]], Any], peer: Peer
+    ) -> None:
         self._requests: asyncio.Queue[pb.ExplainStreamRequest | None] = asyncio.Queue()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._call = start(_until_none(self._requests))
-        self._reader = asyncio.create_task(_read(self._call, self._events))
+        self._reader = asyncio.create_task(_read(self._call, self._events, peer))
 
     def send(self, request: pb.ExplainStreamRequest) -> None:
         """Send; failures come as events."""
@@ -110,16 +112,16 @@ async def _until_none(
         yield request
 
 
-async def _read(call: Any, events: asyncio.Queue[Event]) -> None:
+async def _read(call: Any, events: asyncio.Queue[Event], peer: Peer) -> None:
     ends: list[CallError] = []
-    call.add_done_callback(lambda done: ends.append(_end_of(done)))
+    call.add_done_callback(lambda done: ends.append(_end_of(done, peer)))
     try:
         async for answer in call:
             events.put_nowait(answer)
     except grpc.RpcError as rpc_error:
         # The first end is the server's. A write that then fails overwrites the status
         # with grpc.aio's own, which says nothing.
-        events.put_nowait(ends[0] if ends else from_rpc_error(rpc_error))
+        events.put_nowait(ends[0] if ends else peer.failure(rpc_error))
     except asyncio.CancelledError:
         events.put_nowait(Cancelled("the stream was cancelled, or its client closed"))
         raise
@@ -127,7 +129,7 @@ async def _read(call: Any, events: asyncio.Queue[Event]) -> None:
         events.put_nowait(stream_ended())
 
 
-def _end_of(call: Any) -> CallError:
+def _end_of(call: Any, peer: Peer) -> CallError:
     """Read the status of a call that is done, in its callback."""
     code, details = _at_once(call.code()), _at_once(call.details())
     if code is grpc.StatusCode.OK:
@@ -135,7 +137,7 @@ def _end_of(call: Any) -> CallError:
     if details == _WRITE_FAILED:
         return Unavailable("the stream broke while it was written to", reason=STREAM_BROKEN)
     trailing = _at_once(call.trailing_metadata())
-    return from_rpc_error(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details))
+    return peer.failure(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details))
 
 
 def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from grpc_health.v1 import health_pb2
 from numpy.typing import NDArray
 from textcam.v1 import explainer_pb2 as pb
 
@@ -65,11 +66,10 @@ def models(response: pb.ListModelsResponse) -> tuple[ModelSummary, ...]:
     return tuple(_summary(summary) for summary in response.models)
 
 
-def ready_models(response: pb.ListModelsResponse) -> tuple[ModelSummary, ...]:
-    """As `models`; a server that serves none is not ready: raises Unavailable."""
-    if not response.models:
-        raise Unavailable("the server is up but serves no model yet")
-    return models(response)
+def require_serving(response: health_pb2.HealthCheckResponse) -> None:
+    """Raise Unavailable unless the server says that it serves."""
+    if response.status != health_pb2.HealthCheckResponse.SERVING:
+        raise Unavailable("the server is up but does not serve: no model is ready, or it stops")
 
 
 def model(response: pb.GetModelResponse) -> Model:

@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import grpc
+from grpc_health.v1 import health_pb2
 from textcam.v1 import explainer_pb2 as pb
-from textcam.v1 import explainer_pb2_grpc as pb_grpc
 
 from textcam_client import answers, requests
-from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable, from_rpc_error
-from textcam_client.images import ImageInput
+from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable
+from textcam_client.images import ImageInput, require_several
 from textcam_client.model import Model, ModelSummary
 from textcam_client.options import (
     ExplainOptions,
@@ -24,10 +24,13 @@ from textcam_client.options import (
     Target,
     Tls,
     channel_options,
+    chosen,
     settings,
 )
+from textcam_client.peer import Peer
 from textcam_client.retry import Attempts, Retry
 from textcam_client.stream import Explanations, Run, Stream
+from textcam_client.stub import Stub
 from textcam_client.types import Explanation
 from textcam_client.window import Window
 
@@ -50,15 +53,17 @@ class Client:
         address: "host:port", or any gRPC target such as "dns:///textcam:50051".
         model: Model of calls that name none; None: the one that the server serves.
         version: Its version; None: the one that is served.
-        timeout: Seconds for a call with all its retries; infinity for no limit.
-        retry: Which failures are tried again; None: none are.
+        timeout: Seconds for a call, or an item of explain_many, with all its retries; infinity
+            for no limit.
+        retry: Which failures are tried again, and how often; None: none are.
         tls: How to speak TLS; None: plaintext.
-        metadata: Sent with every call: {"authorization": "Bearer ..."}.
+        metadata: Sent with every call: {"authorization": "Bearer ..."}; the keys' case is nothing.
         max_message_bytes: Largest request and answer.
         channel: A grpc.Channel to use in place of an own one; whoever made it closes it.
 
     Raises:
-        ValueError: A setting is out of its range.
+        ValueError: A setting is out of its range, or the address or the metadata of no form that
+            gRPC takes; it names no value of the metadata.
         OSError: A PEM file cannot be read.
     """
 
@@ -84,10 +89,12 @@ class Client:
             tls=tls,
             metadata=metadata,
             max_message_bytes=max_message_bytes,
+            channel=channel,
         )
+        self._peer = Peer(self._settings.address)
         self._owns_channel = channel is None
         self._channel = self._new_channel() if channel is None else channel
-        self._stub: Any = pb_grpc.ExplainerServiceStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        self._stub: Any = Stub(self._channel)
         self._closed = False
 
     def __enter__(self) -> Client:
@@ -155,6 +162,9 @@ class Client:
             MethodIgnored: The server answered by another method than was asked for.
             CallError: The call failed; its subclass says how.
             ClientClosed: The client was closed before.
+            ValueError: `heatmap`, `method` or `lane` is not of those that there are, `timeout` is
+                not above 0, or a number is outside what the contract can carry.
+            TypeError: `target` is of none of the types that name targets.
         """
         options = self._settings.completed(
             Options(
@@ -225,16 +235,21 @@ class Client:
             is closed or dropped.
 
         Raises:
-            ValueError: `concurrency` or an option is out of its range.
+            ValueError: `concurrency`, `on_error` or an option is out of its range.
+            TypeError: `images` is one image, there is no such option, or `target` is of none of the
+                types that name targets.
+            ClientClosed: The client was closed before.
         """
-        chosen = self._settings.completed(Options(**options))
+        require_several(images)
+        asked = self._settings.completed(chosen(options))
         window = Window(
             concurrency,
             self._settings.retry,
-            self._settings.seconds(chosen.timeout),
+            self._settings.seconds(asked.timeout),
             uuid.uuid4().hex[:12],
+            self._peer,
         )
-        prepare = requests.preparer(chosen, self._settings.max_message_bytes)
+        prepare = requests.preparer(asked, self._settings.max_message_bytes)
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
         self._check_open()
@@ -256,15 +271,15 @@ class Client:
         return self._call("GetModel", request, answers.model, seconds)
 
     def wait_ready(self, timeout: float = DEFAULT_TIMEOUT) -> None:
-        """Wait until the server answers and serves a model.
+        """Wait until the server answers and serves a model. Every caller has the right to ask.
 
         Raises:
             Unavailable, DeadlineExceeded: It did not within `timeout` seconds.
         """
         self._call(
-            "ListModels",
-            pb.ListModelsRequest(),
-            answers.ready_models,
+            "Check",
+            health_pb2.HealthCheckRequest(),
+            answers.require_serving,
             self._settings.seconds(timeout),
             retry=PATIENT,
             wait_for_ready=True,
@@ -280,7 +295,7 @@ class Client:
         retry: Retry | None = None,
         wait_for_ready: bool | None = None,
     ) -> T:
-        attempts = Attempts(retry or self._settings.retry, seconds)
+        attempts = Attempts(retry or self._settings.retry, seconds, self._peer)
         while True:
             self._check_open()
             try:
@@ -290,9 +305,10 @@ class Client:
                     metadata=self._settings.metadata,
                     wait_for_ready=wait_for_ready,
                 )
+                self._peer.answered = True
                 return read(response)
             except grpc.RpcError as rpc_error:
-                error = from_rpc_error(rpc_error, getattr(request, "request_id", ""))
+                error = self._peer.failure(rpc_error, getattr(request, "request_id", ""))
                 delay = attempts.delay_after(error)
                 if delay is None:
                     raise error from rpc_error
@@ -305,7 +321,8 @@ class Client:
     def _open_stream(self) -> Stream:
         self._check_open()
         return Stream(
-            lambda requests: self._stub.ExplainStream(requests, metadata=self._settings.metadata)
+            lambda requests: self._stub.ExplainStream(requests, metadata=self._settings.metadata),
+            self._peer,
         )
 
     def _check_open(self) -> None:

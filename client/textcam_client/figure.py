@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -66,7 +66,7 @@ def draw_figure(
     tile_width: int = 320,
     columns: int | None = None,
 ) -> Image.Image:
-    """Draw the photograph, where the model looked, and a panel per phrase.
+    """Draw the photograph, where the model looked, and a panel per phrase, by evidence.
 
     All maps of a target have one scale, its strongest support, so they can be compared.
 
@@ -134,9 +134,13 @@ def _tiles(target: TargetExplanation, photo: Image.Image) -> list[_Tile]:
     ]
     return tiles + [
         _group_tile(target, group, drawn(group.heatmap(size)))
-        for group in (*target.groups, target.rest)
+        for group in (*_by_evidence(target.groups), target.rest)
         if group.saliency_map is not None
     ]
+
+
+def _by_evidence(groups: Sequence[SaliencyGroup]) -> list[SaliencyGroup]:
+    return sorted(groups, key=lambda group: -group.evidence)
 
 
 def _group_tile(target: TargetExplanation, group: SaliencyGroup, picture: Image.Image) -> _Tile:
@@ -158,8 +162,18 @@ def _evidence(target: TargetExplanation) -> float:
 def _said(target: TargetExplanation, evidence: float) -> str:
     """An amount of the logit; else a share of all evidence, for and against."""
     if target.in_logit_units:
-        return f"{evidence:+.1f}"
-    return f"{evidence / (sum(map(abs, _parts(target))) or 1.0):+.0%}"
+        return _number(evidence, "+")
+    # Rounded first, and 0.0 added: a share that rounds to nothing has no minus.
+    return f"{round(evidence / (sum(map(abs, _parts(target))) or 1.0), 2) + 0.0:+.0%}"
+
+
+def _number(amount: float, sign: Literal["", "+"] = "") -> str:
+    return f"{round(amount, 1) + 0.0:{sign}.1f}"
+
+
+def _explained(target: TargetExplanation) -> str:
+    """What the evidence adds up to."""
+    return "logit" if target.against is None else "difference of logits"
 
 
 def _columns(tiles: int) -> int:
@@ -196,7 +210,7 @@ def _header(sheet: _Sheet, target: TargetExplanation, width: int) -> Image.Image
     chance = f"{target.target.probability:.1%}"
     chance_width = draw.textlength(chance, large)
     draw.text((width, baseline), chance, _INK, large, anchor="rs")
-    label = f"logit {target.logit:.1f}"
+    label = f"{_explained(target)} {_number(target.logit)}"
     label_right = width - chance_width - sheet.px(5)
     draw.text((label_right, baseline), label, _QUIET, small, anchor="rs")
     room = label_right - draw.textlength(label, small) - sheet.px(6)
@@ -241,10 +255,11 @@ def _legend(sheet: _Sheet, footer: Image.Image, middle: int, font: Any) -> int:
 def _sums(target: TargetExplanation) -> str:
     phrases = _said(target, _evidence(target) - target.rest.evidence)
     sums = f"phrases {phrases}   rest {_said(target, target.rest.evidence)}   "
+    whole = f"{_explained(target)} {_number(target.logit)}"
     if not target.in_logit_units:
-        return f"{sums}of the method's evidence, not of the logit {target.logit:.1f}"
+        return f"{sums}of the method's evidence, not of the {whole}"
     gap = f"gap {target.gap:+.1f}   " if f"{abs(target.gap):.1f}" != "0.0" else ""
-    return f"{sums}bias {target.bias:+.1f}   {gap}= logit {target.logit:.1f}"
+    return f"{sums}bias {_number(target.bias, '+')}   {gap}= {whole}"
 
 
 def _stacked(

@@ -19,6 +19,8 @@ ImageInput: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]"
 )
 
+_IMAGE_DIMENSIONS = 3  # height, width, colour
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
@@ -59,6 +61,18 @@ class ImageSource:
         if isinstance(payload, bytes):
             return _loaded(io.BytesIO(payload))
         return Image.fromarray(payload)
+
+
+def require_several(images: object) -> None:
+    """Raise TypeError for one image where an iterable of them is wanted: most can be iterated."""
+    one = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)) or (
+        isinstance(images, np.ndarray) and images.ndim <= _IMAGE_DIMENSIONS
+    )
+    if one:
+        raise TypeError(
+            f"explain_many takes an iterable of images, not one image ({type(images).__name__}): "
+            "put it in a list, or call explain; a folder's files are Path(folder).iterdir()"
+        )
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict
 
 import grpc
 
+from textcam_client.endpoint import Metadata, checked_address, checked_metadata
 from textcam_client.retry import Retry
 
 HeatmapForm: TypeAlias = Literal["none", "saliency", "image", "overlay"]
@@ -68,6 +70,21 @@ class Options:
     timeout: float | None = None
 
 
+def chosen(given: ExplainOptions) -> Options:
+    """Fill in the defaults of explain_many's options.
+
+    Raises:
+        TypeError: An option is not of those that there are.
+    """
+    known = [option.name for option in fields(Options)]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise TypeError(f"explain_many has no option {name!r}: {hint}")
+    return Options(**given)
+
+
 Pem: TypeAlias = "bytes | str | os.PathLike[str] | None"
 
 
@@ -106,7 +123,7 @@ class Settings:
     retry: Retry
     tls: Tls | None
     # Tokens travel in it.
-    metadata: tuple[tuple[str, str], ...] = field(repr=False)
+    metadata: Metadata = field(repr=False)
     max_message_bytes: int
 
     def completed(self, options: Options) -> Options:
@@ -137,6 +154,7 @@ def settings(
     tls: Tls | None,
     metadata: Mapping[str, str] | None,
     max_message_bytes: int,
+    channel: Any,
 ) -> Settings:
     """Check what a client was constructed with; raises ValueError."""
     if not timeout > 0:
@@ -144,13 +162,14 @@ def settings(
     if max_message_bytes < 1:
         raise ValueError(f"max_message_bytes is at least 1, not {max_message_bytes}")
     return Settings(
-        address=address,
+        # Whose channel is brought along is reached by it, whatever the address.
+        address=checked_address(address) if channel is None else "",
         model=model,
         version=version,
         timeout=timeout,
         retry=retry or Retry(attempts=1),
         tls=tls,
-        metadata=tuple((metadata or {}).items()),
+        metadata=checked_metadata(metadata or {}),
         max_message_bytes=max_message_bytes,
     )
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from dataclasses import dataclass
 
 from textcam_client.errors import CallError, Overloaded, Unavailable
+from textcam_client.peer import Peer
+
+# Without a word from any server, the address may well be wrong: better said soon.
+_TRIES_AT_NOBODY = 4
 
 
 @dataclass(frozen=True)
@@ -17,26 +22,29 @@ class Retry:
     the server says when, since a message over the size limit has the same code.
 
     Attributes:
-        attempts: Tries in all, at least 1; 1 never tries again.
+        attempts: Tries in all, at least 1; 1 never tries again. None: as many as the call's
+            timeout has room for, but four of a client that no server has answered yet.
         initial_backoff: Wait before the second try, seconds; up to half of it is
             taken off at random.
         multiplier: Of the wait, from each try to the next.
         max_backoff: Longest such wait, seconds.
     """
 
-    attempts: int = 4
+    attempts: int | None = None
     initial_backoff: float = 0.1
     multiplier: float = 2.0
-    max_backoff: float = 5.0
+    max_backoff: float = 1.0
 
-    def delay_after(self, error: CallError, attempt: int) -> float | None:
+    def delay_after(self, error: CallError, attempt: int, *, answered: bool = True) -> float | None:
         """Seconds to wait before the next try, or None where there is to be none.
 
         Args:
             error: What try number `attempt` ended with.
             attempt: 1 for the first.
+            answered: Whether the server is known to be there.
         """
-        if attempt >= self.attempts:
+        patience = float("inf") if answered else _TRIES_AT_NOBODY
+        if attempt >= (patience if self.attempts is None else self.attempts):
             return None
         if isinstance(error, Unavailable):
             return max(self._backoff(attempt), error.retry_after or 0.0)
@@ -46,7 +54,11 @@ class Retry:
         return None
 
     def _backoff(self, attempt: int) -> float:
-        longest = min(self.max_backoff, self.initial_backoff * self.multiplier ** (attempt - 1))
+        try:
+            growth = float(self.multiplier) ** (attempt - 1)
+        except OverflowError:  # Client.wait_ready tries thousands of times
+            growth = sys.float_info.max
+        longest = min(self.max_backoff, self.initial_backoff * growth)
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
 
 
@@ -56,10 +68,12 @@ class Attempts:
     Args:
         retry: The policy.
         timeout: Seconds for all tries together; infinity for no limit.
+        peer: The server that is called.
     """
 
-    def __init__(self, retry: Retry, timeout: float) -> None:
+    def __init__(self, retry: Retry, timeout: float, peer: Peer) -> None:
         self._retry = retry
+        self._peer = peer
         self._deadline = time.monotonic() + timeout
         self._made = 0
 
@@ -71,7 +85,7 @@ class Attempts:
     def delay_after(self, error: CallError) -> float | None:
         """Seconds before the next try; None where `error` is final."""
         self._made += 1
-        delay = self._retry.delay_after(error, self._made)
+        delay = self._retry.delay_after(error, self._made, answered=self._peer.answered)
         if delay is None or time.monotonic() + delay >= self._deadline:
             return None
         return delay

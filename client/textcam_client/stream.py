@@ -18,9 +18,9 @@ from textcam_client.errors import (
     ImageError,
     TextCamClientError,
     Unavailable,
-    from_rpc_error,
 )
 from textcam_client.images import ImageInput
+from textcam_client.peer import Peer
 from textcam_client.requests import Prepare
 from textcam_client.window import Outcome, Window
 
@@ -75,12 +75,14 @@ class Explanations(Iterator[T_co], Generic[T_co]):
 class Stream:
     """One ExplainStream call, read by a thread that lives as long as the call."""
 
-    def __init__(self, start: Callable[[Iterator[pb.ExplainStreamRequest]], Any]) -> None:
+    def __init__(
+        self, start: Callable[[Iterator[pb.ExplainStreamRequest]], Any], peer: Peer
+    ) -> None:
         self._requests: queue.SimpleQueue[pb.ExplainStreamRequest | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._call = start(iter(self._requests.get, None))
         self._reader = threading.Thread(
-            target=_read, args=(self._call, self._events), name="textcam-stream", daemon=True
+            target=_read, args=(self._call, self._events, peer), name="textcam-stream", daemon=True
         )
         self._reader.start()
 
@@ -103,12 +105,12 @@ class Stream:
         self._reader.join(timeout=5)
 
 
-def _read(call: Any, events: queue.SimpleQueue[Event]) -> None:
+def _read(call: Any, events: queue.SimpleQueue[Event], peer: Peer) -> None:
     try:
         for answer in call:
             events.put(answer)
     except grpc.RpcError as rpc_error:
-        events.put(from_rpc_error(rpc_error))
+        events.put(peer.failure(rpc_error))
     else:
         events.put(stream_ended())
 

@@ -26,6 +26,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc as pb_grpc
@@ -174,6 +175,7 @@ def serve_in_memory(
         server = InMemoryServer(f"127.0.0.1:{port}", latency)
         servicer = _Servicer(server, FakeExplainer(model, version, class_names, phrases))
         pb_grpc.add_ExplainerServiceServicer_to_server(servicer, grpc_server)  # type: ignore[no-untyped-call]  # generated
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, grpc_server)
         grpc_server.start()
         try:
             yield server
@@ -182,8 +184,8 @@ def serve_in_memory(
             grpc_server.stop(grace=None).wait()
 
 
-class _Servicer(pb_grpc.ExplainerServiceServicer):
-    """The service's methods around a FakeExplainer."""
+class _Servicer(pb_grpc.ExplainerServiceServicer, health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_health has no types
+    """The service's methods, and health's, around a FakeExplainer."""
 
     def __init__(self, server: InMemoryServer, explainer: FakeExplainer) -> None:
         self.stopping = threading.Event()
@@ -191,11 +193,8 @@ class _Servicer(pb_grpc.ExplainerServiceServicer):
         self._explainer = explainer
 
     def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:  # noqa: N802 - the contract's name
-        try:
+        with _refusals(context):
             return self._answer(request, self.stopping)
-        except Refused as refused:
-            context.abort_with_status(rpc_status.to_status(_status(refused)))
-            raise
 
     def ExplainStream(  # noqa: N802 - the contract's name
         self, requests: Iterator[pb.ExplainStreamRequest], context: Any
@@ -223,19 +222,20 @@ class _Servicer(pb_grpc.ExplainerServiceServicer):
             self._server._stream_closed()
 
     def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: ARG002, N802 - the contract's
-        try:
+        with _refusals(context):
             self._server._raise_scripted()
-        except Refused as refused:
-            context.abort_with_status(rpc_status.to_status(_status(refused)))
         return pb.ListModelsResponse(models=[self._explainer.summary()])
 
     def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:  # noqa: N802 - the contract's name
-        try:
+        with _refusals(context):
             self._server._raise_scripted()
             self._explainer.check_model(request.model)
-        except Refused as refused:
-            context.abort_with_status(rpc_status.to_status(_status(refused)))
         return self._explainer.describe()
+
+    def Check(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - the contract's
+        with _refusals(context):
+            self._server._raise_scripted()
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
     def _answer(self, request: pb.ExplainRequest, gone: threading.Event) -> pb.ExplainResponse:
         latency = self._server._begin(request)
@@ -269,6 +269,15 @@ class _Servicer(pb_grpc.ExplainerServiceServicer):
             for message in requests:
                 pool.submit(answer, message.request)
         answers.put(None)
+
+
+@contextlib.contextmanager
+def _refusals(context: Any) -> Iterator[None]:
+    try:
+        yield
+    except Refused as refused:
+        context.abort_with_status(rpc_status.to_status(_status(refused)))
+        raise
 
 
 def _status(refused: Refused) -> status_pb2.Status:

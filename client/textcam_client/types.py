@@ -74,11 +74,11 @@ class SaliencyGroup:
     """
 
     phrase: Phrase | None
-    channel_ids: NDArray[np.int32]
+    channel_ids: NDArray[np.int32] = field(repr=False)
     evidence: float
     evidence_for: float
     evidence_against: float
-    saliency_map: Float32Array | None
+    saliency_map: Float32Array | None = field(repr=False)
     server_heatmap: UInt8Array | None = field(repr=False)
     server_overlay: bytes | None = field(repr=False)
     _view: View = field(repr=False)
@@ -149,10 +149,12 @@ class TargetExplanation:
         saliency_map: float32 (H, W), in the evidence's units; None where maps were declined. With
             most methods the groups' maps and the rest's add up to it, and its mean is
             logit - bias - gap; the contract says with which it is otherwise.
-        phrases: Chosen phrases, the most important first.
+        phrases: Chosen phrases, in the order in which they were chosen: the first says most of
+            the evidence, each after it most of what those before it leave unsaid. Their evidence
+            is in no order; `sentence` and `draw_figure` go by it, from the greatest down.
         groups: One per phrase, in the same order; empty where groups were declined.
         rest: The channels that support none of the phrases.
-        sentence: The rationale in one English sentence.
+        sentence: The rationale in one English sentence, what is against the target last.
         in_logit_units: Whether maps and evidence are amounts of the logit; else they are on the
             method's own scale, and only shares of the evidence mean something. False, too, from
             a server that does not tell.
@@ -167,7 +169,7 @@ class TargetExplanation:
     gap: float
     network_passes: int
     head_passes: int
-    saliency_map: Float32Array | None
+    saliency_map: Float32Array | None = field(repr=False)
     phrases: tuple[Phrase, ...]
     groups: tuple[SaliencyGroup, ...]
     rest: SaliencyGroup

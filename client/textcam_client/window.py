@@ -25,6 +25,8 @@ from textcam_client.errors import (
     from_status,
 )
 from textcam_client.images import ImageSource
+from textcam_client.pace import Pace
+from textcam_client.peer import Peer
 from textcam_client.retry import Retry
 from textcam_client.types import Explanation
 
@@ -39,6 +41,8 @@ class _Item:
         name: Its request id; launches after the first add their number.
         wire_id: Its id on the stream while it is in flight, else "".
         due: When it is to be sent, if it is not in flight.
+        launched: When it was sent last.
+        error: What its last try ended with.
         suspect: Whether it may be what broke the stream.
     """
 
@@ -47,6 +51,8 @@ class _Item:
     source: ImageSource | None = None
     deadline: float = float("inf")
     due: float = 0.0
+    launched: float = 0.0
+    error: CallError | None = None
     launches: int = 0
     attempts: int = 0
     wire_id: str = ""
@@ -62,18 +68,23 @@ class Window:
         retry: Applied to each item by itself.
         timeout: Seconds from adding an item to its answer.
         run_id: Start of the request ids; unique among the server's callers.
+        peer: The server that is called.
 
     Raises:
         ValueError: No capacity.
     """
 
-    def __init__(self, capacity: int, retry: Retry, timeout: float, run_id: str) -> None:
+    def __init__(
+        self, capacity: int, retry: Retry, timeout: float, run_id: str, peer: Peer
+    ) -> None:
         if capacity < 1:
             raise ValueError(f"concurrency is at least 1, not {capacity}")
         self._capacity = capacity
         self._retry = retry
         self._timeout = timeout
         self._run_id = run_id
+        self._peer = peer
+        self._pace = Pace(capacity)
         self._added = 0
         self._items: deque[_Item] = deque()
         self._in_flight: dict[str, _Item] = {}
@@ -120,11 +131,15 @@ class Window:
 
     def launch(self, now: float) -> list[pb.ExplainStreamRequest]:
         """What is to be sent now; it counts as in flight from here on."""
-        return [self._launched(item) for item in self._sendable() if item.due <= now]
+        due = [item for item in self._sendable() if item.due <= now]
+        room = self._pace.room(len(self._in_flight), now)
+        return [self._launched(item, now) for item in due[:room]]
 
     def seconds_to_next(self, now: float) -> float:
         """How long until something is to be sent or given up; infinity: never."""
-        times = [item.due for item in self._sendable()]
+        times = [max(item.due, self._pace.resumes) for item in self._sendable()]
+        if not self._pace.room(len(self._in_flight), float("inf")):
+            times = []
         times += [item.deadline for item in self._items if item.outcome is None]
         return max(min(times, default=float("inf")) - now, 0.0)
 
@@ -134,11 +149,13 @@ class Window:
         if item is None:
             return
         self._land(item)
+        self._peer.answered = True
         if response.HasField("error"):
             error = from_status(response.error, response.request_id)
             self._leaving = self._leaving or isinstance(error, Unavailable)
             self._failed(item, error, now)
         else:
+            self._pace.quicken()
             item.outcome = _read(response, item)
         self._release(item)
 
@@ -175,8 +192,10 @@ class Window:
         for item in self._items:
             if item.outcome is None and item.deadline <= now:
                 carried = carried or bool(item.wire_id)
+                last = f"; the last try ended with: {item.error}" if item.error else ""
                 item.outcome = DeadlineExceeded(
-                    f"no answer within {self._timeout:g} s", request_id=item.wire_id or item.name
+                    f"no answer within {self._timeout:g} s{last}",
+                    request_id=item.wire_id or item.name,
                 )
                 self._land(item)
                 self._release(item)
@@ -199,7 +218,8 @@ class Window:
             return [] if self._in_flight else [i for i in waiting if i.suspect][:1]
         return waiting
 
-    def _launched(self, item: _Item) -> pb.ExplainStreamRequest:
+    def _launched(self, item: _Item, now: float) -> pb.ExplainStreamRequest:
+        item.launched = now
         item.launches += 1
         item.attempts += 1
         # Ids are unique within a stream, and an item may be sent on one stream twice.
@@ -214,7 +234,13 @@ class Window:
         item.wire_id = ""
 
     def _failed(self, item: _Item, error: CallError, now: float) -> None:
-        delay = self._retry.delay_after(error, item.attempts)
+        item.error = error
+        delay = self._retry.delay_after(error, item.attempts, answered=self._peer.answered)
+        hint = error.retry_after
+        # A hint past the item's deadline ends the item; others may have longer.
+        if delay is not None and hint is not None and now + hint < item.deadline:
+            # All wait for the server, none for its own many refusals.
+            delay = self._pace.slow_down(hint, item.launched, now)
         if delay is None or now + delay >= item.deadline:
             item.outcome = error
         else:

@@ -121,6 +121,20 @@ def read_file(path: Path) -> bytes:
         raise ArtefactMissing(f"{path} cannot be read: {error.strerror}") from error
 
 
+def file_digests(files: Mapping[str, Path]) -> dict[str, str]:
+    """The digest of each file, by its name.
+
+    Raises:
+        ArtefactMissing: One cannot be read.
+    """
+    return {name: sha256(read_file(path)) for name, path in files.items()}
+
+
+def version_of(digests: Mapping[str, str]) -> str:
+    """The version of what was given none: the first 12 digits of the digest over its files'."""
+    return sha256(canonical_json(digests)).removeprefix("sha256:")[:12]
+
+
 def _write_file(path: Path, data: bytes) -> None:
     with path.open("wb") as file:
         file.write(data)

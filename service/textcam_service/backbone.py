@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from textcam_service.artefact import read_artefact, read_file, sha256
-from textcam_service.core.cam import head_row
+from textcam_service.artefact import read_artefact
+from textcam_service.core.cam import head_row, weighted_maps
+from textcam_service.core.maps import Maps
 from textcam_service.core.methods import (
     Ask,
     AttentionGradients,
@@ -22,8 +23,9 @@ from textcam_service.core.methods import (
     Need,
 )
 from textcam_service.core.types import Crop, Float32Array, FloatArray
-from textcam_service.cpus import usable_cpus
-from textcam_service.errors import ArtefactCorrupt, InvalidSettings
+from textcam_service.core.vertices import Vertices
+from textcam_service.device import NEEDED, Buckets, Device, Row, rows_only
+from textcam_service.errors import InvalidSettings
 from textcam_service.graphs import (
     ACTIVATION_MAPS,
     ATTENTION,
@@ -36,10 +38,12 @@ from textcam_service.graphs import (
     LOGITS,
     NO_HEAD,
     TAP,
+    VERTEX_POSITIONS,
     BackboneManifest,
-    digest_key,
 )
 from textcam_service.parity import ParityReport, read_parity
+from textcam_service.providers import FP16, TF32, DeviceOptions
+from textcam_service.sessions import load_sessions
 
 
 @dataclass(frozen=True)
@@ -48,22 +52,26 @@ class Seen:
 
     Attributes:
         logits: (C,).
-        activation_maps: (D, H, W) of the target layer.
-        further: The manifest's further outputs, by name.
+        activation_maps: (D, H, W) of the target layer; on a device, where they are kept there.
+        further: The manifest's further outputs, by name, likewise.
     """
 
     logits: Float32Array
-    activation_maps: Float32Array
-    further: Mapping[str, Float32Array] = field(default_factory=dict)
+    activation_maps: Maps
+    further: Mapping[str, Maps] = field(default_factory=dict)
 
     @property
-    def layers(self) -> tuple[Float32Array, ...]:
+    def layers(self) -> tuple[Maps, ...]:
         """Maps (D_l, H_l, W_l) of the further layers."""
         return tuple(value for name, value in self.further.items() if _is_layer(name))
 
 
 def _is_layer(name: str) -> bool:
     return name.removeprefix(LAYER).isdigit()
+
+
+# What the trunk computes in, where a GPU rounds; else the manifest says.
+_ROUNDED = {TF32: "tf32", FP16: "float16"}
 
 
 class Backbone:
@@ -75,46 +83,53 @@ class Backbone:
         head_weights: (C, D) float32 of a GAP + linear head, else empty.
         head_bias: (C,) float32 likewise.
         execution_provider: Where onnxruntime runs it.
+        precision: What the trunk computes in: "float32", "int8", "tf32" or "float16".
+        buckets: Sizes that batches are filled up to; none: they are run as they come.
         parity: How closely an int8 backbone explains as the float one it was made from; None:
             it is a float one.
     """
 
-    def __init__(self, folder: Path, *, providers: tuple[str, ...] = (), threads: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        providers: tuple[str, ...] = (),
+        threads: int = 0,
+        device: DeviceOptions | None = None,
+    ) -> None:
         """Load, verify and place a backbone.
 
         Args:
             folder: As write_backbone wrote it.
-            providers: onnxruntime execution providers by preference; empty: CUDA where this
-                build of onnxruntime has it and a device answers, else CPU.
+            providers: onnxruntime execution providers by preference, or "tensorrt", "cuda",
+                "cpu"; empty: CUDA where this build of onnxruntime has it and a device answers,
+                else CPU.
             threads: Of the session; 0: as many as this process may use.
+            device: How it uses the device; None: DeviceOptions().
 
         Raises:
             ArtefactMissing: A file is not there.
             ArtefactCorrupt: A digest is another, or the graph does not load.
-            InvalidSettings: A provider is not in this build of onnxruntime.
+            InvalidSettings: A provider is not in this build of onnxruntime or does not start, or
+                does not compute in the precision that is asked for.
         """
+        options = device or DeviceOptions()
         tensors, manifest = read_artefact(folder, "backbone")
         self.folder = folder
         self.manifest = BackboneManifest.from_json(manifest)
         self.head_weights: Float32Array = tensors["head_weights"]
         self.head_bias: Float32Array = tensors["head_bias"]
-
-        def load(name: str) -> Any:  # a session, or None
-            stated = manifest.get(digest_key(name))
-            if stated is None:
-                return None
-            model = read_file(folder / f"{name}.onnx")
-            if sha256(model) != stated:
-                raise ArtefactCorrupt(
-                    f"{folder}/{name}.onnx does not have the digest that its manifest states; "
-                    "export it again"
-                )
-            return _session(model, providers, threads)
-
-        self._session, self._head, self._layers = map(load, ("backbone", "head", "layers"))
-        if self._session is None:
-            raise ArtefactCorrupt(f"{folder}/backbone.json names no backbone.onnx")
-        self.execution_provider: str = self._session.get_providers()[0]
+        if options.precision == FP16 and self.manifest.quantised_from:
+            raise InvalidSettings(f"{folder} is an int8 backbone; serve its float form in fp16")
+        size = self.manifest.preprocessing
+        sessions = load_sessions(folder, manifest, size, providers, threads, options)
+        self._session: Any = sessions.backbone
+        self._head: Any = sessions.head
+        self._layers: Any = sessions.layers
+        self._device = sessions.device
+        self.execution_provider = sessions.execution_provider
+        self.buckets = Buckets(options.buckets if sessions.device else ())
+        self.precision = _ROUNDED.get(options.precision, self.manifest.precision)
         self.parity: ParityReport | None = None
         if self.manifest.quantised_from:
             self.parity = read_parity(folder, self.manifest.parity_digest)
@@ -151,19 +166,33 @@ class Backbone:
             shift_y=down * crop.height / size.height,
         )
 
+    def vertices(self, seen: Seen) -> Vertices | None:
+        """Where an image's vertices lie; None: the maps' cells lie on a grid."""
+        if not self.manifest.vertices:
+            return None
+        size = self.manifest.preprocessing
+        positions = np.asarray(seen.further[VERTEX_POSITIONS])  # on the host, whatever the maps are
+        return Vertices(positions, size.height, size.width)
+
     def run(self, images: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Run a batch: (N, 3, h, w) -> logits (N, C) and activation maps (N, D, H, W)."""
-        logits, maps = self._session.run([LOGITS, ACTIVATION_MAPS], {INPUT: images}, _NEEDED)
+        logits, maps = self._run([LOGITS, ACTIVATION_MAPS], images)
         return logits, maps
 
     def logits(self, images: Float32Array) -> Float32Array:
         """Run a batch for its logits only: (N, 3, h, w) -> (N, C)."""
-        (logits,) = self._session.run([LOGITS], {INPUT: images}, _NEEDED)
-        return np.asarray(logits)
+        (logits,) = self._run([LOGITS], images)
+        return logits
 
     def see(self, images: Float32Array) -> list[Seen]:
         """Run a batch for all that methods may need: (N, 3, h, w)."""
         names = [LOGITS, ACTIVATION_MAPS, *self.manifest.outputs]
+        if self._device is not None:
+            parts = [
+                self._see_there(self._device, part, names[1:])
+                for part in self.buckets.parts(images)
+            ]
+            return [one for part in parts for one in part]
         outputs = self._session.run(names, {INPUT: images})
         # Copies, so that one image that is still explained does not keep its whole batch.
         each = [[row.copy() for row in array] for array in outputs] if len(images) > 1 else outputs
@@ -171,6 +200,45 @@ class Backbone:
             Seen(logits, maps, dict(zip(self.manifest.outputs, further, strict=True)))
             for logits, maps, *further in zip(*each, strict=True)
         ]
+
+    def warm(self) -> None:
+        """Run each bucket once, so that engines are built and kernels are chosen before requests.
+
+        Images, their gradients where the head has a graph of them, and sums of one's maps.
+        """
+        size, classes = self.manifest.preprocessing, len(self.manifest.class_names)
+        for count in self.buckets.sizes:
+            seen = self.see(np.zeros((count, 3, size.height, size.width), np.float32))
+            if self.manifest.head_kind == GRADIENT:
+                self.gradients(seen, np.zeros((count, classes)))
+            weighted_maps(np.zeros((1, self.manifest.channel_count)), seen[0].activation_maps)
+
+    def _see_there(self, device: Device, images: Float32Array, names: list[str]) -> list[Seen]:
+        """As see(), all but the logits staying on the device."""
+        feeds = {INPUT: self.buckets.filled(images)}
+        (logits,), values = device.run(self._session, feeds, [LOGITS], names)
+        rows = {
+            name: device.rows(value, len(images), are_maps=name == ACTIVATION_MAPS)
+            for name, value in zip(names, values, strict=True)
+        }
+        return [
+            Seen(
+                logits[index],
+                rows[ACTIVATION_MAPS][index],
+                {name: rows[name][index] for name in self.manifest.outputs},
+            )
+            for index in range(len(images))
+        ]
+
+    def _run(self, names: list[str], images: Float32Array) -> list[Float32Array]:
+        """Outputs of the backbone's graph, here."""
+        found = []
+        for part in self.buckets.parts(images):
+            outputs = self._session.run(names, {INPUT: self.buckets.filled(part)}, NEEDED)
+            found.append([own[: len(part)] for own in outputs])
+        if len(found) == 1:
+            return found[0]
+        return [np.concatenate(own) for own in zip(*found, strict=True)]
 
     def head_logits(self, maps: Float32Array, seen: Seen) -> Float32Array:
         """The head's logits (N, C) of other activation maps (N, D, H, W) in an image's place."""
@@ -180,14 +248,16 @@ class Backbone:
         assert self._head is not None  # noqa: S101 - Need.HEAD
         feeds = {ACTIVATION_MAPS: np.ascontiguousarray(maps, np.float32)}
         for name in self.manifest.head_inputs:
-            one = seen.further[name]
+            one = np.asarray(seen.further[name])
             feeds[name] = np.broadcast_to(one, (len(maps), *one.shape)).copy()
-        if self.manifest.head_kind == GRADIENT:
+        if self.manifest.head_kind == GRADIENT:  # none asked for: see offline.onnx_lazy
             feeds[CLASS_WEIGHTS] = np.zeros((len(maps), len(seen.logits)), np.float32)
-        (logits,) = self._head.run([LOGITS], feeds, _NEEDED)
+        (logits,) = self._head.run([LOGITS], feeds, NEEDED)
         return np.asarray(logits)
 
-    def gradients(self, seen: Sequence[Seen], class_weights: FloatArray) -> Float32Array:
+    def gradients(
+        self, seen: Sequence[Seen], class_weights: FloatArray
+    ) -> Float32Array | list[Row]:
         """Gradients of scores by activation maps.
 
         Args:
@@ -195,27 +265,31 @@ class Backbone:
             class_weights: (N, C); the scores are class_weights . logits.
 
         Returns:
-            (N, D, H, W).
+            (N, D, H, W); where maps stay on a device, N that stay there too.
         """
-        maps = np.stack([one.activation_maps for one in seen])
         if self.is_linear:
-            rows = np.stack([head_row(own, self.head_weights) for own in class_weights])
-            rows = (rows / maps[0, 0].size).astype(np.float32)
-            return np.broadcast_to(rows[:, :, None, None], maps.shape)
-        return self._pull(self._head, maps, seen, class_weights, [HEAD_GRADIENT])[0]
+            shape = seen[0].activation_maps.shape
+            slopes = np.stack([head_row(own, self.head_weights) for own in class_weights])
+            slopes = (slopes / np.prod(shape[1:])).astype(np.float32)
+            return np.broadcast_to(slopes[:, :, None, None], (len(seen), *shape))
+        given = self._given(seen)
+        rows = rows_only(given)
+        if self._device is not None and rows is not None:
+            return self._device.gradients(self._head, rows, class_weights, self.buckets)
+        return self._pull(self._head, given, class_weights, [HEAD_GRADIENT])[0]
 
     def attention(self, seen: Sequence[Seen], class_weights: FloatArray) -> Float32Array:
         """How scores rise with attention to each position: (N, L, H, W)."""
-        maps = np.stack([one.activation_maps for one in seen])
-        return self._pull(self._head, maps, seen, class_weights, [ATTENTION])[0]
+        return self._pull(self._head, self._given(seen), class_weights, [ATTENTION])[0]
 
     def layer_gradients(
         self, seen: Sequence[Seen], class_weights: FloatArray
     ) -> list[Float32Array]:
         """Gradients of scores by the further layers' maps: a list of (N, D_l, H_l, W_l)."""
-        maps = np.stack([one.layers[0] for one in seen])
+        given = {ACTIVATION_MAPS: [one.layers[0] for one in seen]}
+        given |= {n: [one.further[n] for one in seen] for n in self.manifest.layers_inputs}
         taps = [f"{TAP}{index}" for index in range(len(self.manifest.layers) - 1)]
-        return self._pull(self._layers, maps, seen, class_weights, [HEAD_GRADIENT, *taps])
+        return self._pull(self._layers, given, class_weights, [HEAD_GRADIENT, *taps])
 
     def answer(self, ask: Ask, seen: Seen) -> Any:
         """Answer what a method asks about an image; see core.methods.base."""
@@ -234,20 +308,21 @@ class Backbone:
         """Whether an answer takes arithmetic only, and no session."""
         return self.is_linear and isinstance(ask, (Gradient, HeadPasses))
 
+    def _given(self, seen: Sequence[Seen]) -> dict[str, list[Maps]]:
+        """What the head's graph takes of images, by the names of its inputs."""
+        given = {ACTIVATION_MAPS: [one.activation_maps for one in seen]}
+        return given | {n: [one.further[n] for one in seen] for n in self.manifest.head_inputs}
+
+    @staticmethod
     def _pull(
-        self,
         session: ort.InferenceSession,
-        maps: Float32Array,
-        seen: Sequence[Seen],
+        given: Mapping[str, Sequence[Maps]],
         class_weights: FloatArray,
         wanted: list[str],
     ) -> list[Float32Array]:
-        own = session is self._head
-        names = self.manifest.head_inputs if own else self.manifest.layers_inputs
-        feeds = {name: np.stack([one.further[name] for one in seen]) for name in names}
-        feeds[ACTIVATION_MAPS] = maps
+        feeds = {name: np.stack([np.asarray(own) for own in rows]) for name, rows in given.items()}
         feeds[CLASS_WEIGHTS] = np.asarray(class_weights, np.float32)
-        return list(session.run(wanted, feeds, _NEEDED))
+        return list(session.run(wanted, feeds, NEEDED))
 
     def fingerprint(self) -> Float32Array:
         """Activation scores (D,) of one fixed synthetic image.
@@ -260,46 +335,3 @@ class Backbone:
         waves = [np.sin(x / (7 + 5 * c)) * np.cos(y / (11 + 3 * c)) for c in range(3)]
         image = np.asarray(waves, np.float32)[None]
         return np.asarray(self.run(image)[1][0].mean(axis=(1, 2)), np.float32)
-
-
-def _needed() -> ort.RunOptions:
-    options = ort.RunOptions()
-    options.only_execute_path_to_fetches = True
-    return options
-
-
-_NEEDED = _needed()
-
-
-def _session(model: bytes, providers: tuple[str, ...], threads: int) -> ort.InferenceSession:
-    available = ort.get_available_providers()
-    wanted = providers or tuple(
-        name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available
-    )
-    missing = [name for name in wanted if name not in available]
-    if missing:
-        raise InvalidSettings(
-            f"onnxruntime has no {', '.join(missing)} here, only {', '.join(available)}; "
-            "install the extra 'gpu' in place of 'service', or choose another provider"
-        )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cpus()
-    options.inter_op_num_threads = 1
-    # Patterns are laid out anew for each batch size, and memory climbs with every one that comes;
-    # without them it stays at the largest batch's (tests/bench/bench_arena.py).
-    options.enable_mem_pattern = False
-    # Threads that spin while they wait took a third of the processor time of a request under load,
-    # and use up a container's quota; a caller alone is served no slower without.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(model, options, providers=list(wanted))
-    except Exception as error:
-        raise ArtefactCorrupt(f"onnxruntime cannot load the graph: {error}") from error
-    if providers and providers[0] not in session.get_providers():
-        raise InvalidSettings(
-            f"{providers[0]} did not start, so onnxruntime fell back to "
-            f"{', '.join(session.get_providers())}; see its message above for what is missing, or "
-            "name no providers to take what there is"
-        )
-    return session

@@ -18,6 +18,8 @@ from textcam_service.core.phrases import centre_texts
 from textcam_service.core.types import BoolArray, Float32Array
 from textcam_service.errors import ArtefactCorrupt, BundleMismatch
 
+FILES = ("bank.json", "bank.safetensors", "vocabulary.json", "vocabulary.safetensors")
+
 
 @dataclass(frozen=True)
 class ConceptBank:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from textcam_service.artefact import file_digests, version_of
 from textcam_service.backbone import Backbone, Seen
-from textcam_service.bank import BankArtefact, read_bank
+from textcam_service.bank import FILES, BankArtefact, read_bank
+from textcam_service.core.maps import Maps
 from textcam_service.core.methods import (
     METHODS,
     CamTerms,
@@ -20,10 +23,18 @@ from textcam_service.core.methods import (
 )
 from textcam_service.core.rationale import explain_target
 from textcam_service.core.types import Float32Array, Prediction, Rationale, RationaleSettings
+from textcam_service.core.vertices import Vertices, placed
 from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMethod
 from textcam_service.parity import ParityReport
+from textcam_service.providers import DeviceOptions
 
+# Of the largest activation score. In torch's fp16 on a CPU, EfficientNet-Lite0's are off by 5e-3,
+# ResNet-50's (random weights) by 8e-4.
 _FINGERPRINT_TOLERANCE = 1e-2
+_FP16_FINGERPRINT_TOLERANCE = 2e-2
+# Letters of an unknown name that are told and compared: a message may hold millions, and each takes
+# time.
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class ModelBundle:
 
     Attributes:
         name: Of the model.
-        version: Of the model; the bank's short digest unless chosen.
+        version: Of the model; unless chosen, version_of its files, as in a store.
         backbone: Ready to run.
         artefact: Bank and vocabulary.
         settings: How rationales are made; those that the bank was built with, unless given.
@@ -55,6 +66,7 @@ class ModelBundle:
         version: str = "",
         providers: tuple[str, ...] = (),
         threads: int = 0,
+        device: DeviceOptions | None = None,
         settings: RationaleSettings | None = None,
     ) -> ModelBundle:
         """Load and verify a bundle.
@@ -63,11 +75,12 @@ class ModelBundle:
             ArtefactError: A file is missing or corrupt, or the parts do not match.
         """
         artefact = read_bank(bank_folder)
-        backbone = Backbone(backbone_folder, providers=providers, threads=threads)
+        backbone = Backbone(backbone_folder, providers=providers, threads=threads, device=device)
         _require_match(backbone, artefact, bank_folder)
-        short = artefact.bank_digest.removeprefix("sha256:")[:12]
+        if not version:
+            version = version_of(file_digests(bundle_files(backbone_folder, bank_folder)))
         kept = RationaleSettings(**artefact.bank.parameters.get("rationale", {}))
-        return ModelBundle(name, version or short, backbone, artefact, settings or kept)
+        return ModelBundle(name, version, backbone, artefact, settings or kept)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -96,16 +109,23 @@ class ModelBundle:
         """
         index = self._class_indices.get(name.strip().casefold())
         if index is None:
-            words = name.casefold().split()
-            near = [
-                known for known in self.class_names if any(w in known.casefold() for w in words)
-            ]
-            hint = f"; near it: {', '.join(near[:5])}" if near else ""
+            shown = name.strip()[:_LONGEST_NAME]
+            near = self._near(shown.casefold())
+            hint = f"; near it: {', '.join(near)}" if near else ""
             raise UnknownClass(
-                f"model '{self.name}' has no class named '{name}'{hint}; GetModel lists all",
+                f"model '{self.name}' has no class named '{shown}'{hint}. GetModel, in Python "
+                f"client.model().class_names, lists all {len(self.class_names)}; an index will do",
                 field=field_name,
             )
         return index
+
+    def _near(self, wanted: str) -> list[str]:
+        """At most 5 names of classes: those spelt alike, then those that hold one of its words."""
+        known = self._class_indices
+        alike = difflib.get_close_matches(wanted, known, 5, 0.7)
+        words = wanted.split()
+        holding = [each for each in known if any(word in each for word in words)]
+        return [self.class_names[known[each]] for each in dict.fromkeys(alike + holding)][:5]
 
     @property
     def methods(self) -> tuple[Method, ...]:
@@ -158,7 +178,15 @@ class ModelBundle:
         if against is not None:
             class_weights[against.class_index] = -1
         linear = self.backbone.head_weights if self.backbone.is_linear else None
-        return Subject(seen.activation_maps, seen.logits, class_weights, image, linear, seen.layers)
+        return Subject(
+            seen.activation_maps,
+            seen.logits,
+            class_weights,
+            image,
+            linear,
+            seen.layers,
+            self.backbone.vertices(seen),
+        )
 
     def terms(
         self, seen: Seen, image: Float32Array, target: Prediction, against: Prediction | None
@@ -179,11 +207,12 @@ class ModelBundle:
 
     def rationale(
         self,
-        activation_maps: Float32Array,
+        activation_maps: Maps,
         terms: CamTerms,
         target: Prediction,
         against: Prediction | None,
         count: int,
+        vertices: Vertices | None = None,
     ) -> Rationale:
         """The words and groups of what a CAM method found.
 
@@ -193,6 +222,7 @@ class ModelBundle:
             target: What is explained, with its logit.
             against: Rather than what; None: the target's logit by itself.
             count: How many phrases at most.
+            vertices: Where the maps' vertices lie; None: their cells lie on a grid.
         """
         backbone, bank = self.backbone, self.artefact.bank
         biases = backbone.head_bias if len(backbone.head_bias) else np.zeros(len(self.class_names))
@@ -200,7 +230,7 @@ class ModelBundle:
         if against is not None:
             logit -= against.logit
             bias -= float(biases[against.class_index])
-        return explain_target(
+        rationale = explain_target(
             activation_maps,
             terms,
             logit,
@@ -212,13 +242,24 @@ class ModelBundle:
             count,
             self.settings,
         )
+        return rationale if vertices is None else placed(rationale, vertices)
 
     def parameters(self) -> dict[str, str]:
         """The method's parameters, for provenance."""
         built = self.artefact.bank.parameters.get("channel_settings", {})
         chosen = {f"rationale.{key}": value for key, value in asdict(self.settings).items()}
-        precision = {"precision": self.backbone.manifest.precision}
+        precision = {"precision": self.backbone.precision}
         return {key: str(value) for key, value in {**built, **chosen, **precision}.items()}
+
+
+def bundle_files(backbone: Path, bank: Path) -> dict[str, Path]:
+    """The files of a bundle in two folders, by their paths in a store."""
+    found = {
+        f"backbone/{path.name}": path
+        for path in sorted(backbone.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    }
+    return found | {f"bank/{file}": bank / file for file in FILES}
 
 
 def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path) -> None:
@@ -240,8 +281,10 @@ def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path
         expected, built = parity.fingerprint, "it was compared with its float form"
     computed = backbone.fingerprint()
     scale = max(float(np.abs(expected).max()), 1e-6)
+    rounded = backbone.precision == "float16"
+    tolerance = _FP16_FINGERPRINT_TOLERANCE if rounded else _FINGERPRINT_TOLERANCE
     if computed.shape != expected.shape or not (
-        np.abs(computed - expected).max() <= _FINGERPRINT_TOLERANCE * scale
+        np.abs(computed - expected).max() <= tolerance * scale
     ):
         raise BundleMismatch(
             f"the backbone does not compute what it computed when {built}, although "

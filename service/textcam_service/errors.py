@@ -98,6 +98,12 @@ class ImageTooLarge(InvalidRequest):
     reason = "IMAGE_TOO_LARGE"
 
 
+class BatchTooLarge(InvalidRequest):
+    """More images in one call than the server takes."""
+
+    reason = "BATCH_TOO_LARGE"
+
+
 class AnswerTooLarge(InvalidRequest):
     """The answer would be over the limit on a message's bytes."""
 
@@ -236,6 +242,12 @@ class VersionExists(ArtefactError):
     reason = "VERSION_EXISTS"
 
 
+class VersionInUse(ArtefactError):
+    """A version that is to be removed is current, or the one to roll back to."""
+
+    reason = "VERSION_IN_USE"
+
+
 class StoreFailed(ArtefactError):
     """A store cannot be reached, read or written."""
 
@@ -273,6 +285,12 @@ class QuantisationRefused(TextCamError):
     """The int8 form of a backbone does not explain as the float one does, or cannot be made."""
 
     reason = "QUANTISATION_REFUSED"
+
+
+class ParityMissed(TextCamError):
+    """A device does not explain as the CPU does."""
+
+    reason = "PARITY_MISSED"
 
 
 class EmbedderError(TextCamError):

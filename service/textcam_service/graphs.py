@@ -18,6 +18,7 @@ GAP_LINEAR, GRADIENT, FORWARD, NO_HEAD = "gap_linear", "gradient", "forward", "n
 INPUT, LOGITS, ACTIVATION_MAPS = "image", "logits", "activation_maps"
 CLASS_WEIGHTS, HEAD_GRADIENT, ATTENTION = "class_weights", "gradient", "attention"
 LAYER, TAP = "layer_", "tap_"
+VERTEX_POSITIONS = "vertex_positions"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class BackboneManifest:
         preprocessing: From pixels to the network's input.
         class_names: C names, in order of index.
         channel_count: D.
-        map_height: H.
+        map_height: H of the saliency maps.
         map_width: W.
         grid_shift: By how much the maps' cells lie right of and below an even grid over the
             input, in its pixels. Strided convolutions with symmetric padding centre a cell on
@@ -46,6 +47,9 @@ class BackboneManifest:
         head_inputs: Which of them the head's graph takes beside the maps.
         layers_inputs: Which of them the further layers' graph takes.
         attention: Whether the head's graph answers how the score rises with attention.
+        vertices: V where the activation maps are (D, V, 1), on the vertices of a graph; they are
+            drawn on H x W cells, and VERTEX_POSITIONS (N, V, 2) is among the outputs. 0: they
+            are (D, H, W) themselves.
         quantised_from: weights_digest of the float backbone that it is the int8 form of; empty:
             it is a float one.
         parity_digest: Of the report on how closely an int8 backbone explains as the float one.
@@ -67,8 +71,14 @@ class BackboneManifest:
     head_inputs: tuple[str, ...] = ()
     layers_inputs: tuple[str, ...] = ()
     attention: bool = False
+    vertices: int = 0
     quantised_from: str = ""
     parity_digest: str = ""
+
+    @property
+    def cells(self) -> int:
+        """How many positions an activation map has."""
+        return self.vertices or self.map_height * self.map_width
 
     @property
     def precision(self) -> str:

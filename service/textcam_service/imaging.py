@@ -20,7 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from textcam_service.core.preprocess import centre_crop, normalise
+from textcam_service.core.preprocess import centre_crop, normalise, place_in_input
 from textcam_service.core.types import Crop, Float32Array, Preprocessing, UInt8Array
 from textcam_service.errors import (
     AnimatedImage,
@@ -165,11 +165,14 @@ def prepare(
         min(crop.left + crop.width, image.width) / image.reduction,
         min(crop.top + crop.height, image.height) / image.reduction,
     )
-    resized = image.pixels.resize(
-        (preprocessing.width, preprocessing.height),
-        _RESAMPLING[preprocessing.interpolation],
-        box=box,
-    )
+    left, top, right, bottom = place_in_input(crop, image.height, image.width, preprocessing)
+    size = right - left, bottom - top
+    resized = image.pixels.resize(size, _RESAMPLING[preprocessing.interpolation], box=box)
+    if size != (preprocessing.width, preprocessing.height):  # "border": there is room beside it
+        red, green, blue = (round(255 * level) for level in preprocessing.mean)
+        filled = Image.new("RGB", (preprocessing.width, preprocessing.height), (red, green, blue))
+        filled.paste(resized, (left, top))
+        resized = filled
     return normalise(np.asarray(resized), preprocessing), crop
 
 

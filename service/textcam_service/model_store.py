@@ -4,8 +4,9 @@
     <root>/<name>/<version>/bundle.json    the digest of each of these files; written last
     <root>/<name>/current.json             the version to serve, and those served before it
 
-Backbone, bank and vocabulary travel as one. A version is there once its bundle.json is: one
-object, written at once wherever objects are. Nothing that is there is ever written again.
+Backbone, bank and vocabulary travel as one. A version is there once its bundle.json is, and no
+longer: one object, written and removed at once wherever objects are. Nothing that is there is ever
+written again.
 """
 
 from __future__ import annotations
@@ -15,15 +16,28 @@ import json
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
 
-from textcam_service.artefact import canonical_json, read_file, replaced_folder, sha256
-from textcam_service.bundle import ModelBundle
-from textcam_service.errors import ArtefactCorrupt, ArtefactMissing, InvalidSettings, VersionExists
+from textcam_service.artefact import (
+    canonical_json,
+    file_digests,
+    read_file,
+    replaced_folder,
+    sha256,
+    version_of,
+)
+from textcam_service.bundle import ModelBundle, bundle_files
+from textcam_service.errors import (
+    ArtefactCorrupt,
+    ArtefactMissing,
+    InvalidSettings,
+    VersionExists,
+    VersionInUse,
+)
 from textcam_service.imaging import SUFFIXES
-from textcam_service.store import FILES
 from textcam_service.versions import VersionStore, checked_name, reaching
 
 CANARY = "canary"
@@ -51,7 +65,7 @@ class ModelStore(VersionStore):
             name: Of the model.
             backbone: Its folder.
             bank: Its folder, vocabulary included.
-            version: Empty: the first 12 digits of the bundle's digest.
+            version: Empty: that of the bundle's files and the canary's, see version_of.
             canary: Folder of images that a server explains with the old version and the new one;
                 None: it renders scenes.
             use: Whether it becomes current.
@@ -67,9 +81,8 @@ class ModelStore(VersionStore):
         """
         ModelBundle.load(name, backbone, bank)
         sources = _sources(backbone, bank, canary)
-        digests = {path: sha256(read_file(source)) for path, source in sources.items()}
-        digest = sha256(canonical_json(digests))
-        version = checked_name(version or digest.removeprefix("sha256:")[:12])
+        digests = file_digests(sources)
+        version = checked_name(version or version_of(digests))
         self._pointer(name)  # one that cannot be read is told before anything is written
         if self._complete(name, version):
             raise VersionExists(f"{name}@{version} is published already; choose another version")
@@ -80,7 +93,7 @@ class ModelStore(VersionStore):
                 self._fs.makedirs(f"{target}/{folder}", exist_ok=True)
             for path, source in sources.items():
                 self._fs.put_file(str(source), f"{target}/{path}")
-            manifest = {"files": digests, "digest": digest}
+            manifest = {"files": digests, "digest": sha256(canonical_json(digests))}
             self._write(f"{target}/{_MANIFEST}", json.dumps(manifest, indent=2).encode())
             if use:
                 self._point_to(name, version, accept_drift)
@@ -128,6 +141,52 @@ class ModelStore(VersionStore):
                 _verify(staging, digests, source)
         return kept
 
+    @reaching
+    def prunable(self, name: str, keep: int) -> tuple[str, ...]:
+        """Versions of a model that nobody needs, the oldest first.
+
+        Needed are the current one, the one that a roll-back goes to, and the `keep` newest by the
+        time of their publication (0 or more), which may be the same ones.
+
+        Raises:
+            ArtefactMissing: The model has no version.
+        """
+        versions = [found.version for found in self.list(name)]
+        if not versions:
+            raise ArtefactMissing(f"nothing of the name '{name}' is published in {self._root}")
+        by_age = sorted(versions, key=lambda version: (self._published(name, version), version))
+        needed = self._needed(name)
+        old = by_age[: max(0, len(by_age) - keep)]
+        return tuple(version for version in old if version not in needed)
+
+    @reaching
+    def remove(self, name: str, version: str) -> None:
+        """Remove a version, at once for who reads the store; as publish(), one at a time.
+
+        What is left where that is broken off is no version, and goes with the next publication
+        under its name.
+
+        Raises:
+            ArtefactMissing: It is not there.
+            VersionInUse: It is current, or the one that a roll-back goes to.
+        """
+        chosen = self._chosen(name, checked_name(version))
+        if chosen in self._needed(name):
+            raise VersionInUse(
+                f"{name}@{chosen} is current, or the version to roll back to; make another current"
+            )
+        folder = self._path(name, chosen)
+        self._remove(f"{folder}/{_MANIFEST}")
+        self._remove(folder)
+
+    def _needed(self, name: str) -> set[str]:
+        pointer = self._pointer(name)
+        found = (pointer, self._before(name, pointer))
+        return {each.version for each in found if each is not None}
+
+    def _published(self, name: str, version: str) -> datetime:
+        return self._fs.modified(f"{self._path(name, version)}/{_MANIFEST}")  # type: ignore[no-any-return]
+
     def tidy(self, name: str, cache: Path, kept: Collection[Path]) -> None:
         """Remove the cache's copies of a model but for those in `kept`, and what was left half."""
         folder = cache / checked_name(name)
@@ -168,12 +227,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _sources(backbone: Path, bank: Path, canary: Path | None) -> dict[str, Path]:
     """Where each file of a version comes from, by its path in there."""
-    found = {
-        f"backbone/{path.name}": path
-        for path in sorted(backbone.iterdir())
-        if path.is_file() and not path.name.startswith(".")
-    }
-    found |= {f"bank/{file}": bank / file for file in FILES}
+    found = bundle_files(backbone, bank)
     if canary is None:
         return found
     images = canary_images(canary)

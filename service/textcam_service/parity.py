@@ -14,7 +14,7 @@ from typing import Any
 
 from textcam_service.artefact import read_artefact, write_artefact
 from textcam_service.core.types import Float32Array
-from textcam_service.errors import ArtefactCorrupt
+from textcam_service.errors import ArtefactCorrupt, ParityMissed
 
 NAME = "parity"
 
@@ -55,6 +55,17 @@ class Figures:
     def reach(self, wanted: Thresholds) -> bool:
         """Whether all thresholds are reached; a figure that is no number reaches none."""
         return all(getattr(self, name) >= value for name, value in asdict(wanted).items())
+
+    def require(self, wanted: Thresholds, device: str) -> None:
+        """See that a device explains as the CPU does.
+
+        Raises:
+            ParityMissed: A threshold is missed.
+        """
+        if not self.reach(wanted):
+            raise ParityMissed(
+                f"{device} does not explain as the CPU does: {self.against(wanted)}; serve in fp32"
+            )
 
     def against(self, wanted: Thresholds) -> str:
         """The figures beside what was wanted, for people."""

@@ -6,22 +6,52 @@ TEXTCAM_<NAME>, the TOML file that --config (or TEXTCAM_CONFIG) names, the defau
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 from textcam_service.errors import InvalidSettings
+from textcam_service.providers import DeviceOptions
 
 MIB = 2**20
+# What gRPC takes: its options are 32-bit numbers, its times milliseconds.
+_MOST_INT32 = 2**31 - 1
+_LONGEST_AGE_S = _MOST_INT32 // 1000
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+LogLevel: TypeAlias = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
+]
+
+
+def _names(given: object) -> object:
+    """A variable holds one string: names parted by commas, or a JSON list of them."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        try:
+            return json.loads(given)
+        except ValueError as error:
+            raise ValueError(f"give A,B or a JSON list of strings ({error})") from error
+    return [name.strip() for name in given.split(",") if name.strip()]
+
+
+Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 class ServerSettings(BaseSettings):
@@ -31,7 +61,9 @@ class ServerSettings(BaseSettings):
 
     name: str = Field("photos", description="Name of the served model.")
     version: str = Field(
-        "", description="Version of the served model; empty: first 12 digits of the bank's digest."
+        "",
+        description="Version of the served model; empty: first 12 digits of the digest of "
+        "backbone, bank and vocabulary.",
     )
     backbone: Path = Field(
         Path("build/backbone"), description="Backbone folder that `textcam export` wrote."
@@ -45,7 +77,7 @@ class ServerSettings(BaseSettings):
         description="Store of models, a folder or fsspec URL (s3://bucket/models), that is watched "
         "for new versions; empty: the one model of `backbone` and `bank`.",
     )
-    store_models: tuple[str, ...] = Field(
+    store_models: Names = Field(
         (),
         description="Names to serve of the store, ready once all are; empty: what is there.",
     )
@@ -119,14 +151,31 @@ class ServerSettings(BaseSettings):
         ge=0,
         allow_inf_nan=False,
         description="Images and other calls a second that each caller may send to one process, "
-        "unless `callers` says otherwise; 0: any number.",
+        "unless `callers` says otherwise; 0: any number. By several connections a caller reaches "
+        "all `workers`, and gets up to so many times the rate.",
     )
     burst: int = Field(
         32, ge=1, description="How many of these at once, after a pause; where `rate` is not 0."
     )
-    providers: tuple[str, ...] = Field(
+    providers: Names = Field(
         (),
-        description="Execution providers by preference; empty: CUDA if usable, else CPU.",
+        description="Execution providers by preference: tensorrt, cuda, cpu, or onnxruntime's "
+        "names; empty: CUDA if usable, else CPU.",
+    )
+    precision: Literal["fp32", "tf32", "fp16"] = Field(
+        "fp32",
+        description="What a GPU computes in: fp32; tf32, rounded products, by CUDA; fp16, by "
+        "TensorRT; `textcam parity` compares explanations.",
+    )
+    engine_cache: str = Field(
+        "",
+        description="Folder in which TensorRT keeps its engines, minutes in the making; who writes "
+        "there decides what the GPU runs; empty: they are made at each start.",
+    )
+    gpu_memory_limit: int = Field(
+        0,
+        ge=0,
+        description="Bytes of a GPU's memory that onnxruntime takes at most; 0: any number.",
     )
     session_threads: int = Field(
         0, ge=0, description="Threads of the onnxruntime session; 0: as affinity and quota allow."
@@ -148,10 +197,16 @@ class ServerSettings(BaseSettings):
         0.2, ge=0, le=1, description="Part of each batch that waiting audit requests get."
     )
     max_concurrent: int = Field(
-        256, ge=1, description="Requests in work at most, decoding included; more are refused."
+        256,
+        ge=1,
+        description="Requests in work at most, decoding included; more are refused, and so is a "
+        "batch of more images.",
     )
     max_bytes_in_work: int = Field(
-        512 * MIB, ge=1024, description="Bytes of the requests in work at most; more are refused."
+        512 * MIB,
+        ge=1024,
+        description="Bytes at most of the requests in work, and of streams' answers that nobody "
+        "took yet; more requests are refused.",
     )
     max_long_requests: int = Field(
         16, ge=1, description="Requests at most whose CAM method takes passes beyond the first."
@@ -168,7 +223,10 @@ class ServerSettings(BaseSettings):
         "standard deviation.",
     )
     max_message_bytes: int = Field(
-        64 * MIB, ge=1024, description="Bytes of a gRPC message at most, either way."
+        64 * MIB,
+        ge=1024,
+        le=_MOST_INT32,
+        description="Bytes of a gRPC message at most, either way.",
     )
     max_targets: int = Field(10, ge=1, description="Explained classes per request at most.")
     max_phrases: int = Field(20, ge=1, description="Phrases per target at most.")
@@ -182,18 +240,22 @@ class ServerSettings(BaseSettings):
         1,
         ge=1,
         description="Server processes on the one port; more than 1 is for CPUs: each loads the "
-        "model and takes its part of the threads.",
+        "model, takes its part of the threads, and counts callers' rates for itself.",
     )
     max_connection_age_s: float = Field(
         0.0,
         ge=0,
+        le=_LONGEST_AGE_S,
         description="Connections end at that age, so that balanced clients find new replicas; "
         "0: never.",
     )
     drain_seconds: float = Field(
-        20.0, ge=0, description="After SIGTERM, finish work for at most so long."
+        20.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="After SIGTERM, finish work for at most so long.",
     )
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
     log_format: Literal["text", "json"] = Field(
         "text",
         description="text, or json: an object per line, and at INFO one for each answered request.",
@@ -210,6 +272,16 @@ class ServerSettings(BaseSettings):
         le=1,
         description="Part of the requests to trace where the caller's trace does not say.",
     )
+
+    @property
+    def device(self) -> DeviceOptions:
+        """How backbones use their device."""
+        return DeviceOptions(
+            precision=self.precision,
+            engine_cache=self.engine_cache,
+            gpu_memory_limit=self.gpu_memory_limit,
+            max_batch=self.max_batch,
+        )
 
     @classmethod
     def settings_customise_sources(
@@ -244,11 +316,7 @@ def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
     try:
         settings = ServerSettings(**flags)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-            for fault in error.errors()
-        )
-        raise InvalidSettings(f"settings are not valid: {faults}") from error
+        raise InvalidSettings(f"settings are not valid: {faults_of(error)}") from error
     except ValueError as error:
         raise InvalidSettings(f"settings cannot be read: {error}") from error
     if settings.default_phrases > settings.max_phrases:
@@ -260,6 +328,14 @@ def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
     if settings.tls_client_ca and not settings.tls_certificate:
         raise InvalidSettings("tls_client_ca needs tls_certificate and tls_key")
     return settings
+
+
+def faults_of(error: ValidationError) -> str:
+    """What pydantic found, by field; none of the values."""
+    return "; ".join(
+        ": ".join(filter(None, (".".join(str(part) for part in fault["loc"]), fault["msg"])))
+        for fault in error.errors(include_input=False)
+    )
 
 
 def _require_together(settings: ServerSettings, *names: str) -> None:

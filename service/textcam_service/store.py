@@ -16,11 +16,10 @@ from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
 
-from textcam_service.bank import BankArtefact, read_bank
+from textcam_service.artefact import file_digests, version_of
+from textcam_service.bank import FILES, BankArtefact, read_bank
 from textcam_service.errors import ArtefactError, VersionExists
 from textcam_service.versions import VersionStore, checked_name, reaching
-
-FILES = ("bank.json", "bank.safetensors", "vocabulary.json", "vocabulary.safetensors")
 
 
 class BankStore(VersionStore):
@@ -33,7 +32,7 @@ class BankStore(VersionStore):
         Args:
             name: Of the model.
             folder: As write_bank wrote it.
-            version: None or empty: the first 12 digits of the bank's digest.
+            version: None or empty: that of bank and vocabulary, see version_of.
 
         Returns:
             The version.
@@ -42,8 +41,9 @@ class BankStore(VersionStore):
             VersionExists: It is there already.
             ArtefactError: The folder is not sound.
         """
-        digest = read_bank(folder).bank_digest.removeprefix("sha256:")
-        version = checked_name(version or digest[:12])
+        read_bank(folder)
+        own = version_of(file_digests({file: folder / file for file in FILES}))
+        version = checked_name(version or own)
         target = self._path(name, version)
         self._pointer(name)  # one that cannot be read is told before anything is written
         if self._complete(name, version):

@@ -84,6 +84,10 @@ class VersionStore(ABC):
     """Lists versions and says which is current, whatever a version holds.
 
     One publisher per name at a time; any number of readers.
+
+    Attributes:
+        root: As given.
+        place: The same, whole: a folder's absolute path, or a URL.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -100,6 +104,7 @@ class VersionStore(ABC):
         except (ImportError, ValueError) as error:
             raise InvalidSettings(f"the store {root} cannot be opened: {error}") from error
         self.root = str(root)
+        self.place = self._fs.unstrip_protocol(self._root).removeprefix("file://")
 
     @abstractmethod
     def _complete(self, name: str, version: str) -> bool:
@@ -161,22 +166,41 @@ class VersionStore(ABC):
             ArtefactMissing: There is none.
         """
         pointer = self._pointer(name)
+        if pointer is None and name not in self._children(self._root):
+            raise self.nothing(name)
+        before = self._before(name, pointer)
+        if before is None:
+            raise ArtefactMissing(f"{name} has no version to roll back to in {self._root}")
+        self._point(name, before)
+        return before.version
+
+    def _before(self, name: str, pointer: Pointer | None) -> Pointer | None:
+        """What a roll-back points to; None: there is nothing."""
         history = pointer.history if pointer else ()
         while history:
             *earlier, version = history
             history = tuple(earlier)
             if self._complete(name, version):
                 # It was served already: nobody who rolls back is to be refused.
-                self._point(name, Pointer(version, history, accept_drift=True))
-                return version
-        raise ArtefactMissing(f"{name} has no version to roll back to in {self._root}")
+                return Pointer(version, history, accept_drift=True)
+        return None
+
+    @reaching
+    def nothing(self, name: str | None = None) -> ArtefactMissing:
+        """The error of a store without a version, or without one of a name; says what it has."""
+        if name is None:
+            return ArtefactMissing(f"nothing is published in {self.place}")
+        held = ", ".join(sorted(self._children(self._root))) or "nothing"
+        return ArtefactMissing(
+            f"no version of '{name}' is published, or current, in {self.place}; it holds {held}"
+        )
 
     def _chosen(self, name: str, version: str | None) -> str:
         """The version that is meant, if it is there."""
         pointer = None if version else self._pointer(name)
         chosen = checked_name(version) if version else pointer and pointer.version
         if not chosen:
-            raise ArtefactMissing(f"nothing of the name '{name}' is published in {self._root}")
+            raise self.nothing(name)
         if not self._complete(name, chosen):
             held = ", ".join(found.version for found in self.list(name)) or "no version"
             raise ArtefactMissing(

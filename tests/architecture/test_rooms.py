@@ -34,6 +34,7 @@ def test_core_imports_numpy_and_itself_alone():
         "collections",
         "dataclasses",
         "enum",
+        "functools",
         "typing",
     }
     for path in (SERVICE / "core").rglob("*.py"):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import skimage
 from deployed import DEPLOY, ROOT, tool
+from dockerfile import image, stages
 from textcam_client import Client
 from textcam_service.version import __version__
 
@@ -23,12 +24,7 @@ LIMIT_MB = 400
 
 
 def instructions(stage):
-    """The instructions of a stage, each on one line."""
-    text = re.sub(r"#.*\n", "", DOCKERFILE.read_text()).replace("\\\n", " ")
-    (found,) = re.findall(
-        rf"^FROM \S+ AS {stage}\n(.*?)(?=^FROM|\Z)", text, re.DOTALL | re.MULTILINE
-    )
-    return [line for line in found.splitlines() if line.strip()]
+    return stages(DOCKERFILE)[stage].instructions
 
 
 def copy_context(folder):
@@ -78,7 +74,7 @@ def test_hadolint_finds_no_fault():
 def test_the_images_run_as_nobody_and_hold_no_build_tools(target):
     """The final stages start from the bare base, and only the environment is copied in."""
     assert re.search(rf"^FROM runtime AS {target}$", DOCKERFILE.read_text(), re.MULTILINE)
-    inside = instructions("runtime") + instructions(target)
+    inside = [*instructions("runtime"), *instructions(target)]
     assert [line for line in inside if line.startswith("USER")] == ["USER 65532:65532"]
     assert not [line for line in inside if line.startswith("RUN")]
     copies = [line for line in inside if line.startswith("COPY")]
@@ -141,10 +137,9 @@ def test_the_serving_environment_serves(serving_environment, tmp_path):
     """With the image's variables and nothing else of this checkout but a model."""
     bundle = tmp_path / "models"
     shutil.copytree(ROOT / "build" / "backbone", bundle / "backbone")
-    (variables,) = (line for line in instructions("runtime") if line.startswith("ENV"))
-    image = dict(pair.split("=", 1) for pair in shlex.split(variables)[1:])
-    environment = {name: value for name, value in image.items() if name != "PATH"}
-    environment["TEXTCAM_BACKBONE"] = image["TEXTCAM_BACKBONE"].replace("/models", str(bundle))
+    given = image(DOCKERFILE, "cpu").environment
+    environment = {name: value for name, value in given.items() if name != "PATH"}
+    environment["TEXTCAM_BACKBONE"] = given["TEXTCAM_BACKBONE"].replace("/models", str(bundle))
     environment |= {"TEXTCAM_HOST": "127.0.0.1", "TEXTCAM_PORT": "0", "TEXTCAM_METRICS_PORT": "0"}
     command = [serving_environment / "bin" / "textcam", "serve"]
     with subprocess.Popen(

@@ -180,6 +180,18 @@ def test_health_is_asked_over_grpc(overlay, settings_of):
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
 
 
+def test_engines_lie_on_a_volume_and_have_time_to_be_built(settings_of):
+    """The root is read-only: where TensorRT writes, a volume must be."""
+    server, cache = server_of("gpu"), settings_of("gpu").engine_cache
+    (mount,) = (each for each in server["volumeMounts"] if each["mountPath"] == cache)
+    assert not mount.get("readOnly")
+    assert mount["name"] in {each["name"] for each in pod_of("gpu")["volumes"]}
+    startup = server["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 1800
+    others = {each["mountPath"] for each in server_of("cpu")["volumeMounts"]}
+    assert {each["mountPath"] for each in server["volumeMounts"]} == {*others, cache}
+
+
 def test_with_mtls_health_is_asked_without_a_certificate(settings_of):
     """On the port for it, in plaintext; and the certificates lie where the server looks."""
     port, server = settings_of("mtls").health_port, server_of("mtls")

@@ -82,12 +82,19 @@ def haproxy(ports: list[int], folder: Path) -> Iterator[str]:
         f"  server s{place} 127.0.0.1:{own} proto h2 check inter 200ms fall 1 rise 1"
         for place, own in enumerate(ports)
     )
-    config = folder / "haproxy.cfg"
-    config.write_text(HAPROXY.format(port=port, servers=servers))
-    with subprocess.Popen(["haproxy", "-db", "-q", "-f", str(config)]) as process:
+    with haproxy_with(HAPROXY.format(port=port, servers=servers), port, folder):
+        yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def haproxy_with(config: str, port: int, folder: Path) -> Iterator[None]:
+    """A proxy of this configuration, which binds the port."""
+    path = folder / "haproxy.cfg"
+    path.write_text(config)
+    with subprocess.Popen(["haproxy", "-db", "-q", "-f", str(path)]) as process:
         try:
             until(lambda: listens(port), 10, "haproxy listens")
-            yield f"127.0.0.1:{port}"
+            yield
         finally:
             process.kill()
 

@@ -60,13 +60,21 @@ class World:
         return ModelBundle.load(NAME, self.folder / "backbone", self.folder / "bank", threads=1)
 
 
-def build_world(folder: Path) -> World:
-    """Export the scenes' classifier, build its bank from rendered scenes, foretell answers."""
+def build_world(
+    folder: Path, network: str = "scenes:classifier", phrases: Sequence[str] | None = None
+) -> World:
+    """Export a classifier of scenes, build its bank from rendered scenes, foretell answers.
+
+    Args:
+        folder: Gets the bundle.
+        network: "scenes:classifier" or "scenes:biased".
+        phrases: The vocabulary; None: the scenes' own.
+    """
     paths = render_probing_set(folder / "probing", IMAGES)
-    export_network(load_network("scenes:classifier"), folder / "backbone")
+    export_network(load_network(network), folder / "backbone")
     backbone = Backbone(folder / "backbone", threads=1)
-    settings = ChannelSettings(samples=IMAGES // 8)
-    build_bank(backbone, load_embedder("scenes"), paths, vocabulary(), folder / "bank", settings)
+    settings, words = ChannelSettings(samples=IMAGES // 8), phrases or vocabulary()
+    build_bank(backbone, load_embedder("scenes"), paths, words, folder / "bank", settings)
     samples = [_sample(backbone, path, index) for index, path in enumerate(paths)]
     logits = np.stack([sample.logits for sample in samples])
     apart = np.abs(logits[:, None] - logits).max(axis=2) + 100 * np.eye(len(samples))
@@ -104,14 +112,18 @@ class Ledger:
         """Enter an answer, of the SDK or of the contract, which echoes the id that was sent."""
         self._outcomes[request_id] += 1
         self._answered += 1
-        sample = self._samples[int(request_id) % len(self._samples)]
+        place = int(request_id) % len(self._samples)
         echoed = answer.request_id if echoed is None else echoed
-        self._swapped += not (echoed == request_id and tells(answer, sample))
+        self._swapped += not (echoed == request_id and self._tells(answer, place))
 
     def failed(self, request_id: str, kind: str) -> None:
         """Enter a request that was answered by an error, or that its caller gave up."""
         self._outcomes[request_id] += 1
         self.failures[kind] += 1
+
+    def _tells(self, answer: Any, place: int) -> bool:
+        """Whether an answer is that of the image in this place."""
+        return tells(answer, self._samples[place])
 
     def settle(self) -> dict[str, int]:
         """The figures; an AssertionError where an answer is lost, duplicated or swapped."""

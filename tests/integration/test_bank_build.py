@@ -60,10 +60,10 @@ def pictures(tmp_path_factory):
 def test_a_bank_is_built_skips_what_is_damaged_and_resumes(clip, pictures, tmp_path, monkeypatch):
     export_network(small(), tmp_path / "b")
     backbone = Backbone(tmp_path / "b")
-    settings = ChannelSettings(samples=20)
+    settings, too_many = ChannelSettings(samples=20), ChannelSettings(samples=30)
     words = ["red", "green", "blue", "grey"]
-    with pytest.raises(ProbingSetError, match="too few"):
-        build_bank(backbone, clip, pictures, words, tmp_path / "bank", ChannelSettings())
+    with pytest.raises(ProbingSetError, match=r"59 images \(unreadable: 1\) are"):
+        build_bank(backbone, clip, pictures, words, tmp_path / "bank", too_many)
     assert (tmp_path / "bank.work").is_dir()
     assert not (tmp_path / "bank").exists()
 

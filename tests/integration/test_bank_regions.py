@@ -124,7 +124,9 @@ class Planted:
 
     def __init__(self, folder: Path, preprocessing, count=200):
         self.manifest = type(
-            "Manifest", (), {"preprocessing": preprocessing, "weights_digest": "planted"}
+            "Manifest",
+            (),
+            {"preprocessing": preprocessing, "weights_digest": "planted", "vertices": 0},
         )
         self.phrases = [phrase for phrase in vocabulary() if not phrase.endswith(" floor")]
         self.images, self._maps = [], {}

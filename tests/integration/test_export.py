@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from textcam_service.backbone import Backbone
 from textcam_service.core.types import Preprocessing
@@ -263,3 +264,11 @@ def test_a_timm_network_is_exported_with_its_own_preprocessing(tmp_path):
     network = load_network("timm:resnet18.a1_in1k", "none")
     report = export_network(network, tmp_path / "b")
     assert (report.maps_shape, network.preprocessing.interpolation) == ((512, 7, 7), "bicubic")
+
+
+def test_timms_squashed_networks_say_so_and_old_digests_stay():
+    network = load_network("timm:tf_efficientnetv2_b3", "none")
+    wanted = timm.data.resolve_model_data_config(network.module)
+    assert network.preprocessing.crop_mode == wanted["crop_mode"] == "squash"
+    assert network.preprocessing.identity()["crop_mode"] == "squash"
+    assert "crop_mode" not in _SMALL.identity()

@@ -1,9 +1,12 @@
 """The head's graph computes what torch's autograd computes, whatever the head is made of."""
 
+import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from onnx import helper, numpy_helper
@@ -272,6 +275,36 @@ def test_attention_gradients_are_those_of_autograd(tmp_path):
     wanted = wanted.relu().mean((1, 2))[:, 1:].reshape(2, 1, 4, 4).numpy()
     assert wanted.max() > 0
     np.testing.assert_allclose(found, wanted, atol=1e-5 * wanted.max())
+
+
+def test_a_forward_pass_of_the_head_runs_none_of_its_gradient(tmp_path):
+    """As onnxruntime's own profile has it; without class weights all gradients are 0."""
+    _, _, backbone = exported(Transformer, tmp_path)
+    seen = backbone.see(images(2))
+    feeds = {
+        name: np.stack([own.further[name] for own in seen]) for name in ("prefix", "context_0")
+    }
+    feeds["activation_maps"] = np.stack([own.activation_maps for own in seen])
+
+    def ran(weight):
+        options = ort.SessionOptions()
+        options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "profile")
+        session = ort.InferenceSession((tmp_path / "b" / "head.onnx").read_bytes(), options)
+        names = [output.name for output in session.get_outputs()]
+        weights = np.full((2, CLASSES), weight, np.float32)
+        found = session.run(None, {**feeds, "class_weights": weights})
+        profile = json.loads(Path(session.end_profiling()).read_text())
+        nodes = sum(event["name"].endswith("_kernel_time") for event in profile)
+        return dict(zip(names, found, strict=True)), nodes
+
+    idle, few = ran(0)
+    pulled, many = ran(1)
+    assert few < many / 2
+    np.testing.assert_array_equal(idle["logits"], pulled["logits"])
+    for name in ("gradient", "attention"):
+        assert pulled[name].any()
+        assert not idle[name].any()
+        assert idle[name].shape == pulled[name].shape
 
 
 def test_further_layers_have_gradients_of_their_own(tmp_path):

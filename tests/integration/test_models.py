@@ -68,9 +68,15 @@ async def test_two_models_at_once_each_under_its_name(store, made):
         for model in ("first", "second"):
             digests = {
                 "version": "1",
+                "precision": "float32",
                 **{
                     field: getattr(answers[model == "second"].provenance, field)
-                    for field in ("backbone_digest", "bank_digest", "vocabulary_digest")
+                    for field in (
+                        "backbone_digest",
+                        "bank_digest",
+                        "vocabulary_digest",
+                        "execution_provider",
+                    )
                 },
             }
             assert caller.metric("textcam_bundle_info", model=model, **digests) == 1
@@ -228,7 +234,7 @@ def report(caplog):
         {"canary_max_share_difference": 0.05},
     ],
 )
-async def test_each_threshold_refuses_a_switch(store, made, threshold):
+async def test_each_threshold_refuses_a_switch(store, made, threshold, caplog):
     publish(store, made["a"], "1")
     async with served(store.root, **threshold) as caller:
         publish(store, made["b"], "2")
@@ -238,6 +244,7 @@ async def test_each_threshold_refuses_a_switch(store, made, threshold):
         assert (caller.failures("DRIFT_REFUSED"), caller.pending()) == (1, 1)
         await caller.look()  # it is not loaded again until the store says something else
         assert caller.failures("DRIFT_REFUSED") == 1
+        assert f"textcam model use m 2 --store {store.root} --accept-drift" in caplog.text
         publish(store, made["a2"], "3")
         await caller.look()
         assert (caller.version(), caller.pending()) == ("3", 0)
@@ -247,6 +254,23 @@ async def test_each_threshold_refuses_a_switch(store, made, threshold):
         assert store.roll_back("m") == "3"
         await caller.look()
         assert caller.version() == "3"
+
+
+async def test_a_server_of_an_empty_store_says_so_once_and_where_it_looks(store, made, caplog):
+    async with served(store.root) as caller:
+        await caller.look()
+        told = [record for record in caplog.records if "no model is published" in record.message]
+        assert [record.levelname for record in told] == ["WARNING"]
+        assert store.root in told[0].message
+        publish(store, made["a"], "1")
+        await caller.look()
+        assert caller.version() == "1"
+
+
+async def test_a_server_of_a_store_with_a_model_warns_of_nothing(store, made, caplog):
+    publish(store, made["a"], "1")
+    async with served(store.root):
+        assert "no model is published" not in caplog.text
 
 
 async def test_a_server_that_starts_anew_refuses_what_the_others_refuse(store, made):

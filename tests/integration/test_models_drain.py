@@ -1,12 +1,23 @@
 """A server of a store that is stopped while it switches."""
 
 import asyncio
+import contextlib
+import io
+import os
+import signal
+import socket
+import subprocess
 import threading
 
 import grpc
+import pytest
 from grpc_status import rpc_status
-from model_callers import Caller, publish, until
+from model_callers import Caller, picture, publish, until
+from PIL import Image
+from processes import TEXTCAM
 from small_models import write_model
+from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import explainer_pb2_grpc
 from textcam_service.model_store import ModelStore
 from textcam_service.serving import watcher
 from textcam_service.serving.server import Server
@@ -67,3 +78,50 @@ async def test_a_stop_during_a_canary_answers_what_is_in_work_and_ends_both_vers
     assert answers <= {"1", "the server shuts down; another replica will answer"}
     assert server.models.versions("m") == ("1",)
     await until(lambda: not own_threads() - before, "the threads of both ended")
+
+
+def large():
+    """A request that takes a while."""
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize((3000, 2000)).save(file, "PNG")
+    spec = pb.ModelSpec(name="a")
+    return pb.ExplainRequest(
+        model=spec, encoded=file.getvalue(), heatmap=pb.HEATMAP_FORM_OVERLAY, request_id="last"
+    )
+
+
+async def answered(explainer, process, request):
+    """The answer, once the server and the model are there."""
+    while True:
+        assert process.poll() is None, process.returncode
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            return await explainer.Explain(request, wait_for_ready=True, timeout=30)
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_stop_while_another_model_is_fetched_answers_what_is_in_work(tmp_path, workers):
+    store = ModelStore(tmp_path / "store")
+    for seed, name in enumerate("ab"):
+        publish(store, write_model(tmp_path / name, seed), "1", name)
+    (graph,) = tmp_path.glob("store/b/**/backbone.onnx")
+    graph.unlink()
+    os.mkfifo(graph)  # a store that never answers
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flags = ["--store", store.root, "--metrics-port", "-1", "--workers", workers, "--port", port]
+    command = [TEXTCAM, "serve", *map(str, flags)]
+    with subprocess.Popen(command) as process:  # noqa: ASYNC220 - it returns at once
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                explainer = explainer_pb2_grpc.ExplainerServiceStub(channel)
+                small = pb.ExplainRequest(model=pb.ModelSpec(name="a"), encoded=picture(0))
+                await asyncio.wait_for(answered(explainer, process, small), 60)
+                call = explainer.Explain(large(), timeout=60)
+                await asyncio.sleep(0.1)
+                process.send_signal(signal.SIGTERM)
+                assert (await call).request_id == "last"
+            assert await asyncio.to_thread(process.wait, 30) == 0
+        finally:
+            process.kill()

@@ -16,6 +16,11 @@ from textcam.oip import open_inference_pb2 as oip
 from textcam.oip import open_inference_pb2_grpc
 from textcam_client import Client
 
+OUTPUTS = (
+    *("logits", "probabilities", "class_index", "class_name", "saliency_map", "phrases"),
+    *("evidence", "group_maps", "rest_map", "rest_evidence", "bias", "gap", "sentence"),
+)
+
 TRITON = """
 import json, sys
 import numpy as np
@@ -144,6 +149,42 @@ def test_typed_contents_are_answered_in_typed_contents(stub, photos, by_triton):
     assert answer.parameters["method"].string_param == "cam"
 
 
+def outputs(stub, photos, *names):
+    """Shape and contents of the outputs that two photographs get, by name."""
+    files = [photo.read_bytes() for photo in photos[:2]]
+    wanted = oip.ModelInferRequest.InferRequestedOutputTensor
+    request = oip.ModelInferRequest(
+        inputs=[tensor("BYTES", [2], bytes_contents=files)],
+        outputs=[wanted(name=name) for name in names],
+    )
+    return {
+        output.name: (
+            list(output.shape),
+            [list(values) for _, values in output.contents.ListFields()],
+        )
+        for output in stub.ModelInfer(request).outputs
+    }
+
+
+@pytest.fixture(scope="module")
+def in_all(stub, photos):
+    return outputs(stub, photos)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_an_output_by_itself_is_what_it_is_among_all(stub, photos, in_all, name):
+    assert tuple(in_all) == OUTPUTS
+    (shape, (values,)), (shape_in_all, (values_in_all,)) = (
+        found[name] for found in (outputs(stub, photos, name), in_all)
+    )
+    assert shape == shape_in_all
+    if isinstance(values[0], bytes):
+        assert values == values_in_all
+    else:
+        np.testing.assert_allclose(values, values_in_all, rtol=1e-4, atol=1e-4)
+    assert any(values) or name == "gap"  # 0 for a head that is linear
+
+
 def test_pixels_a_class_and_a_method_are_taken(stub):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), np.uint8)
     request = oip.ModelInferRequest(
@@ -168,7 +209,7 @@ def test_pixels_a_class_and_a_method_are_taken(stub):
         (oip.ModelInferRequest, "the one input is 'image'", "inputs"),
         (
             lambda: oip.ModelInferRequest(inputs=[tensor("FP32", [1])]),
-            "'image' is of type BYTES or UINT8, not 'FP32'",
+            "'image' is of type BYTES, not 'FP32'",
             "inputs[0].datatype",
         ),
         (
@@ -235,6 +276,52 @@ def test_pixels_a_class_and_a_method_are_taken(stub):
             "there is no CAM method 'x'",
             "parameters",
         ),
+        (
+            lambda: oip.ModelInferRequest(
+                inputs=[tensor("UINT8", [1, 1, 3], uint_contents=[1] * 3)]
+            ),
+            "'image' is of type BYTES, not 'UINT8'",
+            "inputs[0].datatype",
+        ),
+        (
+            lambda: oip.ModelInferRequest(
+                inputs=[tensor("BYTES", [1] * 100, bytes_contents=[b"x"])]
+            ),
+            "at most 4 dimensions, not 100",
+            "inputs[0].shape",
+        ),
+        (
+            lambda: oip.ModelInferRequest(
+                inputs=[tensor("UINT8", [1, 1, 3], "pixels", uint_contents=[1, 2, 3])],
+                raw_input_contents=[b"abc"],
+            ),
+            "the contents of 'pixels' are there twice",
+            "inputs[0].contents",
+        ),
+        (
+            lambda: oip.ModelInferRequest(
+                inputs=[tensor("BYTES", [1])], raw_input_contents=[b"\0\0\0\0" * 9]
+            ),
+            "takes 1 elements, but there are more",
+            "inputs[0].shape",
+        ),
+        (
+            lambda: oip.ModelInferRequest(
+                outputs=[oip.ModelInferRequest.InferRequestedOutputTensor(name="gap")] * 2
+            ),
+            "the output 'gap' is asked for twice",
+            "outputs[1].name",
+        ),
+        *(
+            (
+                lambda number=number: oip.ModelInferRequest(
+                    parameters={"phrases": oip.InferParameter(int64_param=number)}
+                ),
+                f"'phrases' is {number}; give 1 to 20",
+                "parameters",
+            )
+            for number in (-(2**40), 0, 2**40)
+        ),
     ],
 )
 def test_bad_input_is_refused_with_the_field_at_fault(stub, request_of, words, field):
@@ -244,3 +331,11 @@ def test_bad_input_is_refused_with_the_field_at_fault(stub, request_of, words, f
     fault = error_details_pb2.BadRequest()
     assert any(detail.Unpack(fault) for detail in rpc_status.from_call(refused.value).details)
     assert fault.field_violations[0].field == field
+
+
+@pytest.mark.parametrize("number", [-(2**40), -1, 1000, 2**40])
+def test_a_class_by_a_number_that_no_class_has_is_not_found(stub, number):
+    asked = oip.ModelInferRequest(parameters={"class": oip.InferParameter(int64_param=number)})
+    with pytest.raises(grpc.RpcError, match=f"classes 0 to 999, not {number}") as refused:
+        stub.ModelInfer(asked)
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND

@@ -23,6 +23,7 @@ from textcam_service.errors import (
     ArtefactMissing,
     BundleMismatch,
     InvalidSettings,
+    ParityMissed,
     ProbingSetError,
     QuantisationRefused,
 )
@@ -33,6 +34,7 @@ from textcam_service.offline.export import export_network
 from textcam_service.offline.networks import Network
 from textcam_service.offline.quantise import QuantisationSettings, quantise, split
 from textcam_service.parity import Figures, Thresholds
+from textcam_service.providers import DeviceOptions
 from torch import nn
 
 CPU = ("CPUExecutionProvider",)
@@ -326,3 +328,27 @@ def test_the_default_network_passes_the_gate_on_photographs(backbone_folder, tmp
     assert size[1] < 0.5 * size[0]
     served = ModelBundle.load("photos", tmp_path / "int8", BANK, providers=CPU)
     assert served.parameters()["precision"] == "int8"
+
+
+def test_a_device_is_compared_with_the_cpu_before_it_serves(made):
+    folder, _ = made
+    arguments = ["--backbone", folder / "float", "--bank", folder / "bank", "--providers", "cpu"]
+    done = subprocess.run(
+        [TEXTCAM, "parity", *map(str, arguments), "--images", str(folder / "pictures")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(
+        "CPUExecutionProvider, float32: same top-1 1.0000 (at least 0.98)"
+    )
+    off = Figures(60, top1=0.97, correlation=1.0, correlation_p5=1.0, first_phrase=1.0)
+    with pytest.raises(ParityMissed, match=r"TensorRT does not explain.*top-1 0\.9700 \(at least"):
+        off.require(Thresholds(), "TensorRT")
+
+
+def test_an_int8_backbone_is_not_served_in_fp16(made):
+    folder, _ = made
+    with pytest.raises(InvalidSettings, match="is an int8 backbone; serve its float form in fp16"):
+        Backbone(folder / "int8", device=DeviceOptions("fp16"))

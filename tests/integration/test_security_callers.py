@@ -28,7 +28,7 @@ from textcam_client import (
 
 TOKENS = {
     name: f"textcam_{name}" + "x" * 40
-    for name in ("all", "lister", "cats", "slow", "streamer", "reader")
+    for name in ("all", "lister", "cats", "slow", "streamer", "reader", "explainer")
 }
 ENTRIES = {
     "all": {},
@@ -37,6 +37,7 @@ ENTRIES = {
     "slow": {"rate": 2.0, "burst": 2},
     "streamer": {"rate": 0.01, "burst": 3},
     "reader": {"methods": ["GetModel", "ModelMetadata"]},
+    "explainer": {"methods": ["Explain", "ExplainStream"]},
 }
 
 
@@ -67,6 +68,14 @@ def test_a_known_token_calls_and_no_token_or_a_wrong_one_does_not(guarded, photo
                 assert refused.value.reason == "UNAUTHENTICATED"
             (item,) = client.explain_many([photos[0]], on_error="return")
             assert isinstance(item, Unauthenticated)
+
+
+def test_a_caller_who_may_explain_alone_can_wait_until_the_server_is_ready(guarded, photos):
+    with client_of(guarded, TOKENS["explainer"]) as client:
+        client.wait_ready(timeout=30)
+        assert client.explain(photos[0]).predictions
+        with pytest.raises(PermissionDenied):
+            client.models()
 
 
 def test_two_authorization_headers_are_refused(guarded):

@@ -1,8 +1,14 @@
-"""Items of a stream without an id of their own: refused, counted and logged as any other."""
+"""Ids of a stream's items: what is refused for one is counted and logged as any other."""
 
+import asyncio
+import io
 import logging
 
-from model_callers import picture, publish, served
+import grpc
+import numpy as np
+import pytest
+from model_callers import picture, publish, served, until
+from PIL import Image
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam_service.model_store import ModelStore
@@ -10,11 +16,76 @@ from textcam_service.model_store import ModelStore
 REFUSED = {"method": "ExplainStream", "code": "INVALID_ARGUMENT"}
 
 
+def large(side):
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def item(name, encoded=b"", **options):
+    request = pb.ExplainRequest(request_id=name, encoded=encoded, **options)
+    return pb.ExplainStreamRequest(request=request)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("streams")
+    store = ModelStore(folder / "store")
+    publish(store, write_model(folder / "made", 0), "1")
+    return store.root
+
+
+async def test_an_id_may_be_used_again_once_its_item_was_answered(root):
+    async with served(root) as caller:
+        call = caller.explainer.ExplainStream(timeout=60)
+        for seed in range(3):
+            await call.write(item("again", picture(seed)))
+            answer = await call.read()
+            assert (answer.request_id, answer.WhichOneof("result")) == ("again", "response")
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+
+
+async def test_a_long_id_is_refused_and_neither_held_nor_echoed_in_full(root):
+    name = "x" * 200_000
+    async with served(root) as caller:
+        items = (sent for sent in (item(name), item(name), item("x" * 128, picture(0))))
+        answers = [answer async for answer in caller.explainer.ExplainStream(items, timeout=60)]
+    refused = [answer for answer in answers if answer.HasField("error")]
+    assert [answer.request_id for answer in answers] == ["x" * 128] * 3
+    assert len(refused) == 2
+    for answer in refused:
+        assert answer.error.message == "a request id has at most 128 characters, not 200000"
+        assert answer.ByteSize() < 1000
+
+
+async def test_answers_that_nobody_takes_count_among_the_bytes_in_work(root):
+    limits = {"max_message_bytes": 2**25, "max_bytes_in_work": 2**25}
+    async with served(root, **limits) as caller:
+        desk, image = caller.server._desk, large(1500)
+        call = caller.explainer.ExplainStream()
+        for number in range(6):  # some 14 MB of heatmaps each; gRPC takes a few on its way
+            await call.write(item(str(number), image, heatmap=pb.HEATMAP_FORM_IMAGE))
+            await asyncio.sleep(0)
+        await until(lambda: desk._bytes_in_work > 2**25, "answers that nobody takes")
+        await until(lambda: caller.metric("textcam_requests_in_flight") == 0, "all are answered")
+        code, words = await caller.refused()
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "with the streams' answers that nobody took yet" in words
+        call.cancel()
+        await until(lambda: desk._bytes_in_work == 0, "the bytes given back")
+        await caller.explain()
+
+
 async def test_items_without_an_id_of_their_own_are_counted_and_logged(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     store = ModelStore(tmp_path / "store")
     publish(store, write_model(tmp_path / "made", 0), "1")
-    sent = [pb.ExplainRequest(request_id=name, encoded=picture(0)) for name in ("1", "", "1", "2")]
+    # The first is long in work: its id is still taken when the third comes.
+    images = {"1": large(2000), "": picture(0), "2": picture(0)}
+    sent = [
+        pb.ExplainRequest(request_id=name, encoded=images[name]) for name in ("1", "", "1", "2")
+    ]
     async with served(store.root, log_format="json") as caller:
         items = (pb.ExplainStreamRequest(request=request) for request in sent)
         answers = [answer async for answer in caller.explainer.ExplainStream(items, timeout=60)]

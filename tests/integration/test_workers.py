@@ -8,9 +8,12 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import psutil
 import pytest
 from processes import BACKBONE, TEXTCAM, running
+from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import explainer_pb2_grpc
 from textcam_client import Client, Retry
 
 
@@ -87,3 +90,24 @@ def test_a_worker_that_cannot_start_says_why(tmp_path):
     assert "a worker cannot serve" in ended.stderr
     assert str(tmp_path) in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_rate_is_of_each_process_not_of_both(backbone_folder):
+    """One connection has the whole of it, many have it twice."""
+
+    def answered(address, calls):
+        # By default gRPC would share one connection among channels.
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(address, own) as channel:
+            stub, passed = explainer_pb2_grpc.ExplainerServiceStub(channel), 0
+            for _ in range(calls):
+                try:
+                    stub.ListModels(pb.ListModelsRequest(), timeout=20)
+                    passed += 1
+                except grpc.RpcError as refused:
+                    assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        return passed
+
+    with running("--workers", "2", "--rate", "0.001", "--burst", "3") as started:
+        assert answered(started.address, 8) == 3
+        assert sum(answered(started.address, 4) for _ in range(16)) == 3

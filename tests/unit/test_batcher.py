@@ -20,6 +20,7 @@ from textcam_service.errors import (
     ShuttingDown,
 )
 from textcam_service.serving import batcher as batcher_module
+from textcam_service.serving import queues
 from textcam_service.serving.batcher import Batcher
 from textcam_service.serving.queues import BatchLimits
 from textcam_service.serving.schedule import Lane
@@ -564,6 +565,33 @@ async def test_a_consumer_that_had_recovered_starts_again_soon(
     assert (slept, events.restarts) == (pauses, 4)
 
 
+@pytest.mark.parametrize("broken", [True, False])
+async def test_a_session_that_fails_in_a_row_is_looked_at(made, caplog, broken):
+    """Its items may be at fault, or the session: only a run of something sound tells."""
+    _, events, make = made
+    told, looks, mended = [], [], asyncio.Event()
+
+    async def revive():
+        looks.append(len(told))
+        if broken and not mended.is_set():
+            raise RuntimeError("the device is gone")
+
+    batcher = await make(revive=revive, tell_health=told.append)
+    for _ in range(2):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="damaged"):
+                await batcher.submit(ValueError("damaged"), None)
+        assert (await batcher.submit(1, None)).result == 2
+    assert looks == []
+    for _ in range(3):
+        with pytest.raises(ValueError, match="damaged"):
+            await batcher.submit(ValueError("damaged"), None)
+    await until(lambda: told == [False] if broken else looks == [0])
+    mended.set()
+    assert (await asyncio.wait_for(batcher.submit(1, None), 5)).result == 2
+    assert (told, events.restarts) == (([False, True], 1) if broken else ([], 0))
+
+
 async def test_an_item_cancelled_while_running_stays_cancelled_when_the_batcher_stops(made):
     session, events, make = made
     batcher = await make()
@@ -630,8 +658,8 @@ async def test_the_earliest_deadline_runs_first(made):
     session, _, make = made
     batcher = await make(max_batch=2)
     first = await busy(batcher, session)
-    now = time.monotonic()
-    dues = {1: None, 2: now + 3 * LONG, 3: now + LONG, 4: now + 2 * LONG, 5: None}
+    now, step = time.monotonic(), LONG / 6
+    dues = {1: None, 2: now + 3 * step, 3: now + step, 4: now + 2 * step, 5: None}
     rest = [asyncio.create_task(batcher.submit(n, due)) for n, due in dues.items()]
     await until(lambda: batcher.depth == 5)
     session.gate.set()
@@ -656,15 +684,15 @@ async def test_an_item_that_would_be_late_is_refused_at_once_and_says_when_to_co
 
 async def test_an_item_that_would_make_another_late_is_refused(made):
     session, _, make = made
-    batcher = await make(max_batch=1)
-    slow(batcher, LONG)
+    batcher, step = await make(max_batch=1), LONG / 10
+    slow(batcher, step)
     first = await busy(batcher, session)
     now = time.monotonic()
-    with batcher.admit(now + 3.2 * LONG):  # done after two
+    with batcher.admit(now + 3.2 * step):  # done after two
         # Before it, so that it is done after three.
-        with batcher.admit(now + 2.5 * LONG), pytest.raises(DeadlineUnreachable):
-            batcher.admit(now + 2.4 * LONG)
-        with batcher.admit(now + 9 * LONG):  # behind it
+        with batcher.admit(now + 2.5 * step), pytest.raises(DeadlineUnreachable):
+            batcher.admit(now + 2.4 * step)
+        with batcher.admit(now + 9 * step):  # behind it
             pass
     session.gate.set()
     await first
@@ -697,6 +725,20 @@ async def test_an_idle_session_refuses_only_what_is_hopeless(made):
     # A wrong prediction would never be mended if nothing ran.
     assert (await asyncio.wait_for(batcher.submit(1, time.monotonic() + 0.6 * LONG), 5)).result == 2
     assert events.expired == 1
+
+
+async def test_a_prediction_that_is_out_of_date_refuses_nobody(made, monkeypatch):
+    """What it refused would have shown that it is wrong."""
+    _, events, make = made
+    batcher = await make()
+    slow(batcher, LONG)
+    monkeypatch.setattr(queues, "_TRUST_S", 0.0)
+    for _ in range(9):
+        hurried = time.monotonic() + 0.1 * LONG
+        assert (await asyncio.wait_for(batcher.submit(1, hurried), 5)).result == 2
+    monkeypatch.setattr(queues, "_TRUST_S", LONG)
+    assert (await batcher.submit(1, time.monotonic() + 0.1 * LONG)).result == 2
+    assert events.expired == 0
 
 
 async def test_an_item_late_by_the_time_its_thread_is_free_does_not_run(made):

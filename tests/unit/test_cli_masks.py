@@ -9,7 +9,7 @@ from PIL import Image
 from textcam_client import TopK, bounding_boxes, decode_rle, pseudo_labels
 from textcam_client.testing import serve_in_memory
 from textcam_service.cli import main
-from textcam_service.cli.explain import _free_name
+from textcam_service.cli.explain import _boxes, _free_name
 
 
 @pytest.fixture
@@ -45,8 +45,20 @@ def test_masks_are_written_as_label_map_contours_and_json(photo, tmp_path):
         mask = expected == entry["label"]
         assert entry["class_name"] == target.target.class_name
         assert entry["area"] == mask.sum()
-        assert entry["boxes"] == [list(box) for box in bounding_boxes(mask)]
+        # 48 x 64 pixels: a thousandth of them is 4, rounded up
+        assert entry["boxes"] == [list(box) for box in bounding_boxes(mask, min_area=4)]
         np.testing.assert_array_equal(decode_rle(entry["rle"]), mask)
+
+
+def test_specks_beside_an_object_get_no_box():
+    mask = np.zeros((100, 120), bool)
+    mask[::25, ::25] = True  # single pixels
+    mask[60:63, 3:6] = True  # nine
+    specks = _boxes(mask)
+    assert specks == ((3, 60, 3, 3),)  # the largest, where there is nothing else
+    mask[10:40, 30:70] = True
+    mask[80:83, 80:84] = True  # twelve: a thousandth of the image
+    assert _boxes(mask) == ((30, 10, 40, 30), (80, 80, 4, 3))
 
 
 def test_images_whose_files_would_have_one_name_all_keep_theirs():

@@ -31,3 +31,11 @@ def test_a_method_that_is_not_there_is_a_usage_error_with_what_there_is(command)
     far = CliRunner().invoke(main, [*command, "--method", "nonsense"])
     assert far.exit_code == 2
     assert all(name in "".join(far.output.split()) for name in METHODS)
+
+
+def test_a_server_without_a_port_is_a_usage_error(tmp_path):
+    image = tmp_path / "cat.jpg"
+    image.touch()
+    done = CliRunner().invoke(main, ["explain", str(image), "--server", "127.0.0.1"])
+    assert done.exit_code == 2
+    assert "the address '127.0.0.1' names no port" in done.output

@@ -1,6 +1,7 @@
 """The mathematics of a rationale against hand computation and its own promises."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,11 +72,53 @@ def test_evidence_on_a_scale_of_its_own_is_said_in_shares_and_never_as_a_logits(
     first, second, rest = (part.evidence for part in (*made.groups, made.rest))
     whole = abs(first) + abs(second) + abs(rest)
     one, two = (phrase.text for phrase in made.phrases)
+    assert first > 0 > second
     assert sentence(Prediction(0, "cat", 0.9, 3.0), None, made) == (
-        f"'cat' (90%): the model saw {one} ({first / whole:+.0%}) and {two} ({second / whole:+.0%})"
-        f"; other channels add {rest / whole:+.0%}, in shares of the method's evidence, not of "
-        "the logit +3.0."
+        f"'cat' (90%): the model saw {one} ({first / whole:+.0%}); against it: {two} "
+        f"({second / whole:+.0%}); other channels add {rest / whole:+.0%}, in shares of the "
+        "method's evidence, not of the logit +3.0."
     )
+
+
+def rationale_of(bias=0.5, **evidence):
+    """A rationale whose phrases were chosen in the order of the arguments."""
+    case = synthetic(0)
+    made = explain_target(logit=3.0, bias=bias, count=1, settings=RationaleSettings(), **case)
+    phrases = tuple(
+        replace(made.phrases[0], text=text, evidence=amount) for text, amount in evidence.items()
+    )
+    rest = replace(made.rest, evidence=0.0)
+    return replace(made, phrases=phrases, rest=rest, gap=0.0)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "seen"),
+    [
+        (
+            {"wing": 1.1, "sky": 0.4, "rocket": 3.0},
+            "the model saw rocket (+3.0), wing (+1.1) and sky (+0.4)",
+        ),
+        (
+            {"bee": -0.2, "fur": 1.0, "butterfly": -0.5, "ear": 2.0},
+            "the model saw ear (+2.0) and fur (+1.0); against it: butterfly (-0.5) and bee (-0.2)",
+        ),
+        ({"butterfly": -0.5}, "the phrases speak against it: butterfly (-0.5)"),
+        ({"haze": -0.04}, "the model saw haze (+0.0)"),
+        ({}, "no phrase of the vocabulary fits what the model saw"),
+    ],
+)
+def test_a_sentence_goes_by_evidence_and_says_last_what_is_against(evidence, seen):
+    said = sentence(Prediction(0, "cat", 0.9, 3.0), None, rationale_of(**evidence))
+    assert said == (
+        f"'cat' (90%): {seen}; other channels add +0.0 and the bias +0.5 to make the logit +3.0."
+    )
+
+
+def test_what_rounds_to_nothing_is_said_without_a_minus():
+    said = sentence(Prediction(0, "cat", 0.9, 3.0), None, rationale_of(bias=-0.01, fur=3.0))
+    assert "the bias +0.0 to make" in said
+    shares = replace(rationale_of(fur=3.0, haze=-0.001), in_logit_units=False)
+    assert "haze (+0%)" in sentence(Prediction(0, "cat", 0.9, 3.0), None, shares)
 
 
 @pytest.mark.parametrize("by_position", [False, True])

@@ -42,6 +42,7 @@ class ToyBackbone(Backbone):
     def __init__(self, weights=(1.0, 1.0, 1.0, 1.0), bias=0.0, constant=0.0):
         size = Preprocessing(4, 4, 4, "bilinear", (0.0,) * 3, (1.0,) * 3)
         self.manifest = SimpleNamespace(
+            vertices=0,
             preprocessing=size,
             class_names=("seen", "other"),
             head_kind=GAP_LINEAR,

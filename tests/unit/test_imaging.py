@@ -5,11 +5,13 @@ import io
 import numpy as np
 import pytest
 import simplejpeg
+import timm
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from textcam_service import errors
+from textcam_service.core.heatmap import heatmap
 from textcam_service.core.types import Preprocessing
 from textcam_service.imaging import ImageLimits, decode, from_pixels, prepare, whole_image
 from torchvision import transforms
@@ -328,6 +330,70 @@ def test_preparation_is_torchvisions(size, interpolation):
     assert levels.mean() <= 0.2
     assert crop.left >= 0
     assert crop.left + crop.width <= size[0] + 1e-6
+
+
+@pytest.mark.parametrize("size", [(300, 200), (200, 333), (64, 64), (500, 90), (61, 20)])
+@pytest.mark.parametrize("crop_mode", ["squash", "border"])
+@pytest.mark.parametrize(
+    ("crop", "share", "interpolation"),
+    [((64, 64), 1.0, "bicubic"), ((64, 64), 0.9, "bilinear"), ((96, 72), 1.0, "lanczos")],
+)
+def test_other_crop_modes_are_timms(size, crop_mode, crop, share, interpolation):
+    image = noise(*size)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    reference = timm.data.create_transform(
+        (3, *crop),
+        crop_mode=crop_mode,
+        crop_pct=share,
+        interpolation=interpolation,
+        mean=mean,
+        std=std,
+    )(image)
+    resize = int(max(crop) / share)
+    mine, _ = prepare(image, Preprocessing(resize, *crop, interpolation, mean, std, crop_mode))
+    assert mine.shape == (3, *crop)
+    levels = (torch.from_numpy(mine) - reference).abs() * torch.tensor(std)[:, None, None] * 255
+    assert levels.max() <= 2.5  # Pillow rounds between its two passes
+    assert levels.mean() <= 0.2
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("size", [(300, 200), (150, 400)])
+def test_a_heatmap_lands_on_what_the_network_saw_in_each_crop_mode(crop_mode, size):
+    """A red patch, found in the network's input, is drawn where it stands in the image."""
+    width, height = size
+    pixels = np.zeros((height, width, 3), np.uint8)
+    left, top = width // 2 - 40, height // 2 + 20
+    pixels[top : top + 40, left : left + 30, 0] = 255
+    contract = Preprocessing(36, 32, 32, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), crop_mode)
+    tensor, crop = prepare(Image.fromarray(pixels), contract)
+    heat = heatmap(tensor[0], crop, height, width)
+    rows, columns = np.nonzero(heat > 0.5)
+    found = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    pixel = max(crop.width, crop.height) / 32
+    assert np.abs(np.subtract(found, (left, top, left + 30, top + 40))).max() <= pixel
+    assert heat[: max(top - int(2 * pixel), 0)].max(initial=0) == 0
+
+
+def test_beside_a_bordered_image_is_the_mean_colour():
+    contract = Preprocessing(32, 32, 32, "bicubic", (0.5, 0.25, 0.75), (0.2, 0.2, 0.2), "border")
+    tensor, crop = prepare(solid("RGB", RED, (80, 40)), contract)
+    assert np.abs(tensor[:, :8]).max() < 0.02  # to whole levels
+    assert np.abs(tensor[:, 24:]).max() < 0.02
+    assert np.abs(tensor[0, 8:24] - (200 / 255 - 0.5) / 0.2).max() < 1e-4
+    assert (crop.left, crop.top, crop.width, crop.height) == (0, -20, 80, 80)
+
+
+@pytest.mark.parametrize("crop_mode", ["squash", "border"])
+def test_a_reduced_jpeg_keeps_each_crop_modes_geometry(crop_mode):
+    contract = Preprocessing(18, 16, 16, "bicubic", (0.0,) * 3, (1.0,) * 3, crop_mode)
+    data = encoded(picture(400, 300), "JPEG", quality=95)
+    reduced, whole = decode(data, ROOMY, contract), decode(data, ROOMY)
+    assert reduced.reduction > 1
+    small, crop = prepare(reduced, contract)
+    large, same = prepare(whole, contract)
+    assert crop == same
+    assert np.abs(small - large).max() * 255 <= 12
 
 
 def test_a_very_long_image_costs_no_giant():

@@ -303,6 +303,7 @@ class Cells:
         self.manifest = SimpleNamespace(
             preprocessing=Preprocessing(16, 16, 16, "bilinear", grey, (1.0, 1.0, 1.0)),
             weights_digest="cells",
+            vertices=0,
         )
         self.passes = 0
 

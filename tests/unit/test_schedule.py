@@ -100,8 +100,35 @@ def test_the_choice_of_a_batch(interactive, audit, owed, chosen):
     assert choose_batch(due(*interactive), due(*audit), 0.0, costs, 4, owed) == chosen
 
 
-def item(deadline, lane=Lane.AUDIT):
-    return SimpleNamespace(deadline=deadline, lane=lane, is_ready=True)
+def item(deadline, lane=Lane.AUDIT, admitted=0.0):
+    return SimpleNamespace(deadline=deadline, lane=lane, admitted=admitted, is_ready=True)
+
+
+@pytest.mark.parametrize("deadline", [math.inf, 3600.0])
+def test_items_with_near_deadlines_pass_one_without_for_a_minute_at_most(deadline):
+    """At full load: each second four come that are due in 30 s, and four are taken."""
+    queues = Queues(BatchLimits(max_batch=4), cost(_4=1.0))
+    patient = item(deadline)
+    queues.add(patient)
+    for now in range(100):
+        for _ in range(4):
+            queues.add(item(now + 30.0, admitted=now))
+        if patient in queues.take(now):
+            break
+    assert now == 30  # from when the others' deadlines were a minute after it came
+
+
+def test_an_item_without_a_deadline_makes_no_other_late():
+    queues = Queues(BatchLimits(max_batch=1), cost(_1=100.0))
+    queues.add(item(101.0))
+    queues.require(math.inf, Lane.AUDIT, now=0.5)
+    queues.add(item(math.inf, admitted=0.5))
+    assert [queues.take(1.0)[0].deadline for _ in range(2)] == [101.0, math.inf]
+
+
+def test_a_batch_is_no_longer_than_its_nearest_deadline_whatever_stands_first():
+    costs = cost(_1=0.4, _2=0.6, _3=0.8, _4=1.0)
+    assert choose_batch(due(math.inf, 0.6), due(9, 9), 0.0, costs, 4, 0) == (2, 0)
 
 
 def test_an_audit_item_is_admitted_by_what_is_left_or_by_its_share():

@@ -17,6 +17,7 @@ OFFLINE = {
     "MissingExtra",
     "ExportRefused",
     "QuantisationRefused",
+    "ParityMissed",
     "EmbedderError",
     "ProbingSetError",
     "VocabularyError",

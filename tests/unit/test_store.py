@@ -38,11 +38,22 @@ def test_what_is_published_is_what_is_loaded(store, tmp_path):
     folder = bank_folder(tmp_path / "bank")
     version = store.publish("photos", folder)
     loaded, own = store.load("photos"), read_bank(folder)
-    assert version == own.bank_digest.removeprefix("sha256:")[:12]
     assert loaded.bank_digest == own.bank_digest
     assert (loaded.bank.channel_embeddings == own.bank.channel_embeddings).all()
     assert loaded.vocabulary.phrases == ("one", "two", "three")
     store.verify("photos", version)
+
+
+def test_another_vocabulary_of_the_same_bank_is_another_version(store, tmp_path):
+    folder = bank_folder(tmp_path / "bank")
+    first, own = store.publish("photos", folder), read_bank(folder)
+    fewer = Vocabulary(("one", "two"), own.vocabulary.embeddings[:2], own.vocabulary.embedder)
+    write_bank(tmp_path / "other", own.bank, fewer)
+    assert read_bank(tmp_path / "other").bank_digest == own.bank_digest
+    second = store.publish("photos", tmp_path / "other")
+    assert (first != second, len(first), len(second)) == (True, 12, 12)
+    with pytest.raises(VersionExists):
+        store.publish("photos", folder)
 
 
 def test_versions_are_listed_and_rolled_back(store, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.common import backbone_option, need, progress_bars, settings_of
+from textcam_service.cli.common import OUTPUT, backbone_option, need, progress_bars, settings_of
 from textcam_service.core.regions import RegionSettings
 from textcam_service.core.types import RationaleSettings
 
@@ -96,7 +96,7 @@ def bank() -> None:
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     required=True,
     help="Bank folder to write; replaced if it is there.",
 )
@@ -119,27 +119,28 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     store: str | None,
     name: str,
 ) -> None:
-    r"""Build the concept bank of a backbone.
+    """Build the concept bank of a backbone.
 
     Runs the probing set through the backbone and the embedder, finds for each channel the
     direction from the images that excite it least to those that excite it most, and embeds
     the vocabulary. Interrupted work resumes.
 
     \b
-      textcam bank build --images photos/ --vocabulary words.txt \
+      textcam bank build --images photos/ --vocabulary words.txt \\
           --embedder open_clip:ViT-B-32:laion2b_s34b_b79k --output build/bank
     """
     need("offline")
     chosen = _region_settings(regions, region)
     from textcam_service.backbone import Backbone  # noqa: PLC0415 - onnxruntime
     from textcam_service.core.channels import ChannelSettings  # noqa: PLC0415
-    from textcam_service.offline.build import build_bank  # noqa: PLC0415 - torch
+    from textcam_service.offline.build import build_bank, require_enough  # noqa: PLC0415 - torch
     from textcam_service.offline.dataset import find_images, read_phrases  # noqa: PLC0415
     from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
     from textcam_service.store import BankStore  # noqa: PLC0415 - fsspec
 
     words = vocabulary or Path(__file__).parents[1] / "data" / "photos" / "vocabulary.txt"
     found, phrases = find_images(images), read_phrases(words)
+    require_enough(found, samples)
     with progress_bars() as progress:
         artefact, seen = build_bank(
             Backbone(backbone),
@@ -178,7 +179,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     required=True,
     help="Bank folder to write; replaced if it is there.",
 )
@@ -262,7 +263,8 @@ def _region_settings(regions: str, given: tuple[str, ...]) -> RegionSettings | N
 
 def _summary(artefact: Any) -> str:
     channels, dimensions = artefact.bank.channel_embeddings.shape
+    bank, vocabulary = artefact.bank_digest[:19], artefact.vocabulary_digest[:19]
     return (
         f"{channels} channels ({int(artefact.bank.dead.sum())} dead) x {dimensions} dimensions, "
-        f"{len(artefact.vocabulary.phrases)} phrases, bank {artefact.bank_digest[:19]}"
+        f"{len(artefact.vocabulary.phrases)} phrases, bank {bank}, vocabulary {vocabulary}"
     )

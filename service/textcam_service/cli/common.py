@@ -22,6 +22,8 @@ _EXTRAS = {
 }
 
 
+# A folder that a command writes.
+OUTPUT = click.Path(file_okay=False, path_type=Path)
 backbone_option = click.option(
     "--backbone",
     type=click.Path(path_type=Path),
@@ -29,6 +31,21 @@ backbone_option = click.option(
     show_default=True,
     help="Backbone folder that `textcam export` wrote.",
 )
+
+
+def threshold_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options --min-top1, --min-correlation and --min-first-phrase; see parity.Thresholds."""
+    share = click.FloatRange(0, 1)
+    for name, kind, default, told in (
+        ("--min-first-phrase", share, 0.95, "fewer images keep their first phrase"),
+        ("--min-correlation", click.FloatRange(-1, 1), 0.97, "saliency maps correlate less"),
+        ("--min-top1", share, 0.98, "fewer images keep their most probable class"),
+    ):
+        option = click.option(
+            name, type=kind, default=default, show_default=True, help=f"Refuse if {told}."
+        )
+        command = option(command)
+    return command
 
 
 def need(extra: str) -> None:

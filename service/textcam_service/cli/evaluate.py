@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import known_method, need
+from textcam_service.cli.common import OUTPUT, known_method, need
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -44,7 +44,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--biased-bank", type=_FOLDER, default=None, help="Its bank.")
 @click.option(
     "--output",
-    type=_FOLDER,
+    type=OUTPUT,
     default=Path("build/evaluation"),
     show_default=True,
     help="Folder for report.json, report.txt and report.png.",
@@ -61,13 +61,13 @@ def evaluate(
     biased_bank: Path | None,
     output: Path,
 ) -> None:
-    r"""Judge a model's explanations by truth: words, place, faithfulness, spurious cues.
+    """Judge a model's explanations by truth: words, place, faithfulness, spurious cues.
 
     \b
       textcam export --model scenes:classifier --output build/scenes/backbone
       textcam scenes --count 4000 --output build/scenes/probing
-      textcam bank build --backbone build/scenes/backbone --images build/scenes/probing \
-          --embedder scenes --vocabulary build/scenes/probing/vocabulary.txt \
+      textcam bank build --backbone build/scenes/backbone --images build/scenes/probing \\
+          --embedder scenes --vocabulary build/scenes/probing/vocabulary.txt \\
           --output build/scenes/bank
       textcam evaluate --backbone build/scenes/backbone --bank build/scenes/bank
 
@@ -105,7 +105,7 @@ def evaluate(
 @click.option("--biased", is_flag=True, help="Of the biased world.")
 @click.option(
     "--output",
-    type=_FOLDER,
+    type=OUTPUT,
     default=Path("build/scenes/probing"),
     show_default=True,
     help="Folder for the pictures, vocabulary.txt and truth.json.",

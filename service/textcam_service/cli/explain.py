@@ -3,42 +3,74 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from textcam_service.cli.common import known_method
+from textcam_service.cli.common import OUTPUT, known_method
 from textcam_service.cli.server import server_options
 
 if TYPE_CHECKING:
-    from textcam_client import Client, Contrast, Explanation, TopK
+    from collections.abc import Iterable, Iterator
+
+    from textcam_client import Box, Client, Contrast, Explanation, TextCamClientError, TopK
+    from textcam_client.regions import BoolArray
+
+# Part of the image; regions of a mask below it get no box, unless all are.
+_SMALLEST_BOX = 0.001
+
+
+class _Seconds(click.FloatRange):
+    """A range of seconds; click's own lets nan through."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        return seconds
+
+
+def _no_folders(
+    _: click.Context, __: click.Parameter, images: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    for path in images:
+        if path.is_dir():
+            raise click.BadParameter(f"{path} is a folder; for the images in it: {path}/*")
+    return images
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "images", nargs=-1, required=True, type=click.Path(path_type=Path), callback=_no_folders
+)
 @server_options
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     default=None,
     help="Folder for one picture per image: photo, heatmap, each phrase's map.",
 )
 @click.option(
     "--masks",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     default=None,
-    help="Folder for pseudo-masks: per image a PNG label map, contours, and JSON (RLE, boxes).",
+    help="Folder for pseudo-masks: per image a PNG label map, contours, and JSON (RLE, boxes of "
+    "regions of 0.1 % of the image and more, or of the largest).",
 )
 @click.option(
     "--top-k",
     type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Explain the k most probable classes.",
+    default=None,
+    help="Explain the k most probable classes.  [default: 1]",
 )
-@click.option("--class", "class_name", default=None, help="Explain this class instead.")
+@click.option(
+    "--class", "class_name", default=None, help="Explain this class instead: a name or an index."
+)
 @click.option("--against", default=None, help="With --class: rather than that one.")
 @click.option(
     "--method",
@@ -48,15 +80,26 @@ if TYPE_CHECKING:
     "passes, ss_cam above all, may need a server with a higher --max-passes.",
 )
 @click.option("--phrases", type=click.IntRange(1), default=None, help="Phrases per class.")
-@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds per image.")
-@click.option("--wait", type=float, default=0.0, help="Wait so many seconds for the server.")
+@click.option(
+    "--timeout",
+    type=_Seconds(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Seconds per image.",
+)
+@click.option(
+    "--wait",
+    type=_Seconds(min=0),
+    default=0.0,
+    help="Wait so many seconds for the server.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per image and line.")
 def explain(  # noqa: PLR0917 - one argument per option
     images: tuple[Path, ...],
     connect: Callable[..., Client],
     output: Path | None,
     masks: Path | None,
-    top_k: int,
+    top_k: int | None,
     class_name: str | None,
     against: str | None,
     method: str | None,
@@ -65,11 +108,11 @@ def explain(  # noqa: PLR0917 - one argument per option
     wait: float,
     as_json: bool,
 ) -> None:
-    r"""Explain images with a running server.
+    """Explain images with a running server.
 
     \b
       textcam explain cat.jpg --output explained/
-      textcam explain cat.jpg --class "tabby" --against "tiger cat"
+      textcam explain cat.jpg --class "tiger cat" --against "red fox"
       textcam explain cat-and-dog.jpg --top-k 2 --masks masks/
       textcam explain cat.jpg --server HOST:PORT --ca ca.crt --token-file token
     """
@@ -83,11 +126,11 @@ def explain(  # noqa: PLR0917 - one argument per option
     taken: set[str] = set()
     with connect(timeout=timeout) as client:
         if wait:
-            client.wait_ready(wait)
+            _wait(client, wait)
         answers = client.explain_many(
             images, target=target, phrases=phrases, method=method, on_error="return", concurrency=4
         )
-        for path, answer in zip(images, answers, strict=True):
+        for path, answer in zip(images, _reached(answers), strict=True):
             if isinstance(answer, TextCamClientError):
                 failed += 1
                 click.echo(f"{path}: {answer}", err=True)
@@ -104,14 +147,57 @@ def explain(  # noqa: PLR0917 - one argument per option
         raise click.ClickException(f"{failed} of {len(images)} images were not explained")
 
 
-def _target(class_name: str | None, against: str | None, top_k: int) -> str | TopK | Contrast:
+def _target(
+    class_name: str | None, against: str | None, top_k: int | None
+) -> str | int | TopK | Contrast:
     from textcam_client import Contrast, TopK  # noqa: PLC0415 - as above
 
-    if against and not class_name:
+    if against is not None and class_name is None:
         raise click.UsageError("--against goes with --class")
-    if class_name and against:
-        return Contrast(class_name, against)
-    return class_name or TopK(top_k)
+    if class_name is None:
+        return TopK(top_k or 1)
+    if top_k is not None:
+        raise click.UsageError("--class and --top-k exclude each other")
+    if against is not None:
+        return Contrast(_class(class_name), _class(against))
+    return _class(class_name)
+
+
+def _class(given: str) -> str | int:
+    # No index has ten digits: the contract's field could not hold it.
+    return int(given) if given.isdecimal() and len(given) < 10 else given
+
+
+def _wait(client: Client, seconds: float) -> None:
+    from textcam_client import DeadlineExceeded  # noqa: PLC0415 - as above
+
+    try:
+        client.wait_ready(seconds)
+    except DeadlineExceeded as error:
+        server = click.get_current_context().params["server"]
+        raise click.ClickException(
+            f"no TextCAM server answered at {server} in {seconds:g} s: is it running, is the port "
+            "right, does it want TLS?"
+        ) from error
+
+
+def _reached(
+    answers: Iterable[Explanation | TextCamClientError],
+) -> Iterator[Explanation | TextCamClientError]:
+    """The answers; where none can be had, that is said once and not for each image.
+
+    Raises:
+        Unavailable: No server took the first image that was sent.
+    """
+    from textcam_client import ImageError, Unavailable  # noqa: PLC0415 - as above
+
+    reached = False
+    for answer in answers:
+        # One with a reason is told by a server, or of a connection that stood: of this image.
+        if isinstance(answer, Unavailable) and not answer.reason and not reached:
+            raise answer
+        reached = reached or not isinstance(answer, ImageError)
+        yield answer
 
 
 def _print(path: Path, answer: Explanation, as_json: bool) -> None:
@@ -134,7 +220,6 @@ def _draw(answer: Explanation, picture: Path) -> None:
 def _write_masks(image: Path, answer: Explanation, stem: Path) -> None:
     """Write STEM.png with the labels, STEM-contours.png and STEM.json."""
     from textcam_client import (  # noqa: PLC0415 - as above
-        bounding_boxes,
         draw_contours,
         encode_rle,
         label_picture,
@@ -155,11 +240,18 @@ def _write_masks(image: Path, answer: Explanation, stem: Path) -> None:
                 "class_name": explanation.target.class_name,
                 "probability": explanation.target.probability,
                 "area": int(mask.sum()),
-                "boxes": bounding_boxes(mask),
+                "boxes": _boxes(mask),
                 "rle": encode_rle(mask),
             }
         )
     Path(f"{stem}.json").write_text(json.dumps({"image": str(image), "labels": found}) + "\n")
+
+
+def _boxes(mask: BoolArray) -> tuple[Box, ...]:
+    from textcam_client import bounding_boxes  # noqa: PLC0415 - as above
+
+    large = bounding_boxes(mask, min_area=math.ceil(_SMALLEST_BOX * mask.size))
+    return large or bounding_boxes(mask, largest=True)
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import click
 
 from textcam_service.cli.bank import bank
-from textcam_service.cli.common import need
+from textcam_service.cli.common import OUTPUT, need
 from textcam_service.cli.evaluate import evaluate, scenes
 from textcam_service.cli.explain import explain
 from textcam_service.cli.model import model
+from textcam_service.cli.parity import parity
 from textcam_service.cli.quantise import quantise
 from textcam_service.cli.serve import serve
 from textcam_service.cli.token import token
@@ -22,7 +24,7 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class _Group(click.Group):
-    """Turns the product's errors into one line and exit status 1."""
+    """Turns the product's errors, and the file system's, into one line and exit status 1."""
 
     def invoke(self, context: click.Context) -> Any:
         from textcam_client import TextCamClientError  # noqa: PLC0415 - light, but only here
@@ -31,12 +33,17 @@ class _Group(click.Group):
             return super().invoke(context)
         except (TextCamError, TextCamClientError) as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # click ends quietly where nobody reads on
+            said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise click.ClickException(said) from error
 
 
 @click.group(cls=_Group, context_settings=_HELP)
 @click.version_option(__version__, prog_name="textcam")
 def main() -> None:
-    r"""Where an image classifier looked, and what it saw there.
+    """Where an image classifier looked, and what it saw there.
 
     \b
     A first round, from nothing to a picture:
@@ -86,7 +93,7 @@ def main() -> None:
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     default=Path("build/backbone"),
     show_default=True,
     help="Backbone folder to write.",
@@ -133,5 +140,5 @@ def export(
     click.echo(f"{output}: {report}")
 
 
-for _command in (bank, evaluate, explain, model, quantise, scenes, serve, token):
+for _command in (bank, evaluate, explain, model, parity, quantise, scenes, serve, token):
     main.add_command(_command)

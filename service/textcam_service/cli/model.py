@@ -21,14 +21,14 @@ _ACCEPT = click.option(
 
 @click.group()
 def model() -> None:
-    r"""Publish models to a store that servers watch, and choose the current version.
+    """Publish models to a store that servers watch, and choose the current version.
 
     Backbone, bank and vocabulary are one version. A server that was started with `textcam serve
     --store STORE` loads what becomes current, warms it, compares its explanations with those of the
     version it serves, and switches between two requests.
 
     \b
-      textcam model publish photos --store s3://bucket/models \
+      textcam model publish photos --store s3://bucket/models \\
           --backbone build/backbone --bank build/bank
       textcam model rollback photos --store s3://bucket/models
     """
@@ -44,7 +44,9 @@ def model() -> None:
     required=True,
     help="Bank folder that `textcam bank build` wrote.",
 )
-@click.option("--version", default="", help="Default: first 12 digits of the bundle's digest.")
+@click.option(
+    "--version", default="", help="Default: first 12 digits of the digest of all that is published."
+)
 @click.option(
     "--canary",
     type=click.Path(path_type=Path),
@@ -82,7 +84,11 @@ def model_publish(
 @_STORE
 def model_list(name: str | None, store: str) -> None:
     """List the versions of a model, or of all; '*' marks the current one."""
-    for found in _open(store).list(name):
+    opened = _open(store)
+    versions = opened.list(name)
+    if not versions:
+        raise opened.nothing(name)
+    for found in versions:
         click.echo(f"{'*' if found.current else ' '} {found.name}@{found.version}")
 
 
@@ -103,6 +109,33 @@ def model_use(name: str, version: str, store: str, accept_drift: bool) -> None:
 def model_rollback(name: str, store: str) -> None:
     """Make the version current that was so before; servers take it without asking for drift."""
     click.echo(f"{name}@{_open(store).roll_back(name)} is current")
+
+
+@model.command("prune")
+@click.argument("name")
+@_STORE
+@click.option(
+    "--keep",
+    type=click.IntRange(0),
+    required=True,
+    help="So many of the newest stay, and in any case the current version and the one to roll back "
+    "to.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+def model_prune(name: str, store: str, keep: int, dry_run: bool) -> None:
+    """Remove old versions of a model from the store.
+
+    A server that serves one of them goes on; it can no longer be loaded or rolled back to. Not
+    while someone publishes under the name.
+    """
+    opened = _open(store)
+    versions = opened.prunable(name, keep)
+    for version in versions:
+        if not dry_run:
+            opened.remove(name, version)
+        click.echo(f"{'would remove' if dry_run else 'removed'} {name}@{version}")
+    if not versions:
+        click.echo(f"nothing to remove: {name} has no other versions than those that stay")
 
 
 def _open(store: str) -> Any:

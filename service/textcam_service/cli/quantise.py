@@ -6,10 +6,15 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import backbone_option, need, progress_bars
+from textcam_service.cli.common import (
+    OUTPUT,
+    backbone_option,
+    need,
+    progress_bars,
+    threshold_options,
+)
 
 _FOLDER = click.Path(path_type=Path)
-_SHARE = click.FloatRange(0, 1)
 
 
 @click.command()
@@ -54,30 +59,10 @@ _SHARE = click.FloatRange(0, 1)
     is_flag=True,
     help="7-bit weights, for servers whose CPUs have no VNNI; less close.",
 )
-@click.option(
-    "--min-top1",
-    type=_SHARE,
-    default=0.98,
-    show_default=True,
-    help="Refuse if fewer images keep their most probable class.",
-)
-@click.option(
-    "--min-correlation",
-    type=click.FloatRange(-1, 1),
-    default=0.97,
-    show_default=True,
-    help="Refuse if saliency maps correlate less, on average.",
-)
-@click.option(
-    "--min-first-phrase",
-    type=_SHARE,
-    default=0.95,
-    show_default=True,
-    help="Refuse if fewer images keep their first phrase.",
-)
+@threshold_options
 @click.option(
     "--output",
-    type=_FOLDER,
+    type=OUTPUT,
     required=True,
     help="Backbone folder to write; replaced if it is there.",
 )
@@ -94,7 +79,7 @@ def quantise(  # noqa: PLR0917 - one argument per option
     min_first_phrase: float,
     output: Path,
 ) -> None:
-    r"""Make an int8 backbone for CPUs, if it explains as the float one does.
+    """Make an int8 backbone for CPUs, if it explains as the float one does.
 
     Both explain the held-out images with the bank. Where the most probable class, the saliency
     map or the first phrase differ too much, nothing is written, and the figures are told. What is

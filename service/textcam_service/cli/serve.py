@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
+import logging
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from textcam_service.cli.common import need
+
+_log = logging.getLogger(__name__)
+_PREFIX = "TEXTCAM_"
+# The file of settings, and a caller's token.
+_NO_SETTINGS = ("CONFIG", "TOKEN")
 
 
 class _ServeCommand(click.Command):
@@ -41,6 +50,18 @@ def _setting_flags() -> list[click.Parameter]:
     return flags
 
 
+def _unknown_variables(names: Iterable[str]) -> dict[str, str]:
+    """Variables that look like settings and are none: each with the nearest that is, or ""."""
+    from textcam_service.settings import ServerSettings  # noqa: PLC0415 - extra 'service'
+
+    known = [_PREFIX + name.upper() for name in (*ServerSettings.model_fields, *_NO_SETTINGS)]
+    return {
+        name: next(iter(difflib.get_close_matches(name.upper(), known, 1, 0.8)), "")
+        for name in names
+        if name.upper().startswith(_PREFIX) and name.upper() not in known
+    }
+
+
 def _shown(name: str, default: object) -> object:
     return "the package's own" if name == "bank" else default
 
@@ -56,8 +77,9 @@ def serve(config: Path | None, **flags: Any) -> None:
     """Serve a backbone with its concept bank, or a store of models, over gRPC.
 
     Every flag may also be set as an environment variable TEXTCAM_<NAME> (for instance
-    TEXTCAM_MAX_BATCH=16) or in the file that --config names; flags win, then the
-    environment, then the file.
+    TEXTCAM_MAX_BATCH=16, or TEXTCAM_PROVIDERS=A,B for a flag that may be given more than
+    once) or in the file that --config names; flags win, then the environment, then the
+    file.
     """
     # Late: these need the extra 'service'.
     need("service")
@@ -69,6 +91,9 @@ def serve(config: Path | None, **flags: Any) -> None:
     given = {key: value for key, value in flags.items() if value not in (None, ())}
     settings = read_settings(given, config)
     set_up_logs(settings)
+    for name, near in _unknown_variables(os.environ).items():
+        hint = f"; near it: {near}" if near else ""
+        _log.warning("the variable %s is no setting and is ignored%s", name, hint)
 
     def announce(port: int, metrics_port: int | None, health_port: int | None) -> None:
         metrics = "" if metrics_port is None else f", metrics on {metrics_port}"

@@ -57,7 +57,10 @@ def _client(server: str, tls: Tls | None, token: str, **settings: Any) -> Client
     from textcam_client import Client  # noqa: PLC0415
 
     metadata = {"authorization": f"Bearer {token}"} if token else None
-    return Client(server, tls=tls, metadata=metadata, **settings)
+    try:
+        return Client(server, tls=tls, metadata=metadata, **settings)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _tls(tls: bool, ca: Path | None, certificate: Path | None, key: Path | None) -> Tls | None:

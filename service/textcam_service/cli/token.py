@@ -22,8 +22,14 @@ def token() -> None:
 @click.argument("name")
 @click.option("--method", "methods", multiple=True, help="A method it may call; default: all.")
 @click.option("--model", "models", multiple=True, help="A model it may use; default: all.")
-@click.option("--rate", type=float, help="Images and other calls a second; default: the server's.")
-@click.option("--burst", type=int, help="How many of these at once; default: the server's.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0),
+    help="Images and other calls a second, to one process; 0: any number; default: the server's.",
+)
+@click.option(
+    "--burst", type=click.IntRange(1), help="How many of these at once; default: the server's."
+)
 def create(name: str, **rights: Any) -> None:
     """Draw a token for the caller NAME and print it, once; then its entry in the callers' file.
 
@@ -34,6 +40,7 @@ def create(name: str, **rights: Any) -> None:
     from pydantic import ValidationError  # noqa: PLC0415 - of the extra
 
     from textcam_service.serving.callers import CallerEntry  # noqa: PLC0415 - of the extra
+    from textcam_service.settings import faults_of  # noqa: PLC0415 - likewise
 
     # The prefix lets scanners of repositories find one that was committed.
     drawn = f"textcam_{secrets.token_urlsafe(32)}"
@@ -42,7 +49,7 @@ def create(name: str, **rights: Any) -> None:
     try:
         CallerEntry.model_validate(entry)
     except ValidationError as error:
-        raise InvalidSettings("; ".join(fault["msg"] for fault in error.errors())) from error
+        raise InvalidSettings(faults_of(error)) from error
     click.echo("The token, to be sent as the metadata 'authorization: Bearer TOKEN':", err=True)
     click.echo(drawn)
     click.echo("Its entry in the callers' file:", err=True)

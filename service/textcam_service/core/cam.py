@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from textcam_service.core.maps import RemoteMaps
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 
 
-def activation_scores(activation_maps: FloatArray) -> Float64Array:
+def activation_scores(activation_maps: FloatArray | RemoteMaps) -> Float64Array:
     """Average each map over its positions: (..., D, H, W) -> (..., D)."""
+    if not isinstance(activation_maps, np.ndarray):
+        return activation_maps.scores()
     return np.asarray(activation_maps.mean(axis=(-2, -1), dtype=np.float64))
 
 
@@ -23,7 +26,9 @@ def head_row(class_weights: FloatArray, head_weights: FloatArray) -> Float64Arra
     return np.asarray(class_weights[counted] @ head_weights[counted].astype(np.float64))
 
 
-def channel_evidence(cam_weights: FloatArray, activation_maps: FloatArray) -> Float64Array:
+def channel_evidence(
+    cam_weights: FloatArray, activation_maps: FloatArray | RemoteMaps
+) -> Float64Array:
     """What each channel adds to the logit: the mean of its term w_j A_j, (D,).
 
     With a linear head, sum_j e_j + bias = logit (TextCAM, arXiv 2510.01004).
@@ -34,23 +39,27 @@ def channel_evidence(cam_weights: FloatArray, activation_maps: FloatArray) -> Fl
     """
     if cam_weights.ndim == 1:
         return np.asarray(cam_weights, np.float64) * activation_scores(activation_maps)
-    terms = np.einsum("dhw,dhw->d", cam_weights, activation_maps, dtype=np.float64)
-    return np.asarray(terms / activation_maps[0].size)
+    maps = np.asarray(activation_maps)
+    terms = np.einsum("dhw,dhw->d", cam_weights, maps, dtype=np.float64)
+    return np.asarray(terms / maps[0].size)
 
 
-def saliency_map(cam_weights: FloatArray, activation_maps: FloatArray) -> Float32Array:
+def saliency_map(cam_weights: FloatArray, activation_maps: FloatArray | RemoteMaps) -> Float32Array:
     """Weigh the maps: V(x) = sum_j w_j A_j(x), (D,) or (D, H, W), (D, H, W) -> (H, W).
 
     The mean over positions is the sum of the channels' evidence.
     """
     if cam_weights.ndim == 3:
-        summed = np.einsum("dhw,dhw->hw", cam_weights, activation_maps, dtype=np.float64)
+        maps = np.asarray(activation_maps)
+        summed = np.einsum("dhw,dhw->hw", cam_weights, maps, dtype=np.float64)
         return np.asarray(summed, np.float32)
     return np.asarray(weighted_maps(cam_weights[None], activation_maps)[0])
 
 
-def weighted_maps(weights: FloatArray, activation_maps: FloatArray) -> Float32Array:
+def weighted_maps(weights: FloatArray, activation_maps: FloatArray | RemoteMaps) -> Float32Array:
     """Several weighted sums of the maps in one product: (K, D), (D, H, W) -> (K, H, W)."""
+    if not isinstance(activation_maps, np.ndarray):
+        return activation_maps.weighted(weights)
     channels, height, width = activation_maps.shape
     # In the maps' own type: to widen them would take longer than the product.
     rows = weights.astype(activation_maps.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from textcam_service.core.cam import saliency_map, weighted_maps
+from textcam_service.core.maps import RemoteMaps
 from textcam_service.core.types import FloatArray, IntArray, SaliencyGroup
 
 REST = -1
@@ -35,7 +36,7 @@ def saliency_groups(
     assignment: IntArray,
     count: int,
     cam_weights: FloatArray,
-    activation_maps: FloatArray,
+    activation_maps: FloatArray | RemoteMaps,
     evidence: FloatArray,
 ) -> tuple[tuple[SaliencyGroup, ...], SaliencyGroup]:
     """Split the map and the evidence: V_g = sum over j in g of w_j A_j.
@@ -58,7 +59,8 @@ def saliency_groups(
         maps = list(weighted_maps(own_weights, activation_maps))
     else:
         members = [assignment == place for place in places]
-        maps = [saliency_map(cam_weights[own], activation_maps[own]) for own in members]
+        here = np.asarray(activation_maps)
+        maps = [saliency_map(cam_weights[own], here[own]) for own in members]
 
     def group(phrase_index: int) -> SaliencyGroup:
         ids = np.flatnonzero(assignment == phrase_index)

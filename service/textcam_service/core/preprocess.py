@@ -10,14 +10,13 @@ from textcam_service.core.types import Crop, Float32Array, Preprocessing, UInt8A
 def centre_crop(image_height: int, image_width: int, preprocessing: Preprocessing) -> Crop:
     """Where the network looks, in pixels of the image.
 
-    As torchvision's Resize (the longer side truncated to whole pixels) followed by
-    CenterCrop, carried back from the resized image to the image itself.
+    As torchvision's Resize (the longer side truncated to whole pixels) followed by CenterCrop,
+    carried back from the resized image to the image itself; in the other crop modes as timm's
+    Resize or ResizeKeepRatio (rounded to whole pixels) and CenterCropOrPad.
     """
-    shorter = min(image_height, image_width)
-    resized_height = int(preprocessing.resize * image_height / shorter)
-    resized_width = int(preprocessing.resize * image_width / shorter)
-    top = round((resized_height - preprocessing.height) / 2)
-    left = round((resized_width - preprocessing.width) / 2)
+    resized_height, resized_width = _resized(image_height, image_width, preprocessing)
+    top = _margin(resized_height, preprocessing.height)
+    left = _margin(resized_width, preprocessing.width)
     scale_y, scale_x = image_height / resized_height, image_width / resized_width
     return Crop(
         left=left * scale_x,
@@ -25,6 +24,41 @@ def centre_crop(image_height: int, image_width: int, preprocessing: Preprocessin
         width=preprocessing.width * scale_x,
         height=preprocessing.height * scale_y,
     )
+
+
+def _resized(height: int, width: int, preprocessing: Preprocessing) -> tuple[int, int]:
+    """(height, width) of an image after resizing."""
+    resize = preprocessing.resize
+    if preprocessing.crop_mode == "center":
+        shorter = min(height, width)
+        return int(resize * height / shorter), int(resize * width / shorter)
+    longer = max(preprocessing.height, preprocessing.width)
+    frame = resize * preprocessing.height // longer, resize * preprocessing.width // longer
+    if preprocessing.crop_mode == "squash":
+        return frame
+    ratio = max(height / frame[0], width / frame[1])
+    # An image of a hundred times its width would have no pixels across.
+    return max(round(height / ratio), 1), max(round(width / ratio), 1)
+
+
+def _margin(resized: int, crop: int) -> int:
+    """Where a centred crop begins; negative where it is larger than the resized image."""
+    return round((resized - crop) / 2) if resized >= crop else -((crop - resized) // 2)
+
+
+def place_in_input(
+    crop: Crop, image_height: int, image_width: int, preprocessing: Preprocessing
+) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the image in the network's input, in its pixels."""
+
+    def extent(start: float, length: float, image: int, pixels: int) -> tuple[int, int]:
+        first = round(max(-start, 0.0) * pixels / length)
+        last = round((min(start + length, image) - start) * pixels / length)
+        return first, max(last, first + 1)
+
+    left, right = extent(crop.left, crop.width, image_width, preprocessing.width)
+    top, bottom = extent(crop.top, crop.height, image_height, preprocessing.height)
+    return left, top, right, bottom
 
 
 def normalise(pixels: UInt8Array, preprocessing: Preprocessing) -> Float32Array:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from textcam_service.core.cam import channel_evidence, saliency_map
 from textcam_service.core.groups import assign_channels, saliency_groups
+from textcam_service.core.maps import Maps
 from textcam_service.core.methods.base import CamTerms
 from textcam_service.core.phrases import choose_phrases, evidence_embedding
 from textcam_service.core.types import (
@@ -20,7 +23,7 @@ _SMALL_GAP = 1e-3
 
 
 def explain_target(
-    activation_maps: Float32Array,
+    activation_maps: Maps,
     terms: CamTerms,
     logit: float,
     bias: float,
@@ -62,14 +65,16 @@ def explain_target(
         )
     )
     whole = terms.saliency_map
-    if whole is None:
+    if whole is None and isinstance(activation_maps, np.ndarray):
         whole = saliency_map(cam_weights, activation_maps)
+    elif whole is None:  # one visit to the device is enough
+        whole = np.sum([own.saliency_map for own in (*groups, rest)], axis=0)
     gap = logit - bias - float(evidence.sum())
     return Rationale(logit, bias, gap, whole, chosen, groups, rest, terms.in_logit_units)
 
 
 def sentence(target: Prediction, against: Prediction | None, rationale: Rationale) -> str:
-    """Say a rationale in one English sentence.
+    """Say a rationale in one English sentence: what is for the target, then what is against it.
 
     Every number is an amount of the logit; where the method has a scale of its own, a signed
     share of all its evidence, for and against.
@@ -77,12 +82,8 @@ def sentence(target: Prediction, against: Prediction | None, rationale: Rational
     rather = f" rather than '{against.class_name}'" if against else ""
     subject = f"'{target.class_name}'{rather} ({target.probability:.0%})"
     said = _amount if rationale.in_logit_units else _share_of(rationale)
-    spoken = [f"{phrase.text} ({said(phrase.evidence)})" for phrase in rationale.phrases]
-    if not spoken:
-        seen = "no phrase of the vocabulary fits what the model saw"
-    else:
-        listed = spoken[0] if len(spoken) == 1 else ", ".join(spoken[:-1]) + " and " + spoken[-1]
-        seen = f"the model saw {listed}"
+    phrases = sorted(rationale.phrases, key=lambda phrase: -phrase.evidence)
+    seen = _seen([(phrase.text, said(phrase.evidence)) for phrase in phrases])
     whole = "difference of logits" if against else "logit"
     others, logit = f"other channels add {said(rationale.rest.evidence)}", _amount(rationale.logit)
     if not rationale.in_logit_units:
@@ -95,12 +96,28 @@ def sentence(target: Prediction, against: Prediction | None, rationale: Rational
     return f"{subject}: {seen}; {rest}."
 
 
+def _seen(phrases: Sequence[tuple[str, str]]) -> str:
+    """Say phrases with their spoken evidence, which comes in falling order."""
+    pro = [f"{text} ({said})" for text, said in phrases if not said.startswith("-")]
+    contra = [f"{text} ({said})" for text, said in reversed(phrases) if said.startswith("-")]
+    if not phrases:
+        return "no phrase of the vocabulary fits what the model saw"
+    if not pro:
+        return f"the phrases speak against it: {_listed(contra)}"
+    return f"the model saw {_listed(pro)}" + (f"; against it: {_listed(contra)}" if contra else "")
+
+
+def _listed(spoken: Sequence[str]) -> str:
+    return spoken[0] if len(spoken) == 1 else ", ".join(spoken[:-1]) + " and " + spoken[-1]
+
+
 def _amount(evidence: float) -> str:
-    return f"{evidence:+.1f}"
+    # Rounded first, and 0.0 added: what rounds to nothing has no minus.
+    return f"{round(evidence, 1) + 0.0:+.1f}"
 
 
 def _share_of(rationale: Rationale) -> Callable[[float], str]:
     """How to say evidence as a share of all of it, for and against."""
     parts = [*(phrase.evidence for phrase in rationale.phrases), rationale.rest.evidence]
     whole = sum(map(abs, parts)) or 1.0
-    return lambda evidence: f"{evidence / whole:+.0%}"
+    return lambda evidence: f"{round(evidence / whole, 2) + 0.0:+.0%}"

@@ -5,8 +5,8 @@ Letters in shapes: D channels, H x W map, C classes, E embedding, V phrases.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
+CropMode = Literal["center", "squash", "border"]
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,17 @@ class Preprocessing:
     """From pixels to the network's input: resize, centre crop, normalise.
 
     Attributes:
-        resize: Length of the shorter side after resizing, pixels; covers the crop.
+        resize: Length of a side after resizing, pixels; covers the crop. Which side: see crop_mode.
         height: Height of the centre crop, pixels.
         width: Width of the centre crop, pixels.
         interpolation: Filter of the antialiased resize.
         mean: Per-channel (R, G, B) mean of pixels scaled to 0..1.
         std: Per-channel standard deviation, same scale.
+        crop_mode: As timm names them. "center": the shorter side is resized to `resize`, and the
+            other in proportion. "squash": both are, so proportions are lost; of a crop that is no
+            square, the side along its longer one, and the other in the crop's proportions.
+            "border": the image is resized in proportion to fit into what "squash" resizes it to,
+            and the crop's places beside it have the colour `mean`.
     """
 
     resize: int
@@ -41,11 +47,19 @@ class Preprocessing:
     interpolation: Interpolation
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    crop_mode: CropMode = "center"
+
+    def identity(self) -> dict[str, Any]:
+        """What enters digests: `crop_mode` where it is another than it always was."""
+        found = asdict(self)
+        if self.crop_mode == "center":
+            del found["crop_mode"]
+        return found
 
 
 @dataclass(frozen=True)
 class Crop:
-    """The rectangle of the image that the network sees, in image pixels.
+    """The rectangle that the network sees, in image pixels; it may reach beyond the image.
 
     Attributes:
         left: Of the rectangle.
@@ -129,7 +143,7 @@ class Rationale:
         gap: logit - bias - all evidence. What the method does not account for; 0, but for
             rounding, where it is exact; without meaning where evidence is not in logit units.
         saliency_map: (H, W); its mean is `logit - bias` where the method is exact.
-        phrases: Chosen phrases, the most important first.
+        phrases: In the order in which they were chosen; their evidence is in no order.
         groups: One per phrase, in the phrases' order.
         rest: The channels that support none of the phrases.
         in_logit_units: Whether maps and evidence are amounts of the logit; else they are on the

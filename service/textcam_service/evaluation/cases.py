@@ -212,7 +212,9 @@ def explain_case(
     """
     terms = terms_of(bundle, observation, target)
     maps = observation.activation_maps
-    return bundle.rationale(maps, terms, target or observation.prediction, None, count)
+    vertices = bundle.backbone.vertices(observation.seen)
+    target = target or observation.prediction
+    return bundle.rationale(maps, terms, target, None, count, vertices)
 
 
 def terms_of(
@@ -239,9 +241,9 @@ def _observe_batch(bundle: ModelBundle, cases: Sequence[Case]) -> list[Observati
             case,
             predict(bundle, own.logits),
             own.logits,
-            own.activation_maps,
+            np.asarray(own.activation_maps),
             bundle.backbone.on_grid(crop),
-            own.further,
+            {name: np.asarray(value) for name, value in own.further.items()},
         )
         for case, own, (_, crop) in zip(cases, seen, prepared, strict=True)
     ]

@@ -15,6 +15,7 @@ from textcam_service.bank import BankArtefact, ConceptBank, Vocabulary, read_ban
 from textcam_service.core.channels import TWO_CLASS, ChannelSettings, channel_directions
 from textcam_service.core.types import IntArray, RationaleSettings
 from textcam_service.errors import BundleMismatch, InvalidSettings, ProbingSetError
+from textcam_service.offline.dataset import readable
 from textcam_service.offline.embed import (
     TEMPLATES,
     Embedder,
@@ -60,15 +61,13 @@ def build_bank(
         InvalidSettings: Regions with a direction that is not between two sets of samples.
         EmbedderError: Mosaics or dense regions of an embedder that does not see parts.
     """
+    require_enough(images, settings.samples)
     _require_regions(embedder, settings)
     work = output.with_name(output.name + ".work")
     seen = extract(images, backbone, embedder, work, progress("probing images", len(images)))
     chosen = probing_order(seen.predicted, per_class)
     if len(chosen) < 2 * settings.samples:
-        raise ProbingSetError(
-            f"{len(chosen)} images are too few for the {settings.samples} most and least exciting "
-            f"ones of each channel; give {2 * settings.samples} or more, or lower --samples"
-        )
+        raise _too_few(len(chosen), len(seen.skipped), settings.samples)
     scores, embeddings = seen.activation_scores[chosen], seen.embeddings[chosen]
     texts = embed_with_templates(embedder, phrases, TEMPLATES)
     regions = None
@@ -110,6 +109,25 @@ def build_bank(
     write_bank(output, bank, Vocabulary(tuple(phrases), texts, embedder.identity))
     shutil.rmtree(work, ignore_errors=True)
     return read_bank(output), seen
+
+
+def require_enough(images: Sequence[Path], samples: int) -> None:
+    """Say before the work that there are too few files.
+
+    Raises:
+        ProbingSetError: Fewer than 2 M.
+    """
+    if len(images) < 2 * samples:
+        count = sum(1 for _ in readable(images))
+        raise _too_few(count, len(images) - count, samples)
+
+
+def _too_few(count: int, unreadable: int, samples: int) -> ProbingSetError:
+    beside = f" (unreadable: {unreadable})" if unreadable else ""
+    return ProbingSetError(
+        f"{count} images{beside} are too few for the {samples} most and least exciting ones of "
+        f"each channel; give {2 * samples} or more, or lower --samples"
+    )
 
 
 def _readable(images: Sequence[Path], seen: Extraction, chosen: IntArray) -> list[Path]:

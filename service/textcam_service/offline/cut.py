@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,93 +11,11 @@ import torch
 from torch import fx, nn
 
 from textcam_service.errors import ExportRefused
+from textcam_service.graphs import VERTEX_POSITIONS
+from textcam_service.offline.layout import Layout, Place, VertexSource
 from textcam_service.offline.tracing import functional, head_of, reached
 
-_MAX_PREFIX = 16  # class, distillation and register tokens
-
 Argument: TypeAlias = Any
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor is seen: at the output of a module, or at its input."""
-
-    name: str
-    at_input: bool = False
-
-    def __str__(self) -> str:
-        return f"input of {self.name}" if self.at_input else self.name
-
-    @staticmethod
-    def parse(text: str) -> Place:
-        """Read a place as it prints itself."""
-        name = text.removeprefix("input of ")
-        return Place(name, at_input=name != text)
-
-    def pick(self, inputs: tuple[Any, ...], output: Any) -> Any:
-        """The tensor, out of a forward hook's arguments."""
-        return (inputs[0] if inputs else None) if self.at_input else output
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a tensor holds activation maps.
-
-    Attributes:
-        kind: "NCHW", "NHWC" or "tokens" (N, prefix + H W, D).
-        channels: D.
-        height: H.
-        width: W.
-        prefix: Tokens before the grid's: class, distillation, registers.
-    """
-
-    kind: str
-    channels: int
-    height: int
-    width: int
-    prefix: int = 0
-
-    @staticmethod
-    def of(shape: Sequence[int], image: Sequence[int]) -> Layout | None:
-        """Guess a tensor's layout; None: it holds no maps of more than one cell.
-
-        Args:
-            shape: Of the tensor, batch first.
-            image: (height, width) of the network's input; a grid has its proportions.
-        """
-        ratio = image[0] / image[1]
-        if len(shape) == 4:
-            _, a, b, c = shape
-            if b * c > 1 and math.isclose(b / c, ratio, rel_tol=0.2):
-                return Layout("NCHW", a, b, c)
-            if a * b > 1 and math.isclose(a / b, ratio, rel_tol=0.2):
-                return Layout("NHWC", c, a, b)
-        if len(shape) == 3:
-            _, tokens, channels = shape
-            height = round(math.sqrt(tokens * ratio))
-            for rows in (height, height - 1):
-                columns = round(rows / ratio)
-                if rows * columns > 1 and 0 <= tokens - rows * columns <= _MAX_PREFIX:
-                    return Layout("tokens", channels, rows, columns, tokens - rows * columns)
-        return None
-
-    def maps(self, tensor: torch.Tensor) -> torch.Tensor:
-        """As (N, D, H, W)."""
-        if self.kind == "NHWC":
-            return tensor.permute(0, 3, 1, 2)
-        if self.kind == "tokens":
-            grid = tensor[:, self.prefix :].transpose(1, 2)
-            return grid.reshape(-1, self.channels, self.height, self.width)
-        return tensor
-
-    def whole(self, maps: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
-        """The tensor back from its maps and prefix (N, P, D)."""
-        if self.kind == "NHWC":
-            return maps.permute(0, 2, 3, 1)
-        if self.kind == "tokens":
-            grid = maps.flatten(2).transpose(1, 2)
-            return grid if prefix is None else torch.cat([prefix, grid], dim=1)
-        return maps
 
 
 class WithTaps(nn.Module):
@@ -134,11 +51,21 @@ def _watching(
 
 
 class Trunk(nn.Module):
-    """The graph of the image's part: all that backbone.onnx answers, in its order."""
+    """The graph of the image's part: all that backbone.onnx answers, in its order.
 
-    def __init__(self, body: fx.GraphModule, layouts: Sequence[Layout]) -> None:
+    Where the vertices' positions (V, 2) are the same for each image, they come last.
+    """
+
+    def __init__(
+        self,
+        body: fx.GraphModule,
+        layouts: Sequence[Layout],
+        positions: torch.Tensor | None = None,
+    ) -> None:
         super().__init__()
         self._body, self._layouts = body, tuple(layouts)
+        self._positions: torch.Tensor | None
+        self.register_buffer("_positions", positions)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Images (N, 3, h, w) -> logits, maps of each layer, prefixes, then other crossings."""
@@ -152,7 +79,10 @@ class Trunk(nn.Module):
             for layout, t in list(zip(self._layouts, layers, strict=True))[:2]
             if layout.prefix
         ]
-        return (logits, *maps, *prefixes, *crossings)
+        answered = (logits, *maps, *prefixes, *crossings)
+        if self._positions is None:
+            return answered
+        return (*answered, self._positions.expand(image.shape[0], -1, -1))
 
 
 class Head(nn.Module):
@@ -208,7 +138,11 @@ class Cut:
 
 
 def cut(
-    network: nn.Module, images: torch.Tensor, place: Place, further: Sequence[Place] = ()
+    network: nn.Module,
+    images: torch.Tensor,
+    place: Place,
+    further: Sequence[Place] = (),
+    vertices: VertexSource | None = None,
 ) -> Cut:
     """Cut a network at a place.
 
@@ -217,20 +151,23 @@ def cut(
         images: (N >= 2, 3, h, w) to trace it with.
         place: Of the target layer.
         further: Other layers whose maps and gradients are wanted.
+        vertices: On which the maps stand; their positions are answered too. None: on a grid.
 
     Raises:
         ExportRefused: A place holds no maps, too much of the image goes around it, or a further
             layer adds nothing to the others.
     """
     _require_tensors(network, images, (place, *further))
-    whole = functional(WithTaps(network, (place, *further)), images)
+    asked = (vertices.place,) if vertices is not None and vertices.place else ()
+    whole = functional(WithTaps(network, (place, *further, *asked)), images)
     output = next(node for node in whole.graph.nodes if node.op == "output")
     logits, target, *others = output.args[0]
     order = list(whole.graph.nodes).index
-    layers = sorted(zip(others, further, strict=True), key=lambda layer: order(layer[0]))
-    size = images.shape[2:]
-    layout = _layout(place, target, size)
-    taps = [(node, _layout(name, node, size)) for node, name in layers]
+    # The positions come last, and belong to no further layer.
+    layers = sorted(zip(others, further, strict=False), key=lambda layer: order(layer[0]))
+    grid = images.shape[2:], vertices.count if vertices is not None else 0
+    layout = _layout(place, target, *grid)
+    taps = [(node, _layout(name, node, *grid)) for node, name in layers]
     body, crossing = head_of(whole, target, logits, str(place))
     crossings = {f"context_{index}": node for index, node in enumerate(crossing)}
     head = Head(body, layout, (*(["prefix"] if layout.prefix else []), *crossings))
@@ -244,12 +181,16 @@ def cut(
         seen = [(node.name, own) for node, own in taps[1:]]
         layers_head = Head(body, first, (*prefix, *named), seen)
         crossings |= named
+    if asked:
+        crossings[VERTEX_POSITIONS] = others[-1]
     output.args = ((logits, target, *(node for node, _ in taps), *crossings.values()),)
     whole.graph.set_codegen(fx.graph.CodeGen())  # the exporter's counts the outputs
     whole.recompile()
-    trunk = Trunk(whole, [layout, *(own for _, own in taps)])
+    fixed = vertices.positions if vertices is not None else None
+    trunk = Trunk(whole, [layout, *(own for _, own in taps)], fixed)
     prefixes = [name for name in ("prefix", "layer_prefix") if _takes(name, head, layers_head)]
     outputs = (*(f"layer_{index}" for index in range(len(taps))), *prefixes, *crossings)
+    outputs += () if fixed is None else (VERTEX_POSITIONS,)
     return Cut(trunk, outputs, head, layers_head, tuple(name for _, name in layers))
 
 
@@ -257,12 +198,13 @@ def _takes(name: str, *heads: Head | None) -> bool:
     return any(head is not None and name in head.contexts for head in heads)
 
 
-def _layout(place: Place, node: fx.Node, size: Sequence[int]) -> Layout:
+def _layout(place: Place, node: fx.Node, size: Sequence[int], vertices: int) -> Layout:
     shape = [-1, *(int(extent) for extent in node.meta["val"].shape[1:])]
-    layout = Layout.of(shape, size)
+    layout = Layout.of(shape, size, vertices)
     if layout is None:
+        wanted = f"one row for each of {vertices} vertices" if vertices else "tokens"
         raise ExportRefused(
-            f"{place} has shape {tuple(shape[1:])}: no maps of more than one cell, nor tokens"
+            f"{place} has shape {tuple(shape[1:])}: no maps of more than one cell, nor {wanted}"
         )
     return layout
 

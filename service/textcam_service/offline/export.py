@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import nn
 
 from textcam_service.artefact import canonical_json
 from textcam_service.core.types import Float32Array
+from textcam_service.core.vertices import drawn_grid
 from textcam_service.errors import ExportRefused
 from textcam_service.graphs import (
     ACTIVATION_MAPS,
@@ -33,12 +34,15 @@ from textcam_service.graphs import (
     Graphs,
     write_backbone,
 )
-from textcam_service.offline.cut import Head, Layout, Place, WithTaps, cut
+from textcam_service.offline.cut import Head, WithTaps, cut
 from textcam_service.offline.gradient import gradient_graph
 from textcam_service.offline.grid import grid_shift
+from textcam_service.offline.layout import Layout, Place
 from textcam_service.offline.networks import Network, state_digest
 from textcam_service.offline.onnx_graph import OPSET, head_parity, parity, to_onnx
+from textcam_service.offline.onnx_lazy import lazy_gradients
 from textcam_service.offline.target_layer import choose_target, close, linear_head
+from textcam_service.offline.vertices import vertex_source
 
 _GRADIENT_TOLERANCE = 1e-3
 _SUM_TOLERANCE = 1e-4
@@ -59,7 +63,7 @@ class ExportReport:
         gradient_error: Norm of the difference of gradients (of the maps, of further layers, of
             attention), relative to their norm, the largest of them; 0 where none are exported,
             or they have a closed form.
-        maps_shape: (D, H, W).
+        maps_shape: (D, H, W), or (D, V, 1) on the vertices of a graph.
         class_count: C.
         without: Why there are no gradients; empty: there are.
     """
@@ -129,8 +133,14 @@ def export_network(
             have no gradients that agree.
     """
     images = _sample_images(network)
-    place = _place(network, target_layer) if target_layer else choose_target(network, images).place
-    parts = cut(network.module, images, place, [_place(network, name) for name in layers])
+    vertices = vertex_source(network, images)
+    count = vertices.count if vertices is not None else 0
+    if target_layer:
+        place = _place(network, target_layer)
+    else:
+        place = choose_target(network, images, count).place
+    further_places = [_place(network, name) for name in layers]
+    parts = cut(network.module, images, place, further_places, vertices)
     with torch.no_grad():  # what inference_mode() makes cannot be differentiated by later
         logits, maps, *further = parts.trunk(images)
     if any(len(tensor) != len(images) for tensor in (maps, *further)):
@@ -171,7 +181,9 @@ def export_network(
                 f"{tapped.without}; leave --layer out"
             )
     digest = weights_digest(network, str(place))
-    _, channels, height, width = maps.shape
+    channels, (height, width) = maps.shape[1], maps.shape[2:]
+    if count:
+        height, width = drawn_grid(count, *images.shape[2:])
     manifest = BackboneManifest(
         architecture=network.name,
         target_layer=str(place),
@@ -189,12 +201,13 @@ def export_network(
             "opset": str(OPSET),
             "max_parity_error": f"{max(logits_error, maps_error):.3g}",
         },
-        grid_shift=grid_shift(eager, images),
+        grid_shift=(0.0, 0.0) if count else grid_shift(eager, images),
         layers=tuple(map(str, parts.layers)),
         outputs=parts.outputs,
         head_inputs=parts.head.contexts if head.graph else (),
         layers_inputs=parts.layers_head.contexts if parts.layers_head else (),
         attention=ATTENTION in head.further,
+        vertices=count,
     )
     write_backbone(output, Graphs(backbone, head.graph, tapped.graph), linear, manifest)
     return ExportReport(
@@ -205,7 +218,7 @@ def export_network(
         max(logits_error, head.logits_error, tapped.logits_error),
         maps_error,
         max(head.gradient_error, tapped.gradient_error),
-        (channels, height, width),
+        (channels, *maps.shape[2:]),
         logits.shape[1],
         head.without,
     )
@@ -260,6 +273,7 @@ def _export_head(
         traced, further = gradient_graph(head, maps, contexts, logits.shape[1])
         outputs = [LOGITS, HEAD_GRADIENT, *further]
         graph = to_onnx("the head with gradients", traced, [*given.values()], [*given], outputs)
+        graph = lazy_gradients(graph)
         errors = head_parity(graph, head, given, further)
         if errors[0] <= tolerance and errors[1] <= _GRADIENT_TOLERANCE:
             return _Exported(GRADIENT, graph, *errors, tuple(further))
@@ -293,9 +307,12 @@ def weights_digest(network: Network, target_layer: str) -> str:
     identity = {
         "architecture": network.name,
         "target_layer": target_layer,
-        "preprocessing": asdict(network.preprocessing),
+        "preprocessing": network.preprocessing.identity(),
         "class_names": network.class_names,
     }
+    stated = network.vertex_positions
+    if stated is not None:
+        identity["vertex_positions"] = stated.tolist() if torch.is_tensor(stated) else stated
     return state_digest(network.module, canonical_json(identity))
 
 

@@ -22,7 +22,8 @@ from torch.fx.experimental.symbolic_shapes import (
 )
 
 from textcam_service.graphs import ATTENTION, TAP
-from textcam_service.offline.cut import Head, Layout
+from textcam_service.offline.cut import Head
+from textcam_service.offline.layout import Layout
 
 aten = torch.ops.aten
 Tensor = torch.Tensor

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
-from textcam_service.core.types import Interpolation, Preprocessing
+from textcam_service.core.types import CropMode, Interpolation, Preprocessing
 from textcam_service.errors import ExportRefused, MissingExtra
 
 _LITE_SIZES = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
@@ -47,12 +47,15 @@ class Network:
         module: Images (N, 3, h, w) to logits (N, C), in evaluation mode, on the CPU.
         preprocessing: From pixels to its input.
         class_names: C names, no two equal.
+        vertex_positions: Of a network whose activations stand on vertices of a graph: (V, 2) x
+            and y in pixels of its input, or the name of the module that answers them, (N, V, 2).
     """
 
     name: str
     module: nn.Module
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
+    vertex_positions: torch.Tensor | str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ def load_network(name: str, weights: str | None = None) -> Network:
         else:
             raise ExportRefused(
                 f"unknown network {name!r}; give {', '.join(_LITE_SIZES)}, torchvision:NAME, "
-                "timm:NAME or import:package.module:attribute"
+                "timm:NAME, scenes:classifier, scenes:biased, import:package.module:attribute, or "
+                "onnx:FILE to `textcam export`"
             )
     except ImportError as error:
         raise MissingExtra(
@@ -108,7 +112,19 @@ def load_network(name: str, weights: str | None = None) -> Network:
         ) from error
     if weights == _RANDOM_WEIGHTS:
         _draw_empty_head(module)
-    return Network(name, module.eval().cpu().requires_grad_(False), preprocessing, names)
+    module = module.eval().cpu().requires_grad_(False)
+    return Network(name, module, preprocessing, names, _vertex_positions(name, module))
+
+
+def _vertex_positions(name: str, module: nn.Module) -> torch.Tensor | str | None:
+    """What a user's module says of its vertices; other libraries' say nothing of them."""
+    stated = getattr(module, "vertex_positions", None) if name.startswith("import:") else None
+    if stated is None or isinstance(stated, (torch.Tensor, str)):
+        return stated
+    raise ExportRefused(
+        f"{name}: its `vertex_positions` is a {type(stated).__name__}; give a tensor (V, 2), or "
+        "the name of the module that answers (N, V, 2)"
+    )
 
 
 def _draw_empty_head(module: nn.Module) -> None:
@@ -209,10 +225,10 @@ def _load_timm(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing
         module = timm.create_model(name, pretrained=False, num_classes=checkpoint.class_count)
         module.load_state_dict(checkpoint.state)
     config = timm.data.resolve_model_data_config(module)
-    if config["crop_mode"] != "center":
+    if config["crop_mode"] not in get_args(CropMode):
         raise ExportRefused(
-            f"timm:{name} wants its images resized by {config['crop_mode']!r}; only a centre crop "
-            "is served"
+            f"timm:{name} wants its images resized by {config['crop_mode']!r}; served are "
+            f"{', '.join(get_args(CropMode))}"
         )
     _, height, width = config["input_size"]
     preprocessing = Preprocessing(
@@ -222,6 +238,7 @@ def _load_timm(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing
         _interpolation(config["interpolation"]),
         _triple(config["mean"]),
         _triple(config["std"]),
+        config["crop_mode"],
     )
     return module, preprocessing, _names(checkpoint, int(module.num_classes))
 
@@ -231,7 +248,8 @@ def _load_import(
 ) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
     """A user's module; `preprocessing` and `class_names` may be attributes of it.
 
-    Else it is fed as torchvision's networks usually are, and classes are numbered.
+    So may be `vertex_positions`, see Network. Else it is fed as torchvision's networks usually are,
+    and classes are numbered.
     """
     place, _, attribute = name.removeprefix("import:").partition(":")
     try:

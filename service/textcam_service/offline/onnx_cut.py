@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from textcam_service.graphs import (
     Graphs,
     write_backbone,
 )
-from textcam_service.offline.cut import Layout
 from textcam_service.offline.export import ExportReport
+from textcam_service.offline.layout import Layout
 from textcam_service.offline.networks import unique_names
 from textcam_service.offline.onnx_batch import OnnxClassifier, any_batch, one_by_one
 from textcam_service.offline.onnx_file import OWN, read_onnx
@@ -117,7 +117,7 @@ def export_onnx(
     target = cut.target.removeprefix(OWN)
     given = seen.file.model
     digest = sha256(
-        canonical_json([target, names, asdict(preprocessing)]) + given.SerializeToString()
+        canonical_json([target, names, preprocessing.identity()]) + given.SerializeToString()
     )
     graphs = Graphs(
         cut.backbone.SerializeToString(),

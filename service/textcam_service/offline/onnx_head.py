@@ -12,7 +12,7 @@ from onnx import helper
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import ExportRefused
 from textcam_service.graphs import ACTIVATION_MAPS, INPUT, LOGITS
-from textcam_service.offline.cut import Layout
+from textcam_service.offline.layout import Layout
 from textcam_service.offline.onnx_batch import COUNT, OnnxClassifier, count_nodes
 from textcam_service.offline.onnx_file import OWN
 from textcam_service.offline.onnx_nodes import agree, asking, session, value, weight

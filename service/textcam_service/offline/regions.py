@@ -31,7 +31,7 @@ from textcam_service.core.regions import (
     seen_window,
 )
 from textcam_service.core.types import BoolArray, Crop, Float32Array, FloatArray, IntArray
-from textcam_service.errors import ArtefactError
+from textcam_service.errors import ArtefactError, InvalidSettings
 from textcam_service.imaging import ImageLimits, decode, prepare
 from textcam_service.offline.embed import Embedder
 from textcam_service.offline.mosaic import Sight, embed_regions
@@ -103,7 +103,13 @@ def region_samples(
 
     Raises:
         EmbedderError: The embedder does not see parts of pictures, and the settings want them.
+        InvalidSettings: The backbone's maps stand on vertices.
     """
+    if backbone.manifest.vertices:
+        raise InvalidSettings(
+            "regions are cut out of maps on a grid, but this backbone's stand on the "
+            f"{backbone.manifest.vertices} vertices of a graph; leave --regions out"
+        )
     low, high = extreme_samples(scores, count)
     live = np.flatnonzero(scores.max(axis=0) > scores.min(axis=0))
     wanted = _by_image(high[live], live)

@@ -13,7 +13,7 @@ from torch import nn
 
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.cut import Layout, Place
+from textcam_service.offline.layout import Layout, Place
 from textcam_service.offline.networks import Network
 
 # Between the head's input and the mean of the maps, both from the same run of torch.
@@ -58,7 +58,7 @@ class _Tap:
     pools: bool
 
 
-def choose_target(network: Network, images: torch.Tensor) -> Target:
+def choose_target(network: Network, images: torch.Tensor, vertices: int = 0) -> Target:
     """Choose the usual target layer.
 
     Where the logits are a linear layer over the mean of a layer's maps, that layer. Elsewhere the
@@ -67,13 +67,18 @@ def choose_target(network: Network, images: torch.Tensor) -> Target:
     Should a layer normalisation take that place's tensor, its output stands in the place's stead,
     although in a residual block the rest of the tensor goes around it: see _normalised.
 
+    Args:
+        network: What is explained.
+        images: To try it with.
+        vertices: V of a graph, on which the maps then stand; 0: they stand on a grid.
+
     Raises:
         ExportRefused: There is none.
     """
-    found = _averaged(network, images)
+    found = _averaged(network, images, vertices)
     if found is not None:
         return found
-    place = _last_lively(network, images)
+    place = _last_lively(network, images, vertices)
     if place is None:
         raise ExportRefused(
             f"{network.name}: no layer holds maps whose positions matter to the logits and "
@@ -107,7 +112,7 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
     return float((found - wanted).abs().max()) <= HEAD_TOLERANCE * scale
 
 
-def _averaged(network: Network, images: torch.Tensor) -> Target | None:
+def _averaged(network: Network, images: torch.Tensor, vertices: int) -> Target | None:
     """The layer whose global average the last linear layer takes."""
     head = linear_head(network, images)
     if head is None:
@@ -121,7 +126,7 @@ def _averaged(network: Network, images: torch.Tensor) -> Target | None:
 
     last = network.module.get_submodule(head.name)
     with _hook(last, lambda _, inputs, __: pooled.append(inputs[0])), torch.inference_mode():
-        _watch(network.module, images, record)
+        _watch(network.module, images, vertices, record)
     matching = [place for place, mean in means if close(mean, pooled[-1])]
     if not matching:
         return None
@@ -129,14 +134,14 @@ def _averaged(network: Network, images: torch.Tensor) -> Target | None:
     return Target((outputs or matching)[-1], head)
 
 
-def _last_lively(network: Network, images: torch.Tensor) -> Place | None:
+def _last_lively(network: Network, images: torch.Tensor, vertices: int) -> Place | None:
     """The last place that all of the network passes and whose positions matter."""
     module = copy.deepcopy(network.module)
     for child in module.modules():
         if hasattr(child, "inplace"):
             setattr(child, "inplace", False)  # noqa: B010 - of no torch type; it spoils gradients
     taps: list[_Tap] = []
-    logits = _watch(module, images.clone().requires_grad_(True), taps.append)
+    logits = _watch(module, images.clone().requires_grad_(True), vertices, taps.append)
     taps = [tap for tap in taps if tap.tensor.requires_grad and not tap.pools]
     torch.manual_seed(0)
     score = (logits * torch.randn_like(logits)).sum()
@@ -192,13 +197,13 @@ def _all_passes(module: nn.Module, images: torch.Tensor, place: Place) -> bool:
     return gradient is None or not bool(gradient.any())
 
 
-def _watch(module: nn.Module, images: torch.Tensor, record: Any) -> torch.Tensor:
+def _watch(module: nn.Module, images: torch.Tensor, vertices: int, record: Any) -> torch.Tensor:
     """Run a network, and see the maps at each module's input and output, in order of time."""
 
     def see(name: str, child: nn.Module, tensor: Any, at_input: bool) -> None:
         if not isinstance(tensor, torch.Tensor) or tensor.shape[:1] != images.shape[:1]:
             return
-        layout = Layout.of(tensor.shape, images.shape[2:])
+        layout = Layout.of(tensor.shape, images.shape[2:], vertices)
         if layout is not None:
             pools = "pool" in type(child).__name__.casefold() and not at_input
             record(_Tap(Place(name, at_input), tensor, layout, pools))

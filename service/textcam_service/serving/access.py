@@ -98,6 +98,10 @@ class Access:
                 "something before this server speaks TLS"
             )
 
+    def look(self) -> None:
+        """See whether the files of callers or keys changed."""
+        self._callers.look()
+
     @property
     def caller(self) -> str:
         """Name of who makes the current call; "": nobody who proved it."""

@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _WAKE_S = 0.02  # a loaded loop may wake so late
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 _GOOD_LIFE_S = 60.0  # a consumer that lived so long had recovered
+_DOUBTFUL = 3  # batches in a row of which nothing came
 
 
 class BatcherEvents(Protocol):
@@ -76,7 +77,8 @@ class Batcher(Generic[Item, Result]):
         limits: See BatchLimits.
         executor: One thread, the owner of the session.
         events: Told what happens.
-        revive: Awaited before a consumer that died is started again; where it raises, later.
+        revive: Awaited before a consumer that died is started again, where it raises, later; and
+            after three batches in a row in which all failed: where it raises, the consumer dies.
         tell_health: Told False when the consumer died, True when it runs again.
         tell_run: Told the items of each batch that ran, before its answers go out; when it began,
             its seconds, and whether any item failed.
@@ -97,6 +99,7 @@ class Batcher(Generic[Item, Result]):
         # decoding on the same cores, is in it.
         self._turn_cost = BatchCost()
         self._ended = -math.inf
+        self._in_vain = 0
         self._run = run
         self._limits = limits
         self._executor = executor
@@ -123,8 +126,7 @@ class Batcher(Generic[Item, Result]):
 
     def expect(self, size: int, seconds: float) -> None:
         """A batch of `size` items took so long, before anyone waited: at warm-up."""
-        self._cost.observe(size, seconds)
-        self._turn_cost.observe(size, seconds)
+        self._learn(size, seconds, seconds)
 
     async def start(self) -> None:
         """Begin to consume."""
@@ -229,6 +231,9 @@ class Batcher(Generic[Item, Result]):
                 await self._infer()
                 self._batch = []
                 self._queues.free_at = None
+                if self._in_vain >= _DOUBTFUL and self._revive is not None:
+                    self._in_vain = 0
+                    await self._revive()  # these items' fault, or the session's
 
     async def _linger(self) -> None:
         """Wait for items on their way, but never so long that a waiting one misses its deadline."""
@@ -269,8 +274,9 @@ class Batcher(Generic[Item, Result]):
                 self._tell(self._tell_run, items, run.began, run_s, run.failed)
             if not run.failed:
                 turn_began = max(self._ended, min(place.admitted for place in run.places))
-                self._cost.observe(size, run_s)
-                self._turn_cost.observe(size, ended - turn_began)
+                self._learn(size, run_s, ended - turn_began)
+            in_vain = all(isinstance(result, Exception) for result in run.results)
+            self._in_vain = self._in_vain + 1 if in_vain else 0
             self._ended = ended
         for place, result in zip(run.places, run.results, strict=True):
             if isinstance(result, Exception):
@@ -334,6 +340,11 @@ class Batcher(Generic[Item, Result]):
             self._tell(self._events.on_cancelled)
 
     # --- bookkeeping ----------------------------------------------------------------
+
+    def _learn(self, size: int, run_s: float, turn_s: float) -> None:
+        self._cost.observe(size, run_s)
+        self._turn_cost.observe(size, turn_s)
+        self._queues.learnt_at = time.monotonic()
 
     def _discard(self, place: Place[Item, Result]) -> None:
         if self._queues.discard(place):

@@ -20,7 +20,7 @@ from textcam.v1 import explainer_pb2
 
 from textcam_service.errors import Unauthenticated
 from textcam_service.serving.reloading import Reloaded, ReloadEvents
-from textcam_service.settings import ServerSettings
+from textcam_service.settings import ServerSettings, faults_of
 
 EVERYTHING = frozenset({"*"})
 METHODS = frozenset(
@@ -124,6 +124,12 @@ class Callers:
         if settings.jwt_keys:
             self._keys = Reloaded("JWT keys", [settings.jwt_keys], read_keys, events)
 
+    def look(self) -> None:
+        """See whether the files changed."""
+        for reloaded in (self._entries, self._keys):
+            if reloaded is not None:
+                reloaded.look()
+
     def identify(self, shown: Shown) -> Caller:
         """Who makes a call: by token where it has one, else by certificate, else by address.
 
@@ -219,11 +225,7 @@ def read_callers(content: bytes) -> tuple[CallerEntry, ...]:
     try:
         entries = _CallersFile.model_validate_json(content).callers
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-            for fault in error.errors(include_input=False)
-        ]
-        raise ValueError("; ".join(faults)) from None
+        raise ValueError(faults_of(error)) from None
     for key in ("name", "sha256", "certificate"):
         given = [value for entry in entries if (value := getattr(entry, key)) is not None]
         if len(set(given)) < len(given):

@@ -52,20 +52,25 @@ class Drift:
         """The figures by name."""
         return {key: value for key, value in asdict(self).items() if key != "images"}
 
-    def require(self, settings: ServerSettings) -> None:
+    def require(self, settings: ServerSettings, name: str, version: str) -> None:
         """Hold the figures against the thresholds.
+
+        Args:
+            settings: The thresholds, and the store.
+            name: Of the model.
+            version: The new one.
 
         Raises:
             DriftRefused: One is past its own.
         """
         past = [
-            f"{name} {self.measures[name]:.3f}, at least {least:g} is asked"
-            for name, least in {
+            f"{measure} {self.measures[measure]:.3f}, at least {least:g} is asked"
+            for measure, least in {
                 "map_correlation": settings.canary_min_map_correlation,
                 "same_phrase": settings.canary_min_same_phrase,
                 "same_class": settings.canary_min_same_class,
             }.items()
-            if self.measures[name] < least
+            if self.measures[measure] < least
         ]
         most = settings.canary_max_share_difference
         if self.share_difference > most:
@@ -73,7 +78,8 @@ class Drift:
         if past:
             raise DriftRefused(
                 f"over {self.images} images: {'; '.join(past)}; the version before stays. To take "
-                "it all the same: textcam model use --accept-drift"
+                f"it all the same: textcam model use {name} {version} --store {settings.store} "
+                "--accept-drift"
             )
 
 
@@ -120,11 +126,12 @@ def _scene(index: int) -> Any:
 
 
 async def _explain(pipeline: Pipeline, request: pb.ExplainRequest) -> pb.ExplainResponse:
-    """Behind the requests of others; a full queue is waited for."""
+    """Behind the requests of others; a full queue is waited for, not counted as a refusal."""
     until = time.monotonic() + _PATIENCE_S
     while time.monotonic() < until:
-        with suppress(QueueFull):
-            return await pipeline.explain(request, None, Lane.AUDIT)
+        if pipeline.has_room(Lane.AUDIT):
+            with suppress(QueueFull):
+                return await pipeline.explain(request, None, Lane.AUDIT)
         await asyncio.sleep(_PAUSE_S)
     return await pipeline.explain(request, None, Lane.AUDIT)
 

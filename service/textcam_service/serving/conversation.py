@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from textcam_service.backbone import Backbone, Seen
+from textcam_service.core.maps import Maps
 from textcam_service.core.methods import (
     Ask,
     CamTerms,
@@ -27,7 +28,7 @@ from textcam_service.core.methods import (
     Subject,
     drive,
 )
-from textcam_service.core.types import Float32Array, Float64Array
+from textcam_service.core.types import Float64Array
 from textcam_service.errors import DeadlineExpired, ServerBusy
 from textcam_service.serving.batcher import Batcher
 from textcam_service.serving.metrics import Metrics
@@ -91,7 +92,7 @@ class Conversations:
         self._backbone = backbone
         self._session_thread = session_thread
         self._workers = workers
-        self._gradients: Batcher[tuple[Seen, Float64Array], Float32Array] = Batcher(
+        self._gradients: Batcher[tuple[Seen, Float64Array], Maps] = Batcher(
             self._pull, limits, session_thread, _Refusals(metrics)
         )
         self._chunks = asyncio.Semaphore(_CHUNKS)
@@ -140,7 +141,7 @@ class Conversations:
 
     def _is_long(self, method: Method) -> bool:
         manifest = self._backbone.manifest
-        size = (manifest.channel_count, manifest.map_height * manifest.map_width, self.settings)
+        size = (manifest.channel_count, manifest.cells, self.settings)
         passes = method.image_passes(*size) + method.head_passes(*size)
         return self.takes_turns(method) and passes > 1
 
@@ -204,7 +205,7 @@ class Conversations:
                 "allow more time, or choose a method of fewer passes"
             )
 
-    def _pull(self, asked: list[tuple[Seen, Float64Array]]) -> list[Float32Array]:
+    def _pull(self, asked: list[tuple[Seen, Float64Array]]) -> list[Maps]:
         seen = [one for one, _ in asked]
         return list(self._backbone.gradients(seen, np.stack([weights for _, weights in asked])))
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import grpc
 from google.rpc.status_pb2 import Status
@@ -79,9 +79,10 @@ class Desk:
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout)
 
-    def hold(self, change: int) -> None:
-        """Items of streams whose answers were not taken yet became more, or fewer."""
-        self._undelivered += change
+    def hold(self, items: int, size: int) -> None:
+        """Items of streams whose answers were not taken yet, and such answers' bytes, changed."""
+        self._undelivered += items
+        self._bytes_in_work += size
         self._tell_idle()
 
     async def answer(
@@ -101,13 +102,15 @@ class Desk:
             deadline: On time.monotonic()'s clock; None: none.
             lane: Who waits, where the request does not say.
             metadata: The call's; a trace that the caller began is taken up.
-            leased: The version that answers, where the caller holds its lease and was charged;
-                None: the one that the request names.
+            leased: The version that answers, where the caller holds its lease, was charged and
+                holds places; None: the one that the request names.
         """
         record = self._open(method, request, metadata)
         try:
-            leasing = nullcontext(leased) if leased else self.lease(request.model, images=1)
-            with leasing as pipeline, self._admitted(record.request_bytes):
+            with ExitStack() as held:
+                pipeline = leased or held.enter_context(self.lease(request.model, images=1))
+                if not leased:
+                    held.enter_context(self.admitted(record.request_bytes))
                 lane = requests.read_lane(request.lane, lane)
                 record.lane = lane.name.lower()
                 response = await pipeline.explain(request, deadline, lane, record)
@@ -115,9 +118,7 @@ class Desk:
             self._close(record, grpc.StatusCode.CANCELLED)
             raise
         except Exception as error:  # noqa: BLE001 - the last stop: logged, counted, answered
-            if not isinstance(error, TextCamError):
-                self._metrics.unexpected.inc()
-                _log.exception("request %r failed unexpectedly", request.request_id)
+            self._note(error, f"request {record.request_id!r}")
             self._close(record, code_of(error), reason_of(error))
             return status_of(error)
         self._close(record, grpc.StatusCode.OK)
@@ -128,6 +129,12 @@ class Desk:
     ) -> Status:
         """Refuse an image's request that cannot be answered; told of as if it had been tried."""
         self._close(self._open(method, request, metadata), code_of(error), reason_of(error))
+        return status_of(error)
+
+    def fail(self, method: str, error: Exception) -> Status:
+        """Count a call that failed as a whole, log what was not expected, and say why it did."""
+        self._note(error, method)
+        self.count(method, code_of(error), reason_of(error))
         return status_of(error)
 
     @contextmanager
@@ -181,25 +188,41 @@ class Desk:
         self._tell(record)
 
     @contextmanager
-    def _admitted(self, size: int) -> Iterator[None]:
+    def admitted(self, size: int, places: int = 1) -> Iterator[None]:
+        """Hold places for what is worked on; what holds them is finished, also in a drain.
+
+        Args:
+            size: Bytes of the request.
+            places: Images at most that are worked on at a time.
+
+        Raises:
+            ShuttingDown: stop_admitting() was called.
+            ServerBusy: There are too many, or too large ones, in work.
+        """
         if self._draining:
             raise ShuttingDown(
                 "the server shuts down; another replica will answer", retry_after_s=_DRAIN_RETRY_S
             )
-        full = self._in_flight >= self._settings.max_concurrent
+        full = self._in_flight + places > self._settings.max_concurrent
         if full or self._bytes_in_work + size > self._settings.max_bytes_in_work:
             error = ServerBusy(
-                f"{self._in_flight} requests of {self._bytes_in_work:,} bytes are in work, the "
-                "most this server takes; try again shortly",
+                f"{self._in_flight} requests are in work, which take {self._bytes_in_work:,} bytes "
+                "with the streams' answers that nobody took yet, the most this server takes; try "
+                "again shortly",
                 retry_after_s=_BUSY_RETRY_S,
             )
             self._metrics.on_rejected(error.reason)
             raise error
-        self._count_in_work(1, size)
+        self._count_in_work(places, size)
         try:
             yield
         finally:
-            self._count_in_work(-1, -size)
+            self._count_in_work(-places, -size)
+
+    def _note(self, error: Exception, what: str) -> None:
+        if not isinstance(error, TextCamError):
+            self._metrics.unexpected.inc()
+            _log.error("%s failed unexpectedly", what, exc_info=error)
 
     def _count_in_work(self, requests: int, size: int) -> None:
         self._in_flight += requests

@@ -28,7 +28,7 @@ def set_up_logs(settings: ServerSettings, *, by_process: bool = False) -> None:
         if settings.log_format == "json"
         else logging.Formatter(f"%(asctime)s %(levelname)s{process} %(name)s %(message)s")
     )
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
     # At DEBUG it writes what it finds in images: places, names, whole tags of EXIF.
     logging.getLogger("PIL").setLevel(logging.INFO)
 

@@ -45,14 +45,15 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "textcam_stage_duration_seconds",
-            "Time of a request in each stage: decode, queue, inference, method, explain, encode.",
+            "Time of a caller's request in each stage: decode, queue, inference, method, explain, "
+            "encode.",
             ("stage",),
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.batch_size = Histogram(
             "textcam_batch_size_images",
-            "Images per inference.",
+            "Images per inference, those of warm-ups and canaries too.",
             buckets=_SIZES,
             registry=self.registry,
         )
@@ -81,7 +82,8 @@ class Metrics:
         )
         self.passes = Counter(
             "textcam_method_passes_total",
-            "Passes of network and head that CAM methods took beyond the first.",
+            "Passes of network and head that CAM methods took beyond the first, for warm-ups and "
+            "canaries too.",
             ("method",),
             registry=self.registry,
         )
@@ -109,7 +111,7 @@ class Metrics:
         )
         self.images = Counter(
             "textcam_images_decoded_total",
-            "Images by decoder.",
+            "Callers' images by decoder.",
             ("decoder",),
             registry=self.registry,
         )
@@ -248,6 +250,8 @@ def bundle_digests(bundle: ModelBundle) -> dict[str, str]:
         "backbone_digest": bundle.backbone.manifest.weights_digest,
         "bank_digest": bundle.artefact.bank_digest,
         "vocabulary_digest": bundle.artefact.vocabulary_digest,
+        "execution_provider": bundle.backbone.execution_provider,
+        "precision": bundle.backbone.precision,
     }
 
 
@@ -257,7 +261,10 @@ def describe(registry: CollectorRegistry) -> Info:
         {"version": __version__}
     )
     return Info(
-        "textcam_bundle", "The served bundles, with their digests.", ("model",), registry=registry
+        "textcam_bundle",
+        "The served bundles: their digests, and where and in what precision they run.",
+        ("model",),
+        registry=registry,
     )
 
 

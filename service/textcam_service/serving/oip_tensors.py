@@ -21,20 +21,27 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "FP32": (np.dtype("<f4"), "fp32_contents"),
     "BYTES": (np.dtype(object), "bytes_contents"),
 }
-_INPUTS = ("BYTES", "UINT8")
+_MOST_DIMENSIONS = 4
+_PIECE = 2**16
 
 
-def read_input(request: oip.ModelInferRequest, place: int) -> Array:
-    """An input as an array of its shape; elements of BYTES are bytes.
+def read_shape(request: oip.ModelInferRequest, place: int, datatype: str) -> tuple[int, ...]:
+    """The shape of an input that is of type `datatype`; its contents are only counted.
 
     Raises:
-        InvalidTensor: Type, shape and contents do not agree.
+        InvalidTensor: Another type, an extent below 1, no dimensions or too many, contents that
+            are there twice, or of a number that the shape does not take.
     """
     tensor, field = request.inputs[place], f"inputs[{place}]"
-    if tensor.datatype not in _INPUTS:
+    if tensor.datatype != datatype:
         raise InvalidTensor(
-            f"'{tensor.name}' is of type {' or '.join(_INPUTS)}, not '{tensor.datatype}'",
+            f"'{tensor.name}' is of type {datatype}, not '{tensor.datatype}'",
             field=f"{field}.datatype",
+        )
+    if len(tensor.shape) > _MOST_DIMENSIONS:
+        raise InvalidTensor(
+            f"a shape has at most {_MOST_DIMENSIONS} dimensions, not {len(tensor.shape)}",
+            field=f"{field}.shape",
         )
     shape = tuple(tensor.shape)
     if not shape or min(shape) < 1:
@@ -44,33 +51,49 @@ def read_input(request: oip.ModelInferRequest, place: int) -> Array:
         raise InvalidTensor(
             f"{len(request.inputs)} inputs, but {len(raw)} raw contents", field="raw_input_contents"
         )
-    kind, contents = _KINDS[tensor.datatype]
-    if raw and tensor.datatype == "BYTES":
-        found: list[Any] = _split(raw[place])
-    elif raw:
-        return _shaped(np.frombuffer(raw[place], kind), shape, field)
-    else:
-        found = list(getattr(tensor.contents, contents))
-    if tensor.datatype == "UINT8" and found and max(found) > 255:
-        raise InvalidTensor("a uint8 is at most 255", field=f"{field}.contents")
-    flat = np.empty(len(found), kind)
-    flat[:] = found
-    return _shaped(flat, shape, field)
-
-
-def _shaped(flat: Array, shape: tuple[int, ...], field: str) -> Array:
-    if len(flat) != math.prod(shape):
+    if raw and tensor.contents.ListFields():
         raise InvalidTensor(
-            f"shape {list(shape)} takes {math.prod(shape)} elements, but there are {len(flat)}",
-            field=f"{field}.shape",
+            f"the contents of '{tensor.name}' are there twice; send them in raw_input_contents or "
+            "in contents",
+            field=f"{field}.contents",
         )
+    if not (raw and datatype == "BYTES"):  # those are counted as they are taken apart
+        found = len(raw[place]) if raw else len(getattr(tensor.contents, _KINDS[datatype][1]))
+        _require_count(found, shape, field)
+    return shape
+
+
+def read_pixels(request: oip.ModelInferRequest, place: int, shape: tuple[int, ...]) -> Array:
+    """An input of UINT8 as an array of the shape that read_shape() found.
+
+    Raises:
+        InvalidTensor: An element is no uint8.
+    """
+    if request.raw_input_contents:
+        return np.frombuffer(request.raw_input_contents[place], np.uint8).reshape(shape)
+    contents = request.inputs[place].contents.uint_contents
+    flat = np.empty(len(contents), np.uint8)
+    for at in range(0, len(contents), _PIECE):  # in pieces, between which other threads run
+        piece = np.array(contents[at : at + _PIECE], np.uint32)
+        if piece.max() > 255:
+            raise InvalidTensor("a uint8 is at most 255", field=f"inputs[{place}].contents")
+        flat[at : at + _PIECE] = piece
     return flat.reshape(shape)
 
 
-def _split(raw: bytes) -> list[bytes]:
-    """Elements of BYTES, each after its length (uint32, little-endian)."""
-    found, at = [], 0
-    while at < len(raw):
+def read_bytes(request: oip.ModelInferRequest, place: int, shape: tuple[int, ...]) -> list[bytes]:
+    """The elements of an input of BYTES, of the shape that read_shape() found.
+
+    Raises:
+        InvalidTensor: Raw contents are malformed, or not as many as the shape takes.
+    """
+    if not request.raw_input_contents:
+        return list(request.inputs[place].contents.bytes_contents)
+    raw, count = request.raw_input_contents[place], math.prod(shape)
+    found: list[bytes] = []
+    at = 0
+    while at < len(raw) and len(found) <= count:
+        # Each after its length: uint32, little-endian.
         (length,) = struct.unpack_from("<I", raw, at) if at + 4 <= len(raw) else (len(raw),)
         end = at + 4 + length
         if end > len(raw):
@@ -80,7 +103,18 @@ def _split(raw: bytes) -> list[bytes]:
             )
         found.append(raw[at + 4 : end])
         at = end
+    _require_count(len(found), shape, f"inputs[{place}]")
     return found
+
+
+def _require_count(found: int, shape: tuple[int, ...], field: str) -> None:
+    wanted = math.prod(shape)
+    if found != wanted:
+        many = f"{found}" if found < wanted else "more"
+        raise InvalidTensor(
+            f"shape {list(shape)} takes {wanted} elements, but there are {many}",
+            field=f"{field}.shape",
+        )
 
 
 def add_output(

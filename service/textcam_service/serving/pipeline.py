@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -105,11 +106,12 @@ class Pipeline:
         self._answer_times = AnswerTimes()
 
     async def start(self) -> None:
-        """Warm up and measure: run one image and a full batch, then explain one image.
+        """Warm up and measure: each bucket, one image and a full batch, then explain one image.
 
         Raises:
             InvalidSettings: The settings do not allow what the model's default method takes.
         """
+        await run(self._session_thread, self.bundle.backbone.warm)
         for count in sorted({1, self._settings.max_batch}):
             await self._probe(count)  # the first run of a size also sets it up
             began = time.monotonic()
@@ -134,6 +136,10 @@ class Pipeline:
         self._threads.shutdown()
         self._session_thread.shutdown(wait=False)
 
+    def has_room(self, lane: Lane) -> bool:
+        """Whether a lane's queue takes another image now."""
+        return self._batcher.pressure(lane) < 1
+
     async def explain(
         self,
         request: pb.ExplainRequest,
@@ -147,7 +153,8 @@ class Pipeline:
             request: As it came.
             deadline: On time.monotonic()'s clock; None: none.
             lane: Who waits.
-            record: Where to note what is done and how long it takes; None: nobody asks.
+            record: Where to note what is done and how long it takes; None: nobody asks, and the
+                metrics of what callers asked for do not count it.
 
         Raises:
             TextCamError: See requests.read_request, Conversations.permit, Batcher.admit, imaging,
@@ -175,7 +182,7 @@ class Pipeline:
         with self._batcher.admit(due, lane) as place:
             with record.stage("decode"):
                 drawing, network_input = await run(
-                    self._threads.decoding, self._decode, job, deadline
+                    self._threads.decoding, self._decode, job, deadline, record
                 )
             record.image_width, record.image_height = drawing.scene.width, drawing.scene.height
             drawing.foretell(job.target_count * (2 if job.groups else 1))  # the whole and the rest
@@ -217,7 +224,9 @@ class Pipeline:
         blank = np.zeros((3, size.height, size.width), np.float32)
         await run(self._session_thread, self._infer, [(blank, Record(""))] * count)
 
-    def _decode(self, job: Job, deadline: float | None) -> tuple[Drawing, Float32Array]:
+    def _decode(
+        self, job: Job, deadline: float | None, record: Record
+    ) -> tuple[Drawing, Float32Array]:
         preprocessing = self.bundle.backbone.manifest.preprocessing
         if job.encoded is not None:
             reduce_for = preprocessing if self._settings.reduced_decode else None
@@ -225,7 +234,8 @@ class Pipeline:
         else:
             assert job.pixels is not None  # noqa: S101 - requests.read_request saw to it
             image = imaging.from_pixels(job.pixels, self._limits)
-        self._metrics.images.labels(image.decoder).inc()
+        if record.rpc:
+            self._metrics.images.labels(image.decoder).inc()
         network_input, crop = imaging.prepare(image, preprocessing)
         grid = self.bundle.backbone.on_grid(crop)
         scene = Scene(image.height, image.width, image.decoder, grid)
@@ -257,11 +267,11 @@ class Pipeline:
             held = self._conversations.hold_at_once
             with record.stage("method"):
                 found = [held(job.method, subject, seen) for _, subject in subjects]
-        maps, explained = seen.activation_maps, []
+        explained_by, explained = partial(self.bundle.rationale, seen.activation_maps), []
         with record.stage("explain"):
-            for (target, _), own in zip(subjects, found, strict=True):
+            for (target, subject), own in zip(subjects, found, strict=True):
                 drawing.require_wanted()
-                rationale = self.bundle.rationale(maps, own.terms, *target, job.phrases)
+                rationale = explained_by(own.terms, *target, job.phrases, subject.vertices)
                 explained.append((target, own, rationale))
         with record.stage("encode"):
             drawing.foretell(answers.map_count((one for *_, one in explained), job.groups))
@@ -282,7 +292,7 @@ class Pipeline:
                 left_out,
             )
             answers.check_size(response, scene, self._settings.max_message_bytes)
-        for stage, seconds in record.stage_seconds.items():
+        for stage, seconds in record.stage_seconds.items() if record.rpc else ():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         return response
 

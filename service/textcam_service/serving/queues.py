@@ -1,4 +1,7 @@
-"""What waits for inference: by lane, earliest deadline first, and no more than can be in time."""
+"""What waits for inference: by lane, earliest deadline first, and no more than can be in time.
+
+Where deadlines are far, or there are none, items go as they came.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from textcam_service.serving.schedule import BatchCost, Lane, choose_batch, fini
 
 EXPIRED = "the deadline passed before inference began; allow more time"
 _MIN_RETRY_S = 0.05
+# Nobody waits behind items that came so much later: for the order alone, a deadline is no further.
+_PATIENCE_S = 60.0
 _IDLE_DOUBT = 0.5  # an idle session takes what could be done in this part of the predicted time
+_TRUST_S = 1.0  # and anything once nothing has run for so long
 
 
 @dataclass(frozen=True)
@@ -48,11 +54,13 @@ class Waiting(Protocol):
 
     Attributes:
         deadline: On the queues' clock; infinity for none.
+        admitted: When it came, on that clock.
         lane: Its lane.
         is_ready: Whether it can run.
     """
 
     deadline: float
+    admitted: float
     lane: Lane
 
     @property
@@ -68,13 +76,15 @@ class Queues(Generic[Item]):
 
     Attributes:
         free_at: When the session is predicted to be free; None while it is.
+        learnt_at: When a batch was last seen to take its time.
     """
 
     def __init__(self, limits: BatchLimits, cost: BatchCost) -> None:
         self.free_at: float | None = None
+        self.learnt_at = -math.inf
         self._limits = limits
         self._cost = cost
-        # By deadline; those of one deadline as they came.
+        # By rank; those of one rank as they came.
         self._lanes: dict[Lane, list[Item]] = {lane: [] for lane in Lane}
         self._owed = 0.0
 
@@ -95,7 +105,7 @@ class Queues(Generic[Item]):
 
     def add(self, item: Item) -> None:
         """Queue what require() let in."""
-        insort(self._lanes[item.lane], item, key=_deadline)
+        insort(self._lanes[item.lane], item, key=_rank)
 
     def discard(self, item: Item) -> bool:
         """Take an item out; False where it is not in."""
@@ -137,7 +147,7 @@ class Queues(Generic[Item]):
         if deadline <= now:
             raise DeadlineExpired(EXPIRED)
         if self.free_at is None and not len(self):
-            self._require_idle(deadline - now)
+            self._require_idle(deadline - now, now)
         elif (late := self._lateness(deadline, lane, now)) > 0:
             raise DeadlineUnreachable(
                 f"with {len(self)} images waiting the answer would come {late:.3f} s too late; "
@@ -145,10 +155,10 @@ class Queues(Generic[Item]):
                 retry_after_s=max(_MIN_RETRY_S, late),
             )
 
-    def _require_idle(self, left: float) -> None:
-        # A prediction that is wrong is mended only by running.
+    def _require_idle(self, left: float, now: float) -> None:
+        # A prediction that is wrong is mended only by running: what it refuses teaches nothing.
         alone = self._cost.of(1)
-        if left < _IDLE_DOUBT * alone:
+        if left < _IDLE_DOUBT * alone and now - self.learnt_at < _TRUST_S:
             raise DeadlineExpired(
                 f"the deadline is {left:.3f} s away, but an image alone takes about {alone:.3f} s; "
                 "allow more time"
@@ -157,7 +167,7 @@ class Queues(Generic[Item]):
     def _lateness(self, deadline: float, lane: Lane, now: float) -> float:
         """Seconds by which one more item, or one behind it that would be in time, is late."""
         queue = self._lanes[lane]
-        at = bisect_right(queue, deadline, key=_deadline)
+        at = bisect_right(queue, min(deadline, now + _PATIENCE_S), key=_rank)
         without = self._finish_times(lane, len(queue), now)
         done = self._finish_times(lane, len(queue) + 1, now)
         late = done[at] - deadline
@@ -181,5 +191,5 @@ class Queues(Generic[Item]):
         return [min(times) for times in zip(done, shared, strict=True)]
 
 
-def _deadline(item: Waiting) -> float:
-    return item.deadline
+def _rank(item: Waiting) -> float:
+    return min(item.deadline, item.admitted + _PATIENCE_S)

@@ -14,7 +14,7 @@ class Record:
     """Filled as the request goes its way; what it never came to stays as it is here.
 
     Attributes:
-        rpc: The call's name.
+        rpc: The call's name; empty: nobody called, as for a warm-up or a canary.
         request_id: The caller's, as far as ids are allowed to go.
         request_bytes: Size of the request.
         caller: Name of who makes the call; empty: nobody who proved it.

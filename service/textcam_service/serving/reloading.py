@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -14,6 +15,14 @@ from textcam_service.errors import InvalidSettings
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 1.0
 T = TypeVar("T")
+
+
+async def watch(*looks: Callable[[], None]) -> None:
+    """Look for ever, each second: also where nobody calls, what is broken is to be known."""
+    while True:
+        for look in looks:
+            await asyncio.to_thread(look)
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
 class ReloadEvents(Protocol):
@@ -65,10 +74,15 @@ class Reloaded(Generic[T]):
         with self._lock:
             if time.monotonic() - self._looked >= _LOOK_EVERY_S:
                 self._look()
-                self._looked = time.monotonic()
             return self._value
 
+    def look(self) -> None:
+        """Look now; never fails."""
+        with self._lock:
+            self._look()
+
     def _look(self) -> None:
+        self._looked = time.monotonic()
         found: tuple[bytes, ...] | str
         try:
             found = self._read()

@@ -79,10 +79,7 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
         InvalidRequest: A field is out of range.
         UnknownClass: A class is unknown.
     """
-    if len(request.request_id) > MAX_REQUEST_ID:
-        raise InvalidArgument(
-            f"a request id has at most {MAX_REQUEST_ID} characters", field="request_id"
-        )
+    check_request_id(request.request_id)
     form = request.heatmap or pb.HEATMAP_FORM_SALIENCY
     if form not in pb.HeatmapForm.values():
         raise InvalidArgument(f"there is no heatmap form {form}", field="heatmap")
@@ -103,6 +100,19 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
         method=method,
         may_degrade=request.may_degrade,
     )
+
+
+def check_request_id(request_id: str, field: str = "request_id") -> None:
+    """Refuse what is too long to be held, logged and echoed.
+
+    Raises:
+        InvalidArgument: It has more than MAX_REQUEST_ID characters.
+    """
+    if len(request_id) > MAX_REQUEST_ID:
+        raise InvalidArgument(
+            f"a request id has at most {MAX_REQUEST_ID} characters, not {len(request_id)}",
+            field=field,
+        )
 
 
 def read_lane(lane: pb.Lane, default: Lane) -> Lane:
@@ -137,8 +147,7 @@ def _check_passes(
     method: Method, target: TopK | Classes, bundle: ModelBundle, limits: ServerSettings
 ) -> None:
     manifest = bundle.backbone.manifest
-    cells = manifest.map_height * manifest.map_width
-    size = (manifest.channel_count, cells, MethodSettings())
+    size = (manifest.channel_count, manifest.cells, MethodSettings())
     targets = target.k if isinstance(target, TopK) else len(target.indices)
     head = 0 if bundle.backbone.is_linear else method.head_passes(*size)
     passes = targets * (method.image_passes(*size) + head)

@@ -117,7 +117,7 @@ def choose_batch(
     item makes a batch so much longer that an interactive one in it is late.
 
     Args:
-        interactive: Ready items, earliest deadline first.
+        interactive: Ready items, in their order.
         audit: Likewise.
         now: On the deadlines' clock.
         cost: Of batches.
@@ -135,7 +135,7 @@ def choose_batch(
     first -= displaced
     joining = min(len(audit), max_batch - first)
     if first:
-        left = interactive[0].deadline - now
+        left = min(item.deadline for item in interactive[:first]) - now
         if cost.of(first) <= left:
             while joining and cost.of(first + joining) > left:
                 joining -= 1

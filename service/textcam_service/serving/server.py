@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from textcam.oip import open_inference_pb2, open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2, explainer_pb2_grpc
@@ -21,9 +21,12 @@ from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidSettings
 from textcam_service.serving.access import Access, AccessInterceptor
 from textcam_service.serving.desk import Desk
+from textcam_service.serving.health import SERVICE_NAME as HEALTH
+from textcam_service.serving.health import Health
 from textcam_service.serving.metrics import Metrics, bundle_digests, publish
 from textcam_service.serving.models import Models
 from textcam_service.serving.open_inference import OpenInferenceServicer
+from textcam_service.serving.reloading import watch
 from textcam_service.serving.servicer import ExplainerServicer
 from textcam_service.serving.tls import Certificates
 from textcam_service.serving.tracing import tracer_of
@@ -72,7 +75,7 @@ class Server:
         self._metrics = Metrics()
         self._bundle = bundle
         self._tracer = tracer_of(settings)
-        self.models = Models(settings, self._metrics, self._on_change, self._tracer)
+        self.models = Models(settings, self._metrics, self._say, self._tracer)
         self._access = Access(settings, self._metrics)
         self._desk = Desk(self.models, settings, self._metrics, self._access, self._tracer)
         self._decoding = DecodingInterceptor(self._desk.count)
@@ -80,12 +83,11 @@ class Server:
         self._watcher: Watcher | None = None
         self._watch: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[None] | None = None
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         self._stop_metrics: Callable[[], None] = lambda: None
         self._server: Any = None
         self._probed: Any = None
         self._started = self._stopping = False
-        self._saying: set[asyncio.Task[None]] = set()
 
     @property
     def digests(self) -> _Digests:
@@ -113,15 +115,16 @@ class Server:
                 self.models, self._settings, self._metrics, lambda: self._switched(self.digests)
             )
         await self._start_services(certificates and certificates.credentials)
-        if certificates is not None:
-            self._renewal = asyncio.create_task(certificates.watch(), name="textcam-certificates")
+        if certificates or self._access.guards:
+            looks = [self._access.look, *([certificates.look] if certificates else [])]
+            self._renewal = asyncio.create_task(watch(*looks), name="textcam-files")
         if self._bundle is not None:
             self.models.put(pipeline)
         if self._watcher is not None:
             await self._watcher.look()
             self._watch = asyncio.create_task(self._watcher.run(), name="textcam-watcher")
         self._started = True
-        await self._say()
+        self._say()
 
     async def _start_services(self, credentials: Any) -> None:
         """All services, on the ports of the settings."""
@@ -139,13 +142,13 @@ class Server:
             open_inference, self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SERVICE, OPEN_INFERENCE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (SERVICE, OPEN_INFERENCE, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self.port = _listen(self._server, f"{settings.host}:{settings.port}", credentials)
         await self._start_health()
         self.metrics_port, self._stop_metrics = publish(self._metrics.registry, settings)
         await self._server.start()
-        await self._say()
+        self._say()
 
     async def _start_health(self) -> None:
         """The health service alone, for probes that cannot show a certificate."""
@@ -163,7 +166,7 @@ class Server:
         """Say NOT_SERVING, refuse new work, finish what is in work, stop."""
         until = time.monotonic() + self._settings.drain_seconds
         self._stopping = True
-        await self._say()
+        self._say()
         self._desk.stop_admitting()
         if self._watch is not None:
             self._watch.cancel()
@@ -171,7 +174,8 @@ class Server:
         await asyncio.sleep(_LAST_CALLS_S)
         await self._desk.drained(until - time.monotonic())
         # Not all of the time: whoever watches the health never ends its call.
-        await self._server.stop(_LAST_BYTES_S)
+        if self._server is not None:
+            await self._server.stop(_LAST_BYTES_S)
         if self._watch is not None:
             await asyncio.wait([self._watch])
         await self.models.close(max(0.0, until - time.monotonic()))
@@ -184,24 +188,17 @@ class Server:
         await asyncio.to_thread(self._tracer.close)
         self._stop_metrics()
 
-    def _on_change(self) -> None:
-        task = asyncio.create_task(self._say())
-        self._saying.add(task)
-        task.add_done_callback(self._saying.discard)
-
     def _is_serving(self, name: str = "") -> bool:
         # The whole server only once each model of the store had its try; a model by itself sooner.
         begun = self._started or bool(name)
         return begun and not self._stopping and self.models.is_ready(name)
 
-    async def _say(self) -> None:
-        status = health_pb2.HealthCheckResponse
+    def _say(self) -> None:
         told = dict.fromkeys(("", SERVICE, OPEN_INFERENCE), "")
         if not self._access.limits_models:
             told |= {MODEL_HEALTH + name: name for name in self.models.names}
         for service, model in told.items():
-            serving = self._is_serving(model)
-            await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
+            self._health.set(service, self._is_serving(model))
 
 
 def _options(settings: ServerSettings, max_bytes: int) -> list[tuple[str, int]]:
@@ -247,6 +244,7 @@ def _bundle(settings: ServerSettings) -> ModelBundle:
         version=settings.version,
         providers=settings.providers,
         threads=settings.session_threads,
+        device=settings.device,
     )
 
 
@@ -267,14 +265,28 @@ async def serve(
     # The arithmetic of one image is too small to share: BLAS threads would only spin.
     threadpool_limits(limits=1, user_api="blas")
     server = Server(None if settings.store else _bundle(settings), settings, switched)
-    await server.start()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if parent is not None:
         loop.add_reader(parent.fileno(), stop.set)
-    announce(server)
-    await stop.wait()
+    if await _started(server, stop):
+        announce(server)
+        await stop.wait()
     _log.info("draining for at most %.0f s", settings.drain_seconds)
     await server.stop()
+
+
+async def _started(server: Server, stop: asyncio.Event) -> bool:
+    """Start it; False where it was stopped before. A server of a store answers before it is."""
+    starting = asyncio.create_task(server.start())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        stopped.cancel()
+        await starting  # raises what it raised
+        return True
+    starting.cancel()
+    await asyncio.wait([starting])
+    return False

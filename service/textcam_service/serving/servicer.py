@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -13,11 +13,12 @@ from grpc_status import rpc_status
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 
-from textcam_service.errors import InvalidArgument, TextCamError
+from textcam_service.errors import TextCamError
 from textcam_service.serving.answers import model_message, summary_message
 from textcam_service.serving.desk import Desk
 from textcam_service.serving.schedule import Lane
 from textcam_service.serving.status import code_of, reason_of, status_of
+from textcam_service.serving.stream import Stream
 from textcam_service.settings import ServerSettings
 
 
@@ -47,56 +48,12 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[pb.ExplainStreamResponse]:
         """Explain many images, answered in order of completion."""
-        deadline, metadata = deadline_of(context), context.invocation_metadata() or ()
-        slots = asyncio.Semaphore(self._settings.stream_concurrency)
-        answers: asyncio.Queue[pb.ExplainStreamResponse | None] = asyncio.Queue()
-        seen: set[str] = set()
-        tasks: set[asyncio.Task[None]] = set()
-        held = 0  # items whose answers were not taken yet
-
-        def hold(change: int) -> None:
-            nonlocal held
-            held += change
-            self._desk.hold(change)
-
-        async def answer(request: pb.ExplainRequest) -> None:
-            fault = _stream_fault(request.request_id, seen)
-            seen.add(request.request_id)
-            result: pb.ExplainResponse | Status
-            if fault is None:
-                result = await self._desk.answer(
-                    "ExplainStream", request, deadline, Lane.AUDIT, metadata
-                )
-            else:
-                result = self._desk.refuse("ExplainStream", request, metadata, fault)
-            failed = isinstance(result, Status)
-            part = {"error": result} if failed else {"response": result}
-            answers.put_nowait(pb.ExplainStreamResponse(request_id=request.request_id, **part))
-
-        async def read() -> None:
-            try:
-                async for item in request_iterator:
-                    await slots.acquire()
-                    hold(1)
-                    task = asyncio.create_task(answer(item.request))
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
-                await asyncio.gather(*tasks)
-            finally:
-                answers.put_nowait(None)
-
-        reader = asyncio.create_task(read())
-        try:
-            while (ready := await answers.get()) is not None:
-                yield ready
-                hold(-1)
-                # A slot is free once its answer was taken: a slow reader slows the work.
-                slots.release()
-            await reader
-        finally:
-            for task in (reader, *tasks):
-                task.cancel()
-            hold(-held)
+        concurrency = self._settings.stream_concurrency
+        metadata = context.invocation_metadata() or ()
+        stream = Stream(self._desk, concurrency, deadline_of(context), metadata)
+        async with aclosing(stream.answers(request_iterator)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def ListModels(  # noqa: N802 - gRPC's name
         self, request: pb.ListModelsRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -129,13 +86,3 @@ def deadline_of(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
         # gRPC subtracts two readings of the wall clock, which may have been set in between.
         remaining = context.time_remaining()
     return None if remaining is None else time.monotonic() + remaining
-
-
-def _stream_fault(request_id: str, seen: set[str]) -> InvalidArgument | None:
-    if request_id and request_id not in seen:
-        return None
-    fault = "is used twice in this stream" if request_id else "is missing"
-    return InvalidArgument(
-        f"the request id '{request_id}' {fault}; answers are matched by it",
-        field="request.request_id",
-    )

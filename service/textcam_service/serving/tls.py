@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol
@@ -17,8 +16,6 @@ from cryptography.hazmat.primitives.serialization import (
 
 from textcam_service.serving.reloading import Reloaded, ReloadEvents
 from textcam_service.settings import ServerSettings
-
-_LOOK_EVERY_S = 5.0
 
 
 class CertificateEvents(ReloadEvents, Protocol):
@@ -63,11 +60,10 @@ class Certificates:
             require_client_authentication=settings.tls_client_ca is not None,
         )
 
-    async def watch(self) -> None:
-        """Look for ever, for a server without handshakes: its metrics are to be right as well."""
-        while True:
-            await asyncio.to_thread(self._newest)
-            await asyncio.sleep(_LOOK_EVERY_S)
+    def look(self) -> None:
+        """Look now: where nobody shakes hands, the metrics are to be right as well."""
+        self._reloaded.look()
+        self._newest()
 
     def _newest(self) -> _Served:
         newest = self._reloaded.get()

@@ -72,6 +72,7 @@ class Watcher:
         self._passing = TemporaryDirectory(prefix="textcam-models-")
         self._cache = Path(settings.store_cache or self._passing.name)
         self._failed: dict[str, _Failed] = {}
+        self._told_empty = False
         # Of each model the folder that is served, and the one before it, for a roll-back.
         self._folders: dict[str, tuple[Path, ...]] = {}
         metrics.looked.set_to_current_time()
@@ -90,6 +91,14 @@ class Watcher:
             self._count("", error)
             return
         self._metrics.looked.set_to_current_time()
+        if not current and not self._told_empty:
+            self._told_empty = True
+            _log.warning(
+                "no model is published and current in %s: this server answers nothing until one "
+                "is; looking every %g s",
+                self._store.place,
+                self._settings.store_poll_s,
+            )
         for name, pointer in current.items():
             await self._follow(name, pointer)
 
@@ -191,6 +200,7 @@ class Watcher:
             version=version,
             providers=self._settings.providers,
             threads=self._settings.session_threads,
+            device=self._settings.device,
         )
 
     async def _canary(self, name: str, new: Pipeline, pointer: Pointer, folder: Path) -> None:
@@ -209,7 +219,7 @@ class Watcher:
         report = {"model": name, "from": versions[0], "to": pointer.version, **asdict(drift)}
         _log.info("canary %s", json.dumps(report))
         if not pointer.accept_drift:
-            drift.require(self._settings)
+            drift.require(self._settings, name, pointer.version)
 
     def _count(self, name: str, error: Exception) -> None:
         known = isinstance(error, TextCamError)

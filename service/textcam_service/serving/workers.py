@@ -33,6 +33,7 @@ from textcam_service.settings import ServerSettings
 _log = logging.getLogger(__name__)
 _SPAWN = multiprocessing.get_context("spawn")
 _RESTART_PAUSE_S = 1.0
+_LOOK_S = 0.5  # a signal is seen so soon
 _EOF_PAUSE_S = 0.05
 # A worker says the digests of what it serves, by model, or why it cannot; and again at a switch.
 _Digests: TypeAlias = "dict[str, dict[str, str]]"
@@ -102,14 +103,15 @@ def serve_workers(settings: ServerSettings, announce: Announce) -> None:
         workers = [_start(own) for _ in range(settings.workers)]
         stop_metrics: Callable[[], None] = lambda: None  # noqa: E731 - until there are any
         try:
-            for digests in [_await_ready(worker) for worker in workers]:
-                _tell(bundles, digests)
-            metrics_port, stop_metrics = publish(registry, settings)
-            announce(port, metrics_port, None if health_port < 0 else health_port)
+            for worker in workers:
+                _tell(bundles, _await_ready(worker, stopping))
+            if not stopping:
+                metrics_port, stop_metrics = publish(registry, settings)
+                announce(port, metrics_port, None if health_port < 0 else health_port)
             while not stopping:
                 # A signal ends the wait too.
                 ended = [worker.process.sentinel for worker in workers]
-                dead = wait([*ended, *(worker.pipe for worker in workers)], timeout=0.5)
+                dead = wait([*ended, *(worker.pipe for worker in workers)], timeout=_LOOK_S)
                 for place, worker in enumerate(workers):
                     if worker.pipe in dead and (words := worker.words()):
                         _tell(bundles, words)
@@ -145,7 +147,12 @@ def _start(settings: ServerSettings) -> _Worker:
     return _Worker(process, ours)
 
 
-def _await_ready(worker: _Worker) -> _Digests:
+def _await_ready(worker: _Worker, stopping: list[int]) -> _Digests:
+    """What a worker says once it serves; nothing where all are to stop before."""
+    while not stopping and not worker.pipe.poll(_LOOK_S):
+        pass
+    if stopping:
+        return {}
     try:
         said: _Words = worker.pipe.recv()
     except EOFError:

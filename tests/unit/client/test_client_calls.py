@@ -19,10 +19,12 @@ import grpc
 import numpy as np
 import pytest
 from client_samples import QUICK, eventually, make_pixels
+from grpc_health.v1 import health_pb2
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
 from textcam_client import (
     AsyncClient,
+    CallError,
     Cancelled,
     Client,
     ClientClosed,
@@ -41,7 +43,7 @@ from textcam_client import (
     testing,
 )
 from textcam_client._fake import FakeExplainer
-from textcam_client.answers import explanation, ready_models, tensor
+from textcam_client.answers import explanation, tensor
 
 
 class InLoop:
@@ -241,6 +243,22 @@ async def test_unavailable_for_good_is_raised_after_the_last_attempt(connect, se
     assert len(server.requests) == 3
 
 
+async def test_a_call_is_tried_again_until_its_deadline_unless_the_user_says_otherwise(
+    connect, server, png
+):
+    server.fail_with("RESOURCE_EXHAUSTED", "QUEUE_FULL", times=12, retry_after=0.01)
+    async with connect(retry=Retry(max_backoff=0.02)) as client:
+        assert await client.call("explain", png)
+    assert len(server.requests) == 13
+    server.fail_with("RESOURCE_EXHAUSTED", "QUEUE_FULL", times=999, retry_after=0.01)
+    async with connect(retry=Retry(max_backoff=0.02), timeout=0.5) as client:
+        start = time.monotonic()
+        # Deadline exceeded where the deadline meets the last try on its way.
+        with pytest.raises((Overloaded, DeadlineExceeded)):
+            await client.call("explain", png)
+        assert 0.4 < time.monotonic() - start < 1.0
+
+
 async def test_a_full_queue_is_tried_again_when_the_server_says_when(connect, server, png):
     server.fail_with("RESOURCE_EXHAUSTED", "QUEUE_FULL", retry_after=0.2)
     async with connect() as client:
@@ -340,7 +358,8 @@ async def test_models_and_model_describe_what_is_served(connect):
     assert caught.value.reason == "UNKNOWN_MODEL"
 
 
-def test_metadata_goes_with_every_call():
+@pytest.mark.parametrize("key", ["authorization", "Authorization", "AUTHORIZATION"])
+def test_metadata_goes_with_every_call_whatever_its_keys_case(key):
     seen = []
 
     class Look(grpc.ServerInterceptor):
@@ -350,7 +369,7 @@ def test_metadata_goes_with_every_call():
     grpc_server = grpc.server(ThreadPoolExecutor(2), interceptors=[Look()])
     port = grpc_server.add_insecure_port("127.0.0.1:0")
     grpc_server.start()
-    metadata = {"authorization": "Bearer t"}
+    metadata = {key: "Bearer t"}
     with Client(f"127.0.0.1:{port}", metadata=metadata) as client:
         for call in (client.models, lambda: next(client.explain_many([make_pixels()]))):
             with pytest.raises(Exception, match="not found"):
@@ -358,6 +377,66 @@ def test_metadata_goes_with_every_call():
     grpc_server.stop(None).wait()
     assert [method for method, _ in seen] == ["ListModels", "ExplainStream"]
     assert all(sent["authorization"] == "Bearer t" for _, sent in seen)
+
+
+async def test_the_async_client_sends_metadata_whatever_its_keys_case(server, png):
+    async with server.async_client(metadata={"Authorization": "Bearer t"}) as client:
+        assert await client.explain(png)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"authorization": "Bearer textcam_secret\n"}, "'authorization'.*line break"),
+        ({"authorization": "Bearer textcam_sécret"}, "printable ASCII"),
+        ({"authorization": b"Bearer textcam_secret"}, "printable ASCII"),
+        ({"authorization: Bearer textcam_secret": ""}, "one has ':'"),
+        ({"Bearer textcam_secret": "authorization"}, "one has ' '"),
+        ({"textcam_secret\n": "authorization"}, r"one has '\\n'"),
+        ({"": "Bearer textcam_secret"}, "one is empty"),
+        ({"a": "Bearer textcam_secret", "A": "Bearer textcam_secret"}, "one key twice"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_bad_metadata_is_refused_without_a_word_of_the_token(kind, metadata, words):
+    with pytest.raises(ValueError, match=words) as refused:
+        kind("localhost:1", metadata=metadata)
+    assert "textcam_" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.1", "names no port"),
+        ("", "names no port"),
+        ("http://127.0.0.1:50051", "is a URL"),
+        ("https://textcam:50051", r"is a URL .* tls=Tls\(\)"),
+        ("::1:50051", r"more than one colon; .* \[::1\]:50051"),
+        ("localhost:0", "no port of 1 .. 65535"),
+        ("localhost:65536", "no port of"),
+        ("localhost:http", "no port of"),
+        (":50051", "no host"),
+        ("local host:50051", "no host"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_address_that_cannot_be_called_is_refused_when_the_client_is_made(kind, address, words):
+    with pytest.raises(ValueError, match=words):
+        kind(address)
+
+
+def test_targets_of_grpc_and_lists_of_addresses_are_taken(server, png, tmp_path):
+    port = server.address.split(":")[1]
+    for address in (
+        f"localhost:{port}",
+        f"dns:///localhost:{port}",
+        f"dns:localhost:{port}",
+        f"ipv4:127.0.0.1:{port},127.0.0.1:{port}",
+    ):
+        with Client(address, retry=QUICK) as client:
+            assert client.explain(png)
+    for address in ("[::1]:50051", "ipv6:[::1]:50051", f"unix:{tmp_path}/s", "xds:///textcam"):
+        Client(address).close()
 
 
 def test_an_injected_channel_is_used_and_left_open(server, png):
@@ -421,20 +500,82 @@ async def test_wait_ready_outlasts_a_warm_up_however_often_it_is_refused(connect
 async def test_wait_ready_gives_up_at_its_timeout(kind):
     alone = InLoop(kind(f"127.0.0.1:{free_port()}"))
     start = time.monotonic()
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(DeadlineExceeded, match="no TextCAM server answered in time"):
         await alone.call("wait_ready", timeout=0.3)
     assert 0.2 < time.monotonic() - start < 2
     await alone.call("close")
 
 
-def test_a_server_without_models_is_not_ready():
-    with pytest.raises(Unavailable, match="no model"):
-        ready_models(pb.ListModelsResponse())
+class Guarded(grpc.ServerInterceptor):
+    """A caller's rights are Explain and ExplainStream; health is open, as everywhere."""
+
+    def __init__(self, status):
+        self.status = status
+        self.asked = []
+
+    def intercept_service(self, _, details):
+        method = details.method.rsplit("/")[-1]
+        self.asked.append(method)
+
+        def answer(_, context):
+            if method != "Check":
+                context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
+            return health_pb2.HealthCheckResponse(status=self.status)
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer,
+            health_pb2.HealthCheckRequest.FromString,
+            health_pb2.HealthCheckResponse.SerializeToString,
+        )
 
 
-async def test_no_server_is_unavailable(png):
-    with Client(f"127.0.0.1:{free_port()}", retry=QUICK) as alone, pytest.raises(Unavailable):
-        alone.explain(png)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_wait_ready_asks_the_open_health_alone_and_believes_nothing_but_serving(kind):
+    guard = Guarded("NOT_SERVING")
+    grpc_server = grpc.server(ThreadPoolExecutor(2), interceptors=[guard])
+    port = grpc_server.add_insecure_port("127.0.0.1:0")
+    grpc_server.start()
+    caller = InLoop(kind(f"127.0.0.1:{port}"))
+    with pytest.raises(Unavailable, match="is up but does not serve"):
+        await caller.call("wait_ready", timeout=0.3)
+    threading.Timer(0.2, setattr, (guard, "status", "SERVING")).start()
+    await caller.call("wait_ready", timeout=5)
+    assert set(guard.asked) == {"Check"}
+    await caller.call("close")
+    grpc_server.stop(None).wait()
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_where_no_server_answers_the_error_says_where_and_what_to_look_at(kind, png):
+    """And soon, though the client has half a minute: the address may be wrong."""
+    address = f"127.0.0.1:{free_port()}"
+    words = f"no TextCAM server answers at {address}: is it running, .* port .* TLS.*gRPC says: .+"
+    alone = InLoop(kind(address))
+    start = time.monotonic()
+    with pytest.raises(Unavailable, match=words):
+        await alone.call("explain", png)
+    many = alone.client.explain_many([png], on_error="return")
+    (item,) = [item async for item in many] if kind is AsyncClient else list(many)
+    assert time.monotonic() - start < 5
+    assert isinstance(item, Unavailable)
+    with pytest.raises(Unavailable, match=words):
+        raise item
+    await alone.call("close")
+
+
+async def test_a_call_to_what_takes_connections_and_says_nothing_says_so_at_its_deadline(png):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        with Client(address, timeout=0.3) as client, pytest.raises(CallError, match=address):
+            client.explain(png)
+
+
+def test_a_slow_server_that_answered_before_is_not_said_to_be_away(server, client, png):
+    assert client.explain(png)
+    server.latency = 3.0
+    with pytest.raises(DeadlineExceeded) as late:
+        client.explain(png, timeout=0.2)
+    assert "running" not in str(late.value)
 
 
 async def test_a_closed_client_says_so_and_may_be_closed_twice(connect, png):
@@ -514,6 +655,14 @@ def test_to_dict_is_json_and_has_arrays_only_when_asked_for(client, png):
         np.float32(full["explanations"][0]["groups"][0]["saliency_map"]),
         answer.explanations[0].groups[0].saliency_map,
     )
+
+
+def test_a_printed_answer_has_its_numbers_and_words_but_no_arrays(client, png):
+    answer = client.explain(png, heatmap="image")
+    printed = repr(answer)
+    assert "array(" not in printed
+    assert answer.explanations[0].phrases[0].text in printed
+    assert len(printed) < 5000
 
 
 def test_answers_are_frozen_down_to_their_arrays(client, png):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -18,6 +19,7 @@ from textcam_client import (
     ServerError,
     Unavailable,
 )
+from textcam_client.client import PATIENT
 from textcam_client.errors import ERROR_OF_CODE, from_rpc_error, from_status
 
 
@@ -123,6 +125,14 @@ def test_a_call_that_a_stopping_server_dropped_is_unavailable_and_tried_again(wo
     error = from_rpc_error(FailedCall(grpc.StatusCode.CANCELLED, words, ()))
     assert (type(error), error.reason) == (Unavailable, "STREAM_RESET")
     assert Retry().delay_after(error, 1) is not None
+
+
+@pytest.mark.parametrize("multiplier", [2.0, 2])
+def test_a_wait_for_a_server_outlasts_any_number_of_tries(multiplier):
+    policy = replace(PATIENT, multiplier=multiplier)
+    for attempt in (1024, 1025, 100_000):
+        delay = policy.delay_after(Unavailable("down"), attempt)
+        assert policy.max_backoff / 2 <= delay <= policy.max_backoff
 
 
 def test_the_calls_code_wins_over_that_of_the_details():

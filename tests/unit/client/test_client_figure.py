@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from client_samples import make_pixels
-from PIL import Image
-from textcam_client import MapsDeclined, TopK, draw_figure
-from textcam_client.figure import _sums, _tiles
+from PIL import Image, ImageDraw
+from textcam_client import Contrast, MapsDeclined, TopK, draw_figure
+from textcam_client.figure import _header, _said, _Sheet, _sums, _tiles
 from textcam_client.testing import serve_in_memory
 
 TILE = 100
@@ -90,6 +90,39 @@ def test_numbers_are_amounts_of_the_logit_or_shares_of_the_methods_evidence(clie
     shares = [f"{number / whole:+.0%}" for number in (one + two + rest, one, two, rest)]
     assert [t.number for t in _tiles(own_scale, Image.fromarray(grey))] == ["", *shares]
     assert _sums(own_scale).endswith(f"of the method's evidence, not of the logit {off.logit:.1f}")
+
+
+def test_a_contrasts_number_is_said_to_be_the_difference_of_two_logits(client, grey):
+    (target,) = client.explain(grey, target=Contrast("daisy", "barn owl")).explanations
+    assert _sums(target).endswith(f"= difference of logits {target.logit:.1f}")
+    own_scale = replace(target, in_logit_units=False)
+    assert _sums(own_scale).endswith(f"not of the difference of logits {target.logit:.1f}")
+    widths = []
+    for shown in (target, replace(target, against=None)):
+        header = np.asarray(_header(_Sheet(TILE), shown, 600))[:-2, 300:]
+        widths.append(300 - np.flatnonzero((header != header[0, 0]).any(axis=(0, 2)))[0])
+    words = ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(
+        "difference of logits", _Sheet(TILE).font(7)
+    )
+    # The right half holds the label and the probability: the words are drawn, or "logit" alone.
+    assert widths[0] > words > widths[1]
+
+
+def test_panels_go_by_evidence_whatever_the_order_of_the_choice(client, grey):
+    (target,) = client.explain(grey, phrases=3).explanations
+    groups = target.groups
+    shuffled = replace(target, groups=(groups[1], groups[2], groups[0]))
+    names = [tile.caption for tile in _tiles(shuffled, Image.fromarray(grey))]
+    assert names[2:-1] == [group.phrase.text for group in groups]
+    assert [g.evidence for g in groups] == sorted((g.evidence for g in groups), reverse=True)
+
+
+def test_what_rounds_to_nothing_has_no_minus(client, grey):
+    (target,) = client.explain(grey, phrases=1).explanations
+    tiny = replace(target, bias=-0.01, gap=0.0, logit=-0.01)
+    assert _sums(tiny).endswith("bias +0.0   = logit 0.0")
+    assert _said(tiny, -0.01) == "+0.0"
+    assert _said(replace(tiny, in_logit_units=False), -1e-9) == "+0%"
 
 
 def test_each_target_has_its_section(client, grey):

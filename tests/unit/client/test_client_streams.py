@@ -6,10 +6,12 @@ import asyncio
 import gc
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from client_samples import QUICK, eventually, make_pixels, make_png
+from PIL import Image
 from textcam_client import (
     CallError,
     ClientClosed,
@@ -151,6 +153,40 @@ def test_nothing_is_pulled_before_the_first_answer_is_asked_for(server):
         client.explain_many(images())
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        "cat.jpg",
+        Path("cat.jpg"),
+        b"x",
+        bytearray(b"x"),
+        make_pixels(),
+        Image.fromarray(make_pixels()),
+    ],
+)
+def test_one_image_is_not_taken_for_many(many, server, image):
+    with pytest.raises(TypeError, match=r"an iterable of images, not one image .*put it in a list"):
+        many(server, image)
+    assert server.requests == []
+
+
+def test_an_array_of_images_is_many(many, server):
+    assert widths(many(server, np.stack([make_pixels(10, 20, i) for i in range(3)]))) == [20] * 3
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("metod", "no option 'metod': did you mean 'method'"),
+        ("phrase", "no option 'phrase': did you mean 'phrases'"),
+        ("request_id", "no option 'request_id': there are target, phrases, "),
+    ],
+)
+def test_a_misspelt_option_is_named_with_the_nearest(many, server, option, words):
+    with pytest.raises(TypeError, match=words):
+        many(server, [make_png(0)], **{option: "cam"})
+
+
 # --- errors of items ------------------------------------------------------------
 
 
@@ -224,6 +260,14 @@ def test_a_full_queue_is_tried_again_for_the_item_alone(many, server):
     assert len(set(ids)) == 8
 
 
+def test_a_rate_is_waited_for_though_many_items_are_refused_again_and_again(many, server):
+    server.fail_with("RESOURCE_EXHAUSTED", "RATE_LIMITED", retry_after=0.02, times=140)
+    settings = {"retry": Retry(), "timeout": 30.0}
+    answers = many(server, images_of(40), settings=settings, concurrency=32, on_error="return")
+    assert widths(answers) == [20 + i for i in range(40)]
+    assert len(server.requests) == 180
+
+
 def test_items_are_tried_again_by_the_rules_of_single_calls(many, server):
     server.fail_with("INTERNAL", "BUG")
     server.fail_with("RESOURCE_EXHAUSTED", "NO_HINT")
@@ -245,6 +289,15 @@ def test_a_broken_stream_is_taken_up_by_a_new_one(many, server, _):
     answers = many(server, images_of(16), concurrency=4)
     assert widths(answers) == [20 + i for i in range(16)]
     assert server.streams == 3
+
+
+def test_a_server_that_is_away_longer_than_four_tries_loses_no_item(many, server):
+    server.break_stream("UNAVAILABLE", after=5)
+    server.break_stream("UNAVAILABLE", times=7)
+    settings = {"retry": Retry(initial_backoff=0.01), "timeout": 30.0}
+    answers = many(server, images_of(16), settings=settings, on_error="return")
+    assert widths(answers) == [20 + i for i in range(16)]
+    assert server.streams == 9
 
 
 def test_a_stream_that_ends_too_early_is_taken_up_as_well(many, server):

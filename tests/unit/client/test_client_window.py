@@ -5,7 +5,9 @@ from __future__ import annotations
 import weakref
 
 import pytest
-from google.rpc import status_pb2
+from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
 from textcam.v1 import explainer_pb2 as pb
 from textcam_client import (
     DeadlineExceeded,
@@ -16,13 +18,14 @@ from textcam_client import (
     UnsupportedImage,
 )
 from textcam_client.images import ImageSource
+from textcam_client.peer import Peer
 from textcam_client.window import Window
 
 STEADY = Retry(attempts=3, initial_backoff=1.0, multiplier=2.0, max_backoff=100.0)
 
 
 def filled(count: int, timeout: float = 10.0, retry: Retry = STEADY) -> Window:
-    window = Window(count, retry, timeout, "run")
+    window = Window(count, retry, timeout, "run", Peer(""))
     for _ in range(count):
         window.add(pb.ExplainRequest(encoded=b"x"), ImageSource(b"x"), 0.0)
     return window
@@ -39,6 +42,16 @@ def good(request_id: str) -> pb.ExplainStreamResponse:
 
 def bad(request_id: str, code: int) -> pb.ExplainStreamResponse:
     return pb.ExplainStreamResponse(request_id=request_id, error=status_pb2.Status(code=code))
+
+
+def later(request_id: str, seconds: float, code: int = 8) -> pb.ExplainStreamResponse:
+    """A refusal that says when to come back."""
+    delay = Duration()
+    delay.FromNanoseconds(round(seconds * 1e9))
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    error = status_pb2.Status(code=code, message="come back later", details=[detail])
+    return pb.ExplainStreamResponse(request_id=request_id, error=error)
 
 
 def test_items_leave_in_the_order_they_came_whatever_the_order_of_answers():
@@ -114,8 +127,89 @@ def test_a_retry_that_would_come_after_the_deadline_is_not_waited_for():
     assert isinstance(window.pop(), Unavailable)
 
 
+def test_a_hint_holds_the_whole_window_back_and_half_as_much_is_sent_after_it():
+    window = Window(8, Retry(), 100.0, "run", Peer(""))
+    for _ in range(7):
+        window.add(pb.ExplainRequest(), ImageSource(b""), 0.0)
+    for name in ids(window.launch(0.0))[1:]:
+        window.answer(later(name, 2.0), 1.0)
+    window.add(pb.ExplainRequest(), ImageSource(b""), 1.0)
+    assert window.launch(2.99) == []
+    assert 2.0 <= window.seconds_to_next(1.0) <= 3.5
+    # run-0 is in flight still, and four may be.
+    assert ids(window.launch(5.0)) == ["run-1.2", "run-2.2", "run-3.2"]
+    window.answer(good("run-0"), 5.0)
+    assert ids(window.launch(5.0)) == ["run-4.2"]
+
+
+@pytest.mark.parametrize("code", [8, 14])
+def test_items_that_are_told_to_come_back_do_so_until_their_deadline(code):
+    window = filled(2, timeout=100.0, retry=Retry())
+    now = 0.0
+    while not window.head_done:
+        for name in ids(window.launch(now)):
+            window.answer(later(name, 1.0, code), now)
+        window.leaves_stream()
+        assert now < 100
+        now += max(window.seconds_to_next(now), 0.01)
+    assert now > 97
+    assert window.pop().retry_after == 1.0
+
+
+def test_a_hint_past_an_items_deadline_ends_it_and_holds_no_other_back():
+    window = filled(2, timeout=10.0, retry=Retry())
+    first, _ = ids(window.launch(0.0))
+    window.answer(later(first, 100.0), 1.0)
+    assert window.pop().retry_after == 100.0
+    window.add(pb.ExplainRequest(), ImageSource(b""), 1.0)
+    assert ids(window.launch(1.0)) == ["run-2"]
+
+
+def test_windows_that_were_refused_together_do_not_come_back_together():
+    times = set()
+    for _ in range(20):
+        window = filled(1, timeout=100.0, retry=Retry())
+        window.launch(0.0)
+        window.answer(later("run-0", 1.0), 0.0)
+        times.add(window.seconds_to_next(0.0))
+    assert max(times) - min(times) > 0.1
+
+
+def test_what_is_answered_quickens_a_slowed_window_up_to_its_capacity():
+    window = filled(4, timeout=1000.0, retry=Retry())
+    for name in ids(window.launch(0.0)):
+        window.answer(later(name, 1.0), 0.0)
+    sent = []
+    for step in range(60):
+        now = 10.0 + step
+        launched = ids(window.launch(now))
+        sent.append(len(launched))
+        for name in launched:
+            window.answer(good(name), now)
+        while window.head_done:
+            window.pop()
+        while window.has_room:
+            window.add(pb.ExplainRequest(), ImageSource(b""), now)
+    assert sent[0] == 2
+    assert sent[-1] == 4
+    assert sent == sorted(sent)
+
+
+def test_a_server_that_never_answered_is_given_up_soon_and_one_that_did_is_waited_for():
+    peer = Peer("")
+    for answered, patience in ((False, 4), (True, 50)):
+        peer.answered = answered
+        window = Window(1, Retry(), 1000.0, "run", peer)
+        window.add(pb.ExplainRequest(), ImageSource(b""), 0.0)
+        for attempt in range(patience):
+            assert not window.head_done, attempt
+            assert window.launch(10.0 * attempt)
+            window.broken(Unavailable("nobody"), 10.0 * attempt)
+        assert window.head_done is not answered
+
+
 def test_one_expired_item_fails_and_the_others_are_recalled_at_no_cost():
-    window = Window(2, Retry(attempts=1), 10.0, "run")
+    window = Window(2, Retry(attempts=1), 10.0, "run", Peer(""))
     window.add(pb.ExplainRequest(), ImageSource(b""), 0.0)
     window.add(pb.ExplainRequest(), ImageSource(b""), 5.0)
     window.launch(5.0)
@@ -154,7 +248,7 @@ def test_a_stream_that_breaks_by_size_is_searched_for_the_item_at_fault():
 
 
 def test_an_item_that_cannot_be_sent_holds_its_place():
-    window = Window(3, STEADY, 10.0, "run")
+    window = Window(3, STEADY, 10.0, "run", Peer(""))
     window.add(pb.ExplainRequest(), ImageSource(b""), 0.0)
     window.add_failed(UnsupportedImage("no image"))
     assert ids(window.launch(0.0)) == ["run-0"]
@@ -172,11 +266,11 @@ def test_an_answer_without_response_or_error_is_an_error():
 
 def test_a_window_without_capacity_is_refused():
     with pytest.raises(ValueError, match="concurrency is at least 1"):
-        Window(0, STEADY, 1.0, "run")
+        Window(0, STEADY, 1.0, "run", Peer(""))
 
 
 def test_an_image_that_failed_is_let_go_while_it_waits_for_those_before_it():
-    window = Window(2, Retry(attempts=1), 10.0, "run")
+    window = Window(2, Retry(attempts=1), 10.0, "run", Peer(""))
     window.add(pb.ExplainRequest(), ImageSource(b""), 0.0)
     source = ImageSource(b"")
     gone = weakref.ref(source)

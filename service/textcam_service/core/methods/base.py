@@ -14,7 +14,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from textcam_service.core.maps import Maps
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray
+from textcam_service.core.vertices import Vertices
 
 
 class Need(Enum):
@@ -29,7 +31,7 @@ class Need(Enum):
 
 @dataclass(frozen=True)
 class Gradient:
-    """Ask for d(class_weights . logits) / d(activation maps); answered by (D, H, W) float32."""
+    """Ask for d(class_weights . logits) / d(activation maps); answered by Maps (D, H, W)."""
 
     class_weights: Float64Array
 
@@ -74,25 +76,32 @@ class Subject:
     """What is explained: the score `class_weights . logits` of one image.
 
     Attributes:
-        activation_maps: (D, H, W) of the target layer.
+        activation_maps: (D, H, W) of the target layer; numpy.asarray() where a method needs all.
         logits: (C,).
         class_weights: (C,); one-hot for a class, +1 and -1 for a contrast.
         image: (3, h, w) the network's input.
         head_weights: (C, D) of a GAP + linear head; None: another head.
-        layers: Activation maps (D_l, H_l, W_l) of further layers, the earliest first.
+        layers: Activation maps (D_l, H_l, W_l) of further layers, the earliest first; likewise.
+        vertices: Where the maps' V vertices lie, the maps then being (D, V, 1); None: the maps'
+            cells lie on a grid over the image.
     """
 
-    activation_maps: Float32Array
+    activation_maps: Maps
     logits: Float32Array
     class_weights: Float64Array
     image: Float32Array
     head_weights: Float32Array | None = None
-    layers: tuple[Float32Array, ...] = ()
+    layers: tuple[Maps, ...] = ()
+    vertices: Vertices | None = None
 
     @property
     def cells(self) -> int:
         """H * W."""
         return int(np.prod(self.activation_maps.shape[1:]))
+
+    def on_grid(self, maps: FloatArray) -> FloatArray:
+        """Maps (..., H, W) of the subject's cells, to be laid over the image."""
+        return maps if self.vertices is None else self.vertices.place(maps)
 
     def score(self, logits: FloatArray) -> Float64Array:
         """The score of other logits: (..., C) -> (...)."""

@@ -24,7 +24,7 @@ def eigen_cam(subject: Subject, _: MethodSettings) -> Steps:
     Knows no class. The sign, which the decomposition leaves open, is settled: positive where
     activations are strong (covariance with sum_j A_j^2). No pass beyond the first.
     """
-    maps = subject.activation_maps.astype(np.float64)
+    maps = np.asarray(subject.activation_maps).astype(np.float64)
     directions, components = principal_maps(maps, (maps**2).sum(axis=0), 1)
     return CamTerms(directions.sum(axis=0), components.sum(axis=0).astype(np.float32))
     yield  # a generator, as all methods are
@@ -35,9 +35,9 @@ def eigen_grad_cam(subject: Subject, _: MethodSettings) -> Steps:
 
     The sign is settled: positive where the score rises (covariance with sum_j g_j A_j).
     """
-    gradient = yield Gradient(subject.class_weights)
+    gradient = np.asarray((yield Gradient(subject.class_weights)))
     scaled = subject.cells * gradient.astype(np.float64)
-    terms = scaled * subject.activation_maps
+    terms = scaled * np.asarray(subject.activation_maps)
     directions, components = principal_maps(terms, terms.sum(axis=0), 1)
     weights = directions.sum(axis=0)[:, None, None] * scaled
     return CamTerms(weights, components.sum(axis=0).astype(np.float32))
@@ -53,10 +53,10 @@ def decom_cam(subject: Subject, settings: MethodSettings) -> Steps:
     B (1 - m_q)) - score(B), and the map is the sum of alpha_q S_q / (max S_q - min S_q): that of
     alpha_q m_q up to a constant, 0 being the average position. One VJP and 11 passes.
     """
-    gradient = yield Gradient(subject.class_weights)
+    gradient = np.asarray((yield Gradient(subject.class_weights)))
     scaled = subject.cells * gradient.astype(np.float64)
     highest = np.argsort(-scaled.mean(axis=(1, 2)), kind="stable")[: settings.decom_channels]
-    terms = scaled[highest] * subject.activation_maps[highest]
+    terms = scaled[highest] * np.asarray(subject.activation_maps)[highest]
     directions, components = principal_maps(terms, terms.sum(axis=0), settings.decom_maps)
     if not len(components):
         return CamTerms(np.zeros(len(scaled)))
@@ -64,7 +64,7 @@ def decom_cam(subject: Subject, settings: MethodSettings) -> Steps:
     shown = np.concatenate([np.zeros_like(components[:1]), components])
 
     def mixed(part: slice) -> Float32Array:
-        mask = masks(shown[part], *subject.image.shape[1:])[:, None]
+        mask = masks(subject.on_grid(shown[part]), *subject.image.shape[1:])[:, None]
         return reference + mask * (subject.image - reference)
 
     scores = yield from image_scores(subject, len(shown), settings.chunk, mixed)

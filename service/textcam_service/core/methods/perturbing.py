@@ -21,7 +21,7 @@ from textcam_service.core.methods.base import (
     Steps,
     Subject,
 )
-from textcam_service.core.types import Float32Array, Float64Array, IntArray
+from textcam_service.core.types import Float32Array, Float64Array, FloatArray, IntArray
 
 
 def score_cam(subject: Subject, settings: MethodSettings) -> Steps:
@@ -30,7 +30,7 @@ def score_cam(subject: Subject, settings: MethodSettings) -> Steps:
     Wang et al. 2020, arXiv 1910.01279; the score of the reference image drops out of
     the softmax. At most D passes: channels that never vary show a black image, one for all.
     """
-    sources, owners = _mask_sources(subject.activation_maps)
+    sources, owners = _mask_sources(subject.on_grid(np.asarray(subject.activation_maps)))
 
     def masked(part: slice) -> Float32Array:
         return masks(sources[part], *subject.image.shape[1:])[:, None] * subject.image
@@ -46,7 +46,7 @@ def ss_cam(subject: Subject, settings: MethodSettings) -> Steps:
     All channels meet the same n fields of noise, drawn by the seed: the softmax compares
     channels, not luck. At most n D passes.
     """
-    sources, owners = _mask_sources(subject.activation_maps)
+    sources, owners = _mask_sources(subject.on_grid(np.asarray(subject.activation_maps)))
     height, width = subject.image.shape[1:]
     scores = np.zeros(len(sources))
     for start in range(0, len(sources), settings.chunk):
@@ -66,10 +66,10 @@ def ablation_cam(subject: Subject, settings: MethodSettings) -> Steps:
     the map, and turns it over where the score is negative. At most D passes of the head; none
     with a GAP + linear head, where the drop is w_j a_j.
     """
-    maps = subject.activation_maps
     if subject.head_weights is not None:
         row = head_row(subject.class_weights, subject.head_weights)
-        return CamTerms(row * activation_scores(maps))
+        return CamTerms(row * activation_scores(subject.activation_maps))
+    maps = np.asarray(subject.activation_maps)
     alive = np.flatnonzero(maps.any(axis=(1, 2)))
 
     def ablated(part: slice) -> Float32Array:
@@ -94,7 +94,7 @@ def recipro_cam(subject: Subject, settings: MethodSettings) -> Steps:
     """
     if subject.head_weights is not None:
         return CamTerms(head_row(subject.class_weights, subject.head_weights))
-    maps = subject.activation_maps
+    maps = np.asarray(subject.activation_maps)
     flat = maps.reshape(len(maps), -1)
     # The first is nowhere: empty maps.
     kept = np.concatenate([[-1], np.flatnonzero(flat.any(axis=0))])
@@ -139,7 +139,7 @@ def _head_scores(
     return scores
 
 
-def _mask_sources(activation_maps: Float32Array) -> tuple[Float32Array, IntArray]:
+def _mask_sources(activation_maps: FloatArray) -> tuple[Float32Array, IntArray]:
     """Maps (L, H, W) to make masks of, no zero twice, and each channel's place (D,) among them."""
     sources = unit_range(activation_maps)
     alive = sources.any(axis=(1, 2))

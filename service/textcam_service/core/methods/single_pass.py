@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from textcam_service.core.cam import head_row
+from textcam_service.core.cam import activation_scores, head_row
 from textcam_service.core.methods.base import (
     CamTerms,
     Gradient,
@@ -29,7 +29,7 @@ def cam(subject: Subject, _: MethodSettings) -> Steps:
 def grad_cam(subject: Subject, _: MethodSettings) -> Steps:
     """Grad-CAM: mean of g (Selvaraju et al. 2017, arXiv 1610.02391, eq. 1). One VJP."""
     gradient = yield Gradient(subject.class_weights)
-    return CamTerms(subject.cells * gradient.mean(axis=(1, 2), dtype=np.float64))
+    return CamTerms(subject.cells * activation_scores(gradient))
 
 
 def grad_cam_plus_plus(subject: Subject, _: MethodSettings) -> Steps:
@@ -37,8 +37,8 @@ def grad_cam_plus_plus(subject: Subject, _: MethodSettings) -> Steps:
 
     Chattopadhay et al. 2018, arXiv 1710.11063, eq. 19. One VJP. See plus_plus_weights().
     """
-    gradient = yield Gradient(subject.class_weights)
-    return CamTerms(plus_plus_weights(subject.activation_maps, gradient))
+    gradient = np.asarray((yield Gradient(subject.class_weights)))
+    return CamTerms(plus_plus_weights(np.asarray(subject.activation_maps), gradient))
 
 
 def xgrad_cam(subject: Subject, _: MethodSettings) -> Steps:
@@ -50,9 +50,10 @@ def xgrad_cam(subject: Subject, _: MethodSettings) -> Steps:
     grows without bound and one such channel may drown the map; take HiResCAM there. A channel
     whose activations cancel out exactly has weight 0.
     """
-    gradient = yield Gradient(subject.class_weights)
-    total = subject.activation_maps.sum(axis=(1, 2), dtype=np.float64)
-    taylor = (gradient.astype(np.float64) * subject.activation_maps).sum(axis=(1, 2))
+    gradient = np.asarray((yield Gradient(subject.class_weights)))
+    maps = np.asarray(subject.activation_maps)
+    total = maps.sum(axis=(1, 2), dtype=np.float64)
+    taylor = (gradient.astype(np.float64) * maps).sum(axis=(1, 2))
     weights = np.divide(taylor, total, out=np.zeros_like(total), where=total != 0)
     return CamTerms(subject.cells * weights)
 
@@ -63,13 +64,13 @@ def hires_cam(subject: Subject, _: MethodSettings) -> Steps:
     First order of the score's Taylor series: the terms add up to the logit where the head is
     linear in the maps.
     """
-    gradient = yield Gradient(subject.class_weights)
+    gradient = np.asarray((yield Gradient(subject.class_weights)))
     return CamTerms(subject.cells * gradient.astype(np.float64))
 
 
 def layer_cam(subject: Subject, _: MethodSettings) -> Steps:
     """LayerCAM: relu(g), position by position (Jiang et al. 2021, IEEE TIP 30). One VJP."""
-    gradient = yield Gradient(subject.class_weights)
+    gradient = np.asarray((yield Gradient(subject.class_weights)))
     return CamTerms(subject.cells * np.maximum(gradient, 0).astype(np.float64))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from textcam_service.core.cam import activation_scores
 from textcam_service.core.methods.arrays import reproducing_weights, resample
 from textcam_service.core.methods.base import (
     AttentionGradients,
@@ -27,7 +28,7 @@ def finer_cam(subject: Subject, settings: MethodSettings) -> Steps:
     """
     contrast = _finer_weights(subject, settings)
     gradient = yield Gradient(contrast)
-    return CamTerms(subject.cells * gradient.mean(axis=(1, 2), dtype=np.float64))
+    return CamTerms(subject.cells * activation_scores(gradient))
 
 
 def integrative_cam(subject: Subject, _: MethodSettings) -> Steps:
@@ -41,10 +42,10 @@ def integrative_cam(subject: Subject, _: MethodSettings) -> Steps:
     grid, lambda_l = (G_l / sum G + F_l / sum F) / 2 with G_l = H W mean|g| and F_l = mean|A|.
     The head's VJP and that of each layer; channel weights that reproduce the map.
     """
-    gradients = [(yield Gradient(subject.class_weights))]
+    gradients = [np.asarray((yield Gradient(subject.class_weights)))]
     if subject.layers:
         gradients = [*(yield LayerGradients(subject.class_weights)), *gradients]
-    layers = [*subject.layers, subject.activation_maps]
+    layers = [np.asarray(own) for own in (*subject.layers, subject.activation_maps)]
     score = float(subject.score(subject.logits))
     maps = [
         _with_bias(layer, gradient, score)
@@ -59,19 +60,19 @@ def integrative_cam(subject: Subject, _: MethodSettings) -> Steps:
         for share, layer_map in zip(importance, maps, strict=True)
     )
     saliency = np.asarray(fused, np.float32)
-    return CamTerms(reproducing_weights(subject.activation_maps, saliency), saliency)
+    return CamTerms(reproducing_weights(np.asarray(subject.activation_maps), saliency), saliency)
 
 
 def vs_cam(subject: Subject, settings: MethodSettings) -> Steps:
     """VS-CAM: semantic-probe maps times a semantic-base map, on the vertices of a vision graph.
 
-    Feng et al. 2022, arXiv 2209.09104, as its abstract has it. The vertices lie on a grid, so the
-    maps hold them. Read here as follows: the probes are the class's, Grad-CAM's terms w_j A_j;
-    the base map knows no class, it is the sum of a vertex's positive activations, scaled to at
-    most 1. The heatmap is the sum of the products. One VJP.
+    Feng et al. 2022, arXiv 2209.09104, as its abstract has it. The vertices are the maps' cells, on
+    a grid or at positions of their own (core.vertices). Read here as follows: the probes are the
+    class's, Grad-CAM's terms w_j A_j; the base map knows no class, it is the sum of a vertex's
+    positive activations, scaled to at most 1. The heatmap is the sum of the products. One VJP.
     """
     probes: CamTerms = yield from grad_cam(subject, settings)
-    base = np.maximum(subject.activation_maps, 0).sum(axis=0, dtype=np.float64)
+    base = np.maximum(np.asarray(subject.activation_maps), 0).sum(axis=0, dtype=np.float64)
     base /= base.max() or 1.0
     return CamTerms(probes.weights[:, None, None] * base)
 
@@ -85,7 +86,7 @@ def legrad(subject: Subject, _: MethodSettings) -> Steps:
     """
     risen = yield AttentionGradients(subject.class_weights)
     saliency = np.asarray(risen.mean(axis=0, dtype=np.float64), np.float32)
-    return CamTerms(reproducing_weights(subject.activation_maps, saliency), saliency)
+    return CamTerms(reproducing_weights(np.asarray(subject.activation_maps), saliency), saliency)
 
 
 def _finer_weights(subject: Subject, settings: MethodSettings) -> Float64Array:

@@ -1,0 +1,16 @@
+"""The methods that a client calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grpc_health.v1 import health_pb2_grpc
+from textcam.v1 import explainer_pb2_grpc as pb_grpc
+
+
+class Stub(pb_grpc.ExplainerServiceStub):
+    """TextCAM's own, and of the standard health service, which every caller may ask, `Check`."""
+
+    def __init__(self, channel: Any) -> None:
+        super().__init__(channel)  # type: ignore[no-untyped-call]  # generated
+        self.Check: Any = health_pb2_grpc.HealthStub(channel).Check

@@ -1,0 +1,84 @@
+"""`textcam parity`: whether a device explains as the CPU does, before it is let to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from textcam_service.cli.common import backbone_option, need, threshold_options
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@backbone_option
+@click.option(
+    "--bank",
+    type=_FOLDER,
+    default=None,
+    help="The bank served with it; default: the package's own.",
+)
+@click.option(
+    "--images",
+    type=_FOLDER,
+    multiple=True,
+    required=True,
+    help="Folder of images like those that will be served; may be given more than once.",
+)
+@click.option(
+    "--providers",
+    multiple=True,
+    required=True,
+    help="As of `textcam serve`: tensorrt, cuda or cpu; may be given more than once.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="As of `textcam serve`.",
+)
+@click.option(
+    "--engine-cache",
+    default="",
+    help="As of `textcam serve`, which with the same --max-batch serves the engine judged here.",
+)
+@click.option("--max-batch", type=click.IntRange(1), default=8, show_default=True)
+@threshold_options
+def parity(
+    backbone: Path,
+    bank: Path | None,
+    images: tuple[Path, ...],
+    providers: tuple[str, ...],
+    precision: str,
+    engine_cache: str,
+    max_batch: int,
+    min_top1: float,
+    min_correlation: float,
+    min_first_phrase: float,
+) -> None:
+    """Compare a device's explanations with those of the CPU, and fail if they differ too much.
+
+    Run it on the machine that is to serve, before it serves in fp16 or tf32.
+
+    \b
+      textcam parity --images photos/ --providers tensorrt --precision fp16 --engine-cache engines/
+      textcam serve --providers tensorrt --precision fp16 --engine-cache engines/
+    """
+    need("service")
+    from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
+    from textcam_service.evaluation.parity import compare  # noqa: PLC0415
+    from textcam_service.offline.dataset import find_images  # noqa: PLC0415
+    from textcam_service.parity import Thresholds  # noqa: PLC0415
+    from textcam_service.providers import DeviceOptions  # noqa: PLC0415
+
+    folder = bank or Path(__file__).parents[1] / "data" / "photos"
+    options = DeviceOptions(precision, engine_cache, max_batch=max_batch)
+    own = ModelBundle.load("cpu", backbone, folder, providers=("cpu",))
+    other = ModelBundle.load("device", backbone, folder, providers=providers, device=options)
+    figures = compare(own, other, find_images(images))
+    wanted = Thresholds(min_top1, min_correlation, min_first_phrase)
+    told = f"{other.backbone.execution_provider}, {other.backbone.precision}"
+    figures.require(wanted, told)
+    click.echo(f"{told}: {figures.against(wanted)}")

@@ -1,0 +1,86 @@
+"""Activation maps on the vertices of a graph, at positions of their own in the image.
+
+Vision graph networks hold an activation for each of V vertices. Their maps are (D, V, 1) here, one
+cell for each vertex, so every method computes vertex by vertex; only what is drawn, or laid over an
+image, is placed on a grid first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from textcam_service.core.types import Float32Array, FloatArray, Rationale, SaliencyGroup
+
+_FINER = 4  # cells for each vertex, along each side
+
+
+@dataclass(frozen=True)
+class Vertices:
+    """Where the vertices of one image lie.
+
+    Attributes:
+        positions: (V, 2) x and y in pixels of the network's input, (0, 0) its upper left corner.
+        height: Of the network's input, pixels.
+        width: Likewise.
+    """
+
+    positions: FloatArray
+    height: int
+    width: int
+
+    def place(self, maps: FloatArray) -> Float32Array:
+        """Place maps (..., V, 1) on a grid over the network's input: (..., H, W).
+
+        By inverse distances: a cell's value is the mean of all vertices', weighted by
+        1 / distance^2 to the cell's centre (Shepard 1968). So a cell whose centre is a vertex has
+        its value, no cell exceeds the vertices' range, and sums of maps stay sums. The mean over
+        cells is not the mean over vertices where these stand closer in one place than in another.
+        VS-CAM's paper (arXiv 2209.09104) has vertices on a grid and needs no such rule.
+        """
+        height, width = drawn_grid(len(self.positions), self.height, self.width)
+        placed = maps[..., 0] @ self._weights.T
+        return np.asarray(placed.reshape(*maps.shape[:-2], height, width), np.float32)
+
+    @cached_property
+    def _weights(self) -> Float32Array:
+        """(H W, V) how much each vertex counts in each cell."""
+        height, width = drawn_grid(len(self.positions), self.height, self.width)
+        y, x = np.mgrid[0:height, 0:width] + 0.5
+        centres = np.stack([x * self.width / width, y * self.height / height], -1).reshape(-1, 2)
+        apart = centres[:, None] - np.asarray(self.positions, np.float64)
+        squared = np.einsum("cvx,cvx->cv", apart, apart)
+        # Within a thousandth of a pixel the vertex is all that counts.
+        weights = 1 / np.maximum(squared, 1e-6)
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+
+
+def drawn_grid(count: int, height: int, width: int) -> tuple[int, int]:
+    """(H, W) of the grid on which vertices are drawn, with cells about as wide as they are high.
+
+    Four times as fine as an even grid of as many cells as there are vertices, but no finer than
+    the input's pixels.
+
+    Args:
+        count: V.
+        height: Of the network's input, pixels.
+        width: Likewise.
+    """
+    cell = (height * width / count) ** 0.5 / _FINER
+    return min(int(np.ceil(height / cell)), height), min(int(np.ceil(width / cell)), width)
+
+
+def placed(rationale: Rationale, vertices: Vertices) -> Rationale:
+    """The rationale with its maps (V, 1) placed on the grid; all else stays."""
+
+    def own(group: SaliencyGroup) -> SaliencyGroup:
+        return replace(group, saliency_map=vertices.place(group.saliency_map))
+
+    return replace(
+        rationale,
+        saliency_map=vertices.place(rationale.saliency_map),
+        groups=tuple(own(group) for group in rationale.groups),
+        rest=own(rationale.rest),
+    )

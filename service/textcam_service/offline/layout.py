@@ -1,0 +1,124 @@
+"""Where in a network activation maps are seen, and how a tensor holds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_MAX_PREFIX = 16  # class, distillation and register tokens
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor is seen: at the output of a module, or at its input."""
+
+    name: str
+    at_input: bool = False
+
+    def __str__(self) -> str:
+        return f"input of {self.name}" if self.at_input else self.name
+
+    @staticmethod
+    def parse(text: str) -> Place:
+        """Read a place as it prints itself."""
+        name = text.removeprefix("input of ")
+        return Place(name, at_input=name != text)
+
+    def pick(self, inputs: tuple[Any, ...], output: Any) -> Any:
+        """The tensor, out of a forward hook's arguments."""
+        return (inputs[0] if inputs else None) if self.at_input else output
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a tensor holds activation maps.
+
+    Attributes:
+        kind: "NCHW", "NHWC" or "tokens" (N, prefix + H W, D).
+        channels: D.
+        height: H; on a graph the number of its vertices, W being 1.
+        width: W.
+        prefix: Tokens before the grid's: class, distillation, registers.
+    """
+
+    kind: str
+    channels: int
+    height: int
+    width: int
+    prefix: int = 0
+
+    @staticmethod
+    def of(shape: Sequence[int], image: Sequence[int], vertices: int = 0) -> Layout | None:
+        """Guess a tensor's layout; None: it holds no maps of more than one cell.
+
+        Args:
+            shape: Of the tensor, batch first.
+            image: (height, width) of the network's input; a grid has its proportions.
+            vertices: V of a graph, in place of a grid.
+        """
+        if vertices:
+            return Layout._on_vertices(shape, vertices)
+        ratio = image[0] / image[1]
+        if len(shape) == 4:
+            _, a, b, c = shape
+            if b * c > 1 and math.isclose(b / c, ratio, rel_tol=0.2):
+                return Layout("NCHW", a, b, c)
+            if a * b > 1 and math.isclose(a / b, ratio, rel_tol=0.2):
+                return Layout("NHWC", c, a, b)
+        if len(shape) == 3:
+            _, tokens, channels = shape
+            height = round(math.sqrt(tokens * ratio))
+            for rows in (height, height - 1):
+                columns = round(rows / ratio)
+                if rows * columns > 1 and 0 <= tokens - rows * columns <= _MAX_PREFIX:
+                    return Layout("tokens", channels, rows, columns, tokens - rows * columns)
+        return None
+
+    @staticmethod
+    def _on_vertices(shape: Sequence[int], vertices: int) -> Layout | None:
+        """(N, D, V, 1), (N, V, 1, D), or (N, V, D) with a prefix or none."""
+        if len(shape) == 4 and tuple(shape[2:]) == (vertices, 1):
+            return Layout("NCHW", shape[1], vertices, 1)
+        if len(shape) == 4 and tuple(shape[1:3]) == (vertices, 1):
+            return Layout("NHWC", shape[3], vertices, 1)
+        if len(shape) == 3 and 0 <= shape[1] - vertices <= _MAX_PREFIX:
+            return Layout("tokens", shape[2], vertices, 1, shape[1] - vertices)
+        return None
+
+    def maps(self, tensor: torch.Tensor) -> torch.Tensor:
+        """As (N, D, H, W)."""
+        if self.kind == "NHWC":
+            return tensor.permute(0, 3, 1, 2)
+        if self.kind == "tokens":
+            grid = tensor[:, self.prefix :].transpose(1, 2)
+            return grid.reshape(-1, self.channels, self.height, self.width)
+        return tensor
+
+    def whole(self, maps: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
+        """The tensor back from its maps and prefix (N, P, D)."""
+        if self.kind == "NHWC":
+            return maps.permute(0, 2, 3, 1)
+        if self.kind == "tokens":
+            grid = maps.flatten(2).transpose(1, 2)
+            return grid if prefix is None else torch.cat([prefix, grid], dim=1)
+        return maps
+
+
+@dataclass(frozen=True)
+class VertexSource:
+    """Where a vision graph network's vertices lie; see offline.vertices.
+
+    Attributes:
+        count: V.
+        positions: (V, 2) x and y in pixels of the input, the same for each image; None: the
+            network answers them.
+        place: Where it holds them, (N, V, 2), in that case.
+    """
+
+    count: int
+    positions: torch.Tensor | None = None
+    place: Place | None = None

@@ -1,0 +1,68 @@
+"""The standard health service (grpc.health.v1), which no peer can hold up.
+
+The one of grpcio-health-checking writes to watchers under a lock that a change of health waits
+for, so a peer that does not read keeps a server from saying that it stops; and it forgets all
+watchers of a service when one of them leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2 as pb
+
+SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["Health"].full_name
+_MOST_WATCHERS = 1000  # health is told to all, also to those who mean harm
+
+
+class Health:
+    """What is SERVING, by service name; "" is the whole server. Lives on one event loop."""
+
+    def __init__(self) -> None:
+        self._serving: dict[str, bool] = {"": False}
+        self._changed = asyncio.Event()
+        self._watchers = 0
+
+    def set(self, service: str, serving: bool) -> None:
+        """Say it at once to who asks, and soon to who watches."""
+        self._serving[service] = serving
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
+        """Answer the health of one service; NOT_FOUND for one that is not known."""
+        if request.service not in self._serving:
+            known = ", ".join(f"'{name}'" for name in sorted(self._serving))
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"no service '{request.service[:100]}' has a health here; those that have: {known}",
+            )
+        return pb.HealthCheckResponse(status=self._status(request.service))
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
+        """Answer the health of one service now, and again after each change."""
+        if self._watchers >= _MOST_WATCHERS:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{self._watchers} callers watch the health already; use Check",
+            )
+        self._watchers += 1
+        last = None
+        try:
+            while True:
+                changed = self._changed  # before the look, or a change in between is missed
+                status = self._status(request.service)
+                if status != last:
+                    await context.write(pb.HealthCheckResponse(status=status))
+                    last = status
+                await changed.wait()
+        finally:
+            self._watchers -= 1
+
+    def _status(self, service: str) -> Any:
+        status = pb.HealthCheckResponse
+        if service not in self._serving:
+            return status.SERVICE_UNKNOWN
+        return status.SERVING if self._serving[service] else status.NOT_SERVING

@@ -1,0 +1,121 @@
+"""One ExplainStream: items in, answers out in order of completion, and what it holds until then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+from google.rpc.status_pb2 import Status
+from textcam.v1 import explainer_pb2 as pb
+
+from textcam_service.errors import InvalidArgument
+from textcam_service.serving.desk import Desk
+from textcam_service.serving.requests import MAX_REQUEST_ID, check_request_id
+from textcam_service.serving.schedule import Lane
+from textcam_service.serving.tracing import Metadata
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An answer that waits to be taken.
+
+    Attributes:
+        message: As it is sent.
+        size: Its bytes.
+        frees: The id that others may have from then on; empty: none.
+    """
+
+    message: pb.ExplainStreamResponse
+    size: int
+    frees: str
+
+
+class Stream:
+    """What a stream holds: items in work, answers that nobody took yet, and the ids of both.
+
+    Args:
+        desk: Where items are explained; told of what is held.
+        concurrency: Items at most that are in work or answered and not taken.
+        deadline: The call's, on time.monotonic()'s clock; None: none.
+        metadata: The call's.
+    """
+
+    def __init__(
+        self, desk: Desk, concurrency: int, deadline: float | None, metadata: Metadata
+    ) -> None:
+        self._desk = desk
+        self._deadline = deadline
+        self._metadata = metadata
+        # Freed once an answer was taken: a slow reader slows the work.
+        self._slots = asyncio.Semaphore(concurrency)
+        self._answers: asyncio.Queue[_Answer | None] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ids: set[str] = set()
+        self._items = self._bytes = 0
+
+    async def answers(
+        self, items: AsyncIterator[pb.ExplainStreamRequest]
+    ) -> AsyncGenerator[pb.ExplainStreamResponse, None]:
+        """Answer items as they come; ends with the last one's answer."""
+        reader = asyncio.create_task(self._read(items))
+        try:
+            while (answer := await self._answers.get()) is not None:
+                self._ids.discard(answer.frees)  # before whoever reads it can use the id again
+                yield answer.message
+                self._hold(-1, -answer.size)
+                self._slots.release()
+            await reader
+        finally:
+            for task in (reader, *self._tasks):
+                task.cancel()
+            self._hold(-self._items, -self._bytes)
+
+    async def _read(self, items: AsyncIterator[pb.ExplainStreamRequest]) -> None:
+        try:
+            async for item in items:
+                await self._slots.acquire()
+                self._hold(1)
+                task = asyncio.create_task(self._answer(item.request))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            await asyncio.gather(*self._tasks)
+        finally:
+            self._answers.put_nowait(None)
+
+    async def _answer(self, request: pb.ExplainRequest) -> None:
+        own = ""
+        result: pb.ExplainResponse | Status
+        try:
+            self._require_own_id(request.request_id)
+        except InvalidArgument as error:
+            result = self._desk.refuse("ExplainStream", request, self._metadata, error)
+        else:
+            own = request.request_id
+            self._ids.add(own)
+            result = await self._desk.answer(
+                "ExplainStream", request, self._deadline, Lane.AUDIT, self._metadata
+            )
+        message = pb.ExplainStreamResponse(request_id=request.request_id[:MAX_REQUEST_ID])
+        if isinstance(result, Status):
+            message.error.CopyFrom(result)
+        else:
+            message.response.CopyFrom(result)
+        size = message.ByteSize()
+        self._hold(0, size)
+        self._answers.put_nowait(_Answer(message, size, own))
+
+    def _require_own_id(self, request_id: str) -> None:
+        check_request_id(request_id, "request.request_id")
+        if request_id and request_id not in self._ids:
+            return
+        fault = "is that of an item that was not answered yet" if request_id else "is missing"
+        raise InvalidArgument(
+            f"the request id '{request_id}' {fault}; answers are matched by it",
+            field="request.request_id",
+        )
+
+    def _hold(self, items: int, size: int = 0) -> None:
+        self._items += items
+        self._bytes += size
+        self._desk.hold(items, size)

@@ -1,0 +1,57 @@
+"""What the metrics say of callers' requests holds nothing that no caller asked for."""
+
+import asyncio
+
+import pytest
+from model_callers import publish, served
+from small_models import write_model
+from textcam.v1 import explainer_pb2 as pb
+from textcam_service.model_store import ModelStore
+from textcam_service.serving.metrics import STAGES
+from textcam_service.serving.schedule import Lane
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with version 1, and version 2 to be switched to."""
+    store = ModelStore(tmp_path / "store")
+    publish(store, write_model(tmp_path / "a", 0), "1")
+    publish(store, write_model(tmp_path / "b", 1), "2", use=False)
+    return store
+
+
+def asked(caller):
+    """By stage and by decoder, what callers' requests took."""
+    stages = [
+        caller.metric("textcam_stage_duration_seconds_count", stage=stage) for stage in STAGES
+    ]
+    decoders = ("raw", "pillow/PNG")
+    images = [caller.metric("textcam_images_decoded_total", decoder=name) for name in decoders]
+    return stages, images
+
+
+async def test_warm_ups_and_canaries_are_not_callers_requests(store):
+    async with served(store.root) as caller:
+        assert asked(caller) == ([0] * 6, [0, 0])
+        await caller.explain()
+        store.use("m", "2")
+        await caller.look()
+        assert caller.version() == "2"
+        assert caller.metric("textcam_canary_drift", model="m", measure="same_class")
+        # It did run: what the session runs is told with them.
+        assert caller.metric("textcam_batch_size_images_sum") > 2 * 16
+        await caller.explain()
+        assert asked(caller) == ([2] * 6, [0, 2])
+
+
+async def test_a_canary_waits_for_a_full_queue_and_is_no_refusal(store):
+    async with served(store.root, max_queue=1) as caller:
+        with caller.server.models.lease(pb.ModelSpec(name="m")) as pipeline:
+            store.use("m", "2")
+            with pipeline._batcher.admit(None, Lane.AUDIT):
+                looking = asyncio.create_task(caller.look())
+                await asyncio.sleep(2)
+                assert not looking.done()
+            await looking
+        assert caller.version() == "2"
+        assert caller.metric("textcam_rejected_total", reason="QUEUE_FULL") == 0

@@ -1,0 +1,185 @@
+"""Batches of the Open Inference Protocol: bounded, off the event loop, taken in as a whole."""
+
+import asyncio
+import io
+import time
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from model_callers import picture, publish, served, until
+from PIL import Image
+from small_models import write_model
+from textcam.oip import open_inference_pb2 as oip
+from textcam_service.model_store import ModelStore
+from textcam_service.serving import open_inference
+
+BYTES, UINT8 = ("image", "BYTES"), ("pixels", "UINT8")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("batches")
+    store = ModelStore(folder / "store")
+    publish(store, write_model(folder / "made", 0), "1")
+    return store.root
+
+
+def batch(kind, shape, raw=(), outputs=(), **contents):
+    name, datatype = kind
+    tensor = oip.ModelInferRequest.InferInputTensor(name=name, datatype=datatype, shape=shape)
+    if contents:
+        tensor.contents.CopyFrom(oip.InferTensorContents(**contents))
+    wanted = oip.ModelInferRequest.InferRequestedOutputTensor
+    return oip.ModelInferRequest(
+        model_name="m",
+        inputs=[tensor],
+        raw_input_contents=raw,
+        outputs=[wanted(name=output) for output in outputs],
+    )
+
+
+async def refusal(caller, request):
+    """Code, words and reason by which a batch is refused."""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.inference.ModelInfer(request, timeout=60)
+    info = error_details_pb2.ErrorInfo()
+    details = rpc_status.from_call(refused.value).details
+    assert any(detail.Unpack(info) for detail in details)
+    return refused.value.code(), refused.value.details(), info.reason
+
+
+async def longest_stall(work):
+    """Seconds for which the event loop did nothing else, at the longest, and the work's result."""
+    stalls, done = [], asyncio.Event()
+
+    async def tick():
+        while not done.is_set():
+            began = time.monotonic()
+            await asyncio.sleep(0.005)
+            stalls.append(time.monotonic() - began)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        result = await work
+    finally:
+        done.set()
+        await ticking
+    return max(stalls), result
+
+
+async def test_a_batch_of_too_many_images_is_refused_by_its_shape_alone(root):
+    many = 200_000
+    request = batch(UINT8, [many, 1, 1, 3], [b"\1" * (3 * many)])
+    async with served(root, max_concurrent=40) as caller:
+        stall, (code, words, reason) = await longest_stall(refusal(caller, request))
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "BATCH_TOO_LARGE")
+        assert words.startswith("200000 images in one call, but this server takes at most 40; ")
+        assert stall < 1  # it was 36 s
+        answer = await caller.inference.ModelInfer(
+            batch(BYTES, [40], bytes_contents=[picture(0)] * 40, outputs=["bias"]), timeout=60
+        )
+        assert list(answer.outputs[0].shape) == [40]
+        refused = {"method": "ModelInfer", "code": "INVALID_ARGUMENT"}
+        assert caller.metric("textcam_requests_total", **refused) == 1
+
+
+async def test_the_rate_is_charged_before_contents_are_read(root):
+    broken = batch(BYTES, [8], [b"\xff\xff\xff\xff" * 8])
+    async with served(root, rate=0.001, burst=8) as caller:
+        assert (await refusal(caller, broken))[2] == "INVALID_TENSOR"
+        assert (await refusal(caller, broken))[2] == "RATE_LIMITED"
+
+
+async def test_typed_pixels_are_read_while_the_loop_goes_on(root, monkeypatch):
+    """The reading is timed by itself: the client's and gRPC's part is on this loop too."""
+    side = 1500
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3))
+    request = batch(UINT8, [side, side, 3], uint_contents=pixels.ravel().tolist())
+    read, timed = open_inference.read_images, []
+
+    async def watched(function, *arguments):
+        began = time.monotonic()
+        stall, result = await longest_stall(to_thread(function, *arguments))
+        if function is read:
+            timed.append((stall, time.monotonic() - began))
+        return result
+
+    to_thread = asyncio.to_thread
+    async with served(root) as caller:
+        monkeypatch.setattr(open_inference.asyncio, "to_thread", watched)
+        typed = await caller.inference.ModelInfer(request, timeout=60)
+        monkeypatch.undo()
+        raw = batch(UINT8, [side, side, 3], [pixels.astype(np.uint8).tobytes()])
+        other = await caller.inference.ModelInfer(raw, timeout=60)
+    ((stall, seconds),) = timed
+    assert stall < seconds / 3  # in one piece it would be nearly all of them
+    logits = np.frombuffer(other.raw_output_contents[0], "<f4")
+    np.testing.assert_allclose(typed.outputs[0].contents.fp32_contents, logits, rtol=1e-6)
+
+
+async def test_an_answer_over_the_limit_says_what_to_leave_out(root):
+    """By its numbers before any work, by its words after it."""
+    refused = (grpc.StatusCode.INVALID_ARGUMENT, "ANSWER_TOO_LARGE")
+    async with served(root, max_message_bytes=2**16) as caller:
+        in_all = await refusal(caller, batch(UINT8, [60, 1, 1, 3], [bytes(180)]))
+        assert in_all[::2] == refused
+        assert "send fewer images at a time, or name in 'outputs' only those" in in_all[1]
+        assert caller.metric("textcam_requests_total", method="ModelInfer", code="OK") == 0
+    async with served(root, max_message_bytes=2**13) as caller:
+        small = batch(UINT8, [200, 1, 1, 3], [bytes(600)], outputs=["sentence"])
+        assert (await refusal(caller, small))[::2] == refused
+        assert caller.metric("textcam_requests_total", method="ModelInfer", code="OK") == 200
+
+
+async def test_a_batch_in_work_is_finished_before_the_server_stops(root):
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((1500, 1500, 3), np.uint8)).save(file, "PNG")
+    request = batch(BYTES, [12], bytes_contents=[file.getvalue()] * 12)
+    async with served(root, stream_concurrency=2, decode_threads=1) as caller:
+        call = asyncio.ensure_future(caller.inference.ModelInfer(request, timeout=60))
+        await until(lambda: caller.metric("textcam_requests_in_flight") == 2, "a batch in work")
+        stopping = asyncio.create_task(caller.server.stop())
+        await until(lambda: not caller.server._is_serving(), "a server that stops")
+        late = await refusal(caller, batch(BYTES, [1], bytes_contents=[picture(0)]))
+        assert late[::2] == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+        assert not call.done()
+        assert list((await call).outputs[0].shape) == [12, 5]
+        await stopping
+        assert caller.metric("textcam_requests_in_flight") == 0
+
+
+async def test_a_batch_takes_as_many_places_as_it_works_on_images(root):
+    async with served(root, stream_concurrency=4, max_concurrent=6) as caller:
+        desk = caller.server._desk
+        with desk.admitted(0, 3):
+            request = batch(BYTES, [6], bytes_contents=[picture(0)] * 6)
+            assert (await refusal(caller, request))[2] == "SERVER_BUSY"
+        answer = await caller.inference.ModelInfer(request, timeout=60)
+        assert list(answer.outputs[0].shape) == [6, 5]
+
+
+async def test_a_fault_of_the_server_is_internal_logged_and_counted(root, monkeypatch, caplog):
+    def broken(*_):
+        raise ValueError("a secret of the inside")
+
+    async with served(root) as caller:
+        monkeypatch.setattr(open_inference, "respond", broken)
+        code, words, reason = await refusal(caller, batch(BYTES, [1], bytes_contents=[picture(0)]))
+        assert (code, reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+        assert words == "the server failed to answer; its log holds the reason"
+        assert caller.metric("textcam_unexpected_errors_total") == 1
+        counted = {"method": "ModelInfer", "code": "INTERNAL"}
+        assert caller.metric("textcam_requests_total", **counted) == 1
+    assert "a secret of the inside" in caplog.text
+
+
+async def test_a_model_that_still_loads_is_not_ready(tmp_path):
+    async with served(tmp_path / "store", store_models=("m",)) as caller:
+        ready = await caller.inference.ModelReady(oip.ModelReadyRequest(name="m"))
+        assert not ready.ready
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await caller.inference.ModelReady(oip.ModelReadyRequest(name="other"))
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND

@@ -1,0 +1,224 @@
+"""The command line: help texts, and errors that are sentences."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from textcam_client import Unavailable, UnreadableImage
+from textcam_client.testing import serve_in_memory
+from textcam_service.cli import main
+from textcam_service.cli.explain import _reached
+from textcam_service.errors import InvalidSettings
+from textcam_service.settings import read_settings
+
+
+def commands(command=main, path=()):
+    """Every command, with the words that call it."""
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from commands(below, (*path, name))
+
+
+@pytest.mark.parametrize(("path", "command"), list(commands()), ids=str)
+def test_help_shows_examples_line_by_line(path, command):
+    shown = CliRunner().invoke(main, [*path, "--help"])
+    assert shown.exit_code == 0
+    assert "\\b" not in shown.output
+    lines = [line.strip() for line in shown.output.splitlines()]
+    stated = [line.strip() for line in (command.help or "").splitlines()]
+    assert [line for line in stated if line.startswith("textcam ") and line not in lines] == []
+
+
+def test_the_first_command_of_a_new_user_shows_three_examples():
+    shown = CliRunner().invoke(main, ["--help"]).output.splitlines()
+    examples = [line.split()[:2] for line in shown if line.startswith("    textcam ")]
+    assert examples == [["textcam", "export"], ["textcam", "serve"], ["textcam", "explain"]]
+
+
+NOBODY = "127.0.0.1:1"
+
+
+def run(*words):
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    # Else an exception left the command: a traceback.
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    # click breaks lines where it likes.
+    return done.exit_code, " ".join(done.output.split())
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.full((24, 32, 3), 120, np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
+def test_a_timeout_that_is_none_is_a_usage_error(seconds, photo):
+    code, said = run("explain", photo, "--timeout", seconds)
+    assert (code, "Invalid value for '--timeout'" in said) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--output", "--masks"])
+def test_an_output_that_is_a_file_is_a_usage_error(option, photo):
+    code, said = run("explain", photo, option, photo)
+    assert (code, f"Directory '{photo}' is a file" in said) == (2, True)
+
+
+def test_an_output_that_cannot_be_made_is_told_with_its_path(photo):
+    code, said = run("explain", photo, "--output", photo / "below")
+    assert (code, said) == (1, f"Error: {photo / 'below'}: Not a directory")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--class", "tabby", "--top-k", "3"], "--class and --top-k exclude each other"),
+        (["--against", "lynx"], "--against goes with --class"),
+    ],
+)
+def test_options_that_contradict_are_refused(words, said, photo):
+    code, told = run("explain", photo, *words)
+    assert (code, said in told) == (2, True)
+
+
+def test_a_folder_of_images_is_refused_with_how_to_give_its_images(photo):
+    code, said = run("explain", photo.parent)
+    assert (
+        code,
+        f"{photo.parent} is a folder; for the images in it: {photo.parent}/*" in said,
+    ) == (
+        2,
+        True,
+    )
+
+
+def test_that_nothing_answers_is_said_once_however_many_images(photo):
+    code, said = run("explain", "absent.jpg", *[photo] * 5, "--server", NOBODY, "--timeout", "2")
+    assert code == 1
+    assert said.count("Error:") == said.count("127.0.0.1:1") == 1
+    assert said.startswith("absent.jpg: ")  # what was not sent says so by itself
+    assert "photo.png" not in said
+
+
+def test_an_image_that_breaks_the_connection_does_not_end_the_others():
+    broken, gone = Unavailable("broke", reason="STREAM_RESET"), Unavailable("nobody")
+    # Later than the first, a server that went away is told for each: some were answered.
+    assert list(_reached([broken, gone, gone])) == [broken, gone, gone]
+    with pytest.raises(Unavailable, match="nobody"):
+        list(_reached([UnreadableImage("absent"), gone, broken]))
+
+
+@pytest.mark.parametrize("wrong", ["", "2000", "9" * 9, "9" * 30])
+def test_a_class_that_is_not_there_is_refused_however_it_is_given(wrong, photo):
+    with serve_in_memory() as server:
+        code, said = run("explain", photo, "--server", server.address, "--class", wrong)
+    assert (code, "no class" in said) == (1, True)
+
+
+def test_waiting_in_vain_says_for_whom_and_what_to_look_at(photo):
+    code, said = run("explain", photo, "--server", NOBODY, "--wait", "0.3")
+    assert code == 1
+    assert f"no TextCAM server answered at {NOBODY} in 0.3 s: is it running" in said
+
+
+@pytest.mark.parametrize("against", [(), ("--against", "0")])
+def test_a_class_goes_by_its_index_too(against, photo):
+    with serve_in_memory() as server:
+        done = CliRunner().invoke(
+            main,
+            ["explain", str(photo), "--server", server.address, "--json", "--class", "2", *against],
+        )
+    target = json.loads(done.output)["explanations"][0]["target"]
+    assert target["class_index"] == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--rate", "-1"), ("--rate", "nan"), ("--burst", "0")]
+)
+def test_a_right_out_of_its_range_is_named(option, value):
+    code, said = run("token", "create", "someone", option, value)
+    assert code in {1, 2}
+    assert option.removeprefix("--") in said
+    assert "textcam_" not in said
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with one model, of two versions."""
+    for version in "12":
+        (tmp_path / "store" / "photos" / version).mkdir(parents=True)
+        (tmp_path / "store" / "photos" / version / "bundle.json").write_text("{}")
+    return tmp_path / "store"
+
+
+def test_a_store_that_is_not_there_is_told(tmp_path):
+    code, said = run("model", "list", "--store", tmp_path / "typo")
+    assert (code, said) == (1, f"Error: nothing is published in {tmp_path}/typo")
+
+
+@pytest.mark.parametrize("command", ["list", "rollback"])
+def test_a_model_that_is_not_there_is_told_with_those_that_are(command, store):
+    assert run("model", "list", "--store", store) == (0, "photos@1 photos@2")
+    code, said = run("model", command, "photo", "--store", store)
+    assert code == 1
+    assert said == (
+        f"Error: no version of 'photo' is published, or current, in {store}; it holds photos"
+    )
+
+
+def test_a_probing_set_that_is_too_small_is_refused_before_anything_is_loaded(photo, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(7):
+        content = photo.read_bytes() if number < 4 else b"damaged"
+        (folder / f"{number}.png").write_bytes(content)
+    # Neither is there: whichever was loaded before the count would be what is complained of.
+    absent = ["--embedder", "open_clip:absent:absent", "--backbone", tmp_path / "absent"]
+    code, said = run("bank", "build", "--images", folder, "--output", tmp_path / "bank", *absent)
+    assert code == 1
+    assert said.startswith("Error: 4 images (unreadable: 3) are too few for the 100")
+
+
+def test_an_unknown_network_is_told_with_all_that_there_are(tmp_path):
+    code, said = run("export", "--model", "resnet50", "--output", tmp_path / "b")
+    assert code == 1
+    for kind in ("torchvision:", "timm:", "import:", "onnx:", "scenes:classifier", "scenes:biased"):
+        assert kind in said
+
+
+def test_variables_that_are_no_settings_are_warned_of_with_the_nearest(tmp_path):
+    variables = {"TEXTCAM_MAX_BACH": "3", "TEXTCAM_ZZ": "1", "TEXTCAM_TOKEN": "x"}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("textcam"), "serve", "--backbone", tmp_path / "absent"],
+        env={**os.environ, **variables, "TEXTCAM_max_batch": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = " ".join(done.stderr.split())
+    assert "TEXTCAM_MAX_BACH is no setting and is ignored; near it: TEXTCAM_MAX_BATCH" in said
+    assert "TEXTCAM_ZZ is no setting and is ignored" in said
+    assert said.count("is no setting") == 2
+
+
+@pytest.mark.parametrize("given", ["A, B", "A,B", '["A", "B"]'])
+def test_a_variable_of_several_names_takes_commas_or_json(given, monkeypatch):
+    monkeypatch.setenv("TEXTCAM_PROVIDERS", given)
+    monkeypatch.setenv("TEXTCAM_STORE_MODELS", "photos")
+    settings = read_settings({})
+    assert (settings.providers, settings.store_models) == (("A", "B"), ("photos",))
+
+
+def test_names_that_are_half_json_are_refused_with_the_form(monkeypatch):
+    monkeypatch.setenv("TEXTCAM_PROVIDERS", '["A", ')
+    with pytest.raises(InvalidSettings, match=r"providers: .*give A,B or a JSON list of strings"):
+        read_settings({})

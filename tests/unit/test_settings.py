@@ -1,0 +1,42 @@
+"""Settings that would fail later with a raw error are refused at once, with their mend."""
+
+import asyncio
+import logging
+
+import grpc
+import pytest
+from textcam_service.errors import InvalidSettings
+from textcam_service.serving.server import _options
+from textcam_service.settings import read_settings
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"max_connection_age_s": "inf"}, "max_connection_age_s: .* less than or equal to 2147483"),
+        ({"max_connection_age_s": 2147484}, "max_connection_age_s: .* 2147483"),
+        (
+            {"max_message_bytes": 2**31, "max_bytes_in_work": 2**34},
+            "max_message_bytes: .* less than or equal to 2147483647",
+        ),
+        ({"drain_seconds": "inf"}, "drain_seconds: .* finite"),
+        ({"log_level": "chatty"}, "log_level: .* 'DEBUG', 'INFO', 'WARNING', 'ERROR' or"),
+    ],
+)
+def test_what_would_fail_later_is_refused_with_what_is_taken(given, words):
+    with pytest.raises(InvalidSettings, match=words):
+        read_settings(given)
+
+
+async def test_grpc_takes_the_largest_that_are_allowed():
+    most = {"max_message_bytes": 2**31 - 1, "max_bytes_in_work": 2**34}
+    settings = read_settings({"max_connection_age_s": 2147483, **most})
+    server = grpc.aio.server(options=_options(settings, settings.max_message_bytes))
+    server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    await asyncio.wait_for(server.stop(0), 10)
+
+
+def test_a_log_level_is_a_word_in_either_case():
+    level = read_settings({"log_level": "warning"}).log_level
+    assert logging.getLevelName(level) == logging.WARNING
