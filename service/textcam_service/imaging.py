@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from textcam_service.core.preprocess import centre_crop, normalise, place_in_input
@@ -41,9 +41,23 @@ _RESAMPLING = {
 _REDUCTIONS = (4, 2)  # 1:8 gains little more, and its tolerance was not measured
 # A reduced image keeps so many pixels, along each side, for one of the network's.
 _SPARE = 3
+# What turns an image of an EXIF orientation upright (EXIF 2.32, 4.6.4 A). Pillow's exif_transpose()
+# rewrites the EXIF too, and fails where that is malformed.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 # What Pillow's decoders raise on damaged files.
-_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error)
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error),
+    *(AssertionError, AttributeError, ArithmeticError),
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,6 @@ class DecodedImage:
         height: Of the whole image, in pixels.
         width: Likewise.
         reduction: How many pixels of the image, along each side, are one of `pixels`.
-        encoded: The file, where `pixels` are reduced.
     """
 
     pixels: Image.Image
@@ -77,14 +90,6 @@ class DecodedImage:
     height: int
     width: int
     reduction: int = 1
-    encoded: bytes = b""
-
-    @cached_property
-    def whole(self) -> Image.Image:
-        """The image at its full size; where it was reduced, it is decoded once more."""
-        if self.reduction == 1:
-            return self.pixels
-        return _load(_open(self.encoded), self.encoded, 1).pixels
 
 
 def decode(
@@ -119,12 +124,17 @@ def decode(
     image = _open(encoded)
     _check_header(image, limits)
     try:
-        return _load(image, encoded, _reduction(image, preprocessing))
+        return _load(image, encoded, preprocessing)
     except _DAMAGE as error:
         raise TruncatedImage(
             f"the {image.format} file ends early or is damaged ({error}); send it again whole",
             field="encoded",
         ) from error
+
+
+def whole_image(encoded: bytes) -> Image.Image:
+    """The RGB image of a file that decode() took, upright and never reduced."""
+    return _load(_open(encoded), encoded, None).pixels
 
 
 def from_pixels(array: UInt8Array, limits: ImageLimits) -> DecodedImage:
@@ -209,42 +219,51 @@ def _check_pixels(width: int, height: int, limits: ImageLimits, field: str) -> N
         )
 
 
-def _reduction(image: Image.Image, preprocessing: Preprocessing | None) -> int:
-    """The largest reduction of a file that leaves pixels to spare."""
-    if preprocessing is None or not isinstance(image, JpegImageFile):
-        return 1
+def _reduction(image: Image.Image, orientation: int, preprocessing: Preprocessing) -> int:
+    """The largest reduction of a JPEG that leaves pixels to spare."""
     width, height = image.size
     least = _SPARE * preprocessing.resize
     for reduction in _REDUCTIONS:
         # Where it does not divide a side, the last pixel there is a part of one. Turned upright,
         # that one may come first, and every other would lie beside its place.
-        fits = _orientation(image) == 1 or not (width % reduction or height % reduction)
+        fits = orientation == 1 or not (width % reduction or height % reduction)
         if fits and min(width, height) >= least * reduction:
             return reduction
     return 1
 
 
-def _orientation(image: Image.Image) -> object:
-    """As the file has it: an unknown one counts for nothing."""
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
+def _orientation(image: Image.Image) -> int:
+    """1 to 8; 1 (upright) where there is none, or none that can be read."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DAMAGE:
+        return 1
+    return int(orientation) if orientation in tuple(_UPRIGHT) else 1
 
 
-def _load(image: Image.Image, encoded: bytes, reduction: int) -> DecodedImage:
+def _load(image: Image.Image, encoded: bytes, preprocessing: Preprocessing | None) -> DecodedImage:
     """Pixels of an opened file."""
     width, height = image.size
     decoder = f"pillow/{image.format}"
+    orientation = reduction = 1
+    if isinstance(image, JpegImageFile):
+        orientation = _orientation(image)
+        if preprocessing is not None:
+            reduction = _reduction(image, orientation, preprocessing)
+        # All at once: after each block Pillow waits for the interpreter's lock again.
+        image.decodermaxblock = len(encoded)
     if reduction > 1:
         image.draft(None, (width // reduction, height // reduction))
         decoder += f" 1:{reduction}"
-    if isinstance(image, JpegImageFile):
-        # All at once: after each block Pillow waits for the interpreter's lock again.
-        image.decodermaxblock = len(encoded)
     image.load()
-    if _orientation(image) in _SIDEWAYS:
+    if not isinstance(image, JpegImageFile):  # a PNG's EXIF may come after its pixels
+        orientation = _orientation(image)
+    if orientation in _SIDEWAYS:
         width, height = height, width
-    ImageOps.exif_transpose(image, in_place=True)
-    kept = encoded if reduction > 1 else b""
-    return DecodedImage(_to_rgb(image), decoder, height, width, reduction, kept)
+    pixels = _to_rgb(image)
+    if orientation != 1:
+        pixels = pixels.transpose(_UPRIGHT[orientation])
+    return DecodedImage(pixels, decoder, height, width, reduction)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

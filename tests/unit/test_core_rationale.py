@@ -1,5 +1,6 @@
 """The mathematics of a rationale against hand computation and its own promises."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -244,6 +245,22 @@ def test_a_shifted_grid_moves_the_heat_and_not_the_crop():
     )
     half = upsample(values, client_crop, (40, 60), (20, 30))
     np.testing.assert_allclose(half.max(), 1, atol=0.3)
+
+
+@pytest.mark.parametrize("size", [(2300, 3100), (2, 3_000_000)])
+def test_a_large_heatmap_is_the_clients_and_takes_little_beyond_itself(size):
+    height, width = size
+    values = np.random.default_rng(0).random((7, 7)).astype(np.float32)
+    crop = Crop(left=width / 4 + 0.5, top=0.0, width=width / 2, height=height)
+    tracemalloc.start()
+    mine = heatmap(values, crop, height, width, 1.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < mine.nbytes + 50 * 2**20
+    at_edges = [*range(1020, 1030), *range(width // 2 - 5, width // 2 + 5), width - 1]
+    client_crop = ClientCrop(crop.left, crop.top, crop.width, crop.height)
+    theirs = upsample(values, client_crop, (height, width), (height, width))
+    np.testing.assert_allclose(mine[:, at_edges], theirs[:, at_edges], atol=1e-5)
 
 
 def test_a_map_without_support_is_an_empty_heatmap():

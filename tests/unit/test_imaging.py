@@ -13,7 +13,7 @@ from PIL import Image
 from textcam_service import errors
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.types import Preprocessing
-from textcam_service.imaging import ImageLimits, decode, from_pixels, prepare
+from textcam_service.imaging import ImageLimits, decode, from_pixels, prepare, whole_image
 from torchvision import transforms
 
 LIMITS = ImageLimits(max_bytes=100_000, max_pixels=100_000)
@@ -21,6 +21,16 @@ RED = (200, 30, 40)
 # A network so small that test images are large: a shorter side of 108 is reduced to 1:2.
 SMALL = Preprocessing(18, 16, 16, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 ROOMY = ImageLimits()
+# From upright to how a camera stores it, by the orientation it then notes.
+BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 def encoded(image, kind, **options):
@@ -182,7 +192,7 @@ def test_a_reduced_image_gives_the_whole_ones_network_input_and_crop(orientation
     assert reduced.reduction == (4 if size == (304, 248) or orientation == 1 else 1)
     assert (reduced.width, reduced.height) == whole.pixels.size == (whole.width, whole.height)
     assert whole.pixels.size == (size if orientation < 5 else size[::-1])
-    assert reduced.whole.tobytes() == whole.pixels.tobytes()
+    assert whole_image(data).tobytes() == whole.pixels.tobytes()
     reference, crop = prepare(whole, SMALL)
     mine, mine_crop = prepare(reduced, SMALL)
     assert mine_crop == crop
@@ -206,6 +216,58 @@ def test_an_unknown_orientation_counts_for_nothing():
     exif[0x0112] = 77
     image = decode(encoded(picture(304, 248), "JPEG", exif=exif), ROOMY, SMALL)
     assert (image.width, image.height, image.pixels.mode) == (304, 248, "RGB")
+
+
+def malformed_exif(orientation):
+    """An orientation behind a description that claims to be of fractions."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010E] = "described"
+    text, fractions = b"\x01\x0e\x00\x02", b"\x01\x0e\x00\x05"
+    assert text in exif.tobytes()
+    return exif.tobytes().replace(text, fractions) + bytes(100)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_each_orientation_is_honoured_though_the_rest_of_the_exif_is_malformed(kind, orientation):
+    upright = picture(48, 40)
+    stored = upright.transpose(BACK[orientation]) if orientation > 1 else upright
+    options = {} if kind == "PNG" else {"quality": 95}
+    image = decode(encoded(stored, kind, exif=malformed_exif(orientation), **options), ROOMY, SMALL)
+    assert (image.width, image.height) == image.pixels.size == (48, 40)
+    assert np.abs(np.asarray(image.pixels, float) - np.asarray(upright)).mean() < 6
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_that_cannot_be_read_counts_as_no_orientation(kind):
+    unreadable = malformed_exif(6).replace(b"MM\x00*", b"MMMM")
+    image = decode(encoded(picture(48, 40), kind, exif=unreadable), ROOMY)
+    assert (image.width, image.height) == image.pixels.size == (48, 40)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@given(
+    st.sampled_from(["JPEG", "PNG", "WEBP"]),
+    st.lists(st.tuples(st.integers(0, 120), st.integers(0, 255)), min_size=1, max_size=6),
+)
+@settings(max_examples=300, deadline=None)
+@example("JPEG", [])  # an AttributeError of Pillow's exif_transpose()
+@example("WEBP", [])
+def test_damaged_exif_harms_no_image(kind, edits):
+    exif = bytearray(malformed_exif(6))
+    for place, value in edits:
+        exif[place % len(exif)] = value
+    image = decode(encoded(solid("RGB", RED), kind, exif=bytes(exif)), LIMITS)
+    assert sorted(image.pixels.size) == [24, 32]
+
+
+def test_a_palette_image_without_its_palette_is_damaged():
+    whole = encoded(noise().quantize(16), "PNG")
+    at = whole.index(b"PLTE") - 4
+    length = int.from_bytes(whole[at : at + 4], "big") + 12
+    with pytest.raises(errors.TruncatedImage, match="send it again whole"):
+        decode(whole[:at] + whole[at + length :], LIMITS)
 
 
 JPEGS = [

@@ -6,7 +6,13 @@ from types import SimpleNamespace
 import pytest
 from textcam_service.errors import DeadlineUnreachable
 from textcam_service.serving.queues import BatchLimits, Queues
-from textcam_service.serving.schedule import BatchCost, Lane, choose_batch, finish_times
+from textcam_service.serving.schedule import (
+    AnswerTimes,
+    BatchCost,
+    Lane,
+    choose_batch,
+    finish_times,
+)
 
 
 def cost(**seconds):
@@ -40,6 +46,29 @@ def test_a_cost_follows_a_machine_that_has_become_slower():
 def test_costs_between_measured_sizes_are_linear_above_in_proportion_below_the_smallest():
     made = cost(_2=1.0, _4=2.0)
     assert [made.of(size) for size in (1, 3, 8)] == [1.0, 1.5, 4.0]
+
+
+def test_an_inference_is_due_so_long_before_the_deadline_as_answers_of_its_kind_took():
+    times = AnswerTimes()
+    assert times.due("overlay", 10.0, 0.0) == 10.0  # nothing is known
+    for seconds in (3.0, 2.0, 40.0):
+        times.observe("overlay", seconds)
+    assert times.due("overlay", 10.0, 0.0) == 7.0
+    assert times.due("none", 10.0, 0.0) == 10.0
+
+
+def test_half_the_time_that_is_left_is_the_inferences_whatever_answers_took():
+    times = AnswerTimes()
+    times.observe("overlay", 40.0)
+    assert times.due("overlay", 10.0, 9.0) == 9.5
+    assert times.due("overlay", 10.0, 11.0) == 10.0  # passed, and not by more
+
+
+def test_a_machine_whose_answers_have_become_quicker_is_believed():
+    times = AnswerTimes()
+    for seconds in (*[5.0] * 32, *[1.0] * 17):
+        times.observe("overlay", seconds)
+    assert times.due("overlay", 100.0, 0.0) == 99.0
 
 
 def test_finish_times_go_batch_by_batch():

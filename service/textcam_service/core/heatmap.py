@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from textcam_service.core.types import Crop, Float32Array, Float64Array, FloatArray, UInt8Array
+from textcam_service.core.types import (
+    Crop,
+    Float32Array,
+    Float64Array,
+    FloatArray,
+    IntArray,
+    UInt8Array,
+)
+
+# Pixels along each side that are computed at a time: a large heatmap takes little beyond itself.
+_TILE = 1024
 
 
 def heatmap(
@@ -28,15 +38,17 @@ def heatmap(
     peak = float(positive.max()) if peak is None else peak
     if peak <= 0:
         return np.zeros((height, width), np.float32)
-    rows, rows_inside = _interpolation(
-        positive.shape[0], height, crop.top, crop.height, crop.shift_y
-    )
-    columns, columns_inside = _interpolation(
-        positive.shape[1], width, crop.left, crop.width, crop.shift_x
-    )
-    # Rows and columns are independent, so two small matrix products do the resampling.
-    stretched = rows @ np.minimum(positive / peak, 1.0) @ columns.T
-    return np.asarray(stretched * np.outer(rows_inside, columns_inside), np.float32)
+    support = np.minimum(positive / peak, 1.0)
+    heat = np.empty((height, width), np.float32)
+    for top in range(0, height, _TILE):
+        y = np.arange(top, min(top + _TILE, height))
+        rows = _interpolation(support.shape[0], y, crop.top, crop.height, crop.shift_y) @ support
+        for left in range(0, width, _TILE):
+            x = np.arange(left, min(left + _TILE, width))
+            columns = _interpolation(support.shape[1], x, crop.left, crop.width, crop.shift_x)
+            # Rows and columns are independent: two small matrix products do the resampling.
+            heat[top : top + _TILE, left : left + _TILE] = rows @ columns.T
+    return heat
 
 
 def to_uint8(heat: FloatArray) -> UInt8Array:
@@ -45,17 +57,18 @@ def to_uint8(heat: FloatArray) -> UInt8Array:
 
 
 def _interpolation(
-    cells: int, pixels: int, start: float, length: float, shift: float
-) -> tuple[Float64Array, Float64Array]:
-    """Weights (pixels, cells) of linear interpolation, and (pixels,) 1 inside the crop."""
-    centres = np.arange(pixels) + 0.5
+    cells: int, pixels: IntArray, start: float, length: float, shift: float
+) -> Float64Array:
+    """Weights (pixels, cells) of linear interpolation; 0 outside the crop."""
+    centres = pixels + 0.5
     inside = (centres >= start) & (centres < start + length)
     position = np.clip((centres - start - shift) / length * cells - 0.5, 0, cells - 1)
     low = np.minimum(position.astype(np.int64), max(cells - 2, 0))
     high = np.minimum(low + 1, cells - 1)
     fraction = position - low
-    weights = np.zeros((pixels, cells))
-    index = np.arange(pixels)
+    weights = np.zeros((len(pixels), cells))
+    index = np.arange(len(pixels))
     np.add.at(weights, (index, low), 1 - fraction)
     np.add.at(weights, (index, high), fraction)
-    return weights, inside.astype(np.float64)
+    weights[~inside] = 0
+    return weights

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
-from textcam_client.colormap import blend
 
 from textcam_service.bundle import ModelBundle
-from textcam_service.core.heatmap import heatmap, to_uint8
 from textcam_service.core.methods import Method, MethodSettings, Need
 from textcam_service.core.types import (
-    Crop,
     Float32Array,
     Prediction,
     Rationale,
     SaliencyGroup,
     UInt8Array,
 )
-from textcam_service.errors import AnswerTooLarge
-from textcam_service.imaging import DecodedImage
 from textcam_service.serving.conversation import Found
-from textcam_service.serving.requests import Job
+from textcam_service.serving.drawing import Drawing, Scene, require_room
 from textcam_service.version import __version__
 
 # A stream's answer repeats the request id around the response.
 _ENVELOPE_BYTES = 1024
-
-
-@dataclass(frozen=True)
-class Scene:
-    """The image behind an answer, and what the model saw of it."""
-
-    image: DecodedImage
-    crop: Crop
 
 
 def prediction_message(prediction: Prediction) -> pb.Prediction:
@@ -56,11 +41,15 @@ def explanation_message(
     against: Prediction | None,
     rationale: Rationale,
     spoken: str,
-    job: Job,
-    scene: Scene,
+    drawing: Drawing,
     found: Found,
 ) -> pb.Explanation:
-    """One target's rationale as a message, with maps and heatmaps as the job wants them."""
+    """One target's rationale as a message, with maps and heatmaps as the drawing's job wants them.
+
+    Raises:
+        DeadlineExpired: See Drawing.draw.
+        AnswerTooLarge: See Drawing.draw.
+    """
     peak = float(np.maximum(rationale.saliency_map, 0).max())
     message = pb.Explanation(
         target=prediction_message(target),
@@ -79,20 +68,20 @@ def explanation_message(
             )
             for phrase in rationale.phrases
         ],
-        groups=[_group_message(group, job, scene, peak) for group in rationale.groups]
-        if job.groups
+        groups=[_group_message(group, drawing, peak) for group in rationale.groups]
+        if drawing.job.groups
         else [],
-        rest=_group_message(rationale.rest, job, scene, peak),
+        rest=_group_message(rationale.rest, drawing, peak),
         sentence=spoken,
         in_logit_units=rationale.in_logit_units,
     )
     if against is not None:
         message.against.CopyFrom(prediction_message(against))
-    _add_maps(message, rationale.saliency_map, job, scene, peak)
+    _add_maps(message, rationale.saliency_map, drawing, peak)
     return message
 
 
-def _group_message(group: SaliencyGroup, job: Job, scene: Scene, peak: float) -> pb.SaliencyGroup:
+def _group_message(group: SaliencyGroup, drawing: Drawing, peak: float) -> pb.SaliencyGroup:
     message = pb.SaliencyGroup(
         phrase_index=group.phrase_index,
         channel_ids=group.channel_ids.astype("<i4").tobytes(),
@@ -100,30 +89,33 @@ def _group_message(group: SaliencyGroup, job: Job, scene: Scene, peak: float) ->
         evidence_for=group.evidence_for,
         evidence_against=group.evidence_against,
     )
-    if job.groups:
-        _add_maps(message, group.saliency_map, job, scene, peak)
+    if drawing.job.groups:
+        _add_maps(message, group.saliency_map, drawing, peak)
     return message
 
 
 def _add_maps(
     message: pb.Explanation | pb.SaliencyGroup,
     saliency_map: Float32Array,
-    job: Job,
-    scene: Scene,
+    drawing: Drawing,
     peak: float,
 ) -> None:
-    if job.heatmap == pb.HEATMAP_FORM_NONE:
+    form = drawing.job.heatmap
+    if form == pb.HEATMAP_FORM_NONE:
         return
     message.saliency_map.CopyFrom(tensor_message(saliency_map))
-    if job.heatmap == pb.HEATMAP_FORM_SALIENCY:
-        return
-    heat = heatmap(saliency_map, scene.crop, scene.image.height, scene.image.width, peak)
-    if job.heatmap == pb.HEATMAP_FORM_IMAGE:
-        message.heatmap.image.CopyFrom(tensor_message(to_uint8(heat)))
-        return
-    file = io.BytesIO()
-    Image.fromarray(blend(np.asarray(scene.image.whole), heat)).save(file, "PNG", compress_level=1)
-    message.heatmap.overlay_png = file.getvalue()
+    if form != pb.HEATMAP_FORM_SALIENCY:
+        message.heatmap.CopyFrom(drawing.draw(saliency_map, peak))
+
+
+def map_count(rationales: Iterable[Rationale], groups: bool) -> int:
+    """How many heatmaps an answer has: one per target and, with groups, one of each and the rest.
+
+    Args:
+        rationales: The targets'.
+        groups: Whether maps per phrase are wanted.
+    """
+    return sum(1 + (len(rationale.groups) + 1 if groups else 0) for rationale in rationales)
 
 
 def tensor_message(array: Float32Array | UInt8Array) -> pb.Tensor:
@@ -132,7 +124,7 @@ def tensor_message(array: Float32Array | UInt8Array) -> pb.Tensor:
     return pb.Tensor(
         dtype=dtype,
         shape=array.shape,
-        data=np.ascontiguousarray(array).astype("<" + array.dtype.str[1:]).tobytes(),
+        data=np.ascontiguousarray(array).astype("<" + array.dtype.str[1:], copy=False).tobytes(),
     )
 
 
@@ -152,36 +144,28 @@ def response_message(
         request_id=request_id,
         predictions=[prediction_message(prediction) for prediction in predictions],
         explanations=explanations,
-        image_height=scene.image.height,
-        image_width=scene.image.width,
+        image_height=scene.height,
+        image_width=scene.width,
         crop=pb.Crop(**asdict(crop)),
-        provenance=provenance_message(bundle, method, scene.image.decoder),
+        provenance=provenance_message(bundle, method, scene.decoder),
         stage_seconds=stage_seconds,
         degradations=degradations,
     )
 
 
-def check_size(response: pb.ExplainResponse, max_bytes: int) -> None:
+def check_size(response: pb.ExplainResponse, scene: Scene, max_bytes: int) -> None:
     """Refuse an answer that gRPC would not send.
 
     Args:
         response: The whole answer.
+        scene: Of its image.
         max_bytes: Of a message.
 
     Raises:
         AnswerTooLarge: It is over the limit; the message says what to leave out.
     """
     size = response.ByteSize() + _ENVELOPE_BYTES
-    if size <= max_bytes:
-        return
-    height, width = response.image_height, response.image_width
-    raise AnswerTooLarge(
-        f"the answer for {len(response.explanations)} target(s) of a {width} x {height} image "
-        f"takes {size} bytes, but this server sends messages of at most {max_bytes}; ask for "
-        "fewer targets, for the heatmap form 'saliency', which is drawn by the client, or for no "
-        "groups",
-        field="heatmap",
-    )
+    require_room(size, max_bytes, len(response.explanations), scene)
 
 
 def provenance_message(bundle: ModelBundle, method: Method, decoder: str = "") -> pb.Provenance:

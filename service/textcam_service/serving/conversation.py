@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -53,13 +53,17 @@ class Found:
     head_passes: int = 0
 
 
-class _Untold:
-    """BatcherEvents that go nowhere: the metrics tell of images, not of gradients."""
+class _Refusals:
+    """BatcherEvents of which refusals count: the other metrics tell of images, not of gradients."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.on_expired = metrics.on_expired
+        self.on_rejected = metrics.on_rejected
 
     def _pass_over(self, *_: object) -> None:
         pass
 
-    on_batch = on_depth = on_expired = on_cancelled = on_rejected = on_restart = _pass_over
+    on_batch = on_depth = on_cancelled = on_restart = _pass_over
 
 
 # Chunks that are built or run at a time: one in the session, one being made for it. So a batch
@@ -80,7 +84,7 @@ class Conversations:
         self,
         backbone: Backbone,
         session_thread: ThreadPoolExecutor,
-        workers: ThreadPoolExecutor,
+        workers: Executor,
         limits: BatchLimits,
         max_long: int,
         metrics: Metrics,
@@ -89,7 +93,7 @@ class Conversations:
         self._session_thread = session_thread
         self._workers = workers
         self._gradients: Batcher[tuple[Seen, Float64Array], Maps] = Batcher(
-            self._pull, limits, session_thread, _Untold()
+            self._pull, limits, session_thread, _Refusals(metrics)
         )
         self._chunks = asyncio.Semaphore(_CHUNKS)
         self._turn = asyncio.Lock()
@@ -111,6 +115,36 @@ class Conversations:
         linear = self._backbone.is_linear and not method.needs & {Need.LAYERS, Need.ATTENTION}
         return not linear or method.image_passes(1, 1, self.settings) > 0
 
+    @contextmanager
+    def permit(self, method: Method) -> Iterator[None]:
+        """A request's leave to hold conversations of a method, one per target.
+
+        Raises:
+            ServerBusy: As many requests hold some of many passes as are allowed.
+        """
+        if not self._is_long(method):
+            yield
+            return
+        if self._long >= self._max_long:
+            error = ServerBusy(
+                f"{self._long} requests of many passes are in work, the most this server takes; "
+                "try again later",
+                retry_after_s=_LONG_RETRY_S,
+            )
+            self._metrics.on_rejected(error.reason)
+            raise error
+        self._long += 1
+        try:
+            yield
+        finally:
+            self._long -= 1
+
+    def _is_long(self, method: Method) -> bool:
+        manifest = self._backbone.manifest
+        size = (manifest.channel_count, manifest.cells, self.settings)
+        passes = method.image_passes(*size) + method.head_passes(*size)
+        return self.takes_turns(method) and passes > 1
+
     def hold_at_once(self, method: Method, subject: Subject, seen: Seen) -> Found:
         """Hold the conversation of a method that takes no turns, in this thread."""
         steps = method.steps(subject, self.settings)
@@ -129,24 +163,9 @@ class Conversations:
 
         Raises:
             DeadlineExpired: It passed between two chunks.
-            ServerBusy: As many conversations of many passes are held as are allowed.
         """
-        size = (subject.activation_maps.shape[0], subject.cells, self.settings)
-        if method.image_passes(*size) + method.head_passes(*size) < 2:
-            return await self._hold(method, subject, seen, deadline, nullcontext())
-        if self._long >= self._max_long:
-            error = ServerBusy(
-                f"{self._long} requests of many passes are in work, the most this server takes; "
-                "try again later",
-                retry_after_s=_LONG_RETRY_S,
-            )
-            self._metrics.on_rejected(error.reason)
-            raise error
-        self._long += 1
-        try:
-            return await self._hold(method, subject, seen, deadline, self._chunks)
-        finally:
-            self._long -= 1
+        permit = self._chunks if self._is_long(method) else nullcontext()
+        return await self._hold(method, subject, seen, deadline, permit)
 
     async def _hold(
         self,
@@ -209,7 +228,7 @@ def _passes(ask: Ask) -> int:
 
 
 async def run(
-    executor: ThreadPoolExecutor,
+    executor: Executor,
     function: Callable[Arguments, Answer],
     *args: Arguments.args,
     **kwargs: Arguments.kwargs,

@@ -95,7 +95,8 @@ class Metrics:
         )
         self.expired = Counter(
             "textcam_expired_total",
-            "Images whose deadline passed before inference, or between passes of a method.",
+            "Images whose deadline passed before inference, between passes of a method, or while "
+            "their answer was made.",
             registry=self.registry,
         )
         self.cancelled = Counter(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from statistics import median
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -22,17 +20,18 @@ from textcam_service.core.predictions import predictions
 from textcam_service.core.rationale import sentence
 from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.cpus import usable_cpus
-from textcam_service.errors import InvalidRequest, InvalidSettings
+from textcam_service.errors import DeadlineExpired, InvalidRequest, InvalidSettings
 from textcam_service.serving import answers, requests
-from textcam_service.serving.answers import Scene
 from textcam_service.serving.batcher import Batcher
 from textcam_service.serving.conversation import Conversations, Found, run
 from textcam_service.serving.degrade import degrade
+from textcam_service.serving.drawing import Drawing, Scene
 from textcam_service.serving.metrics import Metrics, QueueEvents
 from textcam_service.serving.queues import BatchLimits
 from textcam_service.serving.record import Record
 from textcam_service.serving.requests import Classes, Job, TopK
-from textcam_service.serving.schedule import Lane
+from textcam_service.serving.schedule import AnswerTimes, Lane
+from textcam_service.serving.threads import Threads
 from textcam_service.serving.tracing import Tracer, Untraced
 from textcam_service.settings import ServerSettings
 
@@ -41,7 +40,6 @@ _Target: TypeAlias = tuple[Prediction, Prediction | None]
 # What waits for inference, and on whose behalf.
 _Waiting: TypeAlias = tuple[Float32Array, Record]
 _Answer = TypeVar("_Answer")
-_REMEMBERED = 32
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, _Answer]]) -> list[_Answer]:
@@ -79,16 +77,15 @@ class Pipeline:
         self._metrics = metrics
         self._limits = imaging.ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         # Decoding and explaining share threads; the session has one of its own.
-        self._workers = ThreadPoolExecutor(
-            settings.decode_threads or usable_cpus(), thread_name_prefix="textcam-worker"
-        )
+        self._threads = Threads(settings.decode_threads or usable_cpus())
         self._session_thread = ThreadPoolExecutor(1, thread_name_prefix="textcam-session")
         self._conversations = Conversations(
             bundle.backbone,
             self._session_thread,
-            self._workers,
-            # Only admitted requests ask, each for one gradient at a time: none is ever refused.
-            BatchLimits(settings.max_batch, 0.0, settings.max_concurrent),
+            self._threads.answering,
+            # Each admitted request asks for one gradient per target at a time: none is refused for
+            # want of room, but one is where by those ahead of it its deadline would pass.
+            BatchLimits(settings.max_batch, 0.0, settings.max_concurrent * settings.max_targets),
             settings.max_long_requests,
             metrics,
         )
@@ -106,8 +103,7 @@ class Pipeline:
             tell_health,
             self._tell_run,
         )
-        # Seconds that an answer takes after its inference, as the last ones did.
-        self._after_s: deque[float] = deque(maxlen=_REMEMBERED)
+        self._answer_times = AnswerTimes()
 
     async def start(self) -> None:
         """Warm up and measure: each bucket, one image and a full batch, then explain one image.
@@ -137,7 +133,7 @@ class Pipeline:
         """Finish what is queued within `timeout` seconds, then stop the threads."""
         await self._batcher.drain(timeout)
         await self._conversations.drain(timeout)
-        self._workers.shutdown(wait=False)
+        self._threads.shutdown()
         self._session_thread.shutdown(wait=False)
 
     def has_room(self, lane: Lane) -> bool:
@@ -161,18 +157,35 @@ class Pipeline:
                 metrics of what callers asked for do not count it.
 
         Raises:
-            TextCamError: See requests.read_request, imaging, Batcher.admit and Place.fill.
+            TextCamError: See requests.read_request, Conversations.permit, Batcher.admit, imaging,
+                Drawing, Place.fill and Conversations.hold.
         """
         job = requests.read_request(request, self.bundle, self._settings)
         job, left_out = degrade(job, self._batcher.pressure(lane))
         record = record or Record("")
         record.model, record.version = self.bundle.name, self.bundle.version
         record.cam_method = job.method.name
-        due = None if deadline is None else deadline - self._time_after_inference()
+        with self._conversations.permit(job.method):
+            return await self._in_turn(request, job, deadline, lane, record, left_out)
+
+    async def _in_turn(
+        self,
+        request: pb.ExplainRequest,
+        job: Job,
+        deadline: float | None,
+        lane: Lane,
+        record: Record,
+        left_out: tuple[pb.Degradation, ...],
+    ) -> pb.ExplainResponse:
+        kind = (job.heatmap, job.target_count > 1)
+        due = None if deadline is None else self._answer_times.due(kind, deadline, time.monotonic())
         with self._batcher.admit(due, lane) as place:
             with record.stage("decode"):
-                scene, network_input = await run(self._workers, self._decode, job, record)
-            record.image_width, record.image_height = scene.image.width, scene.image.height
+                drawing, network_input = await run(
+                    self._threads.decoding, self._decode, job, deadline, record
+                )
+            record.image_width, record.image_height = drawing.scene.width, drawing.scene.height
+            drawing.foretell(job.target_count * (2 if job.groups else 1))  # the whole and the rest
             with record.stage("queue"):  # what stands where no batch takes it
                 inferred = await place.fill((network_input, record))
         answering = time.monotonic()
@@ -191,16 +204,19 @@ class Pipeline:
                     for _, subject in subjects
                 )
         given = (subjects, inferred.result, opinion, found, record, left_out)
-        response = await run(self._workers, self._answer, request, job, scene, *given)
+        try:
+            response = await run(self._threads.answering, self._answer, request, drawing, *given)
+        except DeadlineExpired:
+            self._metrics.on_expired()
+            raise
+        finally:
+            drawing.abandon()
         if not found:
-            self._after_s.append(time.monotonic() - answering)
+            self._answer_times.observe(kind, time.monotonic() - answering)
         for degradation in left_out:
             step = pb.Degradation.Name(degradation).removeprefix("DEGRADATION_").lower()
             self._metrics.degraded.labels(step).inc()
         return response
-
-    def _time_after_inference(self) -> float:
-        return median(self._after_s) if self._after_s else 0.0
 
     async def _probe(self, count: int = 1) -> None:
         """Run blank images; raises what the session raises."""
@@ -208,7 +224,9 @@ class Pipeline:
         blank = np.zeros((3, size.height, size.width), np.float32)
         await run(self._session_thread, self._infer, [(blank, Record(""))] * count)
 
-    def _decode(self, job: Job, record: Record) -> tuple[Scene, Float32Array]:
+    def _decode(
+        self, job: Job, deadline: float | None, record: Record
+    ) -> tuple[Drawing, Float32Array]:
         preprocessing = self.bundle.backbone.manifest.preprocessing
         if job.encoded is not None:
             reduce_for = preprocessing if self._settings.reduced_decode else None
@@ -219,7 +237,10 @@ class Pipeline:
         if record.rpc:
             self._metrics.images.labels(image.decoder).inc()
         network_input, crop = imaging.prepare(image, preprocessing)
-        return Scene(image, self.bundle.backbone.on_grid(crop)), network_input
+        grid = self.bundle.backbone.on_grid(crop)
+        scene = Scene(image.height, image.width, image.decoder, grid)
+        drawing = Drawing(job, scene, deadline, self._settings.max_message_bytes)
+        return drawing, network_input
 
     def _infer(self, waiting: list[_Waiting]) -> list[Seen]:
         return self.bundle.backbone.see(np.stack([network_input for network_input, _ in waiting]))
@@ -233,8 +254,7 @@ class Pipeline:
     def _answer(
         self,
         request: pb.ExplainRequest,
-        job: Job,
-        scene: Scene,
+        drawing: Drawing,
         subjects: list[tuple[_Target, Subject]],
         seen: Seen,
         opinion: _Opinion,
@@ -242,20 +262,22 @@ class Pipeline:
         record: Record,
         left_out: tuple[pb.Degradation, ...],
     ) -> pb.ExplainResponse:
+        job, scene = drawing.job, drawing.scene
         if not found:
             held = self._conversations.hold_at_once
             with record.stage("method"):
                 found = [held(job.method, subject, seen) for _, subject in subjects]
-        explained_by = partial(self.bundle.rationale, seen.activation_maps)
+        explained_by, explained = partial(self.bundle.rationale, seen.activation_maps), []
         with record.stage("explain"):
-            explained = [
-                (target, own, explained_by(own.terms, *target, job.phrases, subject.vertices))
-                for (target, subject), own in zip(subjects, found, strict=True)
-            ]
+            for (target, subject), own in zip(subjects, found, strict=True):
+                drawing.require_wanted()
+                rationale = explained_by(own.terms, *target, job.phrases, subject.vertices)
+                explained.append((target, own, rationale))
         with record.stage("encode"):
+            drawing.foretell(answers.map_count((one for *_, one in explained), job.groups))
             messages = [
                 answers.explanation_message(
-                    *target, rationale, sentence(*target, rationale), job, scene, own
+                    *target, rationale, sentence(*target, rationale), drawing, own
                 )
                 for target, own, rationale in explained
             ]
@@ -269,7 +291,7 @@ class Pipeline:
                 record.stage_seconds,
                 left_out,
             )
-            answers.check_size(response, self._settings.max_message_bytes)
+            answers.check_size(response, scene, self._settings.max_message_bytes)
         for stage, seconds in record.stage_seconds.items() if record.rpc else ():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         return response

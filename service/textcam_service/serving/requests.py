@@ -66,6 +66,11 @@ class Job:
     method: Method
     may_degrade: bool
 
+    @property
+    def target_count(self) -> int:
+        """How many classes are explained."""
+        return self.target.k if isinstance(self.target, TopK) else len(self.target.indices)
+
 
 def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings) -> Job:
     """Check a request, whose model is `bundle`.

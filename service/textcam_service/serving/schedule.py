@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from enum import Enum
 from statistics import median
 from typing import Protocol
@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 
 _REMEMBERED = 9
+_ANSWERS_REMEMBERED = 32
+_MOST_FOR_ANSWER = 0.5  # of the time that is left
 
 
 class Lane(Enum):
@@ -60,6 +62,34 @@ class BatchCost:
         if size > sizes[-1]:
             return self._medians[sizes[-1]] * size / sizes[-1]
         return float(np.interp(size, sizes, [self._medians[known] for known in sizes]))
+
+
+class AnswerTimes:
+    """Seconds that answers of a kind take after their inference: the median of the last 32.
+
+    What is a kind, the caller knows: answers that take much the same time.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[Hashable, deque[float]] = {}
+
+    def observe(self, kind: Hashable, seconds: float) -> None:
+        """An answer took so long."""
+        self._seen.setdefault(kind, deque(maxlen=_ANSWERS_REMEMBERED)).append(seconds)
+
+    def due(self, kind: Hashable, deadline: float, now: float) -> float:
+        """When an answer's inference must be over, for the answer to be in time.
+
+        At least half the time that is left goes to the inference: an estimate that refused all
+        would never be mended, for only what runs is observed.
+
+        Args:
+            kind: Of the answer.
+            deadline: On the clock of `now`.
+            now: On that clock.
+        """
+        after = median(self._seen[kind]) if kind in self._seen else 0.0
+        return deadline - min(after, _MOST_FOR_ANSWER * max(deadline - now, 0.0))
 
 
 def finish_times(count: int, start: float, cost: BatchCost, max_batch: int) -> list[float]:
