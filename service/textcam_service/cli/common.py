@@ -33,8 +33,8 @@ backbone_option = click.option(
 )
 
 
-def threshold_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options --min-top1, --min-correlation and --min-first-phrase; see parity.Thresholds."""
+def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of a comparison of explanations: --bank, --images, and see parity.Thresholds."""
     share = click.FloatRange(0, 1)
     for name, kind, default, told in (
         ("--min-first-phrase", share, 0.95, "fewer images keep their first phrase"),
@@ -45,7 +45,20 @@ def threshold_options(command: Callable[..., None]) -> Callable[..., None]:
             name, type=kind, default=default, show_default=True, help=f"Refuse if {told}."
         )
         command = option(command)
-    return command
+    command = click.option(
+        "--images",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        required=True,
+        help="Folder of images like those that will be served, such as the probing set; may be "
+        "given more than once.",
+    )(command)
+    return click.option(
+        "--bank",
+        type=click.Path(path_type=Path),
+        default=None,
+        help="The bank that is served with it; default: the package's own.",
+    )(command)
 
 
 def need(extra: str) -> None:

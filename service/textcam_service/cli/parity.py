@@ -6,26 +6,12 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import backbone_option, need, threshold_options
-
-_FOLDER = click.Path(path_type=Path)
+from textcam_service.cli.common import backbone_option, comparison_options, need
 
 
 @click.command()
 @backbone_option
-@click.option(
-    "--bank",
-    type=_FOLDER,
-    default=None,
-    help="The bank served with it; default: the package's own.",
-)
-@click.option(
-    "--images",
-    type=_FOLDER,
-    multiple=True,
-    required=True,
-    help="Folder of images like those that will be served; may be given more than once.",
-)
+@comparison_options
 @click.option(
     "--providers",
     multiple=True,
@@ -45,7 +31,6 @@ _FOLDER = click.Path(path_type=Path)
     help="As of `textcam serve`, which with the same --max-batch serves the engine judged here.",
 )
 @click.option("--max-batch", type=click.IntRange(1), default=8, show_default=True)
-@threshold_options
 def parity(
     backbone: Path,
     bank: Path | None,

@@ -9,9 +9,9 @@ import click
 from textcam_service.cli.common import (
     OUTPUT,
     backbone_option,
+    comparison_options,
     need,
     progress_bars,
-    threshold_options,
 )
 
 _FOLDER = click.Path(path_type=Path)
@@ -19,20 +19,7 @@ _FOLDER = click.Path(path_type=Path)
 
 @click.command()
 @backbone_option
-@click.option(
-    "--bank",
-    type=_FOLDER,
-    default=None,
-    help="The bank that will be served with it; default: the package's own.",
-)
-@click.option(
-    "--images",
-    type=_FOLDER,
-    multiple=True,
-    required=True,
-    help="Folder of images like those that will be served, such as the probing set; may be given "
-    "more than once.",
-)
+@comparison_options
 @click.option(
     "--held-out",
     type=_FOLDER,
@@ -59,7 +46,6 @@ _FOLDER = click.Path(path_type=Path)
     is_flag=True,
     help="7-bit weights, for servers whose CPUs have no VNNI; less close.",
 )
-@threshold_options
 @click.option(
     "--output",
     type=OUTPUT,
