@@ -191,6 +191,7 @@ def test_the_client_shows_no_secret_of_its_own():
         tls=tls,
         metadata={"authorization": "Bearer textcam_secret"},
         max_message_bytes=1,
+        channel=None,
     )
     assert "private key" not in repr(made)
     assert "textcam_secret" not in repr(made)
