@@ -26,12 +26,15 @@ def due(*deadlines):
     return [SimpleNamespace(deadline=deadline) for deadline in deadlines]
 
 
-def test_a_cost_is_guessed_then_the_median_of_what_was_seen():
+def test_a_cost_is_guessed_then_what_three_in_four_did_not_exceed():
     made = BatchCost(guess_s=0.5)
     assert (made.of(4), made.of(0)) == (0.5, 0)
     for seconds in (1.0, 9.0, 1.2):
         made.observe(4, seconds)
-    assert made.of(4) == 1.2
+    assert made.of(4) == 1.2  # one slow batch does not count
+    for seconds in (1.1, 1.3, 1.4, 1.5, 9.0, 1.6):
+        made.observe(4, seconds)
+    assert made.of(4) == 1.6
 
 
 def test_a_cost_follows_a_machine_that_has_become_slower():
@@ -40,7 +43,7 @@ def test_a_cost_follows_a_machine_that_has_become_slower():
         made.observe(1, 3.0)
     for _ in range(4):
         made.observe(1, 3.2)
-    assert made.of(1) == 3.0
+    assert made.of(1) == 3.2
 
 
 def test_costs_between_measured_sizes_are_linear_above_in_proportion_below_the_smallest():
@@ -66,7 +69,7 @@ def test_half_the_time_that_is_left_is_the_inferences_whatever_answers_took():
 
 def test_a_machine_whose_answers_have_become_quicker_is_believed():
     times = AnswerTimes()
-    for seconds in (*[5.0] * 32, *[1.0] * 17):
+    for seconds in (*[5.0] * 32, *[1.0] * 24):
         times.observe("overlay", seconds)
     assert times.due("overlay", 100.0, 0.0) == 99.0
 

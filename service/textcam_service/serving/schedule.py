@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Sequence
 from enum import Enum
-from statistics import median
 from typing import Protocol
 
 import numpy as np
@@ -30,11 +29,19 @@ class Timed(Protocol):
         """Infinity for none."""
 
 
-class BatchCost:
-    """Seconds that a batch takes by its size: the median of the last nine of that size.
+def _mostly(seen: Sequence[float]) -> float:
+    """What three in four of the seen durations do not exceed.
 
-    A median, so that one slow batch does not turn callers away. Between measured sizes linear;
-    above the largest in proportion; below the smallest as that.
+    One slow batch does not turn callers away; but by the median half of those that are let in at
+    the brim would be late.
+    """
+    return sorted(seen)[3 * (len(seen) - 1) // 4]
+
+
+class BatchCost:
+    """Seconds that a batch takes by its size, as three in four of the last nine of that size did.
+
+    Between measured sizes linear; above the largest in proportion; below the smallest as that.
 
     Args:
         guess_s: Until anything was measured.
@@ -43,29 +50,29 @@ class BatchCost:
     def __init__(self, guess_s: float = 0.1) -> None:
         self._guess = guess_s
         self._seen: dict[int, deque[float]] = {}
-        self._medians: dict[int, float] = {}
+        self._usual: dict[int, float] = {}
 
     def observe(self, size: int, seconds: float) -> None:
         """A batch of `size` items took so long."""
         self._seen.setdefault(size, deque(maxlen=_REMEMBERED)).append(seconds)
-        self._medians[size] = median(self._seen[size])
+        self._usual[size] = _mostly(self._seen[size])
 
     def of(self, size: int) -> float:
         """Seconds that a batch of `size` items will take; 0 for none."""
         if size < 1:
             return 0.0
-        if size in self._medians:
-            return self._medians[size]
-        if not self._medians:
+        if size in self._usual:
+            return self._usual[size]
+        if not self._usual:
             return self._guess
-        sizes = sorted(self._medians)
+        sizes = sorted(self._usual)
         if size > sizes[-1]:
-            return self._medians[sizes[-1]] * size / sizes[-1]
-        return float(np.interp(size, sizes, [self._medians[known] for known in sizes]))
+            return self._usual[sizes[-1]] * size / sizes[-1]
+        return float(np.interp(size, sizes, [self._usual[known] for known in sizes]))
 
 
 class AnswerTimes:
-    """Seconds that answers of a kind take after their inference: the median of the last 32.
+    """Seconds that answers of a kind take after their inference, as three in four of the last 32.
 
     What is a kind, the caller knows: answers that take much the same time.
     """
@@ -88,7 +95,7 @@ class AnswerTimes:
             deadline: On the clock of `now`.
             now: On that clock.
         """
-        after = median(self._seen[kind]) if kind in self._seen else 0.0
+        after = _mostly(self._seen[kind]) if kind in self._seen else 0.0
         return deadline - min(after, _MOST_FOR_ANSWER * max(deadline - now, 0.0))
 
 
