@@ -305,8 +305,7 @@ class Client:
                     metadata=self._settings.metadata,
                     wait_for_ready=wait_for_ready,
                 )
-                self._peer.answered = True
-                return read(response)
+                return read(attempts.received(response))
             except grpc.RpcError as rpc_error:
                 error = self._peer.failure(rpc_error, getattr(request, "request_id", ""))
                 delay = attempts.delay_after(error)

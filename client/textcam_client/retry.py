@@ -6,12 +6,14 @@ import random
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
-from textcam_client.errors import CallError, Overloaded, Unavailable
+from textcam_client.errors import CallError, DeadlineExceeded, Overloaded, Unavailable
 from textcam_client.peer import Peer
 
 # Without a word from any server, the address may well be wrong: better said soon.
 _TRIES_AT_NOBODY = 4
+_TOO_SHORT_S = 0.1  # for another try
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,21 @@ class Attempts:
         """Seconds until the deadline, as gRPC takes them: None for no limit."""
         left = self._deadline - time.monotonic()
         return None if left == float("inf") else max(left, 0.0)
+
+    def received(self, response: Any) -> Any:
+        """The response of a call that ended well; tells that the server is there.
+
+        Raises:
+            DeadlineExceeded, Unavailable: gRPC ended it well, but without its response, as it may
+                where a deadline passes while the server sends it.
+        """
+        self._peer.answered = True
+        if response is not None:
+            return response
+        left = self.remaining()
+        if left is not None and left < _TOO_SHORT_S:
+            raise DeadlineExceeded("the deadline passed while the answer was on its way")
+        raise Unavailable("the call ended without its answer")
 
     def delay_after(self, error: CallError) -> float | None:
         """Seconds before the next try; None where `error` is final."""

@@ -74,6 +74,20 @@ def test_a_machine_whose_answers_have_become_quicker_is_believed():
     assert times.due("overlay", 100.0, 0.0) == 99.0
 
 
+def test_answers_that_are_late_all_the_same_add_doubt_and_those_that_are_not_take_it_away():
+    times = AnswerTimes()
+    times.observe("map", 1.0)
+    for _ in range(5):
+        times.ended(late=True, turn_s=2.0)
+    assert times.due("map", 100.0, 0.0) == pytest.approx(98.0)
+    for _ in range(100):
+        times.ended(late=True, turn_s=2.0)  # more than a turn is not doubted
+    assert times.due("map", 100.0, 0.0) == pytest.approx(97.0)
+    for _ in range(1000):
+        times.ended(late=False, turn_s=2.0)
+    assert times.due("map", 100.0, 0.0) == pytest.approx(99.0, abs=1e-3)
+
+
 def test_finish_times_go_batch_by_batch():
     assert finish_times(5, 10.0, cost(_1=1.0, _2=1.5), 2) == [11.5, 11.5, 13.0, 13.0, 14.0]
     assert finish_times(0, 10.0, cost(_1=1.0), 2) == []

@@ -124,6 +124,11 @@ class Batcher(Generic[Item, Result]):
         """How full a lane's queue is, 0 .. 1."""
         return self._queues.pressure(lane)
 
+    @property
+    def full_turn_s(self) -> float:
+        """Seconds from one full batch's end to the next one's."""
+        return self._turn_cost.of(self._limits.max_batch)
+
     def expect(self, size: int, seconds: float) -> None:
         """A batch of `size` items took so long, before anyone waited: at warm-up."""
         self._learn(size, seconds, seconds)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -40,6 +41,7 @@ _Target: TypeAlias = tuple[Prediction, Prediction | None]
 # What waits for inference, and on whose behalf.
 _Waiting: TypeAlias = tuple[Float32Array, Record]
 _Answer = TypeVar("_Answer")
+_WAY_BACK_S = 0.01  # what an answer takes to a caller that is near
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, _Answer]]) -> list[_Answer]:
@@ -179,7 +181,7 @@ class Pipeline:
     ) -> pb.ExplainResponse:
         kind = (job.heatmap, job.target_count > 1)
         due = None if deadline is None else self._answer_times.due(kind, deadline, time.monotonic())
-        with self._batcher.admit(due, lane) as place:
+        with self._batcher.admit(due, lane) as place, self._judged(deadline):
             with record.stage("decode"):
                 drawing, network_input = await run(
                     self._threads.decoding, self._decode, job, deadline, record
@@ -188,35 +190,47 @@ class Pipeline:
             drawing.foretell(job.target_count * (2 if job.groups else 1))  # the whole and the rest
             with record.stage("queue"):  # what stands where no batch takes it
                 inferred = await place.fill((network_input, record))
-        answering = time.monotonic()
-        record.stages["queue"] = (inferred.began - inferred.queue_s, inferred.queue_s)
-        record.stages["inference"] = (inferred.began, inferred.run_s)
-        opinion = _Opinion(inferred.result.logits, self.bundle.class_names)
-        subjects = [
-            (target, self.bundle.subject(inferred.result, network_input, *target))
-            for target in opinion.targets(job.target)
-        ]
-        found: list[Found] = []  # empty: to be found in the thread of what follows
-        if self._conversations.takes_turns(job.method):
-            with record.stage("method"):
-                found = await _all(
-                    self._conversations.hold(job.method, subject, inferred.result, deadline)
-                    for _, subject in subjects
+            answering = time.monotonic()
+            record.stages["queue"] = (inferred.began - inferred.queue_s, inferred.queue_s)
+            record.stages["inference"] = (inferred.began, inferred.run_s)
+            opinion = _Opinion(inferred.result.logits, self.bundle.class_names)
+            subjects = [
+                (target, self.bundle.subject(inferred.result, network_input, *target))
+                for target in opinion.targets(job.target)
+            ]
+            found: list[Found] = []  # empty: to be found in the thread of what follows
+            if self._conversations.takes_turns(job.method):
+                with record.stage("method"):
+                    found = await _all(
+                        self._conversations.hold(job.method, subject, inferred.result, deadline)
+                        for _, subject in subjects
+                    )
+            given = (subjects, inferred.result, opinion, found, record, left_out)
+            try:
+                response = await run(
+                    self._threads.answering, self._answer, request, drawing, *given
                 )
-        given = (subjects, inferred.result, opinion, found, record, left_out)
-        try:
-            response = await run(self._threads.answering, self._answer, request, drawing, *given)
-        except DeadlineExpired:
-            self._metrics.on_expired()
-            raise
-        finally:
-            drawing.abandon()
-        if not found:
-            self._answer_times.observe(kind, time.monotonic() - answering)
+            except DeadlineExpired:
+                self._metrics.on_expired()
+                raise
+            finally:
+                drawing.abandon()
+            if not found:
+                self._answer_times.observe(kind, time.monotonic() - answering)
         for degradation in left_out:
             step = pb.Degradation.Name(degradation).removeprefix("DEGRADATION_").lower()
             self._metrics.degraded.labels(step).inc()
         return response
+
+    @contextmanager
+    def _judged(self, deadline: float | None) -> Iterator[None]:
+        """Learn whether a request that was admitted is over in time."""
+        try:
+            yield
+        finally:
+            if deadline is not None:
+                late = time.monotonic() > deadline - _WAY_BACK_S
+                self._answer_times.ended(late, self._batcher.full_turn_s)
 
     async def _probe(self, count: int = 1) -> None:
         """Run blank images; raises what the session raises."""

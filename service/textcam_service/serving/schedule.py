@@ -11,6 +11,7 @@ import numpy as np
 
 _REMEMBERED = 9
 _ANSWERS_REMEMBERED = 32
+_DOUBTED, _REGAINED = 0.1, 0.01  # in balance, at half a turn, where one in twenty is late
 _MOST_FOR_ANSWER = 0.5  # of the time that is left
 
 
@@ -74,15 +75,28 @@ class BatchCost:
 class AnswerTimes:
     """Seconds that answers of a kind take after their inference, as three in four of the last 32.
 
-    What is a kind, the caller knows: answers that take much the same time.
+    What is a kind, the caller knows: answers that take much the same time. What predictions
+    overlook, such as the way to a busy caller and back, is made up for by doubt: each answer that
+    was late all the same adds to it, each that was not takes a little of it away.
     """
 
     def __init__(self) -> None:
         self._seen: dict[Hashable, deque[float]] = {}
+        self._doubt = 0.0
 
     def observe(self, kind: Hashable, seconds: float) -> None:
         """An answer took so long."""
         self._seen.setdefault(kind, deque(maxlen=_ANSWERS_REMEMBERED)).append(seconds)
+
+    def ended(self, late: bool, turn_s: float) -> None:
+        """An admitted request is over.
+
+        Args:
+            late: Whether it took longer than its caller waits.
+            turn_s: What a full batch takes, which doubt never exceeds.
+        """
+        added = _DOUBTED * turn_s if late else -_REGAINED * self._doubt
+        self._doubt = min(self._doubt + added, turn_s)
 
     def due(self, kind: Hashable, deadline: float, now: float) -> float:
         """When an answer's inference must be over, for the answer to be in time.
@@ -96,7 +110,7 @@ class AnswerTimes:
             now: On that clock.
         """
         after = _mostly(self._seen[kind]) if kind in self._seen else 0.0
-        return deadline - min(after, _MOST_FOR_ANSWER * max(deadline - now, 0.0))
+        return deadline - min(after + self._doubt, _MOST_FOR_ANSWER * max(deadline - now, 0.0))
 
 
 def finish_times(count: int, start: float, cost: BatchCost, max_batch: int) -> list[float]:

@@ -89,8 +89,15 @@ def summary(level, meter, references):
         "images": len(references.classes),
         "classes": references.classes,
         "whole_level": _whole(level.records),
-        "errors": Counter(r.error for r in counted if r.error).most_common(3),
+        "errors": _errors(counted),
     }
+
+
+def _errors(records):
+    """The most frequent, first of all those of what failed."""
+    failed = Counter(r.error for r in records if r.outcome == "failed")
+    others = Counter(r.error for r in records if r.error and r.outcome != "failed")
+    return failed.most_common(3) + others.most_common(3)
 
 
 def _whole(records):
