@@ -29,8 +29,19 @@ def set_up_logs(settings: ServerSettings, *, by_process: bool = False) -> None:
         else logging.Formatter(f"%(asctime)s %(levelname)s{process} %(name)s %(message)s")
     )
     logging.basicConfig(level=settings.log_level, handlers=[handler])
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_race)
     # At DEBUG it writes what it finds in images: places, names, whole tags of EXIF.
     logging.getLogger("PIL").setLevel(logging.INFO)
+
+
+def _is_no_race(record: logging.LogRecord) -> bool:
+    """Whether a record tells of more than an answer that came as its caller left.
+
+    gRPC tells of that with a traceback, as of a servicer's error; the request's end is counted and
+    logged by its code.
+    """
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
 class AccessLog:
