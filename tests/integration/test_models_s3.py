@@ -3,6 +3,7 @@
 import asyncio
 import json
 import subprocess
+import urllib.request
 
 import pytest
 from model_callers import publish, served, until
@@ -22,6 +23,9 @@ def s3(monkeypatch):
     server = moto.ThreadedMotoServer("127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
+    # Its buckets are the process's, and another test may have left some.
+    reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
+    urllib.request.urlopen(reset).close()
     for name, value in {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
         "AWS_ACCESS_KEY_ID": "key",
