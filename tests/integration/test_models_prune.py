@@ -154,21 +154,8 @@ async def test_a_server_goes_on_over_a_prune_and_follows_the_store(tmp_path, mad
 
 
 def test_on_s3_too(made, monkeypatch):
-    reason = "NOT TESTED: s3:// stores, the extra 'dev' is not installed"
-    s3fs = pytest.importorskip("s3fs", reason=reason)
-    server = pytest.importorskip("moto.server", reason=reason).ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    files = s3fs.S3FileSystem()
-    files.mkdir("pruned")
+    s3 = pytest.importorskip("s3_server", reason="NOT TESTED: s3:// stores")
+    server, _, files = s3.start_s3(monkeypatch, "pruned")
     try:
         store = ModelStore("s3://pruned/served")
         fill(store, made, "z", "y", "a", "x", pause_s=1.1)  # S3 tells times by the second
@@ -181,4 +168,4 @@ def test_on_s3_too(made, monkeypatch):
     finally:
         files.rm("pruned", recursive=True)
         server.stop()
-        s3fs.S3FileSystem.clear_instance_cache()
+        s3.s3fs.S3FileSystem.clear_instance_cache()

@@ -3,40 +3,20 @@
 import asyncio
 import json
 import subprocess
-import urllib.request
 
 import pytest
 from model_callers import publish, served, until
 from processes import TEXTCAM
+from s3_server import moto, s3fs, start_s3
 from small_models import write_model
 from textcam_service.errors import ArtefactCorrupt, StoreFailed
 from textcam_service.model_store import ModelStore
-
-_MISSING = "NOT TESTED: s3:// stores, the extra 'dev' is not installed"
-s3fs = pytest.importorskip("s3fs", reason=_MISSING)
-moto = pytest.importorskip("moto.server", reason=_MISSING)
 
 
 @pytest.fixture
 def s3(monkeypatch):
     """A server that can be stopped and started, with an empty bucket."""
-    server = moto.ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    # Its buckets are the process's, and another test may have left some.
-    reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
-    urllib.request.urlopen(reset).close()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    files = s3fs.S3FileSystem()
-    files.mkdir("models")
+    server, port, files = start_s3(monkeypatch, "models")
 
     class Switch:
         def stop(self):
