@@ -30,14 +30,10 @@ from textcam_service.errors import (
     TruncatedImage,
     UnsupportedImage,
 )
+from textcam_service.resampling import resample
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-_RESAMPLING = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 _REDUCTIONS = (4, 2)  # 1:8 gains little more, and its tolerance was not measured
 # A reduced image keeps so many pixels, along each side, for one of the network's.
 _SPARE = 3
@@ -167,13 +163,13 @@ def prepare(
     )
     left, top, right, bottom = place_in_input(crop, image.height, image.width, preprocessing)
     size = right - left, bottom - top
-    resized = image.pixels.resize(size, _RESAMPLING[preprocessing.interpolation], box=box)
+    resized = resample(image.pixels, size, preprocessing.interpolation, box)
     if size != (preprocessing.width, preprocessing.height):  # "border": there is room beside it
-        red, green, blue = (round(255 * level) for level in preprocessing.mean)
-        filled = Image.new("RGB", (preprocessing.width, preprocessing.height), (red, green, blue))
-        filled.paste(resized, (left, top))
+        filled = np.empty((preprocessing.height, preprocessing.width, 3), np.uint8)
+        filled[:] = [round(255 * level) for level in preprocessing.mean]
+        filled[top:bottom, left:right] = resized
         resized = filled
-    return normalise(np.asarray(resized), preprocessing), crop
+    return normalise(resized, preprocessing), crop
 
 
 def _open(encoded: bytes) -> Image.Image:

@@ -5,13 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 from textcam_client.geometry import Crop as ClientCrop
 from textcam_client.geometry import upsample
 from textcam_service.core.cam import activation_scores, channel_evidence, saliency_map, softmax
 from textcam_service.core.groups import REST, assign_channels
 from textcam_service.core.heatmap import heatmap, to_uint8
 from textcam_service.core.methods import CamTerms
-from textcam_service.core.phrases import centre_texts, choose_phrases, evidence_embedding
+from textcam_service.core.phrases import (
+    _non_negative_fit,
+    centre_texts,
+    choose_phrases,
+    evidence_embedding,
+)
 from textcam_service.core.preprocess import centre_crop
 from textcam_service.core.rationale import explain_target, sentence
 from textcam_service.core.types import Crop, Prediction, Preprocessing, RationaleSettings
@@ -183,6 +189,20 @@ def test_a_near_duplicate_of_a_chosen_phrase_is_never_chosen():
         assert gram.max(initial=0) <= 0.8
         assert (choice.scores > 0).all()
         assert choice.similarities[0] == choice.similarities.max()
+
+
+def test_coefficients_are_those_of_non_negative_least_squares():
+    """Where some are held at 0, and where none is."""
+    rng, held = np.random.default_rng(5), set()
+    for _ in range(40):
+        vectors, wanted = rng.standard_normal((8, 4)), rng.standard_normal(8)
+        reference, _ = nnls(vectors, wanted)
+        held.add((reference == 0).any())
+        mine = _non_negative_fit(vectors.T @ vectors, vectors.T @ wanted)
+        np.testing.assert_allclose(mine, reference, atol=1e-7)
+    assert held == {True, False}
+    # Two phrases that are one: no single minimum, and any is as good.
+    assert _non_negative_fit(np.ones((2, 2)), np.ones(2)).sum() == pytest.approx(1)
 
 
 def test_the_choice_lowers_the_objective_below_the_best_single_phrase():
