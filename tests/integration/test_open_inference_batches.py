@@ -51,15 +51,15 @@ async def refusal(caller, request):
     return refused.value.code(), refused.value.details(), info.reason
 
 
-async def longest_stall(work):
-    """Seconds for which the event loop did nothing else, at the longest, and the work's result."""
-    stalls, done = [], asyncio.Event()
+async def turns_beside(work):
+    """Seconds between the event loop's turns while it awaits the work, and the work's result."""
+    gaps, done = [], asyncio.Event()
 
     async def tick():
         while not done.is_set():
             began = time.monotonic()
             await asyncio.sleep(0.005)
-            stalls.append(time.monotonic() - began)
+            gaps.append(time.monotonic() - began)
 
     ticking = asyncio.create_task(tick())
     try:
@@ -67,17 +67,17 @@ async def longest_stall(work):
     finally:
         done.set()
         await ticking
-    return max(stalls), result
+    return gaps, result
 
 
 async def test_a_batch_of_too_many_images_is_refused_by_its_shape_alone(root):
     many = 200_000
     request = batch(UINT8, [many, 1, 1, 3], [b"\1" * (3 * many)])
     async with served(root, max_concurrent=40) as caller:
-        stall, (code, words, reason) = await longest_stall(refusal(caller, request))
+        gaps, (code, words, reason) = await turns_beside(refusal(caller, request))
         assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "BATCH_TOO_LARGE")
         assert words.startswith("200000 images in one call, but this server takes at most 40; ")
-        assert stall < 1  # it was 36 s
+        assert max(gaps) < 5  # it was 36 s
         answer = await caller.inference.ModelInfer(
             batch(BYTES, [40], bytes_contents=[picture(0)] * 40, outputs=["bias"]), timeout=60
         )
@@ -94,17 +94,16 @@ async def test_the_rate_is_charged_before_contents_are_read(root):
 
 
 async def test_typed_pixels_are_read_while_the_loop_goes_on(root, monkeypatch):
-    """The reading is timed by itself: the client's and gRPC's part is on this loop too."""
+    """In one piece the loop would get two or three turns: what is counted is the reading alone."""
     side = 1500
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3))
     request = batch(UINT8, [side, side, 3], uint_contents=pixels.ravel().tolist())
-    read, timed = open_inference.read_images, []
+    read, turns = open_inference.read_images, []
 
     async def watched(function, *arguments):
-        began = time.monotonic()
-        stall, result = await longest_stall(to_thread(function, *arguments))
+        gaps, result = await turns_beside(to_thread(function, *arguments))
         if function is read:
-            timed.append((stall, time.monotonic() - began))
+            turns.append(len(gaps))
         return result
 
     to_thread = asyncio.to_thread
@@ -114,8 +113,8 @@ async def test_typed_pixels_are_read_while_the_loop_goes_on(root, monkeypatch):
         monkeypatch.undo()
         raw = batch(UINT8, [side, side, 3], [pixels.astype(np.uint8).tobytes()])
         other = await caller.inference.ModelInfer(raw, timeout=60)
-    ((stall, seconds),) = timed
-    assert stall < seconds / 3  # in one piece it would be nearly all of them
+    (count,) = turns
+    assert count > 6
     logits = np.frombuffer(other.raw_output_contents[0], "<f4")
     np.testing.assert_allclose(typed.outputs[0].contents.fp32_contents, logits, rtol=1e-6)
 

@@ -121,7 +121,7 @@ def test_seeds_on_a_large_image_are_as_good_and_quick():
     heat, image = bump(480, 640, 220, 310, 120), painted(480, 640, (truth, GREEN))
     begun = time.perf_counter()
     mask = pseudo_mask(heat, image=image)
-    assert time.perf_counter() - begun < 2  # some 50 ms on a quiet core
+    assert time.perf_counter() - begun < 5  # some 50 ms on a quiet core
     # The walk runs on an image a quarter as wide.
     assert same_but_for_edges(mask, truth, pixels=8)
 
@@ -272,7 +272,7 @@ def test_regions_of_a_photograph_sized_mask_are_quick():
     mask = np.random.default_rng(0).random((480, 640)) < 0.5
     begun = time.perf_counter()
     regions = connected_regions(mask)
-    assert time.perf_counter() - begun < 1  # some 15 ms on a quiet core
+    assert time.perf_counter() - begun < 5  # some 15 ms on a quiet core
     np.testing.assert_array_equal(regions, label(mask, connectivity=2))
 
 
