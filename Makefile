@@ -61,6 +61,7 @@ bench: $(BACKBONE)/backbone.json ## Run the benchmarks; tables go to build/bench
 	$(BIN)/python tests/bench/bench_labels.py
 	$(BIN)/python tests/bench/bench_arena.py
 	$(BIN)/python tests/bench/bench_decode.py
+	$(BIN)/python tests/bench/bench_resampling.py
 
 bench-truth: $(VENV)/.done ## Judge explanations by the rendered world's truth
 	$(BIN)/python tests/bench/bench_truth.py
