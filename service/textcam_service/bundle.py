@@ -27,6 +27,7 @@ from textcam_service.core.vertices import Vertices, placed
 from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMethod
 from textcam_service.parity import ParityReport
 from textcam_service.providers import DeviceOptions
+from textcam_service.resampling import RESAMPLER
 
 # Of the largest activation score. In torch's fp16 on a CPU, EfficientNet-Lite0's are off by 5e-3,
 # ResNet-50's (random weights) by 8e-4.
@@ -248,8 +249,8 @@ class ModelBundle:
         """The method's parameters, for provenance."""
         built = self.artefact.bank.parameters.get("channel_settings", {})
         chosen = {f"rationale.{key}": value for key, value in asdict(self.settings).items()}
-        precision = {"precision": self.backbone.precision}
-        return {key: str(value) for key, value in {**built, **chosen, **precision}.items()}
+        ran = {"precision": self.backbone.precision, "resampler": RESAMPLER}
+        return {key: str(value) for key, value in {**built, **chosen, **ran}.items()}
 
 
 def bundle_files(backbone: Path, bank: Path) -> dict[str, Path]:

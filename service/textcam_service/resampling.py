@@ -25,6 +25,7 @@ except ImportError:
         raise
     simd = None
 
+RESAMPLER = "pillow" if simd is None else "cykooz.resizer"
 Box: TypeAlias = "tuple[float, float, float, float]"
 
 _PILLOW = {

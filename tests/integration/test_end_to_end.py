@@ -22,6 +22,7 @@ from textcam.v1 import explainer_pb2_grpc as pb_grpc
 from textcam_client import AsyncClient, Client, Contrast, InvalidRequest, NotFound, TopK
 from textcam_client.errors import CallError
 from textcam_service.bundle import ModelBundle
+from textcam_service.resampling import RESAMPLER
 
 LARGE = np.zeros((2000, 1201, 3), np.uint8)
 
@@ -82,6 +83,7 @@ def test_path_bytes_pil_and_array_are_the_same_image(client, photos):
         assert answer.explanations[0].sentence == answers[0].explanations[0].sentence
     assert answers[0].provenance.decoder == "pillow/PNG"
     assert answers[3].provenance.decoder == "raw"
+    assert answers[0].provenance.parameters["resampler"] == RESAMPLER
 
 
 def test_heatmap_forms(client, photos):
