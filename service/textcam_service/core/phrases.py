@@ -11,7 +11,6 @@ other, and then that term rewards naming opposites without bound; hence the max.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,11 +127,13 @@ def _non_negative_fit(coupling: Float64Array, target: Float64Array) -> Float64Ar
     Where nothing holds it back, it lies where the gradient is 0; else by coordinate descent, from
     0, on Python's own numbers, which for a handful of phrases are several times faster.
     """
-    with suppress(np.linalg.LinAlgError):
+    try:
         np.linalg.cholesky(coupling)  # raises unless there is one minimum
         free = np.linalg.solve(coupling, target)
-        if (free >= 0).all():
-            return np.asarray(free, np.float64)
+    except np.linalg.LinAlgError:
+        free = np.full(1, -np.inf)
+    if (free >= 0).all():
+        return np.asarray(free, np.float64)
     rows: list[list[float]] = coupling.tolist()
     wanted: list[float] = target.tolist()
     beta = [0.0] * len(wanted)
