@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 CALLERS = (1, 4, 16, 64)
 LOADS = (0.5, 0.8, 1.2)
 DEADLINE_S = 10.0  # peers, slow as they are, shall answer in it
+SHORT_QUEUE = 12  # images; what waits no longer than a batch or two
 ALONE_TURNS = 3
 IDLE_LOAD = 0.7  # of the last minute
 
@@ -97,6 +98,13 @@ def alone(bench, subject, server):
     return found
 
 
+def brief(bench, subject, capacity):
+    """Calm and overloaded, with a queue that is short for all, whatever their deadlines."""
+    log = bench.logs / f"short-queue-{subject.name}.log"
+    with servers.textcam(subject, log, "--max-queue", str(SHORT_QUEUE)) as server:
+        return {f"{load:.0%}": bench.level(server, rate=load * capacity) for load in LOADS[1:]}
+
+
 def visit(bench, subject, peers):
     """Everything about one network."""
     print(f"\n{subject.name}\n{report.LEVEL_HEAD}", flush=True)
@@ -104,6 +112,7 @@ def visit(bench, subject, peers):
     with servers.textcam(subject, bench.logs / f"textcam-{subject.name}.log") as server:
         found = {"textcam": contest(bench, server)}
         lonely = alone(bench, subject, server)
+    short = brief(bench, subject, found["textcam"]["capacity"])
     missing = {}
     for name in peers:
         log = bench.logs / f"{name}-{subject.name}.log"
@@ -114,7 +123,7 @@ def visit(bench, subject, peers):
     best = [max(turns, key=lambda turn: turn["throughput"]) for turns in zip(*floors, strict=True)]
     agreement = report.agreement(found)
     return {
-        "floor": best, "servers": found, "alone": lonely, "missing": missing,
+        "floor": best, "servers": found, "alone": lonely, "short_queue": short, "missing": missing,
         "same_class_as_textcam": agreement,
     }  # fmt: skip
 

@@ -116,11 +116,12 @@ class Memory:
         self._seen.append((done / self._wanted, self._process.memory_info().rss / 2**20))
 
     def figures(self) -> dict[str, float]:
-        """MiB over the second tenth and over the last, by their medians, and the growth."""
-        warm = median(mib for part, mib in self._seen if 0.1 <= part < 0.2)
-        last = median(mib for part, mib in self._seen if part >= 0.9)
+        """Medians of MiB over each tenth, and the growth from the second to the last."""
+        tenths: list[list[float]] = [[] for _ in range(10)]
+        for part, mib in self._seen:
+            tenths[min(int(part * 10), 9)].append(mib)
+        medians = [round(median(tenth), 1) for tenth in tenths]
         return {
-            "warm MiB": round(warm, 1),
-            "last MiB": round(last, 1),
-            "growth %": round(100 * (last / warm - 1), 2),
+            "MiB by tenth": medians,
+            "growth %": round(100 * (medians[-1] / medians[1] - 1), 2),
         }
