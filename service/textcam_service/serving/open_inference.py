@@ -144,8 +144,12 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
                 least = least_bytes(outputs, batch.outputs, batch.count)
                 check_bytes(least, batch.count, settings.max_message_bytes)
                 self._desk.charge(bundle.name, batch.count)
-                # Taken in as a whole, and for as long: no image of it is refused for those after.
-                places = min(batch.count, settings.stream_concurrency, settings.max_concurrent)
+                # Taken in as a whole, and for as long: no image of it is refused for those after,
+                # nor for the batch's own.
+                most = pipeline.most_at_once(batch.template.method)
+                places = min(
+                    batch.count, most, settings.stream_concurrency, settings.max_concurrent
+                )
                 held.enter_context(self._desk.admitted(batch.size, places))
                 images = await asyncio.to_thread(read_images, request, batch)
                 answers = await self._answers(batch, images, places, pipeline, context)
