@@ -11,7 +11,7 @@ SAMPLES = $(shell $(BIN)/python -c "import pathlib, skimage; d = pathlib.Path(sk
 IMAGES ?= $(SAMPLES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-scenes serve test test-faults test-zoo lint types bench bench-cams bench-truth bench-serve deploy-check guide protos contract bank scenes-weights clean
+.PHONY: help setup demo demo-scenes serve test test-faults test-zoo lint types bench bench-cams bench-truth bench-serve bench-gpu deploy-check guide protos contract bank scenes-weights clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ test-faults: $(VENV)/.done ## Put servers through every fault in its full count 
 
 bench-serve: $(BACKBONE)/backbone.json ## Time the service beside its peers under load (half an hour; installs them, 7 GB)
 	$(BIN)/python tests/bench/bench_serve.py
+
+bench-gpu: $(VENV)/.done ## Time explanations on a GPU (needs onnxruntime-gpu in .venv in place of onnxruntime)
+	$(BIN)/python tests/bench/bench_gpu.py
 
 test-zoo: $(VENV)/.done ## Export and explain many networks of torchvision and timm (half an hour)
 	$(BIN)/python tests/zoo/run_zoo.py

@@ -2,6 +2,7 @@
 
     <root>/<name>/<version>/backbone/...  bank/...  canary/...
     <root>/<name>/<version>/bundle.json    the digest of each of these files; written last
+    <root>/<name>/<version>/removed.json   the same, once the version is being removed
     <root>/<name>/current.json             the version to serve, and those served before it
 
 Backbone, bank and vocabulary travel as one. A version is there once its bundle.json is, and no
@@ -41,7 +42,9 @@ from textcam_service.imaging import SUFFIXES
 from textcam_service.versions import VersionStore, checked_name, reaching
 
 CANARY = "canary"
+_PARTS = ("backbone", "bank", CANARY)
 _MANIFEST = "bundle.json"
+_REMOVED = "removed.json"
 
 
 class ModelStore(VersionStore):
@@ -145,6 +148,8 @@ class ModelStore(VersionStore):
     def prunable(self, name: str, keep: int) -> tuple[str, ...]:
         """Versions of a model that nobody needs, the oldest first.
 
+        Before them those whose removal was broken off: what is left of them is no version.
+
         Needed are the current one, the one that a roll-back goes to, and the `keep` newest by the
         time of their publication (0 or more), which may be the same ones.
 
@@ -157,27 +162,37 @@ class ModelStore(VersionStore):
         by_age = sorted(versions, key=lambda version: (self._published(name, version), version))
         needed = self._needed(name)
         old = by_age[: max(0, len(by_age) - keep)]
-        return tuple(version for version in old if version not in needed)
+        folders = sorted(self._children(self._path(name)))
+        halves = [version for version in folders if self._is_half_removed(name, version)]
+        return (*halves, *(version for version in old if version not in needed))
 
     @reaching
     def remove(self, name: str, version: str) -> None:
         """Remove a version, at once for who reads the store; as publish(), one at a time.
 
-        What is left where that is broken off is no version, and goes with the next publication
-        under its name.
+        What is left where that is broken off is no version, and goes where it is removed again or
+        another is published under its name. It is marked, for what is published just now is no
+        version either, and must stay.
 
         Raises:
             ArtefactMissing: It is not there.
             VersionInUse: It is current, or the one that a roll-back goes to.
         """
-        chosen = self._chosen(name, checked_name(version))
-        if chosen in self._needed(name):
-            raise VersionInUse(
-                f"{name}@{chosen} is current, or the version to roll back to; make another current"
-            )
-        folder = self._path(name, chosen)
-        self._remove(f"{folder}/{_MANIFEST}")
-        self._remove(folder)
+        folder = self._path(name, checked_name(version))
+        if not self._is_half_removed(name, version):
+            if self._chosen(name, version) in self._needed(name):
+                raise VersionInUse(
+                    f"{name}@{version} is current, or the version to roll back to; make another "
+                    "current"
+                )
+            self._fs.mv(f"{folder}/{_MANIFEST}", f"{folder}/{_REMOVED}")
+        for part in _PARTS:
+            self._remove(f"{folder}/{part}")
+        self._remove(folder)  # the mark last
+
+    def _is_half_removed(self, name: str, version: str) -> bool:
+        mark = f"{self._path(name, version)}/{_REMOVED}"
+        return not self._complete(name, version) and bool(self._fs.exists(mark))
 
     def _needed(self, name: str) -> set[str]:
         pointer = self._pointer(name)
@@ -248,7 +263,7 @@ def canary_images(folder: Path) -> list[Path]:
 def _is_plain(path: str) -> bool:
     """Whether a path of a manifest stays inside its folder."""
     folder, _, leaf = path.partition("/")
-    return folder in {"backbone", "bank", CANARY} and leaf == Path(leaf).name != ""
+    return folder in _PARTS and leaf == Path(leaf).name != ""
 
 
 def _verify(folder: Path, digests: Mapping[str, str], told: str = "") -> None:

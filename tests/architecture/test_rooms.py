@@ -72,7 +72,7 @@ def test_the_stubs_are_what_the_contract_generates(tmp_path):
 
 def test_help_lists_every_target():
     done = subprocess.run(["make", "-C", ROOT, "help"], capture_output=True, text=True, check=True)
-    for target in ("demo", "test", "serve", "bench"):
+    for target in ("demo", "test", "serve", "bench", "bench-gpu"):
         assert f"make {target}" in done.stdout
 
 

@@ -1,10 +1,12 @@
-"""What the metrics say of callers' requests holds nothing that no caller asked for."""
+"""What the metrics say of callers' requests: all of them, and nothing that no caller asked for."""
 
 import asyncio
 
+import grpc
 import pytest
 from model_callers import publish, served
 from small_models import write_model
+from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
 from textcam_service.model_store import ModelStore
 from textcam_service.serving.metrics import STAGES
@@ -55,3 +57,44 @@ async def test_a_canary_waits_for_a_full_queue_and_is_no_refusal(store):
             await looking
         assert caller.version() == "2"
         assert caller.metric("textcam_rejected_total", reason="QUEUE_FULL") == 0
+
+
+async def test_questions_about_models_count_by_either_contract_and_probes_do_not(store):
+    async with served(store.root, store_models=("m", "late")) as caller:
+        explainer, inference = caller.explainer, caller.inference
+        asked = [
+            (explainer.ListModels, pb.ListModelsRequest(), "OK"),
+            (inference.ServerMetadata, oip.ServerMetadataRequest(), "OK"),
+        ]
+        for name, code in (("m", "OK"), ("none", "NOT_FOUND")):
+            asked += [
+                (explainer.GetModel, pb.GetModelRequest(model=pb.ModelSpec(name=name)), code),
+                (inference.ModelMetadata, oip.ModelMetadataRequest(name=name), code),
+                (inference.ModelReady, oip.ModelReadyRequest(name=name), code),
+            ]
+        asked += [
+            (inference.ModelMetadata, oip.ModelMetadataRequest(name="late"), "UNAVAILABLE"),
+            (inference.ModelReady, oip.ModelReadyRequest(name="late"), "OK"),  # it answers "no"
+        ]
+        counted = {}
+        for method, request, code in asked:
+            name = type(request).__name__.removesuffix("Request")
+            counted[name, code] = counted.get((name, code), 0) + 1
+            assert await answered(method(request)) == code
+            labels = {"method": name, "code": code}
+            assert caller.metric("textcam_requests_total", **labels) == counted[name, code], labels
+        await inference.ServerLive(oip.ServerLiveRequest())
+        await inference.ServerReady(oip.ServerReadyRequest())
+        registry = caller.server._metrics.registry
+        (family,) = (own for own in registry.collect() if own.name == "textcam_requests")
+        totals = [own.value for own in family.samples if own.name.endswith("_total")]
+        assert sum(totals) == len(asked)
+
+
+async def answered(call):
+    """The code that a call ends with."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return error.code().name
+    return "OK"

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import signal
 import subprocess
+import sys
 import time
 import uuid
 
@@ -97,8 +99,56 @@ def test_a_removal_that_breaks_off_leaves_no_half_version(store, made, monkeypat
         store.remove("m", "1")
     monkeypatch.setattr(store._fs, "rm", whole)
     assert held(store) == {"2", "3"}
+    assert store.prunable("m", 3) == ("1",)
     publish(store, made, "1")
     assert held(store) == {"1", "2", "3"}
+    assert store.prunable("m", 3) == ()
+
+
+KILLED = """
+import os, signal, sys
+from textcam_service.cli import main
+
+left, begun = int(sys.argv[1]), False
+
+def on_event(event, arguments):
+    global left, begun
+    if event in {"os.rename", "os.remove", "os.rmdir"}:
+        begun = begun or "/m/1" in str(arguments[0])  # what follows may be named by its folder
+        left -= begun
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(on_event)
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 6, 10])
+def test_a_prune_that_is_killed_leaves_whole_versions_and_what_the_next_one_removes(
+    tmp_path, made, steps
+):
+    """Killed before its first change of the store, its second, and so on."""
+    store = ModelStore(tmp_path / "store")
+    fill(store, made, "1", "2", "3")
+    half = tmp_path / "store" / "m" / "half"  # someone publishes meanwhile
+    (half / "backbone").mkdir(parents=True)
+    arguments = ["model", "prune", "m", "--store", store.root, "--keep", "0"]
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(steps), *arguments], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert held_folders(tmp_path) == ["1", "2", "3", "half"]
+    assert held(store) == ({"2", "3"} if steps else {"1", "2", "3"})
+    for version in held(store):
+        store.fetch("m", version, tmp_path / "cache")
+    if steps:
+        with pytest.raises(ArtefactMissing, match="m@1 is not, or not whole"):
+            store.fetch("m", "1", tmp_path / "cache")
+        with pytest.raises(ArtefactMissing, match="m@1 is not, or not whole"):
+            store.use("m", "1")
+    would = command(store, "--keep", "3", "--dry-run")[1]
+    assert ("would remove m@1" in would) == (steps > 0)
+    assert command(store, "--keep", "0") == (0, "removed m@1\n", "")
+    assert held_folders(tmp_path) == ["2", "3", "half"]
 
 
 def command(store, *arguments):

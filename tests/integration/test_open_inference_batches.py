@@ -160,6 +160,21 @@ async def test_a_batch_takes_as_many_places_as_it_works_on_images(root):
         assert list(answer.outputs[0].shape) == [6, 5]
 
 
+@pytest.mark.parametrize(
+    ("settings", "method"),
+    [({"max_queue": 2}, "cam"), ({"max_long_requests": 1}, "score_cam")],
+)
+async def test_no_batch_is_refused_because_of_its_own_images(root, settings, method):
+    """However many are put through at a time, and whatever bounds them beside it."""
+    request = batch(BYTES, [12], bytes_contents=[picture(0)] * 12, outputs=["logits"])
+    request.parameters["method"].string_param = method
+    async with served(root, **settings) as caller:
+        answer = await caller.inference.ModelInfer(request, timeout=60)
+        assert list(answer.outputs[0].shape) == [12, 5]
+        for reason in ("QUEUE_FULL", "SERVER_BUSY"):
+            assert caller.metric("textcam_rejected_total", reason=reason) == 0
+
+
 async def test_a_fault_of_the_server_is_internal_logged_and_counted(root, monkeypatch, caplog):
     def broken(*_):
         raise ValueError("a secret of the inside")

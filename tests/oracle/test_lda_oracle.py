@@ -32,6 +32,20 @@ def test_directions_are_scikit_learns(shrinkage, samples, dimensions):
         assert mine[channel] @ direction >= 0.9999
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_two_samples_a_side_are_told_apart_where_ledoit_and_wolf_would_not_shrink(repeats):
+    """However often each is repeated, as regions of few images are."""
+    scores, embeddings = probing_set()
+    low, high = (np.repeat(side, repeats, axis=1) for side in extreme_samples(scores, 2))
+    settings = ChannelSettings("lda", 2 * repeats, remove_common=False)
+    found = channel_directions(scores, embeddings, settings, samples=(low, high))
+    for channel, direction in enumerate(found.embeddings):
+        below, above = embeddings[low[channel]] @ direction, embeddings[high[channel]] @ direction
+        gap = above.mean() - below.mean()
+        assert gap > 0.1
+        assert max(np.ptp(below), np.ptp(above)) < 1e-3 * gap
+
+
 def test_extremes_are_a_stable_sorts_ends():
     scores = np.array([[0.0, 2], [0, 1], [3, -1], [-0.0, 1], [1, 1], [0, 5]], np.float32)
     low, high = extreme_samples(scores, 2)

@@ -59,5 +59,23 @@ def test_an_unexpected_error_tells_nothing_of_the_inside():
     assert "secret" not in status.message
 
 
+@pytest.mark.parametrize("letter", ["x", "\N{LATIN SMALL LETTER E WITH ACUTE}", "\N{SAUROPOD}"])
+@pytest.mark.parametrize("shift", ["", "s", "so"])
+def test_of_a_long_message_the_middle_is_left_out_between_characters(letter, shift):
+    status = status_of(
+        errors.UnknownModel(f"no{shift} '{letter * 9999}' here, only 'm'", field="f")
+    )
+    assert 1010 < len(status.message.encode()) <= 1024
+    begin, end = status.message.split(" [...] ")
+    assert begin.strip(letter) == f"no{shift} '"
+    assert end.strip(letter) == "' here, only 'm'"
+    violation = details(status, error_details_pb2.BadRequest).field_violations[0]
+    assert violation.description == status.message
+
+
+def test_a_message_that_fits_stays_whole():
+    assert status_of(errors.UnknownModel("x" * 1024)).message == "x" * 1024
+
+
 def test_the_table_names_only_domain_errors():
     assert all(issubclass(error, errors.TextCamError) for error in CODES)

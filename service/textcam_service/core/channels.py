@@ -33,6 +33,9 @@ TWO_CLASS: tuple[Direction, ...] = ("lda", "mean_difference")
 """Directions between the two sets of samples, and of nothing else."""
 
 _BATCH_BYTES = 64 * 2**20
+# Ledoit and Wolf find none where a class is of two embeddings in equal parts, as two samples always
+# are; the covariance would have no inverse.
+_LEAST_SHRINKAGE = 1e-6
 _TINY = 1e-30  # keeps the diagonal invertible where a class does not vary at all
 
 
@@ -178,7 +181,7 @@ def _shrunk_scatter(
 
     Args:
         centred: (B, M, E) embeddings less their mean.
-        shrinkage: g; None: Ledoit and Wolf (2004), lemma 3.3.
+        shrinkage: g; None: Ledoit and Wolf (2004), lemma 3.3, but at least _LEAST_SHRINKAGE.
 
     Returns:
         U (B, M, E) and d (B, E).
@@ -200,6 +203,7 @@ def _shrunk_scatter(
     distance = scatter / dimensions - mean_variance**2
     safe = np.where(distance > 0, distance, 1.0)
     gamma = np.where(distance > 0, np.clip(spread, 0, distance) / safe, 1.0)
+    gamma = np.maximum(gamma, _LEAST_SHRINKAGE)
     factor = centred * np.sqrt((1 - gamma) / samples)[:, None, None]
     return factor, np.maximum((gamma * mean_variance)[:, None] * std**2, _TINY)
 

@@ -122,7 +122,7 @@ class Conversations:
         Raises:
             ServerBusy: As many requests hold some of many passes as are allowed.
         """
-        if not self._is_long(method):
+        if not self.is_long(method):
             yield
             return
         if self._long >= self._max_long:
@@ -139,7 +139,8 @@ class Conversations:
         finally:
             self._long -= 1
 
-    def _is_long(self, method: Method) -> bool:
+    def is_long(self, method: Method) -> bool:
+        """Whether a method's conversations take the session more than once."""
         manifest = self._backbone.manifest
         size = (manifest.channel_count, manifest.cells, self.settings)
         passes = method.image_passes(*size) + method.head_passes(*size)
@@ -164,7 +165,7 @@ class Conversations:
         Raises:
             DeadlineExpired: It passed between two chunks.
         """
-        permit = self._chunks if self._is_long(method) else nullcontext()
+        permit = self._chunks if self.is_long(method) else nullcontext()
         return await self._hold(method, subject, seen, deadline, permit)
 
     async def _hold(

@@ -33,7 +33,6 @@ from textcam_service.serving.oip_tensors import Array
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.schedule import Lane
 from textcam_service.serving.servicer import deadline_of
-from textcam_service.serving.status import status_of
 from textcam_service.settings import ServerSettings
 from textcam_service.version import __version__
 
@@ -57,14 +56,14 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         self._is_ready = is_ready
 
     async def ServerLive(self, request: Any, context: Any) -> oip.ServerLiveResponse:  # noqa: N802
-        """Say that the server runs."""
+        """Say that the server runs; not counted, for probes ask it."""
         del request, context
         return oip.ServerLiveResponse(live=True)
 
     async def ServerReady(  # noqa: N802
         self, request: Any, context: Any
     ) -> oip.ServerReadyResponse:
-        """Say whether the server can take requests."""
+        """Say whether the server can take requests; not counted, for probes ask it."""
         del request, context
         return oip.ServerReadyResponse(ready=self._is_ready(""))
 
@@ -74,18 +73,22 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         """Say whether a model can take requests; NOT_FOUND where it is not served."""
         try:
             bundle = self._desk.bundle(pb.ModelSpec(name=request.name, version=request.version))
+            ready = self._is_ready(bundle.name)
         except ModelLoading:
-            return oip.ModelReadyResponse(ready=False)
+            ready = False
         except TextCamError as error:
-            await context.abort_with_status(rpc_status.to_status(status_of(error)))
+            refusal = self._desk.fail("ModelReady", error)
+            await context.abort_with_status(rpc_status.to_status(refusal))
             raise  # not reached: abort raises
-        return oip.ModelReadyResponse(ready=self._is_ready(bundle.name))
+        self._desk.count("ModelReady", grpc.StatusCode.OK)
+        return oip.ModelReadyResponse(ready=ready)
 
     async def ServerMetadata(  # noqa: N802
         self, request: Any, context: Any
     ) -> oip.ServerMetadataResponse:
         """Name and version of the server."""
         del request, context
+        self._desk.count("ServerMetadata", grpc.StatusCode.OK)
         return oip.ServerMetadataResponse(name="textcam", version=__version__)
 
     async def ModelMetadata(  # noqa: N802
@@ -95,8 +98,10 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         try:
             bundle = self._desk.bundle(pb.ModelSpec(name=request.name, version=request.version))
         except TextCamError as error:
-            await context.abort_with_status(rpc_status.to_status(status_of(error)))
+            refusal = self._desk.fail("ModelMetadata", error)
+            await context.abort_with_status(rpc_status.to_status(refusal))
             raise  # not reached: abort raises
+        self._desk.count("ModelMetadata", grpc.StatusCode.OK)
         tensor = oip.ModelMetadataResponse.TensorMetadata
         outputs = outputs_of(bundle, -1).items()
         return oip.ModelMetadataResponse(
@@ -139,8 +144,12 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
                 least = least_bytes(outputs, batch.outputs, batch.count)
                 check_bytes(least, batch.count, settings.max_message_bytes)
                 self._desk.charge(bundle.name, batch.count)
-                # Taken in as a whole, and for as long: no image of it is refused for those after.
-                places = min(batch.count, settings.stream_concurrency, settings.max_concurrent)
+                # Taken in as a whole, and for as long: no image of it is refused for those after,
+                # nor for the batch's own.
+                most = pipeline.most_at_once(batch.template.method)
+                places = min(
+                    batch.count, most, settings.stream_concurrency, settings.max_concurrent
+                )
                 held.enter_context(self._desk.admitted(batch.size, places))
                 images = await asyncio.to_thread(read_images, request, batch)
                 answers = await self._answers(batch, images, places, pipeline, context)

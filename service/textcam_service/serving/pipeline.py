@@ -142,6 +142,16 @@ class Pipeline:
         """Whether a lane's queue takes another image now."""
         return self._batcher.pressure(lane) < 1
 
+    def most_at_once(self, method: pb.CamMethod) -> int:
+        """How many requests of a CAM method are taken in at a time where there are no others.
+
+        Raises:
+            UnsupportedMethod: The model does not answer it.
+        """
+        is_long = self._conversations.is_long(requests.read_method(method, self.bundle))
+        queued = self._settings.max_queue
+        return min(queued, self._settings.max_long_requests) if is_long else queued
+
     async def explain(
         self,
         request: pb.ExplainRequest,

@@ -87,7 +87,7 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
     predictions = request.predictions if request.HasField("predictions") else DEFAULT_PREDICTIONS
     classes = len(bundle.class_names)
     target = _read_target(request.target, bundle, limits)
-    method = _read_method(request.method, bundle)
+    method = read_method(request.method, bundle)
     _check_passes(method, target, bundle, limits)
     return Job(
         encoded=request.encoded if request.WhichOneof("image") == "encoded" else None,
@@ -131,7 +131,12 @@ def read_lane(lane: pb.Lane, default: Lane) -> Lane:
     return known[lane]
 
 
-def _read_method(number: pb.CamMethod, bundle: ModelBundle) -> Method:
+def read_method(number: pb.CamMethod, bundle: ModelBundle) -> Method:
+    """The CAM method of a number; the model's default where the request names none.
+
+    Raises:
+        UnsupportedMethod: There is none of that number, or the model's backbone cannot answer it.
+    """
     if number == pb.CAM_METHOD_UNSPECIFIED:
         return bundle.default_method
     if number not in pb.CamMethod.values():

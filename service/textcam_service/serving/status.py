@@ -12,6 +12,10 @@ from grpc import StatusCode
 from textcam_service import errors
 
 DOMAIN = "textcam.v1"
+# Of UTF-8. Clients take 8 KiB of trailers, where a message is percent-encoded (up to threefold),
+# and stands in base64 up to twice.
+_LONGEST_MESSAGE = 1024
+_LEFT_OUT = " [...] "
 
 # The nearest class in an error's ancestry decides; what is not below stands as INTERNAL.
 CODES: dict[type[errors.TextCamError], StatusCode] = {
@@ -47,7 +51,8 @@ def reason_of(error: BaseException) -> str:
 def status_of(error: BaseException) -> Status:
     """The google.rpc.Status that an error is answered with.
 
-    An unexpected error tells the caller nothing of the inside.
+    An unexpected error tells the caller nothing of the inside. Of a long message the middle is left
+    out: it begins with the fault, which may quote any text, and ends with the mend.
     """
     code = code_of(error)
     if not isinstance(error, errors.TextCamError) or code is StatusCode.INTERNAL:
@@ -56,17 +61,28 @@ def status_of(error: BaseException) -> Status:
             message="the server failed to answer; its log holds the reason",
             details=[_pack(error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN))],
         )
+    message = _bounded(str(error))
     details = [_pack(error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN))]
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=str(error)
+            field=error.field, description=message
         )
         details.append(_pack(error_details_pb2.BadRequest(field_violations=[violation])))
     if error.retry_after_s is not None:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return Status(code=code.value[0], message=str(error), details=details)
+    return Status(code=code.value[0], message=message, details=details)
+
+
+def _bounded(message: str) -> str:
+    encoded = message.encode()
+    if len(encoded) <= _LONGEST_MESSAGE:
+        return message
+    kept = (_LONGEST_MESSAGE - len(_LEFT_OUT)) // 2
+    # A character that the cut goes through is left out too.
+    ends = (encoded[:kept], encoded[-kept:])
+    return _LEFT_OUT.join(end.decode(errors="ignore") for end in ends)
 
 
 def _pack(message: Message) -> AnyMessage:
