@@ -30,6 +30,13 @@ def photo_with_exif():
     return encoded("JPEG", exif=exif)
 
 
+def photo_with_damaged_exif():
+    """Pillow warns of it: more entries are announced than there are."""
+    photo, exif = photo_with_exif(), b"Exif\0\0MM\0*\0\0\0\x08"
+    entries = photo.index(exif) + len(exif)
+    return photo[:entries] + b"\xff\0" + photo[entries + 2 :]
+
+
 def photo_with_text():
     text = PngInfo()
     text.add_text("Comment", PRIVATE)
@@ -82,7 +89,7 @@ def logged(request, backbone_folder, tmp_path_factory):
 
 
 def ask_for_trouble(address, tls):
-    images = (photo_with_exif(), photo_with_text())
+    images = (photo_with_exif(), photo_with_text(), photo_with_damaged_exif())
     with Client(address, tls=tls, metadata={"authorization": f"Bearer {TOKEN}"}) as client:
         for image in images:
             assert client.explain(image).predictions
@@ -128,6 +135,14 @@ def test_the_log_holds_no_token_nor_key(logged):
         assert base64.b64encode(secret.encode()).decode()[:20] not in log
     for line in key.splitlines()[1:-1]:
         assert line not in log
+
+
+def test_the_log_holds_no_warnings_of_libraries(logged):
+    """Each a line of its own form, and kept by Python for as long as the process lives."""
+    with pytest.warns(UserWarning, match="Corrupt EXIF"):
+        Image.open(io.BytesIO(photo_with_damaged_exif())).getexif()
+    log, _ = logged
+    assert "Warning" not in log
 
 
 @pytest.mark.parametrize("make", [photo_with_exif, photo_with_text])

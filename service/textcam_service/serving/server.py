@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
@@ -266,6 +267,8 @@ async def serve(
     """
     # The arithmetic of one image is too small to share: BLAS threads would only spin.
     threadpool_limits(limits=1, user_api="blas")
+    # What Pillow thinks of callers' images is not for this log, and Python keeps each new wording.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     server = Server(None if settings.store else _bundle(settings), settings, switched)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
