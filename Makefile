@@ -69,7 +69,7 @@ bench-truth: $(VENV)/.done ## Judge explanations by the rendered world's truth
 bench-cams: $(VENV)/.done ## Time every CAM method beside grad-cam, torchcam and the bare forward
 	$(BIN)/python tests/bench/bench_cams.py --slow
 
-test-faults: $(VENV)/.done ## Put servers through every fault in its full count (25 minutes)
+test-faults: $(VENV)/.done ## Put servers through every fault in its full count (half an hour)
 	$(BIN)/python -m pytest tests/faults --whole
 
 bench-serve: $(BACKBONE)/backbone.json ## Time the service beside its peers under load (half an hour; installs them, 7 GB)

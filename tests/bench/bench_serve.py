@@ -21,9 +21,11 @@ from pathlib import Path
 
 from serve import marks, report, servers
 from serve.environments import PeerMissing
-from serve.materials import jpegs, model
+from serve.materials import jpegs, model, quantised
 
 MODELS = ("resnet50", "efficientnet_lite0")
+QUANTISED = ("efficientnet_lite0",)  # trained weights, which int8 can be judged by
+PHOTOGRAPHS = Path("../shared/photos")
 WORK = Path("build/bench-serve")
 HERE = Path(__file__).parent
 CALLERS = (1, 4, 16, 64)
@@ -105,6 +107,16 @@ def brief(bench, subject, capacity):
         return {f"{load:.0%}": bench.level(server, rate=load * capacity) for load in LOADS[1:]}
 
 
+def int8(bench, subject):
+    """Closed loops of the model in int8: an empty list where there is none."""
+    smaller = quantised(subject, WORK, PHOTOGRAPHS) if subject.name in QUANTISED else None
+    if smaller is None:
+        print(f"*** {subject.name} is not measured in int8 ***", file=sys.stderr)
+        return []
+    with servers.textcam(smaller, bench.logs / f"int8-{subject.name}.log") as server:
+        return [bench.level(server, concurrency=count) for count in CALLERS]
+
+
 def visit(bench, subject, peers):
     """Everything about one network."""
     print(f"\n{subject.name}\n{report.LEVEL_HEAD}", flush=True)
@@ -113,6 +125,7 @@ def visit(bench, subject, peers):
         found = {"textcam": contest(bench, server)}
         lonely = alone(bench, subject, server)
     short = brief(bench, subject, found["textcam"]["capacity"])
+    smaller = int8(bench, subject)
     missing = {}
     for name in peers:
         log = bench.logs / f"{name}-{subject.name}.log"
@@ -123,8 +136,8 @@ def visit(bench, subject, peers):
     best = [max(turns, key=lambda turn: turn["throughput"]) for turns in zip(*floors, strict=True)]
     agreement = report.agreement(found)
     return {
-        "floor": best, "servers": found, "alone": lonely, "short_queue": short, "missing": missing,
-        "same_class_as_textcam": agreement,
+        "floor": best, "servers": found, "alone": lonely, "short_queue": short, "int8": smaller,
+        "missing": missing, "same_class_as_textcam": agreement,
     }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import skimage
@@ -74,6 +74,18 @@ def model(name, work):
         _export(name, backbone)
         _build_bank(backbone, bank, work / "probing")
     return Model(name, backbone, bank, source, work / name / "weights.pt")
+
+
+def quantised(model, work, photographs):
+    """The model in int8, if it explains as its float form does; None without photographs."""
+    if not photographs.is_dir():
+        return None
+    backbone = work / model.name / "int8"
+    if not (backbone / "backbone.json").is_file():
+        bank = () if model.bank is None else ("--bank", model.bank)
+        given = ("--backbone", model.backbone, *bank, "--images", photographs)
+        _textcam("quantise", *given, "--output", backbone)
+    return replace(model, backbone=backbone)
 
 
 def _seeded(name):

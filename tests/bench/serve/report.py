@@ -73,6 +73,13 @@ def show(found):
                 f"{best['memory_mib']:.0f} | {_both(of[1]['latency_ms'])} | "
                 f"{_both(of[16]['latency_ms'])} |"
             )
+        if one["int8"]:
+            best = max(one["int8"], key=lambda level: level["throughput"])
+            print(
+                f"| {NAMES['textcam']}, int8 | {best['throughput']:.1f} | "
+                f"{best['server_cpu_ms']:.1f} | {best['memory_mib']:.0f} | "
+                f"{_both(one['int8'][0]['latency_ms'])} | {_both(one['int8'][2]['latency_ms'])} |"
+            )
         for missing in one["missing"]:
             print(f"| {NAMES[missing]} | MISSING | | | | |")
         for peer, share in one["same_class_as_textcam"].items():

@@ -1,0 +1,51 @@
+"""Freed memory goes back to the system."""
+
+import asyncio
+import ctypes
+import sys
+from contextlib import suppress
+
+import psutil
+import pytest
+from textcam_service.serving.memory import keep_trimming, trim
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
+    reason="no glibc: there is nothing to trim",
+)
+
+
+def resident_mib():
+    return psutil.Process().memory_info().rss / 2**20
+
+
+def leave_holes():
+    """Free 200 MiB, but for a piece in a hundred."""
+    pieces = [bytearray(100_000) for _ in range(2_000)]
+    return pieces[::100]
+
+
+def test_what_is_freed_between_living_pieces_is_given_back():
+    trim()
+    before = resident_mib()
+    kept = leave_holes()
+    held = resident_mib()
+    assert held > before + 100  # else this machine's malloc gives it back by itself
+    trim()
+    assert resident_mib() < before + 20
+    assert len(kept) == 20
+
+
+async def test_it_happens_now_and_then():
+    trim()
+    before, kept = resident_mib(), leave_holes()
+    trimming = asyncio.create_task(keep_trimming(0.01))
+    for _ in range(500):
+        await asyncio.sleep(0.02)
+        if resident_mib() < before + 20:
+            break
+    trimming.cancel()
+    with suppress(asyncio.CancelledError):
+        await trimming
+    assert resident_mib() < before + 20
+    assert kept
