@@ -32,6 +32,7 @@ CALLERS = (1, 4, 16, 64)
 LOADS = (0.5, 0.8, 1.2)
 DEADLINE_S = 10.0  # peers, slow as they are, shall answer in it
 SHORT_QUEUE = 12  # images; what waits no longer than a batch or two
+SHARE_TURNS, SHARE_CALLERS = 5, 16
 ALONE_TURNS = 3
 IDLE_LOAD = 0.7  # of the last minute
 
@@ -100,6 +101,16 @@ def alone(bench, subject, server):
     return found
 
 
+def beside(bench, subject, server):
+    """The bare loop and the service in turns, pair by pair: a machine's moods meet both."""
+    turns = []
+    for _ in range(SHARE_TURNS):
+        bare = max(turn["throughput"] for turn in bench.floor(subject))
+        served = bench.level(server, concurrency=SHARE_CALLERS)["throughput"]
+        turns.append({"floor": bare, "served": served})
+    return turns
+
+
 def brief(bench, subject, capacity):
     """Calm and overloaded, with a queue that is short for all, whatever their deadlines."""
     log = bench.logs / f"short-queue-{subject.name}.log"
@@ -123,6 +134,7 @@ def visit(bench, subject, peers):
     floors = [bench.floor(subject)]
     with servers.textcam(subject, bench.logs / f"textcam-{subject.name}.log") as server:
         found = {"textcam": contest(bench, server)}
+        pairs = beside(bench, subject, server)
         lonely = alone(bench, subject, server)
     short = brief(bench, subject, found["textcam"]["capacity"])
     smaller = int8(bench, subject)
@@ -136,8 +148,9 @@ def visit(bench, subject, peers):
     best = [max(turns, key=lambda turn: turn["throughput"]) for turns in zip(*floors, strict=True)]
     agreement = report.agreement(found)
     return {
-        "floor": best, "servers": found, "alone": lonely, "short_queue": short, "int8": smaller,
-        "missing": missing, "same_class_as_textcam": agreement,
+        "floor": best, "servers": found, "beside_floor": pairs, "alone": lonely,
+        "short_queue": short, "int8": smaller, "missing": missing,
+        "same_class_as_textcam": agreement,
     }  # fmt: skip
 
 
