@@ -1,7 +1,7 @@
 """Memory that requests took and that nobody needs any more, given back to the system.
 
 glibc keeps what is freed between pieces that still live: after images and answers of many sizes, in
-many threads, a process holds tens of MiB more than it uses, and ever a little more.
+many threads, a process holds more than it uses.
 """
 
 from __future__ import annotations
