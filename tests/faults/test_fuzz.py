@@ -197,7 +197,9 @@ def parses(message):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_hostile_requests_and_images(world, size, figures):
+def test_hostile_requests_and_images(world, size, figures, monkeypatch):
+    # With an arena for each thread, what is kept depends on which threads met the largest work.
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
     # Hypothesis remembers all that a run tried, gigabytes in the end: hence several runs. The last
     # tenth asks what the second did, so that memory is compared where the same is in work.
     runs, examples = size([0], [*range(27), 3, 4, 5]), size(50, 500)
@@ -240,4 +242,4 @@ def test_hostile_requests_and_images(world, size, figures):
     assert figures["unexpected"] == 0
     assert hostile.inputs >= wanted
     if size(False, True):
-        assert figures["growth %"] < 3
+        assert figures["trend %"] < 3
