@@ -1,4 +1,4 @@
-"""Geometry and arithmetic of preprocessing; resampling itself is imaging.py's."""
+"""Geometry and arithmetic of preprocessing; resampling itself is resampling.py's."""
 
 from __future__ import annotations
 
