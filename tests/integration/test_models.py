@@ -1,6 +1,7 @@
 """Models of a store: several at once, switched under load, compared, refused, rolled back."""
 
 import asyncio
+import gc
 import json
 import resource
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import weakref
 from collections import Counter
 from contextlib import asynccontextmanager
 
@@ -28,6 +30,7 @@ from textcam_service.errors import (
     VersionExists,
 )
 from textcam_service.model_store import ModelStore
+from textcam_service.serving.memory import settle
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +199,23 @@ async def test_an_old_version_closes_only_after_its_answers(store, made):
             assert answer.provenance.model_version == "1"
             assert (await caller.refused(version="1"))[0] is grpc.StatusCode.NOT_FOUND
         await until(lambda: not caller.server.models._leaving, "the old version closed")
+
+
+async def test_a_version_that_left_is_freed_at_once(store, made):
+    """Also what was set aside from collections, and without waiting for the next full one."""
+    publish(store, made["a"], "1")
+    async with served(store.root) as caller:
+        settle()
+        with caller.server.models.lease(pb.ModelSpec(name="m")) as pipeline:
+            left = weakref.ref(pipeline.bundle)
+        del pipeline
+        gc.disable()
+        try:
+            publish(store, made["b"], "2")
+            await caller.look()
+            await until(lambda: left() is None, "the old version freed")
+        finally:
+            gc.enable()
 
 
 async def test_the_canary_reports_drift_and_by_default_lets_it_pass(store, made, caplog):

@@ -1,15 +1,17 @@
-"""Freed memory goes back to the system."""
+"""Freed memory goes back to the system, and collections are short."""
 
 import asyncio
 import ctypes
+import gc
 import sys
+import weakref
 from contextlib import suppress
 
 import psutil
 import pytest
-from textcam_service.serving.memory import keep_trimming, trim
+from textcam_service.serving.memory import keep_trimming, settle, trim
 
-pytestmark = pytest.mark.skipif(
+needs_glibc = pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
     reason="no glibc: there is nothing to trim",
 )
@@ -25,6 +27,7 @@ def leave_holes():
     return pieces[::100]
 
 
+@needs_glibc
 def test_what_is_freed_between_living_pieces_is_given_back():
     trim()
     before = resident_mib()
@@ -36,6 +39,7 @@ def test_what_is_freed_between_living_pieces_is_given_back():
     assert len(kept) == 20
 
 
+@needs_glibc
 async def test_it_happens_now_and_then():
     trim()
     before, kept = resident_mib(), leave_holes()
@@ -49,3 +53,27 @@ async def test_it_happens_now_and_then():
         await trimming
     assert resident_mib() < before + 20
     assert kept
+
+
+class Ring:
+    """Something that only itself holds, once its name is gone."""
+
+    def __init__(self):
+        self.own = self
+
+
+def test_what_lives_is_passed_over_by_collections_and_found_once_it_is_settled_again():
+    dead, living = Ring(), Ring()
+    seen_dead, seen_living = weakref.ref(dead), weakref.ref(living)
+    del dead
+    settle()
+    try:
+        assert seen_dead() is None
+        assert not any(one is living for one in gc.get_objects())
+        del living
+        gc.collect()
+        assert seen_living() is not None
+        settle()
+        assert seen_living() is None
+    finally:
+        gc.unfreeze()

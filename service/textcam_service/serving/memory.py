@@ -1,13 +1,15 @@
-"""Memory that requests took and that nobody needs any more, given back to the system.
+"""Memory that nobody needs any more, given back without keeping callers waiting.
 
 glibc keeps what is freed between pieces that still live: after images and answers of many sizes, in
-many threads, a process holds more than it uses.
+many threads, a process holds more than it uses. And a full collection of garbage looks at every
+object that lives while all threads wait: 50 to 65 ms under load in a server of one model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import sys
 
 _EVERY_S = 30.0
@@ -27,3 +29,13 @@ def trim() -> None:
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
     if malloc_trim is not None:
         malloc_trim(ctypes.c_size_t(0))
+
+
+def settle() -> None:
+    """Free what nothing but itself holds, and let later collections pass over all that is left.
+
+    For when a model came or left; what requests leave behind is then collected in little time.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

@@ -16,6 +16,7 @@ from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidArgument, ModelLoading, UnknownModel, UnknownVersion
+from textcam_service.serving.memory import settle
 from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.pipeline import Pipeline
 from textcam_service.serving.tracing import Tracer
@@ -183,6 +184,7 @@ class Models:
         self._failing.discard(self._leaving.pop(task).pipeline)
         if not task.cancelled():
             task.result()
+            settle()  # a pipeline and its parts hold each other
 
     def _listed(self, shows: Shows) -> str:
         return ", ".join(f"'{name}'" for name in sorted(self.names) if shows(name))

@@ -11,7 +11,7 @@ import numpy as np
 
 _REMEMBERED = 9
 _ANSWERS_REMEMBERED = 32
-_DOUBTED, _REGAINED = 0.1, 0.01  # in balance, at half a turn, where one in twenty is late
+_DOUBTED, _REGAINED = 0.2, 0.002  # in balance, at half a turn, where one in 200 is late
 _MOST_FOR_ANSWER = 0.5  # of the time that is left
 
 

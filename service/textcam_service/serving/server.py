@@ -24,7 +24,7 @@ from textcam_service.serving.access import Access, AccessInterceptor
 from textcam_service.serving.desk import Desk
 from textcam_service.serving.health import SERVICE_NAME as HEALTH
 from textcam_service.serving.health import Health
-from textcam_service.serving.memory import keep_trimming
+from textcam_service.serving.memory import keep_trimming, settle
 from textcam_service.serving.metrics import Metrics, bundle_digests, publish
 from textcam_service.serving.models import Models
 from textcam_service.serving.open_inference import OpenInferenceServicer
@@ -279,6 +279,7 @@ async def serve(
         loop.add_reader(parent.fileno(), stop.set)
     trimming = asyncio.create_task(keep_trimming(), name="textcam-memory")
     if await _started(server, stop):
+        settle()
         announce(server)
         await stop.wait()
     trimming.cancel()
