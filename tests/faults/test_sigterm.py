@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from dataclasses import dataclass
+from statistics import median
 
 import grpc
 from fault_callers import ALL_CLASSES, kind_of
@@ -16,8 +17,8 @@ from textcam_client import AsyncClient
 from textcam_client.errors import CallError, Unavailable
 
 CALLERS = 96
-# Sent so long before the signal, a request has long reached the server.
-ADMITTED_S = 0.15
+# In this part of the usual time a request has long reached the server: most of it, it waits.
+ARRIVED = 0.5
 # Health and refusals come over two connections.
 SIMULTANEOUS_S = 0.1
 
@@ -97,7 +98,9 @@ async def one_drain(world, figures):
         assert await asyncio.to_thread(served.process.wait, 30) == 0
         figures["seconds to exit"] = round(time.monotonic() - answered, 1)
     every = [call for own in calls for call in own]
-    admitted = [c for c in every if c.sent < signalled - ADMITTED_S and c.done > signalled]
+    usual_s = median(call.done - call.sent for call in every if call.done < signalled)
+    sent_by = signalled - ARRIVED * usual_s
+    admitted = [call for call in every if call.sent < sent_by and call.done > signalled]
     refused = [call for call in every if call.error]
     figures["in work at the signal"] = figures.get("in work at the signal", 0) + len(admitted)
     for books in (ledger, streamed):
@@ -108,7 +111,7 @@ async def one_drain(world, figures):
     assert refused
     assert not {repr(c.error) for c in refused if not isinstance(c.error, Unavailable)}
     assert not_serving <= min(call.done for call in refused) + SIMULTANEOUS_S
-    assert not_serving <= max(call.done for call in admitted)
+    assert not_serving <= max(call.done for call in admitted) + SIMULTANEOUS_S
     # Well before drain_seconds, though somebody watches its health.
     assert figures["seconds to exit"] < 5
 
