@@ -20,7 +20,7 @@ from textcam_client.client import (
     DEFAULT_TIMEOUT,
     PATIENT,
 )
-from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable
+from textcam_client.errors import Cancelled, ClientClosed, TextCamClientError, Unavailable
 from textcam_client.images import ImageInput, require_several
 from textcam_client.model import Model, ModelSummary
 from textcam_client.options import (
@@ -98,7 +98,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the channel; calls in flight are cancelled. Twice is no harm."""
+        """Close the channel; calls in flight end with Cancelled. Twice is no harm."""
         self._closed = True
         if self._owns_channel and self._channel is not None:
             await self._channel.close()
@@ -174,7 +174,8 @@ class AsyncClient:
         """Explain many images over one stream; see Client.explain_many.
 
         `images` may be an async iterable, which it should be where it waits for
-        anything: a plain one is iterated on the event loop.
+        anything: a plain one is iterated on the event loop. No answer that is there waits
+        for the next image of an async one, which is iterated in a task of its own.
         """
         require_several(images)
         asked = self._settings.completed(chosen(options))
@@ -190,7 +191,7 @@ class AsyncClient:
             raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
         self._check_open()
         run = AsyncRun(images, prepare, window, self._open_stream)
-        return AsyncExplanations(run.outcomes(), raise_errors=on_error == "raise")
+        return AsyncExplanations(run, raise_errors=on_error == "raise")
 
     async def models(
         self,
@@ -245,12 +246,13 @@ class AsyncClient:
         attempts = Attempts(retry or self._settings.retry, seconds, self._peer)
         while True:
             try:
-                response = await getattr(self._opened(), method)(
+                call = getattr(self._opened(), method)(
                     request,
                     timeout=attempts.remaining(),
                     metadata=self._settings.metadata,
                     wait_for_ready=wait_for_ready,
                 )
+                response = await _response(call, getattr(request, "request_id", ""))
                 return read(attempts.received(response))
             except grpc.RpcError as rpc_error:
                 error = self._peer.failure(rpc_error, getattr(request, "request_id", ""))
@@ -263,11 +265,12 @@ class AsyncClient:
                     raise
             await asyncio.sleep(delay)
 
-    def _open_stream(self) -> AsyncStream:
+    def _open_stream(self, woken: asyncio.Event) -> AsyncStream:
         stub = self._opened()
         return AsyncStream(
             lambda requests: stub.ExplainStream(requests, metadata=self._settings.metadata),
             self._peer,
+            woken,
         )
 
     def _opened(self) -> Any:
@@ -291,3 +294,23 @@ class AsyncClient:
         if tls is None:
             return grpc.aio.insecure_channel(address, options, compression=plain)
         return grpc.aio.secure_channel(address, tls.credentials(), options, compression=plain)
+
+
+async def _response(call: Any, request_id: str) -> Any:
+    """Await a call.
+
+    Raises:
+        Cancelled: The channel was closed. grpc.aio raises asyncio.CancelledError then, which is
+            for tasks that were cancelled: asyncio.wait raises it for this task and no other.
+    """
+    waiting = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait({waiting})
+    except asyncio.CancelledError:
+        waiting.cancel()
+        # An error that comes at the same moment is not asked for any more.
+        waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        raise
+    if waiting.cancelled():
+        raise Cancelled("the call was cancelled: its client closed", request_id=request_id)
+    return waiting.result()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -228,7 +229,8 @@ class Client:
             concurrency: The most images on their way at once.
             on_error: "raise": an item's error is raised in its place, and iterating may
                 go on with the next; "return": it is returned in its place.
-            **options: As of `explain`, without request_id; `timeout` is each item's.
+            **options: As of `explain`, without request_id; `timeout` is each item's. The time that
+                the caller takes for an answer, or `images` for an image, does not count.
 
         Returns:
             An iterator, also a context manager, that cancels what is in flight when it
@@ -254,7 +256,7 @@ class Client:
             raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
         self._check_open()
         run = Run(images, prepare, window, self._open_stream)
-        return Explanations(run.outcomes(), raise_errors=on_error == "raise")
+        return Explanations(run, raise_errors=on_error == "raise")
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
         """List the served models, in order of name; raises CallError."""
@@ -299,12 +301,13 @@ class Client:
         while True:
             self._check_open()
             try:
-                response = getattr(self._stub, method)(
-                    request,
-                    timeout=attempts.remaining(),
-                    metadata=self._settings.metadata,
-                    wait_for_ready=wait_for_ready,
-                )
+                with self._closing_noticed():
+                    response = getattr(self._stub, method)(
+                        request,
+                        timeout=attempts.remaining(),
+                        metadata=self._settings.metadata,
+                        wait_for_ready=wait_for_ready,
+                    )
                 return read(attempts.received(response))
             except grpc.RpcError as rpc_error:
                 error = self._peer.failure(rpc_error, getattr(request, "request_id", ""))
@@ -319,10 +322,22 @@ class Client:
 
     def _open_stream(self) -> Stream:
         self._check_open()
-        return Stream(
-            lambda requests: self._stub.ExplainStream(requests, metadata=self._settings.metadata),
-            self._peer,
-        )
+
+        def start(requests: Iterator[pb.ExplainStreamRequest]) -> Any:
+            with self._closing_noticed():
+                return self._stub.ExplainStream(requests, metadata=self._settings.metadata)
+
+        return Stream(start, self._peer)
+
+    @contextlib.contextmanager
+    def _closing_noticed(self) -> Iterator[None]:
+        """Raise ClientClosed where another thread closes the client as a call begins."""
+        try:
+            yield
+        except ValueError:
+            # As gRPC says that a channel is closed; `close` says so first.
+            self._check_open()
+            raise
 
     def _check_open(self) -> None:
         if self._closed:

@@ -2,7 +2,7 @@
 
 TextCamClientError
 ├── ImageError                the image cannot be sent; nothing was sent
-│   ├── UnreadableImage       its file cannot be read (also an OSError)
+│   ├── UnreadableImage       it, or its file, cannot be read (also an OSError)
 │   └── UnsupportedImage      not a type, shape or size that is taken (also a TypeError)
 ├── MapsDeclined              a map was asked of an answer that has none
 ├── PictureUnavailable        the image that was explained cannot be shown again
@@ -48,7 +48,7 @@ class ImageError(TextCamClientError):
 
 
 class UnreadableImage(ImageError, OSError):
-    """The image's file cannot be read."""
+    """The image, or its file, cannot be read."""
 
 
 class UnsupportedImage(ImageError, TypeError):
@@ -150,7 +150,7 @@ class DeadlineExceeded(CallError):
 
 
 class Cancelled(CallError):
-    """The call was cancelled, or its client closed."""
+    """The call was cancelled, its client closed, or the run that is gone on with interrupted."""
 
     usual_code = grpc.StatusCode.CANCELLED
 

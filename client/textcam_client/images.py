@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from textcam_client.errors import UnreadableImage, UnsupportedImage
+from textcam_client.errors import ImageError, UnreadableImage, UnsupportedImage
 from textcam_client.geometry import UInt8Array
 
 ImageInput: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]"
+    "str | os.PathLike[str] | os.PathLike[bytes] | bytes | bytearray | memoryview | Image.Image "
+    "| NDArray[np.uint8]"
 )
 
 _IMAGE_DIMENSIONS = 3  # height, width, colour
@@ -40,13 +41,21 @@ class ImageSource:
             UnsupportedImage: Not a type or shape that is taken.
         """
         given = self.given
-        if isinstance(given, (str, os.PathLike)):
-            return _read(given)
-        if isinstance(given, (bytes, bytearray, memoryview)):
-            return bytes(given)
-        if isinstance(given, Image.Image):
-            return np.asarray(_loaded(given))
-        return _checked_pixels(given)
+        try:
+            if isinstance(given, (str, os.PathLike)):
+                return _read(given)
+            if isinstance(given, (bytes, bytearray, memoryview)):
+                return _copied(given)
+            if isinstance(given, Image.Image):
+                return np.asarray(_loaded(given))
+            return _checked_pixels(given)
+        except ImageError:
+            raise
+        except Exception as error:
+            # Types of the user's own may raise anything: it is this image's fault, not the run's.
+            raise UnreadableImage(
+                f"cannot read the image ({type(given).__name__}): {_words(error)}"
+            ) from error
 
     def picture(self) -> Image.Image:
         """Open the image for drawing: RGB, EXIF rotation applied.
@@ -91,19 +100,47 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
+def _read(path: str | os.PathLike[str] | os.PathLike[bytes]) -> bytes:
+    name = os.fsdecode(path)
     try:
-        return Path(path).read_bytes()
+        return Path(name).read_bytes()
     except (OSError, ValueError) as error:
-        raise UnreadableImage(f"cannot read the image {os.fspath(path)!r}: {error}") from error
+        raise UnreadableImage(f"cannot read the image {name!r}: {error}") from error
+
+
+def _copied(given: bytes | bytearray | memoryview) -> bytes:
+    try:
+        return bytes(given)
+    except ValueError as error:
+        raise UnsupportedImage(
+            "the image is a memoryview that was released: give its bytes, or release it after the "
+            "answer"
+        ) from error
 
 
 def _loaded(image: Image.Image | io.BytesIO) -> Image.Image:
     try:
         return to_rgb(image if isinstance(image, Image.Image) else Image.open(image))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow raises any of these for damaged files.
-        raise UnreadableImage(f"cannot decode the image: {error}") from error
+    except (
+        AssertionError,
+        OSError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:
+        # Pillow raises any of these for damaged files, and two of them for closed images.
+        if isinstance(error, AssertionError) or "closed" in str(error):
+            raise UnreadableImage(
+                "the PIL image was closed before it was read: load() it while it is open, or give "
+                "its path"
+            ) from error
+        raise UnreadableImage(f"cannot decode the image: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    """What an error says, or its name where it says nothing."""
+    return str(error) or type(error).__name__
 
 
 def _checked_pixels(given: Any) -> UInt8Array:

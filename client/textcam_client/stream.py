@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 import grpc
 from textcam.v1 import explainer_pb2 as pb
 
+from textcam_client.ending import Ending
 from textcam_client.errors import (
     CallError,
     ImageError,
@@ -39,14 +41,18 @@ class Explanations(Iterator[T_co], Generic[T_co]):
     Where an item failed, its error is raised in its place, and the next call goes on
     with the item after it; with on_error="return" the error is the item.
 
-    Dropping the iterator, leaving its `with` block or `close` cancels what is in flight.
+    Dropping the iterator, leaving its `with` block or `close` cancels what is in flight. So does
+    what interrupts the wait for an answer, such as KeyboardInterrupt: going on after it raises
+    Cancelled.
     """
 
-    def __init__(self, outcomes: Generator[Outcome, None, None], raise_errors: bool) -> None:
-        self._outcomes = outcomes
+    def __init__(self, run: Run, raise_errors: bool) -> None:
+        self._run = run
+        self._outcomes = run.outcomes()
         self._raise_errors = raise_errors
 
     def __next__(self) -> T_co:
+        self._run.ending.require_whole()
         outcome = next(self._outcomes)
         if self._raise_errors and isinstance(outcome, TextCamClientError):
             try:
@@ -68,8 +74,14 @@ class Explanations(Iterator[T_co], Generic[T_co]):
         self.close()
 
     def close(self) -> None:
-        """Cancel what is in flight; more than once is no harm."""
-        self._outcomes.close()
+        """Cancel what is in flight; more than once is no harm.
+
+        A thread that waits for the next answer meanwhile gets Cancelled.
+        """
+        self._run.close()
+        # A generator that runs in another thread cannot be closed; it ends by itself.
+        with contextlib.suppress(ValueError):
+            self._outcomes.close()
 
 
 class Stream:
@@ -97,6 +109,10 @@ class Stream:
         except queue.Empty:
             return None
 
+    def cancel(self) -> None:
+        """Cancel the call, from any thread; its end comes as an event."""
+        self._call.cancel()
+
     def close(self) -> None:
         """Cancel the call and wait for its reader."""
         # The thread in which grpc takes the requests ends with them, not with the call.
@@ -120,6 +136,16 @@ def stream_ended() -> Unavailable:
     return Unavailable("the server ended the stream before all was answered", reason=STREAM_ENDED)
 
 
+@contextlib.contextmanager
+def elsewhere(window: Window) -> Iterator[None]:
+    """While a run waits for its caller, or an image, it takes no answer in: no item expires."""
+    left = time.monotonic()
+    try:
+        yield
+    finally:
+        window.postpone(time.monotonic() - left)
+
+
 class Run:
     """One `explain_many`: pulls images, keeps the window full, yields outcomes in order."""
 
@@ -138,22 +164,33 @@ class Run:
         self._exhausted = False
         self._failure: Exception | None = None
         self._ready: deque[Outcome] = deque()
+        self.ending = Ending()
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield each item's outcome; what the images' iterable raises comes after the last."""
-        try:
-            self._fill()
-            while len(self._window):
-                while not self._window.head_done:
-                    self._turn()
-                self._ready.append(self._window.pop())
-                # The server works on while the caller looks at this outcome.
+        with self.ending:
+            try:
                 self._fill()
-                yield self._ready.pop()
-            if self._failure is not None:
-                raise self._failure
-        finally:
-            self._close_stream()
+                while len(self._window):
+                    while not self._window.head_done:
+                        self._turn()
+                    self._ready.append(self._window.pop())
+                    # The server works on while the caller looks at this outcome.
+                    self._fill()
+                    with elsewhere(self._window):
+                        yield self._ready.pop()
+                self.ending.complete = True
+                if self._failure is not None:
+                    raise self._failure
+            finally:
+                self._close_stream()
+
+    def close(self) -> None:
+        """Cancel what is in flight, from any thread; a run that goes on ends with Cancelled."""
+        self.ending.closed.set()
+        stream = self._stream
+        if stream is not None:
+            stream.cancel()
 
     def _fill(self) -> None:
         while self._window.has_room and not self._exhausted:
@@ -162,7 +199,8 @@ class Run:
 
     def _pull(self) -> None:
         try:
-            image = next(self._images)
+            with elsewhere(self._window):
+                image = next(self._images)
         except StopIteration:
             self._exhausted = True
         except Exception as error:  # noqa: BLE001 - raised again after the last outcome
@@ -172,19 +210,23 @@ class Run:
 
     def _add(self, image: ImageInput) -> None:
         try:
-            request, source = self._prepare(image)
+            with elsewhere(self._window):
+                request, source = self._prepare(image)
         except ImageError as error:
             self._window.add_failed(error)
         else:
             self._window.add(request, source, time.monotonic())
 
     def _send(self) -> None:
-        if self._window.leaves_stream():
+        now = time.monotonic()
+        if self._window.leaves_stream(now):
             self._close_stream()
-        for request in self._window.launch(time.monotonic()):
+        for request in self._window.launch(now):
             if self._stream is None:
                 self._stream = self._open_stream()
             self._stream.send(request)
+        # Not before: `close` either finds the stream, or is noticed here.
+        self.ending.require_open()
 
     def _turn(self) -> None:
         """Wait for one thing to happen, and take it in."""
@@ -192,19 +234,19 @@ class Run:
         wait = self._window.seconds_to_next(time.monotonic())
         wait = min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
         if self._stream is None:
-            time.sleep(wait)
+            self.ending.closed.wait(wait)
             event = None
         else:
             event = self._stream.receive(wait)
+        self.ending.require_open()
         now = time.monotonic()
         if isinstance(event, CallError):
             self._close_stream()
             self._window.broken(event, now)
         elif event is not None:
             self._window.answer(event, now)
-        elif self._window.expire(now):
-            self._close_stream()
-            self._window.recall(now)
+        else:
+            self._window.expire(now)
 
     def _close_stream(self) -> None:
         if self._stream is not None:

@@ -66,7 +66,7 @@ class Window:
     Args:
         capacity: The most items held at once, answered or not.
         retry: Applied to each item by itself.
-        timeout: Seconds from adding an item to its answer.
+        timeout: Seconds from adding an item to its answer, less what it was postponed.
         run_id: Start of the request ids; unique among the server's callers.
         peer: The server that is called.
 
@@ -88,6 +88,8 @@ class Window:
         self._added = 0
         self._items: deque[_Item] = deque()
         self._in_flight: dict[str, _Item] = {}
+        # Ids that the stream still carries though nobody waits for them: the server has them.
+        self._given_up: set[str] = set()
         self._leaving = False
 
     def __len__(self) -> int:
@@ -110,7 +112,12 @@ class Window:
 
     def add_failed(self, error: TextCamClientError) -> None:
         """Take an item that cannot be sent."""
-        self._items.append(_Item(self._next_name(), outcome=error.with_traceback(None)))
+        self._items.append(_Item(self._next_name(), outcome=_kept(error)))
+
+    def postpone(self, seconds: float) -> None:
+        """Answers could not be taken in for so long: it is not counted as their items' time."""
+        for item in self._items:
+            item.deadline += seconds
 
     def pop(self) -> Outcome:
         """Let the oldest item go; it must be done."""
@@ -119,32 +126,38 @@ class Window:
             raise LookupError("the oldest item has no outcome yet")
         return outcome
 
-    def leaves_stream(self) -> bool:
+    def leaves_stream(self, now: float) -> bool:
         """Whether the stream is to be closed before anything else is sent; says so once.
 
         A server that shuts down answers what it took and refuses the rest, item by item: on
-        this stream there is no other server to be found.
+        this stream there is no other server to be found. Items that were given up go with
+        their stream, lest the server work for nobody; while others are on it, it stays up
+        until most of the window is taken by such items. The others are due again then.
         """
-        leaves = self._leaving and not self._in_flight
-        self._leaving = self._leaving and not leaves
+        abandoned = len(self._given_up) * 2 > self._capacity
+        leaves = abandoned or (not self._in_flight and (self._leaving or bool(self._given_up)))
+        if leaves:
+            self._recall(now)
+            self._stream_ended()
         return leaves
 
     def launch(self, now: float) -> list[pb.ExplainStreamRequest]:
         """What is to be sent now; it counts as in flight from here on."""
         due = [item for item in self._sendable() if item.due <= now]
-        room = self._pace.room(len(self._in_flight), now)
+        room = self._pace.room(self._carried, now)
         return [self._launched(item, now) for item in due[:room]]
 
     def seconds_to_next(self, now: float) -> float:
         """How long until something is to be sent or given up; infinity: never."""
         times = [max(item.due, self._pace.resumes) for item in self._sendable()]
-        if not self._pace.room(len(self._in_flight), float("inf")):
+        if not self._pace.room(self._carried, float("inf")):
             times = []
         times += [item.deadline for item in self._items if item.outcome is None]
         return max(min(times, default=float("inf")) - now, 0.0)
 
     def answer(self, response: pb.ExplainStreamResponse, now: float) -> None:
         """Take an answer; one to an item that was given up is passed over."""
+        self._given_up.discard(response.request_id)
         item = self._in_flight.get(response.request_id)
         if item is None:
             return
@@ -165,13 +178,14 @@ class Window:
         A message over a size limit ends the stream for all. Which one it was shows when
         they are sent again one by one.
         """
-        self._leaving = False
         items = list(self._in_flight.values())
         oversize = isinstance(error, Overloaded) and error.retry_after is None
+        several = self._carried > 1
+        self._stream_ended()
         for item in items:
             wire_id = item.wire_id
             self._land(item)
-            if oversize and len(items) > 1:
+            if oversize and several:
                 item.suspect = True
                 item.attempts -= 1
                 item.due = now
@@ -181,33 +195,35 @@ class Window:
                 self._failed(item, own_error, now)
             self._release(item)
 
-    def expire(self, now: float) -> bool:
-        """Give up what is past its deadline.
-
-        Returns:
-            Whether the stream still carries some of it. It is to be cancelled then, so
-            that the server drops that work, and the others recalled.
-        """
-        carried = False
+    def expire(self, now: float) -> None:
+        """Give up what is past its deadline; the stream goes on for the others."""
         for item in self._items:
             if item.outcome is None and item.deadline <= now:
-                carried = carried or bool(item.wire_id)
                 last = f"; the last try ended with: {item.error}" if item.error else ""
                 item.outcome = DeadlineExceeded(
                     f"no answer within {self._timeout:g} s{last}",
                     request_id=item.wire_id or item.name,
                 )
+                if item.wire_id:
+                    self._given_up.add(item.wire_id)
                 self._land(item)
                 self._release(item)
-        return carried
 
-    def recall(self, now: float) -> None:
-        """The stream was cancelled here: what is in flight is due again, at no attempt's cost."""
-        self._leaving = False
+    @property
+    def _carried(self) -> int:
+        """How many items the stream carries, those that were given up included."""
+        return len(self._in_flight) + len(self._given_up)
+
+    def _recall(self, now: float) -> None:
+        """The stream is left: what is in flight is due again, at no attempt's cost."""
         for item in list(self._in_flight.values()):
             self._land(item)
             item.attempts -= 1
             item.due = now
+
+    def _stream_ended(self) -> None:
+        self._leaving = False
+        self._given_up.clear()
 
     def _sendable(self) -> list[_Item]:
         """What may be sent once it is due: suspects alone, one by one, before all others."""
@@ -263,4 +279,18 @@ def _read(response: pb.ExplainStreamResponse, item: _Item) -> Outcome:
             raise MalformedAnswer("the stream answered an item with nothing")
         return answers.explanation(response.response, item.source, asked)
     except (MalformedAnswer, MethodIgnored) as error:
-        return error.with_traceback(None)
+        return _kept(error)
+
+
+def _kept(error: TextCamClientError) -> TextCamClientError:
+    """The error without the frames that hold its image: those of its causes too.
+
+    What the caller was handling meanwhile is no cause, and keeps its own.
+    """
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        link.__traceback__ = link.__context__ = None
+        link = link.__cause__
+    return error

@@ -40,7 +40,8 @@ def _no_folders(
 ) -> tuple[Path, ...]:
     for path in images:
         if path.is_dir():
-            raise click.BadParameter(f"{path} is a folder; for the images in it: {path}/*")
+            name = click.format_filename(path)
+            raise click.BadParameter(f"{name} is a folder; for the images in it: {name}/*")
     return images
 
 
@@ -116,9 +117,6 @@ def explain(  # noqa: PLR0917 - one argument per option
       textcam explain cat-and-dog.jpg --top-k 2 --masks masks/
       textcam explain cat.jpg --server HOST:PORT --ca ca.crt --token-file token
     """
-    # Late, so that `textcam --help` stays quick.
-    from textcam_client import TextCamClientError  # noqa: PLC0415
-
     target = _target(class_name, against, top_k)
     for folder in filter(None, (output, masks)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,26 +129,20 @@ def explain(  # noqa: PLR0917 - one argument per option
             images, target=target, phrases=phrases, method=method, on_error="return", concurrency=4
         )
         for path, answer in zip(images, _reached(answers), strict=True):
-            if isinstance(answer, TextCamClientError):
+            error = _show(path, answer, taken, output, masks, as_json)
+            if error is not None:
                 failed += 1
-                click.echo(f"{path}: {answer}", err=True)
-                continue
-            _print(path, answer, as_json)
-            name = _free_name(path.stem, taken)
-            if output:
-                _draw(answer, output / f"{name}.png")
-                click.echo(f"  {output / name}.png", err=as_json)
-            if masks:
-                _write_masks(path, answer, masks / name)
-                click.echo(f"  {masks / name}.json", err=as_json)
+                click.echo(f"{click.format_filename(path)}: {error}", err=True)
     if failed:
-        raise click.ClickException(f"{failed} of {len(images)} images were not explained")
+        done = "explained and drawn" if output or masks else "explained"
+        raise click.ClickException(f"{failed} of {len(images)} images were not {done}")
 
 
 def _target(
     class_name: str | None, against: str | None, top_k: int | None
 ) -> str | int | TopK | Contrast:
-    from textcam_client import Contrast, TopK  # noqa: PLC0415 - as above
+    # Late, here and below, so that `textcam --help` stays quick.
+    from textcam_client import Contrast, TopK  # noqa: PLC0415
 
     if against is not None and class_name is None:
         raise click.UsageError("--against goes with --class")
@@ -200,15 +192,47 @@ def _reached(
         yield answer
 
 
+def _show(
+    path: Path,
+    answer: Explanation | TextCamClientError,
+    taken: set[str],
+    output: Path | None,
+    masks: Path | None,
+    as_json: bool,
+) -> TextCamClientError | None:
+    """Print an answer and draw what is wanted; or what is wrong with it, or with its image now."""
+    from textcam_client import TextCamClientError  # noqa: PLC0415 - as above
+
+    if isinstance(answer, TextCamClientError):
+        return answer
+    _print(path, answer, as_json)
+    name = _free_name(path.stem, taken)
+    try:
+        if output:
+            _draw(answer, output / f"{name}.png")
+            _tell(output / f"{name}.png", as_json)
+        if masks:
+            _write_masks(path, answer, masks / name)
+            _tell(masks / f"{name}.json", as_json)
+    except TextCamClientError as error:
+        # The image's file is gone, or has changed since it was sent.
+        return error
+    return None
+
+
 def _print(path: Path, answer: Explanation, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"image": str(path), **answer.to_dict()}))
         return
-    click.echo(f"{path}")
+    click.echo(click.format_filename(path))
     for prediction in answer.predictions:
         click.echo(f"  {prediction.probability:6.1%}  {prediction.class_name}")
     for explanation in answer.explanations:
         click.echo(f"  {explanation.sentence}")
+
+
+def _tell(written: Path, as_json: bool) -> None:
+    click.echo(f"  {click.format_filename(written)}", err=as_json)
 
 
 def _draw(answer: Explanation, picture: Path) -> None:
@@ -227,8 +251,8 @@ def _write_masks(image: Path, answer: Explanation, stem: Path) -> None:
     )
 
     labels = pseudo_labels(answer.explanations)
-    label_picture(labels).save(f"{stem}.png")
     picture = answer.explanations[0].picture()
+    label_picture(labels).save(f"{stem}.png")
     draw_contours(picture, labels, fill=0.2).save(f"{stem}-contours.png")
     found = []
     for number, explanation in enumerate(answer.explanations, 1):

@@ -623,6 +623,39 @@ def test_closing_ends_a_call_in_flight_with_cancelled(server, png):
             future.result(timeout=2)
 
 
+@pytest.mark.parametrize("call", ["explain", "explain_many"])
+def test_a_call_that_begins_as_the_client_closes_is_told_so(server, png, monkeypatch, call):
+    """gRPC says ValueError: Cannot invoke RPC: Channel closed!"""
+    client = server.client()
+    open_so_far = client._check_open
+
+    def closed_by_another_thread() -> None:
+        open_so_far()
+        client.close()
+
+    monkeypatch.setattr(client, "_check_open", closed_by_another_thread)
+    if call == "explain":
+        with pytest.raises(ClientClosed):
+            client.explain(png)
+    else:
+        monkeypatch.undo()
+        answers = client.explain_many([png])
+        monkeypatch.setattr(client, "_check_open", closed_by_another_thread)
+        with pytest.raises(ClientClosed):
+            next(answers)
+
+
+async def test_closing_ends_an_async_call_in_flight_with_cancelled_not_its_task(server, png):
+    server.latency = 20.0
+    client = server.async_client()
+    task = asyncio.create_task(client.explain(png, request_id="r"))
+    assert await asyncio.to_thread(eventually, lambda: bool(server.requests))
+    await client.close()
+    with pytest.raises(Cancelled, match="its client closed") as caught:
+        await task
+    assert caught.value.request_id == "r"
+
+
 async def test_cancelling_a_task_cancels_its_call(server, png):
     server.latency = 5.0
     async with server.async_client() as client:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import os
+import weakref
 
 import numpy as np
 import pytest
 from client_samples import make_pixels
 from PIL import Image
-from textcam_client import ImageError, UnreadableImage, UnsupportedImage
+from textcam_client import Explanation, ImageError, UnreadableImage, UnsupportedImage
 from textcam_client.images import ImageSource, to_rgb
 
 
@@ -83,6 +86,73 @@ def test_pictures_of_damaged_files_are_image_errors(damage, png):
     data = png[: len(png) // 2] if damage is None else damage
     with pytest.raises(UnreadableImage, match="cannot decode"):
         ImageSource(data).picture()
+
+
+def test_paths_of_bytes_are_paths(png, png_path):
+    entry = next(entry for entry in os.scandir(os.fsencode(png_path.parent)) if entry.is_file())
+    assert isinstance(entry.path, bytes)
+    assert ImageSource(entry).payload() == png
+    png_path.unlink()
+    with pytest.raises(UnreadableImage, match=r"photo\.png"):
+        ImageSource(entry).payload()
+
+
+def test_a_pillow_image_that_was_closed_is_unreadable_and_told_of(png, png_path):
+    with Image.open(png_path) as never_loaded:
+        pass
+    in_memory = Image.open(io.BytesIO(png))
+    in_memory.close()
+    file = png_path.open("rb")
+    on_closed_file = Image.open(file)
+    file.close()
+    for image in (never_loaded, in_memory, on_closed_file):
+        with pytest.raises(UnreadableImage, match=r"was closed before it was read: load\(\) it"):
+            ImageSource(image).payload()
+
+
+def test_a_memoryview_that_was_released_is_refused():
+    view = memoryview(b"x")
+    view.release()
+    with pytest.raises(UnsupportedImage, match="a memoryview that was released"):
+        ImageSource(view).payload()
+
+
+def test_errors_that_are_kept_do_not_keep_their_images(server, png):
+    images = [Image.open(io.BytesIO(png[: len(png) // 2])) for _ in range(3)]
+    alive = [weakref.ref(image) for image in images]
+    with server.client() as client:
+        errors = list(client.explain_many(iter(images), on_error="return"))
+    images.clear()
+    gc.collect()
+    assert [image() for image in alive] == [None] * 3
+    assert all(isinstance(error.__cause__, OSError) for error in errors)
+
+
+def test_what_the_caller_was_handling_keeps_its_traceback(server):
+    try:
+        raise KeyError("the caller's own")
+    except KeyError as handled:
+        with server.client() as client:
+            (error,) = client.explain_many(["nowhere.png"], on_error="return")
+        assert handled.__traceback__ is not None
+        assert isinstance(error.__cause__, FileNotFoundError)
+        assert error.__cause__.__context__ is None
+
+
+class Faulty:
+    """A path that cannot say where it leads."""
+
+    def __fspath__(self) -> str:
+        raise LookupError("no such record")
+
+
+def test_whatever_an_image_raises_is_an_image_error(server, png):
+    with pytest.raises(UnreadableImage, match=r"\(Faulty\): no such record") as caught:
+        ImageSource(Faulty()).payload()
+    assert isinstance(caught.value.__cause__, LookupError)
+    with server.client() as client:
+        answers = list(client.explain_many([png, Faulty(), png], on_error="return"))
+    assert [type(answer) for answer in answers] == [Explanation, UnreadableImage, Explanation]
 
 
 def test_an_image_over_the_message_limit_is_refused_before_it_is_sent(server):

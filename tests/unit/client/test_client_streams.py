@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from client_samples import QUICK, eventually, make_pixels, make_png
 from PIL import Image
 from textcam_client import (
     CallError,
+    Cancelled,
     ClientClosed,
     DeadlineExceeded,
     InvalidRequest,
@@ -26,6 +28,8 @@ from textcam_client import (
     UnreadableImage,
     UnsupportedImage,
 )
+from textcam_client.aio_stream import AsyncStream
+from textcam_client.peer import Peer
 from textcam_client.testing import serve_in_memory
 
 
@@ -139,9 +143,66 @@ async def test_async_images_are_pulled_no_further_ahead_either(server):
         async for answer in client.explain_many(images(), concurrency=3):
             seen += 1
             assert answer.image_size[1] == 19 + seen
-            assert pulled == min(10, seen + 3)
+            assert pulled <= min(10, seen + 3)
     assert seen == 10
     assert server.peak_in_flight <= 3
+
+
+async def test_no_answer_waits_for_the_next_image(server):
+    """Each image but the first comes of the answer to the one before it."""
+    queue: asyncio.Queue = asyncio.Queue()
+    task_of_image = []
+
+    async def images():
+        while (image := await queue.get()) is not None:
+            task_of_image.append(asyncio.current_task())
+            yield image
+
+    async def widths_in_turn(client) -> list[int]:
+        first, *others = images_of(3)
+        queue.put_nowait(first)
+        seen = []
+        async for answer in client.explain_many(images()):
+            seen.append(answer.image_size[1])
+            queue.put_nowait(others.pop(0) if others else None)
+        return seen
+
+    async with server.async_client() as client:
+        assert await asyncio.wait_for(widths_in_turn(client), 20) == [20, 21, 22]
+    # A generator may hold a timeout or a group, which are one task's.
+    assert len(set(task_of_image)) == 1
+
+
+async def test_a_run_that_waits_for_an_image_may_be_closed(server):
+    asked = asyncio.Event()
+
+    async def images():
+        asked.set()
+        await asyncio.Event().wait()
+        yield
+
+    before = asyncio.all_tasks()
+    async with server.async_client() as client:
+        answers = client.explain_many(images())
+        waiting = asyncio.create_task(anext(answers))
+        await asked.wait()
+        await answers.close()
+        with pytest.raises(Cancelled, match="this run was closed"):
+            await asyncio.wait_for(waiting, 20)
+    assert asyncio.all_tasks() <= before
+
+
+async def test_images_that_are_cancelled_do_not_look_complete(server):
+    async def images():
+        yield make_png(0)
+        raise asyncio.CancelledError
+
+    async with server.async_client() as client:
+        answers = client.explain_many(images())
+        with pytest.raises(asyncio.CancelledError):
+            await anext(answers)
+        with pytest.raises(Cancelled, match="interrupted"):
+            await anext(answers)
 
 
 def test_nothing_is_pulled_before_the_first_answer_is_asked_for(server):
@@ -354,6 +415,30 @@ def test_an_item_that_is_not_answered_in_time_fails_alone(many, server):
     assert widths(answers[:1] + answers[2:]) == [20, 22, 23, 24]
 
 
+def test_items_that_expire_take_no_other_from_the_stream(many, server):
+    """Images 1 and 2 are never answered; image 4, a second younger, is once they were given up."""
+    given_up = threading.Event()
+
+    def latency(request) -> float:
+        width = request.pixels.shape[1]
+        if width == 24:
+            given_up.wait(20)
+        return {20: 1.0, 21: 30.0, 22: 30.0}.get(width, 0.0)
+
+    def images():
+        yield from images_of(5)
+        given_up.set()
+        yield from images_of(8)[5:]
+
+    server.latency = latency
+    settings = {"timeout": 2.0}
+    answers = many(server, images(), settings=settings, concurrency=4, on_error="return")
+    assert [type(answer) for answer in answers[1:3]] == [DeadlineExceeded] * 2
+    assert widths(answers[:1] + answers[3:]) == [20, 23, 24, 25, 26, 27]
+    assert server.streams == 1
+    assert len(server.requests) == 8
+
+
 def test_a_long_run_may_take_longer_than_the_timeout_of_an_item(many, server):
     server.latency = 0.08
     answers = many(server, images_of(6), concurrency=1, timeout=0.3)
@@ -367,6 +452,83 @@ def test_answers_that_wait_for_a_slow_caller_do_not_expire(server):
             time.sleep(0.25)
             answers.append(answer)
     assert widths(answers) == [20 + i for i in range(6)]
+
+
+class Clock:
+    """A monotonic clock that can be put forward; stands in for the module `time`."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def put_forward(self, seconds: float) -> None:
+        self._ahead += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("textcam_client.stream.time", clock)
+    monkeypatch.setattr("textcam_client.aio_stream.time", clock)
+    return clock
+
+
+def test_images_that_are_long_in_coming_do_not_make_others_expire(many, server, clock):
+    """All but the first are refused while the fourth image takes 100 seconds to come."""
+    coming = threading.Event()
+
+    def latency(request) -> float:
+        if request.pixels.shape[1] != 20:
+            coming.wait(20)
+        return 0.0
+
+    def images():
+        yield from images_of(3)
+        server.fail_with("RESOURCE_EXHAUSTED", "QUEUE_FULL", retry_after=0.01, times=2)
+        coming.set()
+        clock.put_forward(100.0)
+        yield from images_of(4)[3:]
+
+    server.latency = latency
+    settings = {"timeout": 20.0}
+    answers = many(server, images(), settings=settings, concurrency=3, on_error="return")
+    assert widths(answers) == [20, 21, 22, 23]
+
+
+@pytest.fixture
+def slow_caller(server, clock):
+    """Called with the first answer: all others are refused while the caller takes 100 seconds."""
+    taken = threading.Event()
+
+    def latency(request) -> float:
+        if request.pixels.shape[1] != 20:
+            taken.wait(20)
+        return 0.0
+
+    def looks_at(answer) -> None:
+        assert answer.image_size == (10, 20)
+        server.fail_with("RESOURCE_EXHAUSTED", "QUEUE_FULL", retry_after=0.01, times=3)
+        taken.set()
+        clock.put_forward(100.0)
+
+    server.latency = latency
+    return looks_at
+
+
+def test_a_slow_caller_does_not_make_others_expire(server, slow_caller):
+    with server.client(timeout=20.0) as client:
+        answers = client.explain_many(images_of(4), concurrency=3, on_error="return")
+        slow_caller(next(answers))
+        assert widths(answers) == [21, 22, 23]
+
+
+async def test_a_slow_async_caller_does_not_make_others_expire(server, slow_caller):
+    async with server.async_client(timeout=20.0) as client:
+        answers = client.explain_many(images_of(4), concurrency=3, on_error="return")
+        slow_caller(await anext(answers))
+        assert widths([answer async for answer in answers]) == [21, 22, 23]
 
 
 # --- leaving early --------------------------------------------------------------
@@ -455,6 +617,40 @@ async def test_a_cancelled_task_cancels_its_stream(server):
     assert await asyncio.to_thread(eventually, lambda: server.open_streams == 0)
 
 
+async def test_a_cancellation_that_comes_with_an_answer_is_obeyed():
+    """asyncio.wait_for swallows it on Python 3.10 and 3.11."""
+    calls = []
+
+    class Call:
+        """A call whose answer comes when the test says so."""
+
+        def __init__(self):
+            self.answered = asyncio.Event()
+            calls.append(self)
+
+        def add_done_callback(self, _):
+            pass
+
+        def cancel(self):
+            pass
+
+        async def __aiter__(self):
+            await self.answered.wait()
+            # What awaits the answer is awake, and so is to run, when the cancellation comes.
+            asyncio.get_running_loop().call_soon(waiting.cancel)
+            yield "answer"
+            await asyncio.Event().wait()
+
+    stream = AsyncStream(lambda _: Call(), Peer(""), asyncio.Event())
+    waiting = asyncio.create_task(stream.receive(30.0))
+    await asyncio.sleep(0)
+    calls[0].answered.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await stream.receive(0.0) == "answer"
+    await stream.close()
+
+
 def test_a_run_that_ends_leaves_no_thread(server):
     client = server.client()
     client.models()
@@ -472,6 +668,8 @@ def test_closing_the_client_ends_a_run_with_an_error(server):
     client.close()
     with pytest.raises(ClientClosed):
         list(answers)
+    # Said once: a loop that passes errors over has an end.
+    assert list(answers) == []
 
 
 async def test_closing_the_async_client_ends_a_run_with_an_error(server):
@@ -485,6 +683,100 @@ async def test_closing_the_async_client_ends_a_run_with_an_error(server):
         async for _ in answers:
             pass
     assert time.monotonic() - start < 2
+
+
+@pytest.fixture(params=["in flight", "between streams"])
+def waiting_server(request, server):
+    """A server and what says that it has left a run waiting for long."""
+    if request.param == "in flight":
+        server.latency = 30.0
+        return lambda: len(server.requests) == 4
+    server.break_stream(after=0)
+    return lambda: server.streams == 1 and server.open_streams == 0
+
+
+SLOW = {"timeout": 600.0, "retry": Retry(initial_backoff=60.0, max_backoff=60.0)}
+
+
+def test_a_run_is_closed_while_another_thread_waits_for_it(server, waiting_server):
+    with server.client(**SLOW) as client, ThreadPoolExecutor(1) as pool:
+        answers = client.explain_many(images_of(4))
+        waiting = pool.submit(next, answers)
+        assert eventually(waiting_server)
+        answers.close()
+        with pytest.raises(Cancelled, match="this run was closed"):
+            waiting.result(timeout=20)
+        answers.close()
+    assert eventually(lambda: server.open_streams == 0)
+
+
+async def test_a_run_is_closed_while_another_task_waits_for_it(server, waiting_server):
+    async with server.async_client(**SLOW) as client:
+        answers = client.explain_many(images_of(4))
+        waiting = asyncio.create_task(anext(answers))
+        assert await asyncio.to_thread(eventually, waiting_server)
+        await answers.close()
+        with pytest.raises(Cancelled, match="this run was closed"):
+            await asyncio.wait_for(waiting, 20)
+        await answers.close()
+    assert eventually(lambda: server.open_streams == 0)
+
+
+def test_a_run_is_closed_by_its_own_images(server):
+    def images():
+        yield from images_of(2)
+        answers.close()
+        yield from images_of(2)
+
+    with server.client() as client:
+        answers = client.explain_many(images())
+        with pytest.raises(Cancelled, match="this run was closed"):
+            next(answers)
+
+
+def test_a_run_that_was_interrupted_does_not_look_complete(server):
+    def images():
+        yield from images_of(3)
+        # As Ctrl-C while the run waits.
+        raise KeyboardInterrupt
+
+    with server.client() as client:
+        answers = client.explain_many(images(), concurrency=2)
+        assert next(answers).image_size == (10, 20)
+        with pytest.raises(KeyboardInterrupt):
+            next(answers)
+        for _ in range(2):
+            with pytest.raises(Cancelled, match=r"interrupted \(KeyboardInterrupt\)"):
+                next(answers)
+
+
+async def test_a_run_whose_wait_was_cancelled_does_not_look_complete(server):
+    server.latency = lambda request: 0.0 if request.request_id.endswith("-0") else 30.0
+    async with server.async_client() as client:
+        answers = client.explain_many(images_of(4))
+        await anext(answers)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(anext(answers), 0.05)
+        for _ in range(2):
+            with pytest.raises(Cancelled, match=r"interrupted \(CancelledError\)"):
+                await anext(answers)
+        await answers.close()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the disk is gone"), None])
+def test_a_run_that_came_to_its_end_stays_there(server, error):
+    def images():
+        yield from images_of(3)
+        if error:
+            raise error
+
+    with server.client() as client:
+        answers = client.explain_many(images())
+        assert len([next(answers) for _ in range(3)]) == 3
+        with pytest.raises(type(error) if error else StopIteration):
+            next(answers)
+        with pytest.raises(StopIteration):
+            next(answers)
 
 
 # --- arguments ------------------------------------------------------------------

@@ -112,11 +112,11 @@ def test_a_stream_whose_server_drains_is_left_once_all_that_it_took_is_answered(
     window.answer(bad(first, 14), 1.0)
     window.add(pb.ExplainRequest(encoded=b"x"), ImageSource(b"x"), 1.0)
     assert window.launch(1.0) == []
-    assert not window.leaves_stream()
+    assert not window.leaves_stream(1.0)
     window.answer(good(second), 1.5)
     window.answer(bad("run-2", 14), 1.5)
-    assert window.leaves_stream()
-    assert not window.leaves_stream()
+    assert window.leaves_stream(1.5)
+    assert not window.leaves_stream(1.5)
     assert ids(window.launch(5.0)) == ["run-0.2", "run-2.2", "run-3"]
 
 
@@ -149,7 +149,7 @@ def test_items_that_are_told_to_come_back_do_so_until_their_deadline(code):
     while not window.head_done:
         for name in ids(window.launch(now)):
             window.answer(later(name, 1.0, code), now)
-        window.leaves_stream()
+        window.leaves_stream(now)
         assert now < 100
         now += max(window.seconds_to_next(now), 0.01)
     assert now > 97
@@ -208,27 +208,95 @@ def test_a_server_that_never_answered_is_given_up_soon_and_one_that_did_is_waite
         assert window.head_done is not answered
 
 
-def test_one_expired_item_fails_and_the_others_are_recalled_at_no_cost():
-    window = Window(2, Retry(attempts=1), 10.0, "run", Peer(""))
-    window.add(pb.ExplainRequest(), ImageSource(b""), 0.0)
-    window.add(pb.ExplainRequest(), ImageSource(b""), 5.0)
-    window.launch(5.0)
+def staggered(count: int, retry: Retry = STEADY) -> Window:
+    """Items that were sent at once; each has a second longer than the one before it, from 10 on."""
+    window = Window(count, retry, 10.0, "run", Peer(""))
+    for number in range(count):
+        window.add(pb.ExplainRequest(encoded=b"x"), ImageSource(b"x"), float(number))
+    window.launch(float(count))
+    return window
+
+
+def test_one_expired_item_fails_and_the_others_stay_on_the_stream():
+    window = staggered(4)
     assert window.seconds_to_next(5.0) == 5.0
-    assert not window.expire(9.9)
-    assert window.expire(10.0)
-    window.recall(10.0)
+    window.expire(9.9)
+    assert not window.head_done
+    window.expire(10.0)
     assert isinstance(window.pop(), DeadlineExceeded)
-    assert ids(window.launch(10.0)) == ["run-1.2"]
-    window.answer(good("run-1.2"), 11.0)
-    assert window.pop().request_id == "run-1.2"
+    assert not window.leaves_stream(10.0)
+    assert window.launch(10.0) == []
+    for name in ("run-1", "run-2", "run-3"):
+        window.answer(good(name), 10.5)
+        assert window.pop().request_id == name
+
+
+def test_an_item_that_was_given_up_takes_room_until_the_server_answers_it():
+    window = staggered(4)
+    window.expire(10.0)
+    window.pop()
+    window.add(pb.ExplainRequest(), ImageSource(b""), 10.0)
+    assert window.launch(10.0) == []
+    window.answer(good("run-0"), 10.5)
+    assert ids(window.launch(10.5)) == ["run-4"]
+
+
+def test_the_time_of_others_is_not_the_items():
+    window = filled(1)
+    window.launch(0.0)
+    window.answer(later("run-0", 1.0), 50.0)
+    assert window.head_done
+
+    window = filled(1)
+    window.launch(0.0)
+    window.postpone(50.0)
+    window.answer(later("run-0", 1.0), 50.0)
+    assert ids(window.launch(52.0)) == ["run-0.2"]
+    window.expire(59.9)
+    assert not window.head_done
+    window.expire(60.0)
+    assert window.head_done
+
+
+def test_a_stream_with_nothing_but_given_up_items_is_left():
+    window = staggered(2)
+    window.answer(good("run-1"), 5.0)
+    window.expire(10.0)
+    window.pop()
+    window.pop()
+    window.add(pb.ExplainRequest(), ImageSource(b""), 10.0)
+    assert window.leaves_stream(10.0)
+    assert not window.leaves_stream(10.0)
+    assert ids(window.launch(10.0)) == ["run-2"]
+
+
+def test_a_stream_that_given_up_items_fill_is_left_and_the_others_recalled_at_no_cost():
+    window = staggered(4, Retry(attempts=1))
+    window.expire(11.0)
+    assert not window.leaves_stream(11.0)
+    window.expire(12.0)
+    assert window.leaves_stream(12.0)
+    assert [isinstance(window.pop(), DeadlineExceeded) for _ in range(3)] == [True] * 3
+    assert ids(window.launch(12.0)) == ["run-3.2"]
+    window.answer(good("run-3.2"), 12.5)
+    assert window.pop().request_id == "run-3.2"
+
+
+def test_a_given_up_item_may_be_what_broke_the_stream_by_its_size():
+    window = staggered(2, Retry(attempts=1))
+    window.expire(10.0)
+    window.broken(Overloaded("message too large"), 10.5)
+    assert ids(window.launch(10.5)) == ["run-1.2"]
 
 
 def test_what_expires_while_it_waits_for_a_retry_leaves_the_stream_alone():
     window = filled(1, timeout=2.0)
     window.launch(0.0)
     window.answer(bad("run-0", 14), 0.5)
-    assert window.expire(2.0) is False
+    assert window.leaves_stream(0.5)
+    window.expire(2.0)
     assert isinstance(window.pop(), DeadlineExceeded)
+    assert not window.leaves_stream(2.0)
 
 
 def test_a_stream_that_breaks_by_size_is_searched_for_the_item_at_fault():
