@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 BACKBONE := build/backbone
 BANK := service/textcam_service/data/photos
 SCENES := build/scenes
+GPU := build/gpu
 SERVER ?= 127.0.0.1:50051
 # Four photographs that scikit-image ships.
 SAMPLES = $(shell $(BIN)/python -c "import pathlib, skimage; d = pathlib.Path(skimage.__file__).parent / 'data'; print(*(d / n for n in ('chelsea.png', 'coffee.png', 'rocket.jpg', 'motorcycle_left.png')))")
@@ -75,8 +76,14 @@ test-faults: $(VENV)/.done ## Put servers through every fault in its full count 
 bench-serve: $(BACKBONE)/backbone.json ## Time the service beside its peers under load (half an hour; installs them, 7 GB)
 	$(BIN)/python tests/bench/bench_serve.py
 
-bench-gpu: $(VENV)/.done ## Time explanations on a GPU (needs onnxruntime-gpu in .venv in place of onnxruntime)
-	$(BIN)/python tests/bench/bench_gpu.py
+$(GPU)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt '.[gpu]'
+	touch $@
+
+bench-gpu: $(VENV)/.done $(GPU)/.done ## Time explanations on a GPU (installs onnxruntime-gpu and CUDA's libraries, 4 GB)
+	$(BIN)/python tests/bench/bench_gpu.py --prepare
+	$(GPU)/bin/python tests/bench/bench_gpu.py
 
 test-zoo: $(VENV)/.done ## Export and explain many networks of torchvision and timm (half an hour)
 	$(BIN)/python tests/zoo/run_zoo.py

@@ -210,7 +210,7 @@ class Backbone:
         for count in self.buckets.sizes:
             seen = self.see(np.zeros((count, 3, size.height, size.width), np.float32))
             if self.manifest.head_kind == GRADIENT:
-                self.gradients(seen, np.zeros((count, classes)))
+                self.gradients(seen, np.ones((count, classes)))  # 0 would skip: see onnx_lazy
             weighted_maps(np.zeros((1, self.manifest.channel_count)), seen[0].activation_maps)
 
     def _see_there(self, device: Device, images: Float32Array, names: list[str]) -> list[Seen]:

@@ -97,10 +97,11 @@ class Device:
             binding.bind_output(name, "cpu")
         for name in stay:
             binding.bind_output(name, self.kind)
+        # Returns once the run's own stream is done. synchronize_outputs() would wait for all that
+        # the device does, the next batch included, and hold the interpreter's lock meanwhile.
         session.run_with_iobinding(binding, NEEDED)
-        # Runs in other threads have streams of their own: what they read must be there.
-        binding.synchronize_outputs()
         outputs = binding.get_outputs()
+        binding.clear_binding_inputs()  # outputs keep the binding, which would keep its inputs
         return [value.numpy() for value in outputs[: len(home)]], outputs[len(home) :]
 
     def scores(self, maps: ort.OrtValue) -> Float32Array:

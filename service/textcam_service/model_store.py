@@ -3,7 +3,8 @@
     <root>/<name>/<version>/backbone/...  bank/...  canary/...
     <root>/<name>/<version>/bundle.json    the digest of each of these files; written last
     <root>/<name>/<version>/removed.json   the same, once the version is being removed
-    <root>/<name>/current.json             the version to serve, and those served before it
+    <root>/<name>/<version>/served.json    a server took it
+    <root>/<name>/current.json             the version to serve, and those current before it
 
 Backbone, bank and vocabulary travel as one. A version is there once its bundle.json is, and no
 longer: one object, written and removed at once wherever objects are. Nothing that is there is ever

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import InvalidSettings
@@ -16,6 +17,7 @@ TENSORRT, CUDA, CPU = (
 )
 _SHORT = {"tensorrt": TENSORRT, "cuda": CUDA, "cpu": CPU}
 FP32, TF32, FP16 = "fp32", "tf32", "fp16"
+_DIGITS = 16  # of a digest that name its engines' folder
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class DeviceOptions:
     Attributes:
         precision: Of products on a GPU: "fp32"; "tf32", rounded to 10 bits before they are added
             up, by CUDA; "fp16", by TensorRT.
-        engine_cache: Folder in which TensorRT keeps its engines; empty: it builds them anew.
-        gpu_memory_limit: Bytes that onnxruntime's arena on a GPU may take; 0: any number.
+        engine_cache: Folder in which TensorRT keeps its engines, each network's in one of its own;
+            empty: it builds them anew.
+        gpu_memory_limit: Bytes that CUDA's arena may take for each graph; 0: any number.
         max_batch: On a device, images of a batch at most, and batches are filled up to the next
             of `buckets`; 0: they run as they come.
         in_graph: Whether maps stay on the device, the CPU included, and are summed there; None:
@@ -84,7 +87,7 @@ def chosen_providers(
 
 
 def provider_options(
-    names: Sequence[str], options: DeviceOptions, size: Preprocessing
+    names: Sequence[str], options: DeviceOptions, size: Preprocessing, engines: str = ""
 ) -> list[tuple[str, dict[str, str]]]:
     """Each provider with its options, as onnxruntime takes them.
 
@@ -92,19 +95,35 @@ def provider_options(
         names: In full.
         options: See DeviceOptions.
         size: Of whose images a trunk takes batches.
+        engines: The folder of this network's engines; see engines_of().
     """
     known: Mapping[str, dict[str, str]] = {
-        TENSORRT: _tensorrt(options, size) if TENSORRT in names else {},
+        TENSORRT: _tensorrt(options, size, engines) if TENSORRT in names else {},
         CUDA: _cuda(options),
     }
     return [(name, known.get(name, {})) for name in names]
+
+
+def engines_of(digest: str, options: DeviceOptions) -> str:
+    """The folder of a network's engines; empty: none are kept.
+
+    onnxruntime knows an engine by the names in its graph, not by the weights: in one folder the
+    next version of a model would be answered by the engine of the last.
+
+    Args:
+        digest: Of the network's file.
+        options: See DeviceOptions.
+    """
+    if not options.engine_cache:
+        return ""
+    return str(Path(options.engine_cache, digest.removeprefix("sha256:")[:_DIGITS]))
 
 
 def _cuda(options: DeviceOptions) -> dict[str, str]:
     limit = {"gpu_mem_limit": str(options.gpu_memory_limit)} if options.gpu_memory_limit else {}
     return {
         "device_id": "0",
-        # An exhaustive search stalls at each new shape, and finds other kernels in each process.
+        # The others search anew, or find other kernels, in each process.
         "cudnn_conv_algo_search": "HEURISTIC",
         "arena_extend_strategy": "kSameAsRequested",
         "use_tf32": str(int(options.precision == TF32)),
@@ -112,12 +131,12 @@ def _cuda(options: DeviceOptions) -> dict[str, str]:
     }
 
 
-def _tensorrt(options: DeviceOptions, size: Preprocessing) -> dict[str, str]:
+def _tensorrt(options: DeviceOptions, size: Preprocessing, engines: str) -> dict[str, str]:
     found = {"device_id": "0", "trt_fp16_enable": str(options.precision == FP16)}
-    if options.engine_cache:
+    if engines:
         found |= {
             "trt_engine_cache_enable": "True",
-            "trt_engine_cache_path": options.engine_cache,
+            "trt_engine_cache_path": engines,
             "trt_timing_cache_enable": "True",
             "trt_timing_cache_path": options.engine_cache,
         }

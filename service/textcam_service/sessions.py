@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +27,11 @@ from textcam_service.providers import (
     TENSORRT,
     DeviceOptions,
     chosen_providers,
+    engines_of,
     provider_options,
 )
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,14 @@ def load_sessions(
     others = tuple(name for name in trunk if name != TENSORRT)
 
     named = bool(providers) or options.precision != FP32
+    if CUDA in trunk:
+        _load_cuda()
 
-    def session(model: bytes, names: Sequence[str] = others) -> ort.InferenceSession:
-        return make_session(model, provider_options(names, options, size), threads, named=named)
+    def session(
+        model: bytes, names: Sequence[str] = others, engines: str = ""
+    ) -> ort.InferenceSession:
+        given = provider_options(names, options, size, engines)
+        return make_session(model, given, threads, named=named)
 
     def load(name: str, names: Sequence[str] = others) -> ort.InferenceSession | None:
         stated = manifest.get(digest_key(name))
@@ -88,16 +101,56 @@ def load_sessions(
                 f"{folder}/{name}.onnx does not have the digest that its manifest states; "
                 "export it again"
             )
+        if TENSORRT in names and (engines := engines_of(stated, options)):
+            return _by_kept_engines(Path(engines), lambda: session(model, names, engines))
         return session(model, names)
 
     backbone = load("backbone", trunk)
     if backbone is None:
         raise ArtefactCorrupt(f"{folder}/backbone.json names no backbone.onnx")
     provider: str = backbone.get_providers()[0]
+    if provider != trunk[0]:
+        _log.warning(
+            "%s did not start, so the network runs on %s; put it into `providers` to be told why",
+            trunk[0],
+            provider,
+        )
     kind = "cuda" if provider in {TENSORRT, CUDA} else "cpu"
     in_graph = kind != "cpu" if options.in_graph is None else options.in_graph
     device = Device(kind, session) if in_graph else None
     return Sessions(backbone, load("head"), load("layers"), device, provider)
+
+
+@cache
+def _load_cuda() -> None:
+    """Load CUDA's libraries where they came as wheels, in which no loader looks for them."""
+    with redirect_stdout(io.StringIO()) as said:  # stdout is the command line's
+        ort.preload_dlls()
+    if said.getvalue():
+        _log.warning("%s", said.getvalue().strip())
+
+
+def _by_kept_engines(
+    folder: Path, made: Callable[[], ort.InferenceSession]
+) -> ort.InferenceSession:
+    """A session of TensorRT that keeps its engines; one that was written by half is made anew.
+
+    Raises:
+        InvalidSettings: The folder cannot be written, or there is no session all the same.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSettings(f"engine_cache: {folder} cannot be made: {error}") from error
+    try:
+        return made()
+    except InvalidSettings as error:
+        if not any(folder.iterdir()):
+            raise
+        _log.warning("what %s keeps is of no use (%s); it is made anew", folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+        return made()
 
 
 def make_session(

@@ -1,5 +1,6 @@
 """Images per second with explanations beside the bare session's, by where maps are summed.
 
+    python tests/bench/bench_gpu.py --prepare [--work DIR]
     python tests/bench/bench_gpu.py [--batch 32] [--batches 40] [--rounds 5] [--work DIR]
 
 ResNet-50 of seeded weights, a bank of seeded directions, the package's vocabulary; CAM of the most
@@ -7,11 +8,13 @@ probable class, five phrases, as the pipeline makes them. "bare" answers logits;
 batch's maps here and sums them in numpy; "device" leaves them there. Explanations run in threads
 while the next batch is inferred, as in the server; images are decoded already. "alone" is how many
 explanations those threads make with no inference beside them: more cannot be had of one process.
-All take turns in each round; a figure is the median of the rounds. fp16 is measured where TensorRT
-is.
+"mixed/even" is the rate of batches of all sizes in turn, of that of the same batches size by size:
+a provider may plan anew at each change. All take turns in each round; a figure is the median of the
+rounds. fp16 is measured where TensorRT is.
 
-Export takes torch; a machine without it can be given the finished --work folder. Without a GPU the
-CPU runs the same graphs on small batches, which says nothing of a GPU.
+Export takes torch, whose CUDA libraries are not those of onnxruntime-gpu: --prepare runs in an
+environment with the one, the rest in one with the other. Without a GPU the CPU runs the same graphs
+on small batches, which says nothing of a GPU.
 """
 
 import argparse
@@ -114,6 +117,16 @@ def alone_rate(bundle, images, batches):
         return batches * len(images) / (time.perf_counter() - started)
 
 
+def bucket_rate(bundle, images, turns, *, mixed):
+    """Images per second of batches of each size that there is, in turn or size by size."""
+    sizes = bundle.backbone.buckets.sizes
+    order = sizes * turns if mixed else [size for size in sizes for _ in range(turns)]
+    started = time.perf_counter()
+    for size in order:
+        bundle.backbone.see(images[:size])
+    return sum(order) / (time.perf_counter() - started)
+
+
 def measured(work, provider, precision, arguments):
     """One row: rates, and shares of the bare session's."""
     host, device = (
@@ -128,6 +141,8 @@ def measured(work, provider, precision, arguments):
         "host": lambda count: explained_rate(host, images, count),
         "device": lambda count: explained_rate(device, images, count),
         "alone": lambda count: alone_rate(device, images, count),
+        "mixed": lambda count: bucket_rate(device, images, count, mixed=True),
+        "even": lambda count: bucket_rate(device, images, count, mixed=False),
     }
     for way in ways.values():
         way(1)
@@ -137,8 +152,8 @@ def measured(work, provider, precision, arguments):
     ]
     rates = {name: statistics.median(own[name] for own in rounds) for name in ways}
     shares = {
-        f"{name}/bare": statistics.median(own[name] / own["bare"] for own in rounds)
-        for name in ("host", "device")
+        f"{name}/{of}": statistics.median(own[name] / own[of] for own in rounds)
+        for name, of in (("host", "bare"), ("device", "bare"), ("mixed", "even"))
     }
     return {
         "provider": device.backbone.execution_provider,
@@ -155,18 +170,23 @@ def main():
     parser.add_argument("--batch", type=int, default=None, help="default: 32; 4 without a GPU")
     parser.add_argument("--batches", type=int, default=None, help="per round: 40; 2 without a GPU")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--prepare", action="store_true", help="make --work, and no more")
     arguments = parser.parse_args()
+    if arguments.prepare:
+        prepare(arguments.work)
+        return
+    if not (arguments.work / "bank" / "bank.json").is_file():
+        parser.error(f"{arguments.work} is not prepared: --prepare, where torch is")
     available = ort.get_available_providers()
     gpu = CUDA in available
     arguments.batch = arguments.batch or (32 if gpu else 4)
     arguments.batches = arguments.batches or (40 if gpu else 2)
     threadpool_limits(limits=1, user_api="blas")  # as the server does
-    prepare(arguments.work)
     wanted = [("cuda", "fp32"), ("cuda", "tf32")] if gpu else [("cpu", "fp32")]
     if TENSORRT in available:
         wanted += [("tensorrt", "fp32"), ("tensorrt", "fp16")]
     rows, missing = [], []
-    columns = ("bare", "host", "device", "alone", "host/bare", "device/bare")
+    columns = ("bare", "host", "device", "alone", "host/bare", "device/bare", "mixed/even")
     print(
         f"ResNet-50, batches of {arguments.batch}, {usable_cpus()} CPUs, images per second\n"
         f"{'provider':26} {'precision'}" + "".join(f"{name:>12}" for name in columns)

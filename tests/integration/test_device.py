@@ -7,6 +7,8 @@ import asyncio
 
 import grpc
 import numpy as np
+import onnxruntime as ort
+import psutil
 import pytest
 import torch
 from small_models import CHANNELS, CLASSES, SIDE, write_model
@@ -19,11 +21,11 @@ from textcam_service.bank import ConceptBank, Vocabulary, write_bank
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.methods import METHODS, MethodSettings, drive
 from textcam_service.core.predictions import predictions
-from textcam_service.device import FOLDER, Device, Row
+from textcam_service.device import FOLDER, PICKED, ROWS, VALUES, Device, Row
 from textcam_service.errors import InvalidSettings
 from textcam_service.evaluation.cases import explain_case, observe, scene_truth
 from textcam_service.offline.device_graphs import device_graphs
-from textcam_service.providers import DeviceOptions
+from textcam_service.providers import CPU, CUDA, DeviceOptions
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
 
@@ -74,7 +76,11 @@ def folders(tmp_path_factory):
 
 
 def loaded(folder, device=None):
-    return ModelBundle.load("m", folder / "b", folder / "bank", threads=1, device=device)
+    """On the CPU and brought here, unless `device` says otherwise."""
+    providers = () if device else ("cpu",)
+    return ModelBundle.load(
+        "m", folder / "b", folder / "bank", threads=1, device=device, providers=providers
+    )
 
 
 @pytest.fixture(params=NETWORKS)
@@ -209,6 +215,36 @@ def test_every_bucket_is_run_before_the_server_serves(folders, monkeypatch):
     assert sizes == [1, 2, 4]  # the CPU has no kernels to choose
 
 
+def test_so_is_every_bucket_of_gradients_and_none_is_skipped_for_weights_of_0(folders, monkeypatch):
+    asked, gradients = [], Backbone.gradients
+
+    def noted(self, seen, class_weights):
+        asked.append((len(seen), bool(np.all(class_weights))))
+        return gradients(self, seen, class_weights)
+
+    monkeypatch.setattr(Backbone, "gradients", noted)
+    loaded(folders["strided"], IN_GRAPH).backbone.warm()
+    assert asked == [(1, True), (2, True), (4, True)]
+
+
+def test_what_stays_on_the_device_does_not_keep_what_it_was_made_of():
+    options = ort.SessionOptions()
+    options.enable_cpu_mem_arena = False  # which would keep it too
+    device = Device(
+        "cpu", lambda model: ort.InferenceSession(model, options, ["CPUExecutionProvider"])
+    )
+    process, batch = psutil.Process(), np.ones((64, 256, 32, 32), np.float32)  # 64 MiB
+
+    def picked(values, rows):
+        feeds = {VALUES: values, ROWS: np.arange(rows)}
+        return device.run(device._rows, feeds, stay=[PICKED])[1][0]
+
+    first, before = picked(picked(batch, 64), 1), process.memory_info().rss
+    others = [picked(picked(batch, 64), 1) for _ in range(8)]
+    assert process.memory_info().rss - before < 4 * batch.nbytes
+    assert [other.shape() for other in others] == [first.shape()] * 8
+
+
 def test_the_small_graphs_are_what_their_source_makes():
     for name, made in device_graphs().items():
         path = FOLDER / f"{name}.onnx"
@@ -225,6 +261,15 @@ def test_a_gpu_that_is_not_here_is_refused_with_the_mend(folders):
         Backbone(folders["tokens"] / "b", device=DeviceOptions(precision="fp16"))
     named = Backbone(folders["tokens"] / "b", providers=("cpu",))
     assert (named.execution_provider, named.precision) == ("CPUExecutionProvider", "float32")
+
+
+def test_a_gpu_that_nobody_named_and_that_does_not_start_is_warned_of(folders, monkeypatch, caplog):
+    if torch.cuda.is_available():
+        pytest.skip("NOT TESTED: a GPU that does not start, for this one does")
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
+    backbone = Backbone(folders["tokens"] / "b")
+    assert backbone.execution_provider == CPU
+    assert f"{CUDA} did not start, so the network runs on {CPU}; put it into" in caplog.text
 
 
 async def answers(bundle, requests):

@@ -32,12 +32,16 @@ def test_directions_are_scikit_learns(shrinkage, samples, dimensions):
         assert mine[channel] @ direction >= 0.9999
 
 
+@pytest.mark.parametrize("shrinkage", [None, 1e-6])
 @pytest.mark.parametrize("repeats", [1, 3])
-def test_two_samples_a_side_are_told_apart_where_ledoit_and_wolf_would_not_shrink(repeats):
-    """However often each is repeated, as regions of few images are."""
+def test_two_samples_a_side_are_told_apart_where_hardly_anything_is_shrunk(repeats, shrinkage):
+    """By Ledoit and Wolf it would be nothing. However often each is repeated, as regions may be.
+
+    And so with the least that can be asked for.
+    """
     scores, embeddings = probing_set()
     low, high = (np.repeat(side, repeats, axis=1) for side in extreme_samples(scores, 2))
-    settings = ChannelSettings("lda", 2 * repeats, remove_common=False)
+    settings = ChannelSettings("lda", 2 * repeats, shrinkage, remove_common=False)
     found = channel_directions(scores, embeddings, settings, samples=(low, high))
     for channel, direction in enumerate(found.embeddings):
         below, above = embeddings[low[channel]] @ direction, embeddings[high[channel]] @ direction

@@ -117,6 +117,35 @@ def test_an_image_that_breaks_the_connection_does_not_end_the_others():
         list(_reached([UnreadableImage("absent"), gone, broken]))
 
 
+@pytest.mark.parametrize("option", ["--output", "--masks"])
+def test_an_image_that_is_gone_when_it_is_to_be_drawn_fails_alone(photo, option, tmp_path):
+    gone = photo.with_name("gone.png")
+    gone.write_bytes(photo.read_bytes())
+
+    def latency(request) -> float:
+        if request.request_id.endswith("-0"):
+            gone.unlink()
+        return 0.0
+
+    made = tmp_path / "made"
+    with serve_in_memory(latency=latency) as server:
+        code, said = run("explain", gone, photo, "--server", server.address, option, made)
+    assert code == 1
+    assert f"{gone}: the image cannot be shown again" in said
+    assert "Error: 1 of 2 images were not explained and drawn" in said
+    assert (made / "photo.png").exists()
+    assert not (made / "gone.png").exists()
+
+
+def test_names_of_no_text_are_shown_as_they_can_be(photo, tmp_path):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    odd.write_bytes(photo.read_bytes())
+    with serve_in_memory() as server:
+        code, said = run("explain", odd, "--server", server.address, "--output", tmp_path / "made")
+    assert code == 0
+    assert said.count("caf\ufffd.png") == 2
+
+
 @pytest.mark.parametrize("wrong", ["", "2000", "9" * 9, "9" * 30])
 def test_a_class_that_is_not_there_is_refused_however_it_is_given(wrong, photo):
     with serve_in_memory() as server:
@@ -186,6 +215,12 @@ def test_a_probing_set_that_is_too_small_is_refused_before_anything_is_loaded(ph
     code, said = run("bank", "build", "--images", folder, "--output", tmp_path / "bank", *absent)
     assert code == 1
     assert said.startswith("Error: 4 images (unreadable: 3) are too few for the 100")
+
+
+def test_a_shrinkage_that_leaves_no_inverse_is_refused(tmp_path):
+    code, said = run("bank", "build", "--output", tmp_path / "bank", "--shrinkage", "1e-17")
+    assert code == 2
+    assert "1e-17 is not in the range 1e-06<=x<=1" in said
 
 
 def test_an_unknown_network_is_told_with_all_that_there_are(tmp_path):

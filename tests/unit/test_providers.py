@@ -1,6 +1,9 @@
 """Which execution providers are asked for, and with which options."""
 
+from pathlib import Path
+
 import pytest
+from textcam_service.artefact import sha256
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import InvalidSettings
 from textcam_service.providers import (
@@ -9,9 +12,10 @@ from textcam_service.providers import (
     TENSORRT,
     DeviceOptions,
     chosen_providers,
+    engines_of,
     provider_options,
 )
-from textcam_service.sessions import require_started
+from textcam_service.sessions import _by_kept_engines, require_started
 from textcam_service.settings import read_settings
 
 ALL = (TENSORRT, CUDA, CPU)
@@ -62,19 +66,56 @@ def test_a_precision_that_the_provider_does_not_compute_in_is_refused(names, pre
 
 def test_tensorrt_keeps_one_engine_for_all_buckets():
     options = DeviceOptions("fp16", engine_cache="/engines", max_batch=32)
-    found = provider_options((TENSORRT, CUDA, CPU), options, SIZE)
+    found = provider_options((TENSORRT, CUDA, CPU), options, SIZE, "/engines/of-this")
     assert [name for name, _ in found] == [TENSORRT, CUDA, CPU]
     assert dict(found)[TENSORRT] == {
         "device_id": "0",
         "trt_fp16_enable": "True",
         "trt_engine_cache_enable": "True",
-        "trt_engine_cache_path": "/engines",
+        "trt_engine_cache_path": "/engines/of-this",
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": "/engines",
         "trt_profile_min_shapes": "image:1x3x240x224",
         "trt_profile_opt_shapes": "image:32x3x240x224",
         "trt_profile_max_shapes": "image:32x3x240x224",
     }
+
+
+def test_no_network_finds_another_ones_engines():
+    """onnxruntime tells them apart by names in the graph, which versions of a model share."""
+    options = DeviceOptions(engine_cache="/engines")
+    one, other = (engines_of(sha256(weights), options) for weights in (b"1", b"2"))
+    assert Path(one).parent == Path(other).parent == Path("/engines")
+    assert one != other
+    assert engines_of(sha256(b"1"), DeviceOptions()) == ""
+
+
+def test_an_engine_that_was_written_by_half_is_made_anew(tmp_path, caplog):
+    folder, said = tmp_path / "engines" / "of-this", []
+
+    def made():
+        if any(folder.iterdir()):
+            raise InvalidSettings("could not deserialize engine from cache")
+        (folder / "new.engine").touch()
+        return said.append("made") or "session"
+
+    assert _by_kept_engines(folder, made) == "session"
+    assert not caplog.records
+    assert _by_kept_engines(folder, made) == "session"
+    assert said == ["made", "made"]
+    (record,) = caplog.records
+    assert f"what {folder} keeps is of no use (could not deserialize" in record.message
+
+
+def test_a_provider_that_fails_without_an_engine_is_told_as_it_is(tmp_path):
+    def made():
+        raise InvalidSettings("no driver")
+
+    with pytest.raises(InvalidSettings, match="no driver"):
+        _by_kept_engines(tmp_path / "engines", made)
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidSettings, match=r"engine_cache: .* cannot be made"):
+        _by_kept_engines(tmp_path / "file" / "engines", made)
 
 
 def test_without_a_cache_or_batches_tensorrt_is_told_of_neither():

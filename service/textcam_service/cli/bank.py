@@ -60,9 +60,9 @@ def bank() -> None:
 )
 @click.option(
     "--shrinkage",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=click.FloatRange(1e-6, 1),
     default=None,
-    help="Fixed shrinkage of the covariance; default: Ledoit-Wolf.",
+    help="Fixed shrinkage of the covariance, at least 1e-6; default: Ledoit-Wolf.",
 )
 @click.option("--keep-common", is_flag=True, help="Keep the channels' common direction.")
 @click.option(

@@ -107,7 +107,10 @@ def model_use(name: str, version: str, store: str, accept_drift: bool) -> None:
 @click.argument("name")
 @_STORE
 def model_rollback(name: str, store: str) -> None:
-    """Make the version current that was so before; servers take it without asking for drift."""
+    """Make the version current that was so before; servers take it without asking for drift.
+
+    Versions that no server took are passed over, where servers may write to the store and say so.
+    """
     click.echo(f"{name}@{_open(store).roll_back(name)} is current")
 
 

@@ -99,7 +99,7 @@ def serve(config: Path | None, **flags: Any) -> None:
         metrics = "" if metrics_port is None else f", metrics on {metrics_port}"
         health = "" if health_port is None else f", health on {health_port}"
         served = f"the models of {settings.store}" if settings.store else f"'{settings.name}'"
-        click.echo(f"serving {served} on {settings.host}:{port}{metrics}{health}")
+        click.echo(f"serving {served} on {settings.address(port)}{metrics}{health}")
 
     if settings.workers > 1:
         from textcam_service.serving.workers import serve_workers  # noqa: PLC0415 - without grpc

@@ -48,7 +48,7 @@ class ChannelSettings:
             "correlation" (of the score with the embedding, over the whole probing set),
             "top_mean", "contrast" or "soft_wpmi" (see core.rivals).
         samples: M, the size of each of the two sets.
-        shrinkage: Of the within-class covariance, 0 < shrinkage <= 1; None: Ledoit-Wolf.
+        shrinkage: Of the within-class covariance, 1e-6 <= shrinkage <= 1; None: Ledoit-Wolf.
         remove_common: Whether the mean of all directions is removed from each.
         regions: How the samples' activated regions stand for them, with a direction of
             TWO_CLASS; None: they are embedded whole.
