@@ -54,6 +54,12 @@ def _names(given: object) -> object:
 Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
+def _bare(value: Any) -> Any:
+    """An IPv6 address without the brackets that it has in a URL."""
+    enclosed = isinstance(value, str) and value.startswith("[") and value.endswith("]")
+    return value[1:-1] if enclosed else value
+
+
 class ServerSettings(BaseSettings):
     """What `textcam serve` obeys."""
 
@@ -116,7 +122,9 @@ class ServerSettings(BaseSettings):
         le=1,
         description="Refuse one whose phrases' shares of the evidence differ by more; 1: never.",
     )
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    host: Annotated[str, BeforeValidator(_bare)] = Field(
+        "127.0.0.1", description="Address to listen on; 0.0.0.0 for all, :: for all of IPv6 too."
+    )
     port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0: any free one.")
     metrics_port: int = Field(
         9464, ge=-1, le=65535, description="HTTP port of /metrics; 0: any free one; -1: none."
@@ -175,7 +183,7 @@ class ServerSettings(BaseSettings):
     gpu_memory_limit: int = Field(
         0,
         ge=0,
-        description="Bytes of a GPU's memory that onnxruntime takes at most; 0: any number.",
+        description="Bytes of a GPU that each graph takes at most, by CUDA; 0: any number.",
     )
     session_threads: int = Field(
         0, ge=0, description="Threads of the onnxruntime session; 0: as affinity and quota allow."
@@ -192,6 +200,13 @@ class ServerSettings(BaseSettings):
     )
     max_queue: int = Field(
         64, ge=1, description="Images that may wait, of each lane; more are refused."
+    )
+    max_wait_ms: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Interactive requests that would not be answered within so many milliseconds "
+        "are refused, whatever their deadline; 0: none is.",
     )
     audit_share: float = Field(
         0.2, ge=0, le=1, description="Part of each batch that waiting audit requests get."
@@ -253,7 +268,7 @@ class ServerSettings(BaseSettings):
         20.0,
         ge=0,
         allow_inf_nan=False,
-        description="After SIGTERM, finish work for at most so long.",
+        description="After SIGTERM, finish work and deliver it for at most so long.",
     )
     log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL.")
     log_format: Literal["text", "json"] = Field(
@@ -272,6 +287,10 @@ class ServerSettings(BaseSettings):
         le=1,
         description="Part of the requests to trace where the caller's trace does not say.",
     )
+
+    def address(self, port: int) -> str:
+        """HOST:PORT, as gRPC and URLs have it: an IPv6 address in brackets."""
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
     @property
     def device(self) -> DeviceOptions:

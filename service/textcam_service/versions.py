@@ -1,7 +1,8 @@
 """Versions of artefacts by name under a root: a folder, or any fsspec URL.
 
-    <root>/<name>/<version>/...
-    <root>/<name>/current.json     the served version, and those that were served before it
+    <root>/<name>/<version>/...            what it holds
+    <root>/<name>/<version>/served.json    a server took it
+    <root>/<name>/current.json             the version to serve, and those that were current before
 
 What a version holds, and when it is there as a whole, the store of each kind knows: store.py for
 banks, model_store.py for models.
@@ -34,6 +35,7 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\Z")
 _POINTER = "current.json"
+_SERVED = "served.json"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Pointer:
 
     Attributes:
         version: The current one.
-        history: Those that were current before it, the last one last.
+        history: Those that were current before it, the last one last; servers may have refused
+            some of them.
         accept_drift: Whether a server is to take it however its explanations drift.
     """
 
@@ -158,9 +161,7 @@ class VersionStore(ABC):
 
     @reaching
     def roll_back(self, name: str) -> str:
-        """Make the version current that was so before, and return it.
-
-        Versions that were removed from the store since are passed over.
+        """Make the version current that was so before, and return it; see before().
 
         Raises:
             ArtefactMissing: There is none.
@@ -174,16 +175,36 @@ class VersionStore(ABC):
         self._point(name, before)
         return before.version
 
+    @reaching
+    def before(self, name: str, pointer: Pointer) -> tuple[str, ...]:
+        """Versions that were current before and are there yet, the last first.
+
+        Where servers marked any of these as served, those alone: the others were refused, or gave
+        way before a server saw them. A store without marks holds no such knowledge.
+        """
+        others = dict.fromkeys(reversed(pointer.history))
+        whole = [version for version in others if self._complete(name, version)]
+        served = [version for version in whole if self._was_served(name, version)]
+        return tuple(version for version in served or whole if version != pointer.version)
+
+    @reaching
+    def mark_served(self, name: str, version: str) -> None:
+        """Say for good that a server took a version, also where others say it at the same time."""
+        if not self._was_served(name, version):
+            self._fs.pipe_file(self._path(name, f"{version}/{_SERVED}"), b"{}")
+
+    def _was_served(self, name: str, version: str) -> bool:
+        self._fs.invalidate_cache()
+        return bool(self._fs.exists(self._path(name, f"{version}/{_SERVED}")))
+
     def _before(self, name: str, pointer: Pointer | None) -> Pointer | None:
         """What a roll-back points to; None: there is nothing."""
-        history = pointer.history if pointer else ()
-        while history:
-            *earlier, version = history
-            history = tuple(earlier)
-            if self._complete(name, version):
-                # It was served already: nobody who rolls back is to be refused.
-                return Pointer(version, history, accept_drift=True)
-        return None
+        before = self.before(name, pointer) if pointer else ()
+        if pointer is None or not before:
+            return None
+        last = max(place for place, each in enumerate(pointer.history) if each == before[0])
+        # It was served already: nobody who rolls back is to be refused.
+        return Pointer(before[0], pointer.history[:last], accept_drift=True)
 
     @reaching
     def nothing(self, name: str | None = None) -> ArtefactMissing:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from model_callers import until
 from PIL import Image
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
@@ -200,6 +201,20 @@ async def test_gradients_that_come_too_late_are_counted_as_images_are(model):
             await held._gradients.submit(None, time.monotonic() - 1)
         await held.drain(10)
     assert metrics.registry.get_sample_value("textcam_expired_total") == 1
+
+
+async def test_nobody_but_audits_waits_longer_than_the_operator_allows(serving):
+    async with serving(max_wait_ms=0.001) as caller:
+        long = pb.ExplainRequest(encoded=png(7000, 7000), heatmap=pb.HEATMAP_FORM_NONE)
+        patient = pb.ExplainRequest(lane=pb.LANE_AUDIT, encoded=SMALL.encoded)
+        first = asyncio.create_task(caller.explain(long))
+        await until(lambda: caller.metric("textcam_requests_in_flight"), "in work")
+        code, reason, words = await caller.refused(SMALL)
+        await caller.explain(patient)
+        assert (code, reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
+        assert "this server lets nobody wait over 0.000 s for it; try again later" in words
+        await first
+        await caller.explain(SMALL)  # nobody is ahead of it
 
 
 async def test_slow_answers_take_no_time_from_quick_ones(serving):

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -11,7 +12,8 @@ import time
 import urllib.request
 import weakref
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -31,6 +33,8 @@ from textcam_service.errors import (
 )
 from textcam_service.model_store import ModelStore
 from textcam_service.serving.memory import settle
+from textcam_service.serving.server import Server
+from textcam_service.settings import ServerSettings
 
 
 @pytest.fixture(scope="module")
@@ -573,3 +577,59 @@ def test_two_processes_on_a_port_follow_the_store_each(store, made):
                 stub = explainer_pb2_grpc.ExplainerServiceStub(channel)
                 answer = stub.Explain(pb.ExplainRequest(encoded=picture(1)), timeout=60)
             assert answer.provenance.model_version == "2"
+
+
+def test_a_process_that_is_started_again_takes_no_call_before_it_has_a_model(store, made):
+    """The other answers all, for as long as the store holds the new one up."""
+    publish(store, made["a"], "1")
+    with running("--store", store.root, "--workers", "2") as started:
+        victim, *_ = (
+            child
+            for child in psutil.Process(started.process.pid).children()
+            if "resource_tracker" not in " ".join(child.cmdline())
+        )
+        (graph,) = Path(store.root).glob("m/1/**/backbone.onnx")
+        graph.unlink()
+        os.mkfifo(graph)  # a store that never answers
+        victim.kill()
+        end, reached = time.monotonic() + 60, None
+        while reached is None:
+            assert time.monotonic() < end, "no new process looks at the store"
+            time.sleep(0.1)
+            with suppress(OSError):  # nobody reads it yet
+                reached = os.open(graph, os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            for _ in range(24):
+                own = [("grpc.use_local_subchannel_pool", 1)]
+                with grpc.insecure_channel(started.address, own) as channel:
+                    stub = explainer_pb2_grpc.ExplainerServiceStub(channel)
+                    assert stub.GetModel(pb.GetModelRequest(), timeout=20).summary.version == "1"
+        finally:
+            os.close(reached)
+
+
+async def test_a_server_that_joins_others_listens_once_it_serves_a_model(store, made):
+    settings = ServerSettings(port=0, metrics_port=-1, store=store.root, store_poll_s=0.05)
+    server = Server(None, settings, joins=True)
+    starting = asyncio.create_task(server.start())
+    looked = server._metrics.registry.get_sample_value
+    begun = time.time()
+    await until(lambda: looked("textcam_store_look_timestamp_seconds") > begun, "a look")
+    assert (server.port, starting.done()) == (0, False)
+    publish(store, made["a"], "1")
+    await asyncio.wait_for(starting, 60)
+    try:
+        assert server.port
+        assert server.models.is_ready()
+    finally:
+        await server.stop()
+
+
+async def test_a_server_that_joins_others_may_be_stopped_before_it_listens(store):
+    settings = ServerSettings(port=0, metrics_port=-1, store=store.root, store_poll_s=0.05)
+    server = Server(None, settings, joins=True)
+    starting = asyncio.create_task(server.start())
+    await asyncio.sleep(0.1)
+    starting.cancel()
+    await asyncio.wait([starting])
+    await asyncio.wait_for(server.stop(), 60)

@@ -192,9 +192,10 @@ async def test_a_server_goes_on_over_a_prune_and_follows_the_store(tmp_path, mad
     """It serves out of the folder that the store is, and of a version that is gone."""
     store = ModelStore(tmp_path / "store")
     fill(store, made, "1", "2")
-    async with served(store.root, store_keep=1) as caller:
-        fill(store, made, "3", "4")
-        await caller.look()
+    async with served(store.root, store_keep=2) as caller:
+        for version in ("3", "4"):
+            fill(store, made, version)
+            await caller.look()
         assert prune(store, 0) == ("1", "2")
         assert (await caller.explain(version="2")).provenance.model_version == "2"
         await asyncio.to_thread(store.roll_back, "m")

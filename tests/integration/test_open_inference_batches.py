@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 import time
 
 import grpc
@@ -94,27 +95,25 @@ async def test_the_rate_is_charged_before_contents_are_read(root):
 
 
 async def test_typed_pixels_are_read_while_the_loop_goes_on(root, monkeypatch):
-    """In one piece the loop would get two or three turns: what is counted is the reading alone."""
-    side = 1500
+    """In a thread, and in pieces: one call of numpy's keeps all other threads waiting."""
+    side, pieces, array = 1500, [], np.array
+
+    def watched(values, *arguments):
+        if arguments == (np.uint32,):
+            pieces.append((len(values), threading.current_thread()))
+        return array(values, *arguments)
+
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3))
     request = batch(UINT8, [side, side, 3], uint_contents=pixels.ravel().tolist())
-    read, turns = open_inference.read_images, []
-
-    async def watched(function, *arguments):
-        gaps, result = await turns_beside(to_thread(function, *arguments))
-        if function is read:
-            turns.append(len(gaps))
-        return result
-
-    to_thread = asyncio.to_thread
     async with served(root) as caller:
-        monkeypatch.setattr(open_inference.asyncio, "to_thread", watched)
-        typed = await caller.inference.ModelInfer(request, timeout=60)
-        monkeypatch.undo()
+        with monkeypatch.context() as patched:
+            patched.setattr(np, "array", watched)
+            typed = await caller.inference.ModelInfer(request, timeout=60)
         raw = batch(UINT8, [side, side, 3], [pixels.astype(np.uint8).tobytes()])
         other = await caller.inference.ModelInfer(raw, timeout=60)
-    (count,) = turns
-    assert count > 6
+    assert sum(count for count, _ in pieces) == pixels.size
+    assert max(count for count, _ in pieces) <= 2**16  # some 3 ms
+    assert threading.current_thread() not in {thread for _, thread in pieces}
     logits = np.frombuffer(other.raw_output_contents[0], "<f4")
     np.testing.assert_allclose(typed.outputs[0].contents.fp32_contents, logits, rtol=1e-6)
 
@@ -162,7 +161,11 @@ async def test_a_batch_takes_as_many_places_as_it_works_on_images(root):
 
 @pytest.mark.parametrize(
     ("settings", "method"),
-    [({"max_queue": 2}, "cam"), ({"max_long_requests": 1}, "score_cam")],
+    [
+        ({"max_queue": 2}, "cam"),
+        ({"max_wait_ms": 0.001}, "cam"),
+        ({"max_long_requests": 1}, "score_cam"),
+    ],
 )
 async def test_no_batch_is_refused_because_of_its_own_images(root, settings, method):
     """However many are put through at a time, and whatever bounds them beside it."""

@@ -14,6 +14,14 @@ from textcam_service.bundle import ModelBundle
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
 
+# A throw-away on secp112r1, which the library that reads keys does not know.
+ODD_KEY = """\
+-----BEGIN EC PRIVATE KEY-----
+MD4CAQEEDlOFQpEkvmfQWXfO2sLWoAcGBSuBBAAGoSADHgAExjBe62rpODc+wrBG
+HsBeppDB0Sg814xsSp+sRQ==
+-----END EC PRIVATE KEY-----
+"""
+
 
 @pytest.fixture
 def files(tmp_path):
@@ -37,12 +45,17 @@ def expire(folder, authority):
     authority.pair("server", days=-1).write(folder)
 
 
+def change_to_an_odd_curve(folder, _):
+    (folder / "tls.key").write_text(ODD_KEY)
+
+
 @pytest.mark.parametrize(
     ("fault", "what", "said"),
     [
         (break_callers, "callers' file", "the old one stays: Invalid JSON"),
         (break_keys, "JWT keys", "No such file"),
         (expire, "TLS certificate", "expired on"),
+        (change_to_an_odd_curve, "TLS certificate", "on a curve, that is not supported"),
     ],
 )
 async def test_an_idle_server_tells_of_a_broken_renewal(fault, what, said, files, caplog):

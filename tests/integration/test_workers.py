@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ import grpc
 import psutil
 import pytest
 from processes import BACKBONE, TEXTCAM, running
+from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 from textcam_client import Client, Retry
@@ -90,6 +92,30 @@ def test_a_worker_that_cannot_start_says_why(tmp_path):
     assert "a worker cannot serve" in ended.stderr
     assert str(tmp_path) in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_one_that_cannot_start_again_says_why(tmp_path):
+    """As where a model was taken from the disk since: the other goes on."""
+    made, log = write_model(tmp_path / "made", 0), tmp_path / "log"
+    flags = ["--backbone", str(made / "backbone"), "--bank", str(made / "bank"), "--workers", "2"]
+    with log.open("w") as file, running(*flags, stderr=file) as started:
+        victim = next(
+            child
+            for child in psutil.Process(started.process.pid).children()
+            if "resource_tracker" not in " ".join(child.cmdline())
+        )
+        shutil.rmtree(made / "backbone")
+        victim.kill()
+        until = time.monotonic() + 60
+        while not (
+            found := re.search(r"worker (\d+) ended with 1$", log.read_text(), re.MULTILINE)
+        ):
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.2)
+    told = [line for line in log.read_text().splitlines() if f"worker {found[1]} cannot" in line]
+    assert len(told) == 1
+    assert str(made / "backbone") in told[0]
+    assert "Traceback" not in log.read_text()
 
 
 def test_a_rate_is_of_each_process_not_of_both(backbone_folder):

@@ -542,6 +542,48 @@ async def test_a_consumer_is_healthy_only_once_what_it_needs_is_back(made, caplo
     assert (await asyncio.wait_for(batcher.submit(3, None), 5)).result == 6
 
 
+async def test_nobody_waits_for_a_session_that_does_not_come_back(made):
+    session, _, make = made
+    told, back = [], asyncio.Event()
+
+    async def revive():
+        if not back.is_set():
+            raise RuntimeError("the device is gone")
+
+    batcher = await make(revive=revive, tell_health=told.append)
+    running = await busy(batcher, session)
+    queued = asyncio.create_task(batcher.submit(1, None))
+    await until(lambda: batcher.depth == 1)
+    consumer().cancel()
+    for lost in (running, queued):
+        with pytest.raises(SessionFailed):
+            await asyncio.wait_for(lost, 5)
+    with pytest.raises(SessionFailed, match="another replica will answer") as refused:
+        await batcher.submit(2, None)
+    assert refused.value.retry_after_s > 0
+    session.gate.set()
+    back.set()
+    await until(lambda: told == [False, True])
+    assert (await asyncio.wait_for(batcher.submit(3, None), 5)).result == 6
+
+
+async def test_a_batch_that_hangs_is_told_and_nobody_else_is_let_in_until_it_ends(
+    made, monkeypatch
+):
+    session, _, make = made
+    monkeypatch.setattr(batcher_module, "_HANGS_S", 0.05)
+    told = []
+    batcher = await make(tell_health=told.append)
+    running = await busy(batcher, session)
+    await until(lambda: told == [False])
+    with pytest.raises(SessionFailed):
+        await batcher.submit(1, None)
+    session.gate.set()
+    assert (await asyncio.wait_for(running, 5)).result == 0
+    assert told == [False, True]
+    assert (await asyncio.wait_for(batcher.submit(2, None), 5)).result == 4
+
+
 @pytest.mark.parametrize(("good_life_s", "pauses"), [(LONG, [1, 2, 4, 8]), (0.0, [1, 1, 1, 1])])
 async def test_a_consumer_that_had_recovered_starts_again_soon(
     made, monkeypatch, good_life_s, pauses
@@ -588,6 +630,7 @@ async def test_a_session_that_fails_in_a_row_is_looked_at(made, caplog, broken):
             await batcher.submit(ValueError("damaged"), None)
     await until(lambda: told == [False] if broken else looks == [0])
     mended.set()
+    await until(lambda: told == ([False, True] if broken else []))
     assert (await asyncio.wait_for(batcher.submit(1, None), 5)).result == 2
     assert (told, events.restarts) == (([False, True], 1) if broken else ([], 0))
 
@@ -696,6 +739,31 @@ async def test_an_item_that_would_make_another_late_is_refused(made):
             pass
     session.gate.set()
     await first
+
+
+async def test_a_wait_beyond_the_callers_patience_is_refused_at_admission(made):
+    """Whatever its deadline; and what is refused is told when there will be room."""
+    session, events, make = made
+    batcher = await make(max_batch=1)
+    slow(batcher, 0.2)
+    first = await busy(batcher, session)
+    with batcher.admit(None, max_wait_s=0.5), pytest.raises(QueueFull) as refused:  # done after 0.4
+        batcher.admit(time.monotonic() + LONG, max_wait_s=0.5)  # after 0.6
+    assert "lets nobody wait over 0.500 s" in str(refused.value)
+    assert 0.05 <= refused.value.retry_after_s <= 0.1
+    assert events.reasons == ["QUEUE_FULL"]
+    session.gate.set()
+    await first
+
+
+async def test_an_idle_session_takes_what_is_slow_by_itself(made):
+    """However short the patience: nothing would ever be answered, and no prediction mended."""
+    _, events, make = made
+    batcher = await make()
+    slow(batcher, LONG)
+    with batcher.admit(None, max_wait_s=0.001) as place:
+        assert (await asyncio.wait_for(place.fill(1), 5)).result == 2
+    assert events.reasons == []
 
 
 async def test_what_items_wait_for_beside_the_session_counts_in_the_prediction(made):

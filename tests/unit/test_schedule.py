@@ -91,9 +91,28 @@ def test_answers_that_are_late_all_the_same_add_doubt_and_those_that_are_not_tak
     assert times.due("map", 100.0, 0.0) == pytest.approx(99.0, abs=1e-3)
 
 
+def test_a_slow_spell_is_forgotten_where_smaller_batches_show_that_it_is_over():
+    """What is predicted to be slow is not admitted, and would never be seen to be quick again."""
+    costs = cost(_8=8.0)
+    costs.observe(4, 0.5)
+    assert [costs.of(size) for size in (4, 5, 8, 9)] == [0.5, 1.0, 1.0, 1.5]
+    costs.observe(2, 2.0)  # a slow one since says nothing good of others
+    assert [costs.of(size) for size in (2, 4, 8)] == [2.0, 0.5, 1.0]
+    for _ in range(9):
+        costs.observe(8, 6.0)
+    assert [costs.of(size) for size in (4, 8)] == [0.5, 6.0]
+
+
 def test_finish_times_go_batch_by_batch():
-    assert finish_times(5, 10.0, cost(_1=1.0, _2=1.5), 2) == [11.5, 11.5, 13.0, 13.0, 14.0]
-    assert finish_times(0, 10.0, cost(_1=1.0), 2) == []
+    costs = cost(_1=1.0, _2=1.5)
+    assert finish_times(5, 10.0, costs, 2) == [11.5, 11.5, 13.0, 13.0, 14.0]
+    assert finish_times(0, 10.0, costs, 2) == []
+    # One of the second batch's places is the audit lane's, and of the third's.
+    assert finish_times(5, 10.0, costs, 2, 9, 0.5) == [11.5, 11.5, 13.0, 14.5, 15.5]
+    # There is but one audit item.
+    assert finish_times(5, 10.0, costs, 2, 1, 0.5) == [11.5, 11.5, 13.0, 14.5, 14.5]
+    # In a batch that is not full there is room for both.
+    assert finish_times(1, 10.0, costs, 2, 9, 0.5, 1.0) == [11.0]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +127,8 @@ def test_finish_times_go_batch_by_batch():
         ((1, 1, 1, 1.3), (9,), 1, (4, 0)),
         ((1, 1, 1, 1.4), (9,), 1, (3, 1)),
         ((1, 1, 1.5, 2), (9, 9), 2, (3, 1)),
+        # The last one is late in any case: it does not keep the audit lane's share.
+        ((1, 1, 1, 0.9, 2), (9,), 1, (3, 1)),
         # Alone it is done at 0.4, in time for 0.5; with one more at 0.6.
         ((0.5,), (9,), 0, (1, 0)),
         ((0.6,), (9, 9, 9), 0, (1, 1)),
@@ -164,3 +185,67 @@ def test_an_audit_item_is_admitted_by_what_is_left_or_by_its_share():
     without_share.require(4.0, Lane.AUDIT, now=0.0)
     with pytest.raises(DeadlineUnreachable):
         without_share.require(3.9, Lane.AUDIT, now=0.0)
+
+
+def test_an_item_that_makes_its_batch_too_long_for_another_is_refused():
+    """Else those at the brim would all be late by those that came after them."""
+    queues = Queues(BatchLimits(max_batch=4), cost(_1=0.4, _2=0.6, _3=0.8, _4=1.0))
+    queues.add(item(0.7, Lane.INTERACTIVE))
+    queues.require(0.9, Lane.INTERACTIVE, now=0.0)
+    queues.add(item(0.9, Lane.INTERACTIVE))
+    with pytest.raises(DeadlineUnreachable, match=r"another's answer would come 0\.100 s too late"):
+        queues.require(1.0, Lane.INTERACTIVE, now=0.0)
+    queues.add(item(0.3, Lane.INTERACTIVE))  # late in any case: not for the next one's sake
+    with pytest.raises(DeadlineUnreachable, match=r"the answer would come 0\.500 s too late"):
+        queues.require(0.5, Lane.INTERACTIVE, now=0.0)
+
+
+def overloaded(share=0.2, audits=16):
+    """Twenty seconds of 300 items a second, due after 0.3 s, on a session that can do 133.
+
+    And audits that always wait. What came of them: done in time, late, refused; audit items done.
+    """
+    costs = cost(**{f"_{size}": 0.02 + 0.005 * size for size in range(1, 9)})
+    queues = Queues(BatchLimits(max_batch=8, audit_share=share), costs)
+    for _ in range(audits):
+        queues.add(item(math.inf))
+    now = arrival = 0.0
+    done = late = refused = audited = 0
+    while now < 20:
+        batch = queues.take(now)
+        end = now + costs.of(len(batch)) if batch else arrival
+        queues.free_at = end if batch else None
+        while arrival <= end:
+            for waiting in [one for one in queues if one.deadline <= arrival]:
+                queues.discard(waiting)
+                late += 1
+            try:
+                queues.require(arrival + 0.3, Lane.INTERACTIVE, arrival)
+                queues.add(item(arrival + 0.3, Lane.INTERACTIVE, arrival))
+            except DeadlineUnreachable:
+                refused += 1
+            arrival += 1 / 300
+        for one in batch:
+            if one.lane is Lane.AUDIT:
+                audited += 1
+                queues.add(item(math.inf, admitted=end))
+            elif end <= one.deadline + 1e-9:
+                done += 1
+            else:
+                late += 1
+        queues.free_at, now = None, end
+    return done, late, refused, audited
+
+
+def test_under_overload_what_is_admitted_is_done_in_time_and_no_room_is_wasted():
+    done, late, refused, _ = overloaded(audits=0)
+    assert late == 0
+    assert done > 0.9 * 20 * 133
+    assert refused == pytest.approx(20 * 300 - done, abs=64)
+
+
+def test_under_overload_the_audit_lane_has_its_share_and_makes_nobody_late():
+    done, late, _, audited = overloaded()
+    assert late == 0
+    assert 0.17 < audited / (done + audited) < 0.23
+    assert done + audited > 0.9 * 20 * 133

@@ -40,3 +40,13 @@ async def test_grpc_takes_the_largest_that_are_allowed():
 def test_a_log_level_is_a_word_in_either_case():
     level = read_settings({"log_level": "warning"}).log_level
     assert logging.getLevelName(level) == logging.WARNING
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("::1", "[::1]:7"), ("[::1]", "[::1]:7"), ("0.0.0.0", "0.0.0.0:7"), ("host.a", "host.a:7")],
+)
+def test_an_ipv6_host_has_brackets_in_an_address_and_none_by_itself(host, address):
+    settings = read_settings({"host": host})
+    assert settings.address(7) == address
+    assert "[" not in settings.host

@@ -16,9 +16,10 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol
+from typing import Any, Generic
 
 from textcam_service.errors import DeadlineExpired, QueueFull, SessionFailed, ShuttingDown
+from textcam_service.serving.events import BatcherEvents
 from textcam_service.serving.place import Batched, Item, Place, Result
 from textcam_service.serving.queues import EXPIRED, BatchLimits, Queues
 from textcam_service.serving.schedule import BatchCost, Lane
@@ -28,31 +29,9 @@ _WAKE_S = 0.02  # a loaded loop may wake so late
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 _GOOD_LIFE_S = 60.0  # a consumer that lived so long had recovered
 _DOUBTFUL = 3  # batches in a row of which nothing came
-
-
-class BatcherEvents(Protocol):
-    """What the batcher reports. A hook that raises harms no item; its first fault is logged."""
-
-    def on_batch(self, size: int) -> None:
-        """An inference ended."""
-
-    def on_depth(self, depth: int) -> None:
-        """The number of items that wait for inference changed."""
-
-    def on_expired(self) -> None:
-        """An item's deadline passed before inference."""
-
-    def on_cancelled(self) -> None:
-        """An admitted item's caller left: told once for each.
-
-        A waiting item leaves the queue; a running one's result is discarded, its batch unharmed.
-        """
-
-    def on_rejected(self, reason: str) -> None:
-        """An item was refused; the reason is its error's."""
-
-    def on_restart(self) -> None:
-        """The consumer died and will be started again."""
+# A batch that takes longer, and so many times what it should, hangs.
+_HANGS_S, _HANGS_TIMES = 30.0, 20.0
+_DOWN = "the session does not run, and is looked after; another replica will answer"
 
 
 @dataclass(frozen=True)
@@ -79,7 +58,7 @@ class Batcher(Generic[Item, Result]):
         events: Told what happens.
         revive: Awaited before a consumer that died is started again, where it raises, later; and
             after three batches in a row in which all failed: where it raises, the consumer dies.
-        tell_health: Told False when the consumer died, True when it runs again.
+        tell_health: Told False when the consumer died, or a batch hangs; True when it runs again.
         tell_run: Told the items of each batch that ran, before its answers go out; when it began,
             its seconds, and whether any item failed.
     """
@@ -100,6 +79,7 @@ class Batcher(Generic[Item, Result]):
         self._turn_cost = BatchCost()
         self._ended = -math.inf
         self._in_vain = 0
+        self._down = False  # nothing can run, and did not when it was last tried
         self._run = run
         self._limits = limits
         self._executor = executor
@@ -138,25 +118,35 @@ class Batcher(Generic[Item, Result]):
         self._consumer = asyncio.create_task(self._consume(), name="textcam-batcher")
         self._supervisor = asyncio.create_task(self._supervise(), name="textcam-supervisor")
 
-    def admit(self, deadline: float | None, lane: Lane = Lane.INTERACTIVE) -> Place[Item, Result]:
+    def admit(
+        self,
+        deadline: float | None,
+        lane: Lane = Lane.INTERACTIVE,
+        max_wait_s: float = math.inf,
+    ) -> Place[Item, Result]:
         """Take a place for an item that is on its way; a batch may wait for it.
 
         Args:
             deadline: For the inference's end, on time.monotonic()'s clock; None: none.
             lane: Interactive items go first; audit items have a guaranteed share.
+            max_wait_s: Until the inference's end; one that runs beside no other may take longer.
 
         Raises:
-            QueueFull: max_queue items of the lane wait already.
+            QueueFull: max_queue items of the lane wait already, or by the time of those ahead it
+                would be done in over max_wait_s.
             DeadlineUnreachable: By the time of those ahead, it would be late, or make another late.
             DeadlineExpired: It has passed, or no idle session could meet it.
+            SessionFailed: The session is gone, or hangs.
             ShuttingDown: drain() was called.
         """
         now = time.monotonic()
         due = math.inf if deadline is None else deadline
         if self._closing or self._supervisor is None or self._supervisor.done():
             raise ShuttingDown("the server takes no new work; try another", retry_after_s=1.0)
+        if self._down:
+            raise SessionFailed(_DOWN, retry_after_s=1.0)
         try:
-            self._queues.require(due, lane, now)
+            self._queues.require(due, lane, now, max_wait_s)
         except DeadlineExpired:
             self._tell(self._events.on_expired)
             raise
@@ -188,11 +178,7 @@ class Batcher(Generic[Item, Result]):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
-        self._fail_batch(ShuttingDown("the server stopped", retry_after_s=1.0))
-        for place in list(self._queues):
-            place.fail(ShuttingDown("the server stopped", retry_after_s=1.0))
-            self._queues.discard(place)
-        self._report()
+        self._fail_all(ShuttingDown("the server stopped", retry_after_s=1.0))
 
     # --- the consumer -------------------------------------------------------------
 
@@ -221,6 +207,9 @@ class Batcher(Generic[Item, Result]):
                     break
                 except Exception:  # noqa: BLE001 - whatever the session may raise
                     _log.exception("the batcher cannot start yet")
+                    self._down = True
+                    self._fail_all(SessionFailed(_DOWN, retry_after_s=1.0))
+            self._down = False
             self._consumer = asyncio.create_task(self._consume(), name="textcam-batcher")
             self._tell(self._tell_health, True)
 
@@ -265,7 +254,16 @@ class Batcher(Generic[Item, Result]):
 
     async def _infer(self) -> None:
         loop = asyncio.get_running_loop()
-        run = await loop.run_in_executor(self._executor, self._outcome, self._batch)
+        most = max(_HANGS_S, _HANGS_TIMES * self._cost.of(len(self._batch)))
+        alarm = loop.call_later(most, self._on_hanging, most)
+        try:
+            run = await loop.run_in_executor(self._executor, self._outcome, self._batch)
+        finally:
+            alarm.cancel()
+        if self._down:
+            _log.warning("the batch that hung is over")
+            self._down = False
+            self._tell(self._tell_health, True)
         ended = time.monotonic()
         run_s = ended - run.began
         size = len(run.places)
@@ -319,6 +317,20 @@ class Batcher(Generic[Item, Result]):
                 return [error]
             return [RuntimeError(f"inference failed with {error!r}")]
         return results
+
+    def _on_hanging(self, seconds: float) -> None:
+        _log.error(
+            "a batch runs for %.0f s already; until it ends the server is not healthy", seconds
+        )
+        self._down = True
+        self._tell(self._tell_health, False)
+
+    def _fail_all(self, error: Exception) -> None:
+        self._fail_batch(error)
+        for place in list(self._queues):
+            place.fail(error)
+            self._queues.discard(place)
+        self._report()
 
     def _fail_batch(self, error: Exception) -> None:
         for place in self._batch:

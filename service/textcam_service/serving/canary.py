@@ -53,7 +53,7 @@ class Drift:
         return {key: value for key, value in asdict(self).items() if key != "images"}
 
     def require(self, settings: ServerSettings, name: str, version: str) -> None:
-        """Hold the figures against the thresholds.
+        """Hold the figures against the thresholds; one that is no number is past them.
 
         Args:
             settings: The thresholds, and the store.
@@ -70,10 +70,10 @@ class Drift:
                 "same_phrase": settings.canary_min_same_phrase,
                 "same_class": settings.canary_min_same_class,
             }.items()
-            if self.measures[measure] < least
+            if not self.measures[measure] >= least
         ]
         most = settings.canary_max_share_difference
-        if self.share_difference > most:
+        if not self.share_difference <= most:
             past.append(f"share_difference {self.share_difference:.3f}, at most {most:g} is asked")
         if past:
             raise DriftRefused(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -58,6 +59,7 @@ class Desk:
     ) -> None:
         self.models = models
         self._settings = settings
+        self._max_wait_s = settings.max_wait_ms / 1000 or math.inf
         self._metrics = metrics
         self._access = access
         self._tracer = tracer or Untraced()
@@ -113,7 +115,10 @@ class Desk:
                     held.enter_context(self.admitted(record.request_bytes))
                 lane = requests.read_lane(request.lane, lane)
                 record.lane = lane.name.lower()
-                response = await pipeline.explain(request, deadline, lane, record)
+                # A batch takes as long as its images do, an audit as long as it is let.
+                waits_shortly = lane is Lane.INTERACTIVE and not leased
+                most = self._max_wait_s if waits_shortly else math.inf
+                response = await pipeline.explain(request, deadline, lane, record, most)
         except asyncio.CancelledError:
             self._close(record, grpc.StatusCode.CANCELLED)
             raise

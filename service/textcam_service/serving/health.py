@@ -24,10 +24,19 @@ class Health:
         self._serving: dict[str, bool] = {"": False}
         self._changed = asyncio.Event()
         self._watchers = 0
+        self._ended = False
 
     def set(self, service: str, serving: bool) -> None:
         """Say it at once to who asks, and soon to who watches."""
         self._serving[service] = serving
+        self._tell()
+
+    def end(self) -> None:
+        """Let those who watch go, once each was told what is so by now."""
+        self._ended = True
+        self._tell()
+
+    def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -42,7 +51,7 @@ class Health:
         return pb.HealthCheckResponse(status=self._status(request.service))
 
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
-        """Answer the health of one service now, and again after each change."""
+        """Answer the health of one service now, and again after each change, until the end."""
         if self._watchers >= _MOST_WATCHERS:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -57,6 +66,8 @@ class Health:
                 if status != last:
                     await context.write(pb.HealthCheckResponse(status=status))
                     last = status
+                if self._ended and not changed.is_set():
+                    return
                 await changed.wait()
         finally:
             self._watchers -= 1

@@ -189,7 +189,7 @@ class Metrics:
         """Publish what is served."""
         self.bundles.labels(bundle.name).info(bundle_digests(bundle))
 
-    # What a batcher reports (serving.batcher.BatcherEvents).
+    # What a batcher reports (serving.events.BatcherEvents).
 
     def on_batch(self, size: int) -> None:
         """An inference ended."""
@@ -291,7 +291,7 @@ def publish(
         http, thread = start_http_server(settings.metrics_port, settings.host, registry)
     except OSError as error:
         raise InvalidSettings(
-            f"metrics cannot listen on {settings.host}:{settings.metrics_port}: "
+            f"metrics cannot listen on {settings.address(settings.metrics_port)}: "
             f"{error.strerror}; choose another --metrics-port, or -1 for none"
         ) from error
 

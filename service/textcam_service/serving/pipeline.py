@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -158,6 +159,7 @@ class Pipeline:
         deadline: float | None,
         lane: Lane = Lane.INTERACTIVE,
         record: Record | None = None,
+        max_wait_s: float = math.inf,
     ) -> pb.ExplainResponse:
         """Answer one request.
 
@@ -167,6 +169,7 @@ class Pipeline:
             lane: Who waits.
             record: Where to note what is done and how long it takes; None: nobody asks, and the
                 metrics of what callers asked for do not count it.
+            max_wait_s: It is refused where by the time of those ahead its answer would take longer.
 
         Raises:
             TextCamError: See requests.read_request, Conversations.permit, Batcher.admit, imaging,
@@ -178,7 +181,7 @@ class Pipeline:
         record.model, record.version = self.bundle.name, self.bundle.version
         record.cam_method = job.method.name
         with self._conversations.permit(job.method):
-            return await self._in_turn(request, job, deadline, lane, record, left_out)
+            return await self._in_turn(request, job, deadline, lane, max_wait_s, record, left_out)
 
     async def _in_turn(
         self,
@@ -186,12 +189,15 @@ class Pipeline:
         job: Job,
         deadline: float | None,
         lane: Lane,
+        max_wait_s: float,
         record: Record,
         left_out: tuple[pb.Degradation, ...],
     ) -> pb.ExplainResponse:
-        kind = (job.heatmap, job.target_count > 1)
-        due = None if deadline is None else self._answer_times.due(kind, deadline, time.monotonic())
-        with self._batcher.admit(due, lane) as place, self._judged(deadline):
+        kind, now = (job.heatmap, job.target_count > 1), time.monotonic()
+        latest, hoped = math.inf if deadline is None else deadline, now + max_wait_s
+        due = partial(self._answer_times.due, kind, now=now)
+        admitted = self._batcher.admit(due(latest), lane, due(hoped) - now)
+        with admitted as place, self._judged(min(latest, hoped)):
             with record.stage("decode"):
                 drawing, network_input = await run(
                     self._threads.decoding, self._decode, job, deadline, record
@@ -233,12 +239,12 @@ class Pipeline:
         return response
 
     @contextmanager
-    def _judged(self, deadline: float | None) -> Iterator[None]:
+    def _judged(self, deadline: float) -> Iterator[None]:
         """Learn whether a request that was admitted is over in time."""
         try:
             yield
         finally:
-            if deadline is not None:
+            if deadline < math.inf:
                 late = time.monotonic() > deadline - _WAY_BACK_S
                 self._answer_times.ended(late, self._batcher.full_turn_s)
 

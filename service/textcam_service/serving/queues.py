@@ -129,11 +129,14 @@ class Queues(Generic[Item]):
         self._owed = min(max(earned, 0.0), most) if len(audit) > joining else 0.0
         return batch
 
-    def require(self, deadline: float, lane: Lane, now: float) -> None:
+    def require(
+        self, deadline: float, lane: Lane, now: float, max_wait_s: float = math.inf
+    ) -> None:
         """Check that an item could join.
 
         Raises:
-            QueueFull: max_queue items of the lane wait already.
+            QueueFull: max_queue items of the lane wait already, or by the time of those ahead it
+                would be done in over max_wait_s.
             DeadlineUnreachable: By the time of those ahead, it would be late, or make another late.
             DeadlineExpired: The deadline has passed, or no idle session could meet it.
         """
@@ -148,11 +151,21 @@ class Queues(Generic[Item]):
             raise DeadlineExpired(EXPIRED)
         if self.free_at is None and not len(self):
             self._require_idle(deadline - now, now)
-        elif (late := self._lateness(deadline, lane, now)) > 0:
+            return
+        done, delay = self._prospect(deadline, lane, now)
+        late = max(done - deadline, delay)
+        if late > 0:
+            whose = "the answer" if late > delay else "another's answer"
             raise DeadlineUnreachable(
-                f"with {len(self)} images waiting the answer would come {late:.3f} s too late; "
+                f"with {len(self)} images waiting {whose} would come {late:.3f} s too late; "
                 "try again later, or allow more time",
                 retry_after_s=max(_MIN_RETRY_S, late),
+            )
+        if done - now > max_wait_s:
+            raise QueueFull(
+                f"with {len(self)} images waiting inference would end after {done - now:.3f} s, "
+                f"and this server lets nobody wait over {max_wait_s:.3f} s for it; try again later",
+                retry_after_s=max(_MIN_RETRY_S, done - now - max_wait_s),
             )
 
     def _require_idle(self, left: float, now: float) -> None:
@@ -164,24 +177,26 @@ class Queues(Generic[Item]):
                 "allow more time"
             )
 
-    def _lateness(self, deadline: float, lane: Lane, now: float) -> float:
-        """Seconds by which one more item, or one behind it that would be in time, is late."""
+    def _prospect(self, deadline: float, lane: Lane, now: float) -> tuple[float, float]:
+        """When one more item is done, and by how many seconds it makes another late, if any."""
         queue = self._lanes[lane]
         at = bisect_right(queue, min(deadline, now + _PATIENCE_S), key=_rank)
         without = self._finish_times(lane, len(queue), now)
         done = self._finish_times(lane, len(queue) + 1, now)
-        late = done[at] - deadline
-        for place in range(at, len(queue)):
-            if without[place] <= queue[place].deadline:
-                late = max(late, done[place + 1] - queue[place].deadline)
-        return late
+        # Those ahead too: it may make their batch longer.
+        others = zip(queue, without, done[:at] + done[at + 1 :], strict=True)
+        delays = (
+            after - item.deadline for item, before, after in others if before <= item.deadline
+        )
+        return done[at], max(delays, default=-math.inf)
 
     def _finish_times(self, lane: Lane, count: int, now: float) -> list[float]:
         """When `count` items of a lane will be done, place by place."""
         start = now if self.free_at is None else max(now, self.free_at)
         most, share = self._limits.max_batch, self._limits.audit_share
         if lane is Lane.INTERACTIVE:
-            return finish_times(count, start, self._cost, most)
+            audits = len(self._lanes[Lane.AUDIT])
+            return finish_times(count, start, self._cost, most, audits, share, self._owed)
         ahead = len(self._lanes[Lane.INTERACTIVE])
         done = finish_times(ahead + count, start, self._cost, most)[ahead:]
         if not share:

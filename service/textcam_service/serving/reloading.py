@@ -42,7 +42,7 @@ class Reloaded(Generic[T]):
         what: Its name in the log and the metrics.
         paths: The files.
         parse: Of their contents, in that order; a ValueError says what is wrong with them. Its
-            message must hold nothing secret: it is logged.
+            message must hold nothing secret: it is logged. Of other errors the kind alone is.
         events: Told of each change.
 
     Raises:
@@ -65,7 +65,7 @@ class Reloaded(Generic[T]):
         self._looked = time.monotonic()
         try:
             self._seen: tuple[bytes, ...] | str = self._read()
-            self._value = parse(*self._seen)
+            self._value = self._parsed(self._seen)
         except (OSError, ValueError) as error:
             raise InvalidSettings(f"the {what} cannot be used: {error}") from error
 
@@ -94,13 +94,22 @@ class Reloaded(Generic[T]):
         try:
             if isinstance(found, str):
                 raise ValueError(found)
-            self._value = self._parse(*found)
+            self._value = self._parsed(found)
         except ValueError as error:
             _log.error("the changed %s cannot be used, the old one stays: %s", self._what, error)
             self._events.on_reload(self._what, read=False)
         else:
             _log.info("the %s changed and was read again", self._what)
             self._events.on_reload(self._what, read=True)
+
+    def _parsed(self, contents: tuple[bytes, ...]) -> T:
+        try:
+            return self._parse(*contents)
+        except ValueError:
+            raise
+        except Exception as error:
+            # Libraries raise more than they say; what they say may quote the files.
+            raise ValueError(f"it cannot be parsed ({type(error).__name__})") from error
 
     def _read(self) -> tuple[bytes, ...]:
         return tuple(path.read_bytes() for path in self._paths)

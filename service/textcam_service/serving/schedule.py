@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Hashable, Sequence
 from enum import Enum
+from itertools import takewhile
 from typing import Protocol
 
 import numpy as np
@@ -42,7 +44,9 @@ def _mostly(seen: Sequence[float]) -> float:
 class BatchCost:
     """Seconds that a batch takes by its size, as three in four of the last nine of that size did.
 
-    Between measured sizes linear; above the largest in proportion; below the smallest as that.
+    Between measured sizes linear; above the largest in proportion; below the smallest as that. But
+    no more than as many items take in batches of a size that was seen since: what was slow once,
+    and so is not admitted any more, would be slow for ever.
 
     Args:
         guess_s: Until anything was measured.
@@ -51,17 +55,23 @@ class BatchCost:
     def __init__(self, guess_s: float = 0.1) -> None:
         self._guess = guess_s
         self._seen: dict[int, deque[float]] = {}
-        self._usual: dict[int, float] = {}
+        self._usual: dict[int, float] = {}  # in the order in which sizes were last seen
 
     def observe(self, size: int, seconds: float) -> None:
         """A batch of `size` items took so long."""
         self._seen.setdefault(size, deque(maxlen=_REMEMBERED)).append(seconds)
+        self._usual.pop(size, None)
         self._usual[size] = _mostly(self._seen[size])
 
     def of(self, size: int) -> float:
         """Seconds that a batch of `size` items will take; 0 for none."""
         if size < 1:
             return 0.0
+        since = takewhile(lambda known: known != size, reversed(self._usual))
+        by_others = (math.ceil(size / known) * self._usual[known] for known in since)
+        return min(self._by_own_size(size), *by_others, math.inf)
+
+    def _by_own_size(self, size: int) -> float:
         if size in self._usual:
             return self._usual[size]
         if not self._usual:
@@ -113,14 +123,42 @@ class AnswerTimes:
         return deadline - min(after + self._doubt, _MOST_FOR_ANSWER * max(deadline - now, 0.0))
 
 
-def finish_times(count: int, start: float, cost: BatchCost, max_batch: int) -> list[float]:
-    """When each of `count` items in a row is done, where batches begin at `start`."""
-    full, whole = cost.of(max_batch), count // max_batch
-    last = cost.of(count % max_batch)
-    return [
-        start + (batch + 1) * full if batch < whole else start + whole * full + last
-        for batch in (place // max_batch for place in range(count))
-    ]
+def finish_times(
+    count: int,
+    start: float,
+    cost: BatchCost,
+    max_batch: int,
+    audits: int = 0,
+    share: float = 0.0,
+    owed: float = 0.0,
+) -> list[float]:
+    """When each of `count` items in a row is done, where batches begin at `start`.
+
+    Args:
+        count: Interactive items.
+        start: On any clock.
+        cost: Of batches.
+        max_batch: Items of a batch at most.
+        audits: Audit items that wait, and get their share of full batches.
+        share: Of a batch's items.
+        owed: Items that the share is behind.
+    """
+    done: list[float] = []
+    full = cost.of(max_batch)
+    while len(done) < count:
+        first = min(count - len(done), max_batch)
+        displaced = _displaced(first, audits, owed, max_batch)
+        first -= displaced
+        start += full if first + displaced == max_batch else cost.of(first)
+        done += [start] * first
+        audits -= displaced
+        owed = min(max(owed + share * (first + displaced) - displaced, 0.0), max_batch)
+    return done
+
+
+def _displaced(interactive: int, audits: int, owed: float, max_batch: int) -> int:
+    """How many of a batch's interactive items the audit lane's share is to displace."""
+    return max(0, min(int(owed), audits) - (max_batch - interactive))
 
 
 def choose_batch(
@@ -134,8 +172,8 @@ def choose_batch(
     """How many of each lane's first items make the next batch.
 
     Interactive items first, audit items where there is room. The audit lane's share may displace
-    interactive items, but only where all that are left behind will still be in time; and no audit
-    item makes a batch so much longer that an interactive one in it is late.
+    interactive items, but none that will be late for it; and no audit item makes a batch so much
+    longer that an interactive one in it is late.
 
     Args:
         interactive: Ready items, in their order.
@@ -146,11 +184,14 @@ def choose_batch(
         owed: Items that the audit lane's share is behind.
     """
     first = min(len(interactive), max_batch)
-    displaced = max(0, min(int(owed), len(audit)) - (max_batch - first))
+    displaced = _displaced(first, len(audit), owed, max_batch)
+    undisturbed = finish_times(len(interactive) if displaced else 0, now, cost, max_batch)
     while displaced:
-        behind = interactive[first - displaced :]
-        done = finish_times(len(behind), now + cost.of(max_batch), cost, max_batch)
-        if all(at <= item.deadline for at, item in zip(done, behind, strict=True)):
+        begin = first - displaced
+        behind, before = interactive[begin:], undisturbed[begin:]
+        after = finish_times(len(behind), now + cost.of(max_batch), cost, max_batch)
+        times = zip(before, behind, after, strict=True)
+        if not any(early <= item.deadline < late for early, item, late in times):
             break
         displaced -= 1
     first -= displaced

@@ -27,6 +27,7 @@ from textcam_service.serving.health import Health
 from textcam_service.serving.memory import keep_trimming, settle
 from textcam_service.serving.metrics import Metrics, bundle_digests, publish
 from textcam_service.serving.models import Models
+from textcam_service.serving.open_calls import OpenCalls
 from textcam_service.serving.open_inference import OpenInferenceServicer
 from textcam_service.serving.reloading import watch
 from textcam_service.serving.servicer import ExplainerServicer
@@ -56,6 +57,8 @@ class Server:
         bundle: What is served; None: what the store of the settings holds.
         settings: See ServerSettings.
         switched: Told the digests of what is served, by model, after each switch.
+        joins: Whether others serve on the port already: then it listens only once it serves a
+            model, for connections come to whoever listens.
 
     Attributes:
         port: Where gRPC listens, once started.
@@ -69,6 +72,7 @@ class Server:
         bundle: ModelBundle | None,
         settings: ServerSettings,
         switched: Callable[[_Digests], None] = lambda _: None,
+        joins: bool = False,
     ) -> None:
         self.port = 0
         self.metrics_port: int | None = None
@@ -81,7 +85,9 @@ class Server:
         self._access = Access(settings, self._metrics)
         self._desk = Desk(self.models, settings, self._metrics, self._access, self._tracer)
         self._decoding = DecodingInterceptor(self._desk.count)
+        self._calls = OpenCalls()
         self._switched = switched
+        self._joins = joins
         self._watcher: Watcher | None = None
         self._watch: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[None] | None = None
@@ -99,8 +105,8 @@ class Server:
     async def start(self) -> None:
         """Warm up, listen, and only then say SERVING.
 
-        A server of a store listens first: a model of it that cannot be had yet keeps it from
-        SERVING, and is waited for.
+        A server of a store listens first, unless it joins others: a model of it that cannot be had
+        yet keeps it from SERVING, and is waited for.
 
         Raises:
             InvalidSettings: A port is taken, certificates cannot be used, or there is no such
@@ -116,6 +122,8 @@ class Server:
             self._watcher = Watcher(
                 self.models, self._settings, self._metrics, lambda: self._switched(self.digests)
             )
+            if self._joins:
+                await self._watcher.look_until_served()
         await self._start_services(certificates and certificates.credentials)
         if certificates or self._access.guards:
             looks = [self._access.look, *([certificates.look] if certificates else [])]
@@ -123,7 +131,8 @@ class Server:
         if self._bundle is not None:
             self.models.put(pipeline)
         if self._watcher is not None:
-            await self._watcher.look()
+            if not self._joins:
+                await self._watcher.look()
             self._watch = asyncio.create_task(self._watcher.run(), name="textcam-watcher")
         self._started = True
         self._say()
@@ -133,7 +142,11 @@ class Server:
         settings = self._settings
         guard = AccessInterceptor(self._access, self._metrics, self._desk.count)
         self._server = grpc.aio.server(
-            interceptors=[*([guard] if self._access.guards else []), self._decoding],
+            interceptors=[
+                self._calls,
+                *([guard] if self._access.guards else []),
+                self._decoding,
+            ],
             options=_options(settings, settings.max_message_bytes),
         )
         explainer_pb2_grpc.add_ExplainerServiceServicer_to_server(  # type: ignore[no-untyped-call]
@@ -146,7 +159,7 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, OPEN_INFERENCE, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        self.port = _listen(self._server, f"{settings.host}:{settings.port}", credentials)
+        self.port = _listen(self._server, settings.address(settings.port), credentials)
         await self._start_health()
         self.metrics_port, self._stop_metrics = publish(self._metrics.registry, settings)
         await self._server.start()
@@ -161,11 +174,11 @@ class Server:
             interceptors=[self._decoding], options=_options(settings, _PROBE_BYTES)
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
-        self.health_port = _listen(self._probed, f"{settings.host}:{settings.health_port}")
+        self.health_port = _listen(self._probed, settings.address(settings.health_port))
         await self._probed.start()
 
     async def stop(self) -> None:
-        """Say NOT_SERVING, refuse new work, finish what is in work, stop."""
+        """Say NOT_SERVING, refuse new work, finish what is in work, deliver it, stop."""
         until = time.monotonic() + self._settings.drain_seconds
         self._stopping = True
         self._say()
@@ -175,9 +188,17 @@ class Server:
         # Calls that are on their way are still refused in words, not by a connection that ends.
         await asyncio.sleep(_LAST_CALLS_S)
         await self._desk.drained(until - time.monotonic())
-        # Not all of the time: whoever watches the health never ends its call.
+        # Large answers may be on their way yet. The farewell of each connection, which its caller
+        # acknowledges, comes behind their last bytes: until then it must stay.
+        await self._calls.answered(until - time.monotonic())
         if self._server is not None:
-            await self._server.stop(_LAST_BYTES_S)
+            # What callers never end is: watches of the health, and streams without an item.
+            self._health.end()
+            ending = asyncio.create_task(self._calls.end_streams(_LAST_BYTES_S))
+            patience_s = max(_LAST_BYTES_S, until - time.monotonic())
+            stopping = asyncio.create_task(self._server.stop(patience_s))
+            # gRPC itself would wait for ever for who takes none of the bytes.
+            await asyncio.wait([stopping, ending], timeout=patience_s + _LAST_BYTES_S)
         if self._watch is not None:
             await asyncio.wait([self._watch])
         await self.models.close(max(0.0, until - time.monotonic()))
@@ -257,6 +278,7 @@ async def serve(
     announce: Callable[[Server], None],
     parent: Connection | None = None,
     switched: Callable[[_Digests], None] = lambda _: None,
+    joins: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
@@ -265,12 +287,13 @@ async def serve(
         announce: Told once the server serves.
         parent: A pipe to the process that started this one; where it closes, the parent is gone.
         switched: See Server.
+        joins: See Server.
     """
     # The arithmetic of one image is too small to share: BLAS threads would only spin.
     threadpool_limits(limits=1, user_api="blas")
     # What Pillow thinks of callers' images is not for this log, and Python keeps each new wording.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    server = Server(None if settings.store else _bundle(settings), settings, switched)
+    server = Server(None if settings.store else _bundle(settings), settings, switched, joins)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -48,9 +48,8 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[pb.ExplainStreamResponse]:
         """Explain many images, answered in order of completion."""
-        concurrency = self._settings.stream_concurrency
         metadata = context.invocation_metadata() or ()
-        stream = Stream(self._desk, concurrency, deadline_of(context), metadata)
+        stream = Stream(self._desk, self._settings, deadline_of(context), metadata)
         async with aclosing(stream.answers(request_iterator)) as answers:
             async for answer in answers:
                 yield answer

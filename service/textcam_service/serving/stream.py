@@ -14,6 +14,10 @@ from textcam_service.serving.desk import Desk
 from textcam_service.serving.requests import MAX_REQUEST_ID, check_request_id
 from textcam_service.serving.schedule import Lane
 from textcam_service.serving.tracing import Metadata
+from textcam_service.settings import ServerSettings
+
+_PARTS = 8  # as many streams that nobody reads may hold all the bytes there are, one may not
+_FIRST = 4
 
 
 @dataclass(frozen=True)
@@ -36,19 +40,24 @@ class Stream:
 
     Args:
         desk: Where items are explained; told of what is held.
-        concurrency: Items at most that are in work or answered and not taken.
+        settings: Bound the items that are in work or answered and not taken, and their bytes.
         deadline: The call's, on time.monotonic()'s clock; None: none.
         metadata: The call's.
     """
 
     def __init__(
-        self, desk: Desk, concurrency: int, deadline: float | None, metadata: Metadata
+        self, desk: Desk, settings: ServerSettings, deadline: float | None, metadata: Metadata
     ) -> None:
         self._desk = desk
         self._deadline = deadline
         self._metadata = metadata
-        # Freed once an answer was taken: a slow reader slows the work.
-        self._slots = asyncio.Semaphore(concurrency)
+        # Freed once an answer was taken: a slow reader slows the work. No item is refused for want
+        # of room in the queue because of the stream's own.
+        self._slots = asyncio.Semaphore(min(settings.stream_concurrency, settings.max_queue))
+        # The next answer may be as large as the largest so far; the first, a part of what can be.
+        self._part = settings.max_bytes_in_work // _PARTS
+        self._largest, self._seen = settings.max_message_bytes // _FIRST, 0
+        self._moved = asyncio.Event()
         self._answers: asyncio.Queue[_Answer | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ids: set[str] = set()
@@ -75,13 +84,24 @@ class Stream:
         try:
             async for item in items:
                 await self._slots.acquire()
+                await self._room()
                 self._hold(1)
                 task = asyncio.create_task(self._answer(item.request))
                 self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(self._on_answered)
             await asyncio.gather(*self._tasks)
         finally:
             self._answers.put_nowait(None)
+
+    async def _room(self) -> None:
+        """Wait until another answer would be within the stream's part, or it holds none."""
+        while self._items and self._bytes + (len(self._tasks) + 1) * self._largest > self._part:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def _on_answered(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._moved.set()
 
     async def _answer(self, request: pb.ExplainRequest) -> None:
         own = ""
@@ -102,6 +122,7 @@ class Stream:
         else:
             message.response.CopyFrom(result)
         size = message.ByteSize()
+        self._largest = self._seen = max(self._seen, size)
         self._hold(0, size)
         self._answers.put_nowait(_Answer(message, size, own))
 
@@ -119,3 +140,4 @@ class Stream:
         self._items += items
         self._bytes += size
         self._desk.hold(items, size)
+        self._moved.set()

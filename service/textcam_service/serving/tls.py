@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -89,6 +90,8 @@ def _read(certificate: bytes, key: bytes, authority: bytes | None = None) -> _Se
     except (ValueError, TypeError) as error:
         # The library's words may quote the file; a TypeError means a passphrase.
         raise ValueError("tls_key is no PEM private key without a passphrase") from error
+    except UnsupportedAlgorithm as error:
+        raise ValueError("tls_key is of a kind, or on a curve, that is not supported") from error
     plain = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if own.public_key().public_bytes(*plain) != private.public_key().public_bytes(*plain):
         raise ValueError("tls_key is not the key of tls_certificate")

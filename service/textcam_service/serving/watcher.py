@@ -1,6 +1,8 @@
 """Follows a store: what becomes current there is loaded, warmed, compared and switched to.
 
 Whatever fails on the way, the version before stays; it is counted, told in the log and tried again.
+What is taken is marked in the store, so that servers which start go back to a version that was
+taken, not to one that was refused, and judge the current one by the same as those that run.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ class Watcher:
         self._passing = TemporaryDirectory(prefix="textcam-models-")
         self._cache = Path(settings.store_cache or self._passing.name)
         self._failed: dict[str, _Failed] = {}
-        self._told_empty = False
+        self._told_empty = self._told_unmarked = False
         # Of each model the folder that is served, and the one before it, for a roll-back.
         self._folders: dict[str, tuple[Path, ...]] = {}
         metrics.looked.set_to_current_time()
@@ -80,6 +82,13 @@ class Watcher:
     async def run(self) -> None:
         """Look, for ever."""
         while True:
+            await asyncio.sleep(self._settings.store_poll_s)
+            await self.look()
+
+    async def look_until_served(self) -> None:
+        """Look, and again until some model is served."""
+        await self.look()
+        while not self._models.bundles:
             await asyncio.sleep(self._settings.store_poll_s)
             await self.look()
 
@@ -138,14 +147,16 @@ class Watcher:
         if failed and failed.pointer == pointer and time.monotonic() < failed.until:
             return
         self._metrics.pending.labels(name).set(1)
-        begins = not self._models.versions(name)
+        begins, known = not self._models.versions(name), True
         if begins and is_guarded(self._settings) and not pointer.accept_drift:
             # One that starts judges by what the others serve, who did not start again.
-            await self._fall_back(name, pointer)
+            known = await self._fall_back(name, pointer)
         error = await self._attempt(name, pointer)
         if error is None:
             self._failed.pop(name, None)
             self._metrics.pending.labels(name).set(0)
+            if known:
+                await self._mark(name, pointer.version)
             return
         again = failed.pause_s * 2 if failed and failed.pointer == pointer else 0.0
         pause = min(max(again, self._settings.store_poll_s), _LONGEST_PAUSE_S)
@@ -154,11 +165,33 @@ class Watcher:
         if begins and not self._models.versions(name):
             await self._fall_back(name, pointer)
 
-    async def _fall_back(self, name: str, pointer: Pointer) -> None:
-        """Serve the version before, where none is served and there is one."""
-        for version in pointer.history[: -_FALL_BACKS - 1 : -1]:
+    async def _fall_back(self, name: str, pointer: Pointer) -> bool:
+        """Serve the last version before that a server took, where none is served; see before().
+
+        False: there is one, and it cannot be had.
+        """
+        try:
+            before = await _aside(self._store.before, name, pointer)
+        except Exception as error:  # noqa: BLE001 - as in look()
+            self._count(name, error)
+            return False
+        for version in before[:_FALL_BACKS]:
             if await self._attempt(name, Pointer(version, accept_drift=True)) is None:
-                return
+                return True
+        return not before
+
+    async def _mark(self, name: str, version: str) -> None:
+        """Say in the store that it was taken. One that cannot be written to is as without marks."""
+        try:
+            await _aside(self._store.mark_served, name, version)
+        except StoreFailed as error:
+            if not self._told_unmarked:
+                self._told_unmarked = True
+                _log.warning(
+                    "the store is not told which versions are served: after one that was refused, "
+                    "roll-backs and servers that start may go to it (%s)",
+                    error,
+                )
 
     async def _attempt(self, name: str, pointer: Pointer) -> Exception | None:
         """Switch, or count and return why not; nothing but cancellation escapes."""

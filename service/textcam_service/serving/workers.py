@@ -50,13 +50,16 @@ class _Worker:
     pipe: Connection
 
     def words(self) -> _Digests | None:
-        """What it says it serves by now."""
+        """What it says it serves by now; why it cannot goes to the log."""
         try:
             said: _Words = self.pipe.recv()
         except (EOFError, OSError):
             time.sleep(_EOF_PAUSE_S)  # it is about to end
             return None
-        return None if isinstance(said, str) else said
+        if isinstance(said, str):
+            _log.error("worker %d cannot serve: %s", self.process.pid, said)
+            return None
+        return said
 
     def stop(self, patience_s: float) -> None:
         """Let it drain; kill it where it does not."""
@@ -81,8 +84,8 @@ def serve_workers(settings: ServerSettings, announce: Announce) -> None:
         signal.signal(number, lambda number, _: stopping.append(number))
     with (
         TemporaryDirectory(prefix="textcam-metrics-") as folder,
-        _reserved(settings.host, settings.port) as port,
-        _reserved(settings.host, settings.health_port) as health_port,
+        _reserved(settings, settings.port) as port,
+        _reserved(settings, settings.health_port) as health_port,
     ):
         # Here, not at import: the parent's own counters stay in its memory.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
@@ -136,12 +139,12 @@ def _restart(worker: _Worker, settings: ServerSettings, restarts: Any) -> _Worke
     mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]
     restarts.inc()
     time.sleep(_RESTART_PAUSE_S)  # one that cannot live must not use up the machine
-    return _start(settings)
+    return _start(settings, joins=True)
 
 
-def _start(settings: ServerSettings) -> _Worker:
+def _start(settings: ServerSettings, joins: bool = False) -> _Worker:
     ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_work, args=(settings, theirs), name="textcam-worker")
+    process = _SPAWN.Process(target=_work, args=(settings, theirs, joins), name="textcam-worker")
     process.start()
     theirs.close()
     return _Worker(process, ours)
@@ -163,8 +166,8 @@ def _await_ready(worker: _Worker, stopping: list[int]) -> _Digests:
     return said
 
 
-def _work(settings: ServerSettings, pipe: Connection) -> None:
-    """One worker's life."""
+def _work(settings: ServerSettings, pipe: Connection, joins: bool) -> None:
+    """One worker's life; `joins`: the others serve already."""
     from textcam_service.serving.server import serve  # noqa: PLC0415 - grpc, in this process only
 
     set_up_logs(settings, by_process=True)
@@ -180,27 +183,29 @@ def _work(settings: ServerSettings, pipe: Connection) -> None:
             pipe.send(digests)
 
     try:
-        asyncio.run(serve(settings, announce, pipe, switched))
+        asyncio.run(serve(settings, announce, pipe, switched, joins))
     except TextCamError as error:
         pipe.send(str(error))
+        raise SystemExit(1) from error
 
 
 @contextmanager
-def _reserved(host: str, port: int) -> Iterator[int]:
+def _reserved(settings: ServerSettings, port: int) -> Iterator[int]:
     """Hold the port for the workers, who share it; nobody else may be on it. -1 is none."""
     if port < 0:
         yield port
         return
-    address = (host, port)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    address = (settings.host, port)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as alone, socket.socket(family) as shared:
         try:
             alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             alone.bind(address)
-            address = (host, alone.getsockname()[1])
+            address = (settings.host, alone.getsockname()[1])
             alone.close()
             shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             shared.bind(address)
         except OSError as error:
-            raise InvalidSettings(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            where = settings.address(port)
+            raise InvalidSettings(f"cannot listen on {where}: {error.strerror}") from error
         yield address[1]

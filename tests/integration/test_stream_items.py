@@ -1,4 +1,4 @@
-"""Ids of a stream's items: what is refused for one is counted and logged as any other."""
+"""A stream's items: one refused for its id is counted and logged as any other, none for room."""
 
 import asyncio
 import io
@@ -60,21 +60,28 @@ async def test_a_long_id_is_refused_and_neither_held_nor_echoed_in_full(root):
 
 
 async def test_answers_that_nobody_takes_count_among_the_bytes_in_work(root):
+    """And one stream of them leaves room for others."""
     limits = {"max_message_bytes": 2**25, "max_bytes_in_work": 2**25}
     async with served(root, **limits) as caller:
         desk, image = caller.server._desk, large(1500)
         call = caller.explainer.ExplainStream()
-        for number in range(6):  # some 14 MB of heatmaps each; gRPC takes a few on its way
-            await call.write(item(str(number), image, heatmap=pb.HEATMAP_FORM_IMAGE))
-            await asyncio.sleep(0)
-        await until(lambda: desk._bytes_in_work > 2**25, "answers that nobody takes")
-        await until(lambda: caller.metric("textcam_requests_in_flight") == 0, "all are answered")
+
+        async def send():
+            for number in range(6):  # some 14 MB of heatmaps each; gRPC takes a few on its way
+                await call.write(item(str(number), image, heatmap=pb.HEATMAP_FORM_IMAGE))
+
+        sending = asyncio.create_task(send())
+        await until(lambda: desk._undelivered and not desk._in_flight, "an answer that waits")
+        assert 2**23 < desk._bytes_in_work < 2**24
+        await caller.explain()
+        desk.hold(0, 2**25)  # as if there were many such streams
         code, words = await caller.refused()
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "with the streams' answers that nobody took yet" in words
+        desk.hold(0, -(2**25))
+        sending.cancel()
         call.cancel()
-        await until(lambda: desk._bytes_in_work == 0, "the bytes given back")
-        await caller.explain()
+        await until(lambda: not desk._bytes_in_work, "what was held is given back")
 
 
 async def test_items_without_an_id_of_their_own_are_counted_and_logged(tmp_path, caplog):
@@ -102,3 +109,18 @@ async def test_items_without_an_id_of_their_own_are_counted_and_logged(tmp_path,
         assert line["reason"] == "INVALID_ARGUMENT"
         assert line["request_bytes"] in {request.ByteSize() for request in sent}
     assert len(lines) == 4
+
+
+async def test_no_item_is_refused_because_of_the_streams_own(tmp_path):
+    """However short the queue."""
+    store = ModelStore(tmp_path / "store")
+    publish(store, write_model(tmp_path / "made", 0), "1")
+    image = picture(0)
+    async with served(store.root, max_queue=2) as caller:
+        items = (
+            pb.ExplainStreamRequest(request=pb.ExplainRequest(request_id=str(n), encoded=image))
+            for n in range(24)
+        )
+        answers = [answer async for answer in caller.explainer.ExplainStream(items, timeout=60)]
+    assert sorted(int(answer.request_id) for answer in answers) == list(range(24))
+    assert not [answer for answer in answers if answer.HasField("error")]
