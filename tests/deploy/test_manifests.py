@@ -274,6 +274,5 @@ def test_autoscaling_owns_the_number_of_replicas():
     assert "replicas" not in the("Deployment", "autoscaling")["spec"]
     scaled = the("ScaledObject", "autoscaling")["spec"]
     assert scaled["scaleTargetRef"]["name"] == the("Deployment", "autoscaling")["metadata"]["name"]
-    (trigger,) = scaled["triggers"]
-    # A mean over replicas must not be divided by their number once more.
-    assert trigger["metricType"] == "Value"
+    # Figures of all replicas must not be divided by their number once more.
+    assert [trigger["metricType"] for trigger in scaled["triggers"]] == ["Value"] * 2

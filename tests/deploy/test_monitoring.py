@@ -98,8 +98,8 @@ def test_every_metric_that_is_named_exists():
     known = {*existing(), *RECORDED, "up"}
     expressions = [rule["expr"] for group in RULES["groups"] for rule in group["rules"]]
     expressions += [target["expr"] for panel in panels() for target in panel["targets"]]
-    (trigger,) = the("ScaledObject", "autoscaling")["spec"]["triggers"]
-    expressions.append(trigger["metadata"]["query"])
+    triggers = the("ScaledObject", "autoscaling")["spec"]["triggers"]
+    expressions += [trigger["metadata"]["query"] for trigger in triggers]
     for expression in expressions:
         assert named(expression), expression
         assert named(expression) <= known, expression

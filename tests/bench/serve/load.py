@@ -132,7 +132,9 @@ class Level:
         record = Record(due, time.monotonic())
         self.records.append(record)
         try:
-            answer = await self._ask(self._jpegs[index], self.plan.timeout)
+            # The caller's patience counts from when it was due, as its latency does.
+            left = max(self.plan.timeout - (record.sent - due), 0.001)
+            answer = await self._ask(self._jpegs[index], left)
             stray = not self._references.belongs(answer, index)
             record.outcome, record.stages = "stray" if stray else "ok", answer.stages
         except asyncio.CancelledError:

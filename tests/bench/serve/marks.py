@@ -25,8 +25,9 @@ def _of_model(name, found):
         ratio = own["capacity"] / max(peers)
         yield _at_least(f"{name}: times the best peer's throughput", ratio, PEER_RATIO[name])
     yield from _overload(name, own["open"])
-    yield from _overload(f"{name}, short queue", found["short_queue"])
-    levels = [*own["closed"], *own["open"].values(), *found["short_queue"].values()]
+    if found["max_wait"]:
+        yield from _overload(f"{name}, max_wait_ms as p99 at 80%", found["max_wait"])
+    levels = [*own["closed"], *own["open"].values(), *found["max_wait"].values()]
     patient = [one for one in levels if one is not own["open"].get(IMPATIENT)]
     silent = sum(one["whole_level"]["hung"] + one["whole_level"]["late"] for one in patient)
     yield _at_most(f"{name}: requests without an answer in ten seconds", silent, 0)
