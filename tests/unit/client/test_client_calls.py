@@ -522,7 +522,7 @@ async def test_wait_ready_gives_up_at_its_timeout(kind):
     start = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="no TextCAM server answered in time"):
         await alone.call("wait_ready", timeout=0.3)
-    assert 0.2 < time.monotonic() - start < 2
+    assert 0.2 < time.monotonic() - start < 10
     await alone.call("close")
 
 
@@ -557,7 +557,7 @@ async def test_wait_ready_asks_the_open_health_alone_and_believes_nothing_but_se
     grpc_server.start()
     caller = InLoop(kind(f"127.0.0.1:{port}"))
     with pytest.raises(Unavailable, match="is up but does not serve"):
-        await caller.call("wait_ready", timeout=0.3)
+        await caller.call("wait_ready", timeout=1)
     threading.Timer(0.2, setattr, (guard, "status", "SERVING")).start()
     await caller.call("wait_ready", timeout=5)
     assert set(guard.asked) == {"Check"}

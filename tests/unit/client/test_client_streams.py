@@ -109,8 +109,15 @@ def test_no_images_are_no_answers_and_no_stream(many, server):
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_images_are_pulled_and_sent_no_further_ahead_than_the_concurrency(server, concurrency):
-    server.latency = 0.002
+    together = threading.Barrier(concurrency)
     pulled = 0
+
+    def latency(request) -> float:
+        if request.pixels.shape[1] < 20 + concurrency:
+            together.wait(20)
+        return 0.0
+
+    server.latency = latency
 
     def images():
         nonlocal pulled
@@ -407,10 +414,10 @@ def test_a_message_over_the_servers_limit_fails_its_item_alone(many):
 
 
 def test_an_item_that_is_not_answered_in_time_fails_alone(many, server):
-    server.latency = lambda request: 5.0 if request.pixels.shape[1] == 21 else 0.0
+    server.latency = lambda request: 60.0 if request.pixels.shape[1] == 21 else 0.0
     start = time.monotonic()
-    answers = many(server, images_of(5), settings={"timeout": 0.3}, on_error="return")
-    assert time.monotonic() - start < 2
+    answers = many(server, images_of(5), settings={"timeout": 2.0}, on_error="return")
+    assert time.monotonic() - start < 30
     assert isinstance(answers[1], DeadlineExceeded)
     assert widths(answers[:1] + answers[2:]) == [20, 22, 23, 24]
 
@@ -439,21 +446,6 @@ def test_items_that_expire_take_no_other_from_the_stream(many, server):
     assert len(server.requests) == 8
 
 
-def test_a_long_run_may_take_longer_than_the_timeout_of_an_item(many, server):
-    server.latency = 0.08
-    answers = many(server, images_of(6), concurrency=1, timeout=0.3)
-    assert widths(answers) == [20 + i for i in range(6)]
-
-
-def test_answers_that_wait_for_a_slow_caller_do_not_expire(server):
-    with server.client(timeout=0.2) as client:
-        answers = []
-        for answer in client.explain_many(images_of(6), concurrency=2):
-            time.sleep(0.25)
-            answers.append(answer)
-    assert widths(answers) == [20 + i for i in range(6)]
-
-
 class Clock:
     """A monotonic clock that can be put forward; stands in for the module `time`."""
 
@@ -473,6 +465,25 @@ def clock(monkeypatch) -> Clock:
     monkeypatch.setattr("textcam_client.stream.time", clock)
     monkeypatch.setattr("textcam_client.aio_stream.time", clock)
     return clock
+
+
+def test_a_long_run_may_take_longer_than_the_timeout_of_an_item(many, server, clock):
+    def latency(_) -> float:
+        clock.put_forward(9)
+        return 0.0
+
+    server.latency = latency
+    answers = many(server, images_of(6), concurrency=1, timeout=20)
+    assert widths(answers) == [20 + i for i in range(6)]
+
+
+def test_answers_that_wait_for_a_slow_caller_do_not_expire(server, clock):
+    with server.client(timeout=20.0) as client:
+        answers = []
+        for answer in client.explain_many(images_of(6), concurrency=2):
+            clock.put_forward(25)
+            answers.append(answer)
+    assert widths(answers) == [20 + i for i in range(6)]
 
 
 def test_images_that_are_long_in_coming_do_not_make_others_expire(many, server, clock):
@@ -682,7 +693,7 @@ async def test_closing_the_async_client_ends_a_run_with_an_error(server):
     with pytest.raises(ClientClosed):
         async for _ in answers:
             pass
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
 
 
 @pytest.fixture(params=["in flight", "between streams"])
