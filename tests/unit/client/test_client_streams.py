@@ -470,19 +470,10 @@ def clock(monkeypatch) -> Clock:
 def test_a_long_run_may_take_longer_than_the_timeout_of_an_item(many, server, clock):
     def latency(_) -> float:
         clock.put_forward(9)
-        return 0.0
+        return 0.1
 
     server.latency = latency
     answers = many(server, images_of(6), concurrency=1, timeout=20)
-    assert widths(answers) == [20 + i for i in range(6)]
-
-
-def test_answers_that_wait_for_a_slow_caller_do_not_expire(server, clock):
-    with server.client(timeout=20.0) as client:
-        answers = []
-        for answer in client.explain_many(images_of(6), concurrency=2):
-            clock.put_forward(25)
-            answers.append(answer)
     assert widths(answers) == [20 + i for i in range(6)]
 
 
