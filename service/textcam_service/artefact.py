@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from textcam_service.errors import ArtefactCorrupt, ArtefactMissing
+from textcam_service.errors import ArtefactCorrupt, ArtefactMissing, FolderTaken
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -37,26 +37,71 @@ def canonical_json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+def require_replaceable(target: Path, files: Collection[str]) -> None:
+    """See that a folder can be put where `target` is.
+
+    Args:
+        target: A folder, or nothing yet; a link to either.
+        files: Names of what may be lost with it.
+
+    Raises:
+        FolderTaken: It holds anything else, or is where a disk is mounted.
+        OSError: It is no folder, or cannot be read.
+    """
+    if not target.exists():
+        return
+    if others := sorted({path.name for path in target.iterdir()} - set(files)):
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise FolderTaken(
+            f"{target} would be replaced as a whole, but holds {others[0]!r}{more}; give a folder "
+            "that is new, or empty, or was written in the same way"
+        )
+    if target.is_mount():
+        raise FolderTaken(f"{target} is where a disk is mounted; give a folder on it")
+
+
 @contextmanager
-def replaced_folder(target: Path) -> Iterator[Path]:
+def replaced_folder(target: Path, files: Collection[str]) -> Iterator[Path]:
     """Fill a folder under a temporary name beside `target` and move it there when done.
 
-    A failure inside the block, or a crash, leaves `target` as it was.
+    A failure inside the block, or a crash, leaves `target` as it was. While the one is moved away
+    and the other there, two system calls, there is none; where the second fails, the old one is
+    moved back.
+
+    Args:
+        target: As for require_replaceable; where it is a link, what it leads to is replaced.
+        files: What the folder may hold.
+
+    Raises:
+        FolderTaken: See require_replaceable.
     """
+    target = target.resolve()
+    require_replaceable(target, files)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield staging
         staging.chmod(0o755)
-        if target.exists():
-            old = staging.with_name(staging.name + ".old")
-            target.rename(old)
-            staging.rename(target)
-            shutil.rmtree(old)
-        else:
-            staging.rename(target)
+        _exchange(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _exchange(staging: Path, target: Path) -> None:
+    if not target.exists():
+        staging.rename(target)
+        return
+    old = staging.with_name(staging.name + ".old")
+    target.rename(old)
+    try:
+        staging.rename(target)
+    except OSError:
+        if target.exists():  # another process put its own there meanwhile
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_artefact(folder: Path, name: str, tensors: Tensors, manifest: Mapping[str, Any]) -> str:
@@ -101,7 +146,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(read_file(path))
         stated = manifest.pop("digest")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ArtefactCorrupt(f"{path} is not a manifest: {error}") from error
     if sha256(canonical_json(manifest)) != stated:
         raise ArtefactCorrupt(f"{path} was changed after it was written: its digest is another")

@@ -78,9 +78,10 @@ def write_bank(folder: Path, bank: ConceptBank, vocabulary: Vocabulary) -> None:
 
     Raises:
         BundleMismatch: Bank and vocabulary are of different embedders.
+        FolderTaken: The folder holds anything but a bank.
     """
     _require_same_space(bank, vocabulary)
-    with replaced_folder(folder) as staging:
+    with replaced_folder(folder, FILES) as staging:
         write_artefact(
             staging,
             "bank",

@@ -236,6 +236,12 @@ class BundleMismatch(ArtefactError):
     reason = "BUNDLE_MISMATCH"
 
 
+class FolderTaken(ArtefactError):
+    """A folder that an artefact is to be written to holds something else."""
+
+    reason = "FOLDER_TAKEN"
+
+
 class VersionExists(ArtefactError):
     """A version that is to be published is there already."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from textcam_service.artefact import replaced_folder, sha256, write_artefact
 from textcam_service.core.types import Float32Array, Preprocessing
 from textcam_service.errors import ArtefactCorrupt
+from textcam_service.parity import NAME as PARITY
 from textcam_service.parity import ParityReport, write_parity
 
 GAP_LINEAR, GRADIENT, FORWARD, NO_HEAD = "gap_linear", "gradient", "forward", "none"
@@ -19,6 +20,17 @@ INPUT, LOGITS, ACTIVATION_MAPS = "image", "logits", "activation_maps"
 CLASS_WEIGHTS, HEAD_GRADIENT, ATTENTION = "class_weights", "gradient", "attention"
 LAYER, TAP = "layer_", "tap_"
 VERTEX_POSITIONS = "vertex_positions"
+# What a backbone folder may hold.
+FILES = tuple(
+    f"{name}.{kind}"
+    for name, kinds in {
+        "backbone": ("onnx", "safetensors", "json"),
+        "head": ("onnx",),
+        "layers": ("onnx",),
+        PARITY: ("safetensors", "json"),
+    }.items()
+    for kind in kinds
+)
 
 
 @dataclass(frozen=True)
@@ -140,11 +152,14 @@ def write_backbone(
         linear: Weights (C, D) and bias (C,) of a GAP + linear head.
         manifest: What it is.
         parity: Of an int8 backbone.
+
+    Raises:
+        FolderTaken: The folder holds anything but a backbone.
     """
     weights, bias = linear or (np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
     given = {"backbone": graphs.backbone, "head": graphs.head, "layers": graphs.layers}
     models = {name: model for name, model in given.items() if model is not None}
-    with replaced_folder(output) as staging:
+    with replaced_folder(output, FILES) as staging:
         for name, model in models.items():
             (staging / f"{name}.onnx").write_bytes(model)
         tensors = {"head_weights": weights, "head_bias": bias}

@@ -138,7 +138,7 @@ class ModelStore(VersionStore):
                     pass  # the copy on this machine is at fault: another is made in its place
                 else:
                     return kept
-            with replaced_folder(kept) as staging:
+            with replaced_folder(kept, _PARTS) as staging:
                 for path in digests:
                     (staging / path).parent.mkdir(exist_ok=True)
                     self._fs.get_file(f"{source}/{path}", str(staging / path))

@@ -1,6 +1,8 @@
 """The store on a local folder and in memory."""
 
+import errno
 import uuid
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from textcam_service.errors import (
     ArtefactCorrupt,
     ArtefactMissing,
     BundleMismatch,
+    FolderTaken,
     InvalidSettings,
     StoreFailed,
     VersionExists,
@@ -127,13 +130,83 @@ def test_bank_and_vocabulary_of_different_embedders_are_refused(tmp_path):
 
 def test_a_crash_while_writing_leaves_the_old_folder(tmp_path):
     def crash():
-        with replaced_folder(tmp_path / "x") as staging:
+        with replaced_folder(tmp_path / "x", ["file"]) as staging:
             (staging / "file").write_text("new")
             raise KeyboardInterrupt
 
-    with replaced_folder(tmp_path / "x") as staging:
+    with replaced_folder(tmp_path / "x", ()) as staging:
         (staging / "file").write_text("old")
     with pytest.raises(KeyboardInterrupt):
         crash()
     assert (tmp_path / "x" / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.png", "b.png", "bank.json"):
+        (photos / name).write_text(name)
+    with pytest.raises(FolderTaken, match=r"photos .* holds 'a.png' and 1 more; give a folder"):
+        bank_folder(photos)
+    assert sorted(path.name for path in photos.iterdir()) == ["a.png", "b.png", "bank.json"]
+    assert list(tmp_path.iterdir()) == [photos]
+
+
+def test_an_empty_folder_and_an_older_bank_are_replaced(tmp_path):
+    (tmp_path / "bank").mkdir()
+    for _ in range(2):
+        read_bank(bank_folder(tmp_path / "bank"))
+    assert [path.name for path in tmp_path.iterdir()] == ["bank"]
+
+
+def test_where_a_link_leads_is_replaced_not_the_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "bank"
+    link.symlink_to(tmp_path / "disk")
+    for _ in range(2):
+        bank_folder(link)
+        assert link.is_symlink()
+        read_bank(tmp_path / "disk")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bank", "disk"]
+
+
+def test_the_folder_that_one_stands_in_is_replaced(tmp_path, monkeypatch):
+    (tmp_path / "bank").mkdir()
+    monkeypatch.chdir(tmp_path / "bank")
+    bank_folder(Path())
+    read_bank(tmp_path / "bank")
+
+
+def test_where_the_new_folder_cannot_be_moved_there_the_old_one_comes_back(tmp_path, monkeypatch):
+    rename = Path.rename
+    moves = []
+
+    def second_fails(path, target):
+        moves.append(path.name)
+        if len(moves) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    bank_folder(tmp_path / "bank")
+    before = (tmp_path / "bank" / "bank.json").read_bytes()
+    monkeypatch.setattr(Path, "rename", second_fails)
+    with pytest.raises(OSError, match="Input/output"):
+        bank_folder(tmp_path / "bank")
+    assert (tmp_path / "bank" / "bank.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["bank"]
+
+
+def test_a_disks_own_folder_is_not_replaced(tmp_path, monkeypatch):
+    (tmp_path / "bank").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "bank")
+    with pytest.raises(FolderTaken, match="a disk is mounted"):
+        bank_folder(tmp_path / "bank")
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "[" * 100_000])
+def test_what_is_no_manifest_is_corrupt(tmp_path, text):
+    bank_folder(tmp_path / "bank")
+    (tmp_path / "bank" / "bank.json").write_text(text)
+    with pytest.raises(ArtefactCorrupt, match="is not a manifest"):
+        read_bank(tmp_path / "bank")

@@ -96,7 +96,7 @@ def main() -> None:
     type=OUTPUT,
     default=Path("build/backbone"),
     show_default=True,
-    help="Backbone folder to write.",
+    help="Backbone folder to write; replaced if it is there.",
 )
 def export(
     model: str,
@@ -118,6 +118,10 @@ def export(
     batch size made free. Without a linear head, it has no gradients.
     """
     need("offline")
+    from textcam_service.artefact import require_replaceable  # noqa: PLC0415 - safetensors
+    from textcam_service.graphs import FILES  # noqa: PLC0415
+
+    require_replaceable(output, FILES)
     if model.startswith("onnx:"):
         from textcam_service.offline.networks import standard_preprocessing  # noqa: PLC0415
         from textcam_service.offline.onnx_cut import export_onnx  # noqa: PLC0415

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from textcam_service.artefact import require_replaceable
 from textcam_service.backbone import Backbone
-from textcam_service.bank import BankArtefact, ConceptBank, Vocabulary, read_bank, write_bank
+from textcam_service.bank import FILES, BankArtefact, ConceptBank, Vocabulary, read_bank, write_bank
 from textcam_service.core.channels import TWO_CLASS, ChannelSettings, channel_directions
 from textcam_service.core.types import IntArray, RationaleSettings
 from textcam_service.errors import BundleMismatch, InvalidSettings, ProbingSetError
@@ -60,7 +61,9 @@ def build_bank(
         ProbingSetError: Too few images for 2 M samples.
         InvalidSettings: Regions with a direction that is not between two sets of samples.
         EmbedderError: Mosaics or dense regions of an embedder that does not see parts.
+        FolderTaken: `output` holds anything but a bank.
     """
+    require_replaceable(output, FILES)
     require_enough(images, settings.samples)
     _require_regions(embedder, settings)
     work = output.with_name(output.name + ".work")

@@ -22,13 +22,13 @@ import onnxruntime as ort
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from textcam_service.artefact import canonical_json, read_file, sha256
+from textcam_service.artefact import canonical_json, read_file, require_replaceable, sha256
 from textcam_service.backbone import Backbone
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import InvalidSettings, ProbingSetError, QuantisationRefused
 from textcam_service.evaluation.parity import compare
-from textcam_service.graphs import ACTIVATION_MAPS, INPUT, Graphs, write_backbone
+from textcam_service.graphs import ACTIVATION_MAPS, FILES, INPUT, Graphs, write_backbone
 from textcam_service.imaging import prepare
 from textcam_service.offline.dataset import readable
 from textcam_service.parity import ParityReport, Thresholds
@@ -74,7 +74,8 @@ def quantise(
         progress: Called with a step's name and size; what it returns is told of progress.
 
     Raises:
-        InvalidSettings: The backbone is an int8 one already.
+        InvalidSettings: The backbone is an int8 one already, or `output` is its own folder.
+        FolderTaken: `output` holds anything but a backbone.
         ProbingSetError: Too few images can be read, or some are in both sets.
         QuantisationRefused: onnxruntime cannot quantise the graph, or a threshold is missed;
             nothing is written.
@@ -83,6 +84,9 @@ def quantise(
     own = bundle.backbone
     if own.manifest.quantised_from:
         raise InvalidSettings(f"{own.folder} is an int8 backbone already; give its float form")
+    if output.resolve() == own.folder.resolve():
+        raise InvalidSettings(f"{output} holds the float backbone, which is kept; give another")
+    require_replaceable(output, FILES)
     if {path.resolve() for path in calibration} & {path.resolve() for path in held_out}:
         raise ProbingSetError("images that calibrate cannot judge too; give others to compare")
     with tempfile.TemporaryDirectory() as folder:
