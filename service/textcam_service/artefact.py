@@ -104,6 +104,11 @@ def _exchange(staging: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def artefact_files(name: str) -> tuple[str, str]:
+    """Names of the files of an artefact."""
+    return f"{name}.json", f"{name}.safetensors"
+
+
 def write_artefact(folder: Path, name: str, tensors: Tensors, manifest: Mapping[str, Any]) -> str:
     """Write NAME.safetensors and NAME.json and return the digest."""
     contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}

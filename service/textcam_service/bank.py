@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from textcam_service.artefact import read_artefact, replaced_folder, write_artefact
+from textcam_service.artefact import artefact_files, read_artefact, replaced_folder, write_artefact
 from textcam_service.core.phrases import centre_texts
 from textcam_service.core.types import BoolArray, Float32Array
 from textcam_service.errors import ArtefactCorrupt, BundleMismatch
 
-FILES = ("bank.json", "bank.safetensors", "vocabulary.json", "vocabulary.safetensors")
+FILES = (*artefact_files("bank"), *artefact_files("vocabulary"))
 
 
 @dataclass(frozen=True)

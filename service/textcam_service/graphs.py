@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from textcam_service.artefact import replaced_folder, sha256, write_artefact
+from textcam_service.artefact import artefact_files, replaced_folder, sha256, write_artefact
 from textcam_service.core.types import Float32Array, Preprocessing
 from textcam_service.errors import ArtefactCorrupt
 from textcam_service.parity import NAME as PARITY
@@ -21,15 +21,10 @@ CLASS_WEIGHTS, HEAD_GRADIENT, ATTENTION = "class_weights", "gradient", "attentio
 LAYER, TAP = "layer_", "tap_"
 VERTEX_POSITIONS = "vertex_positions"
 # What a backbone folder may hold.
-FILES = tuple(
-    f"{name}.{kind}"
-    for name, kinds in {
-        "backbone": ("onnx", "safetensors", "json"),
-        "head": ("onnx",),
-        "layers": ("onnx",),
-        PARITY: ("safetensors", "json"),
-    }.items()
-    for kind in kinds
+FILES = (
+    *(f"{name}.onnx" for name in ("backbone", "head", "layers")),
+    *artefact_files("backbone"),
+    *artefact_files(PARITY),
 )
 
 

@@ -89,7 +89,10 @@ class ModelStore(VersionStore):
         version = checked_name(version or version_of(digests))
         self._pointer(name)  # one that cannot be read is told before anything is written
         if self._complete(name, version):
-            raise VersionExists(f"{name}@{version} is published already; choose another version")
+            raise VersionExists(
+                f"{name}@{version} is published already; make it current (`textcam model use`), or "
+                "choose another version"
+            )
         target = self._path(name, version)
         self._remove(target)  # what a publisher that was killed half-way left there
         try:

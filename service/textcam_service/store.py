@@ -43,11 +43,12 @@ class BankStore(VersionStore):
         """
         read_bank(folder)
         own = version_of(file_digests({file: folder / file for file in FILES}))
+        mend = "choose another version" if version else "it holds the same"
         version = checked_name(version or own)
         target = self._path(name, version)
         self._pointer(name)  # one that cannot be read is told before anything is written
         if self._complete(name, version):
-            raise VersionExists(f"{name}@{version} is published already; choose another version")
+            raise VersionExists(f"{name}@{version} is published already; {mend}")
         self._remove(target)  # what a publisher that was killed half-way left there
         staging = self._path(name, f".{version}.{uuid.uuid4().hex}")
         try:

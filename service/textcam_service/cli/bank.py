@@ -133,11 +133,14 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     chosen = _region_settings(regions, region)
     from textcam_service.backbone import Backbone  # noqa: PLC0415 - onnxruntime
     from textcam_service.core.channels import ChannelSettings  # noqa: PLC0415
+    from textcam_service.errors import VersionExists  # noqa: PLC0415
     from textcam_service.offline.build import build_bank, require_enough  # noqa: PLC0415 - torch
     from textcam_service.offline.dataset import find_images, read_phrases  # noqa: PLC0415
     from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
     from textcam_service.store import BankStore  # noqa: PLC0415 - fsspec
+    from textcam_service.versions import checked_name  # noqa: PLC0415 - fsspec
 
+    checked_name(name)
     words = vocabulary or Path(__file__).parents[1] / "data" / "photos" / "vocabulary.txt"
     found, phrases = find_images(images), read_phrases(words)
     require_enough(found, samples)
@@ -160,7 +163,10 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     passes = artefact.bank.parameters["embedder_passes"]
     click.echo(f"embedder passes: {passes['images']} images, {passes['regions']} of regions")
     if store:
-        click.echo(f"published as {name}@{BankStore(store).publish(name, output)}")
+        try:
+            click.echo(f"published as {name}@{BankStore(store).publish(name, output)}")
+        except VersionExists as there:
+            click.echo(f"not published again: {there}")
 
 
 @bank.command("vocabulary")

@@ -66,7 +66,8 @@ def build_bank(
     require_replaceable(output, FILES)
     require_enough(images, settings.samples)
     _require_regions(embedder, settings)
-    work = output.with_name(output.name + ".work")
+    work = output.resolve()
+    work = work.with_name(work.name + ".work")
     seen = extract(images, backbone, embedder, work, progress("probing images", len(images)))
     chosen = probing_order(seen.predicted, per_class)
     if len(chosen) < 2 * settings.samples:

@@ -14,6 +14,7 @@ import numpy as np
 
 from textcam_service.artefact import (
     Tensors,
+    artefact_files,
     canonical_json,
     read_artefact,
     replaced_folder,
@@ -135,7 +136,7 @@ def _resumed(folder: Path) -> Extraction | None:
 
 
 def _keep(folder: Path, part: Extraction) -> None:
-    with replaced_folder(folder) as staging:
+    with replaced_folder(folder, artefact_files("chunk")) as staging:
         tensors: Tensors = {
             "activation_scores": part.activation_scores,
             "embeddings": part.embeddings,

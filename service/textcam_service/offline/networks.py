@@ -30,9 +30,11 @@ _INTERPOLATIONS: Mapping[str, Interpolation] = {
 }
 
 
-def standard_preprocessing(size: int = 224) -> Preprocessing:
-    """As torchvision's networks are usually fed: 8/7 of the size, then its centre."""
-    return Preprocessing(size * 8 // 7, size, size, "bilinear", _IMAGENET_MEAN, _IMAGENET_STD)
+def standard_preprocessing(height: int = 224, width: int | None = None) -> Preprocessing:
+    """As torchvision's networks are usually fed: 8/7 of the longer side, then the centre."""
+    width = width or height
+    resize = max(height, width) * 8 // 7
+    return Preprocessing(resize, height, width, "bilinear", _IMAGENET_MEAN, _IMAGENET_STD)
 
 
 _STANDARD = standard_preprocessing()

@@ -90,9 +90,10 @@ def _input(path: Path, graph: onnx.GraphProto, size: tuple[int, int]) -> tuple[s
             "classifier takes FLOAT (N, 3, h, w): put a Transpose or a Cast before it"
         )
     if any(own not in {0, asked} for own, asked in zip(shape[2:], size, strict=True)):
+        height, width = (own or asked for own, asked in zip(shape[2:], size, strict=True))
         raise ExportRefused(
-            f"{path} does not run on images of {size[0]} x {size[1]}, but of {shape[2]} x "
-            f"{shape[3]}; state its --input-size"
+            f"{path} does not run on images of {size[0]} x {size[1]}, but of {height} x {width}; "
+            f"state --input-size {height},{width}"
         )
     return inputs[0].name, shape[0]
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from textcam_service.artefact import (
+    artefact_files,
     canonical_json,
     read_artefact,
     replaced_folder,
@@ -265,5 +266,5 @@ def _resumed(folder: Path) -> _Part | None:
 
 
 def _keep(folder: Path, part: _Part) -> None:
-    with replaced_folder(folder) as staging:
+    with replaced_folder(folder, artefact_files("regions")) as staging:
         write_artefact(staging, "regions", vars(part), {})
