@@ -203,6 +203,27 @@ async def test_gradients_that_come_too_late_are_counted_as_images_are(model):
     assert metrics.registry.get_sample_value("textcam_expired_total") == 1
 
 
+async def test_who_runs_out_of_time_and_who_leaves_are_told_apart(serving):
+    """A caller's own clock ends the call before the server's does, most of the time."""
+    long = pb.ExplainRequest(encoded=png(7000, 7000), heatmap=pb.HEATMAP_FORM_NONE)
+    answers = "textcam_request_duration_seconds_count"
+    async with serving() as caller:
+        for _ in range(6):
+            with pytest.raises(grpc.aio.AioRpcError) as late:
+                await caller.explain(long, timeout=0.2)
+            assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: not caller.metric("textcam_requests_in_flight"), "done with them")
+        seen = caller.metric(answers, method="Explain", code="DEADLINE_EXCEEDED")
+        assert (seen, caller.metric("textcam_expired_total")) == (6, 6)
+        task = asyncio.create_task(caller.explain(long))
+        await until(lambda: caller.metric("textcam_requests_in_flight"), "in work")
+        task.cancel()
+        await until(lambda: not caller.metric("textcam_requests_in_flight"), "done with it")
+        assert caller.metric(answers, method="Explain", code="CANCELLED") == 1
+        assert caller.metric("textcam_cancelled_total") == 1
+        assert caller.metric("textcam_expired_total") == 6
+
+
 async def test_nobody_but_audits_waits_longer_than_the_operator_allows(serving):
     async with serving(max_wait_ms=0.001) as caller:
         long = pb.ExplainRequest(encoded=png(7000, 7000), heatmap=pb.HEATMAP_FORM_NONE)

@@ -20,7 +20,7 @@ from typing import Any, Generic
 
 from textcam_service.errors import DeadlineExpired, QueueFull, SessionFailed, ShuttingDown
 from textcam_service.serving.events import BatcherEvents
-from textcam_service.serving.place import Batched, Item, Place, Result
+from textcam_service.serving.place import Batched, Item, Place, Result, is_due
 from textcam_service.serving.queues import EXPIRED, BatchLimits, Queues
 from textcam_service.serving.schedule import BatchCost, Lane
 
@@ -354,7 +354,8 @@ class Batcher(Generic[Item, Result]):
         """Forget an item that nobody waits for."""
         self._discard(place)
         if cancelled:
-            self._tell(self._events.on_cancelled)
+            events = self._events
+            self._tell(events.on_expired if is_due(place.deadline) else events.on_cancelled)
 
     # --- bookkeeping ----------------------------------------------------------------
 

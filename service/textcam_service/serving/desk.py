@@ -17,13 +17,14 @@ from google.rpc.status_pb2 import Status
 from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service.bundle import ModelBundle
-from textcam_service.errors import ServerBusy, ShuttingDown, TextCamError
+from textcam_service.errors import DeadlineExpired, ServerBusy, ShuttingDown, TextCamError
 from textcam_service.serving import requests
 from textcam_service.serving.access import Access
 from textcam_service.serving.logs import AccessLog
 from textcam_service.serving.metrics import Metrics
 from textcam_service.serving.models import Models
 from textcam_service.serving.pipeline import Pipeline
+from textcam_service.serving.place import is_due
 from textcam_service.serving.record import Record
 from textcam_service.serving.schedule import Lane
 from textcam_service.serving.status import code_of, reason_of, status_of
@@ -120,7 +121,10 @@ class Desk:
                 most = self._max_wait_s if waits_shortly else math.inf
                 response = await pipeline.explain(request, deadline, lane, record, most)
         except asyncio.CancelledError:
-            self._close(record, grpc.StatusCode.CANCELLED)
+            if is_due(deadline):
+                self._close(record, grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExpired.reason)
+            else:
+                self._close(record, grpc.StatusCode.CANCELLED)
             raise
         except Exception as error:  # noqa: BLE001 - the last stop: logged, counted, answered
             self._note(error, f"request {record.request_id!r}")

@@ -15,10 +15,10 @@ class BatcherEvents(Protocol):
         """The number of items that wait for inference changed."""
 
     def on_expired(self) -> None:
-        """An item's deadline passed before inference."""
+        """An item's deadline passed before inference, or its caller left when it did."""
 
     def on_cancelled(self) -> None:
-        """An admitted item's caller left: told once for each.
+        """An admitted item's caller left before their deadline: told once for each.
 
         A waiting item leaves the queue; a running one's result is discarded, its batch unharmed.
         """

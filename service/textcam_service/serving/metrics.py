@@ -95,13 +95,12 @@ class Metrics:
         )
         self.expired = Counter(
             "textcam_expired_total",
-            "Images whose deadline passed before inference, between passes of a method, or while "
-            "their answer was made.",
+            "Images whose deadline passed before their answer was made.",
             registry=self.registry,
         )
         self.cancelled = Counter(
             "textcam_cancelled_total",
-            "Images whose caller left before the answer.",
+            "Images whose caller left before the answer, and before their deadline.",
             registry=self.registry,
         )
         self.unexpected = Counter(
@@ -196,11 +195,11 @@ class Metrics:
         self.batch_size.observe(size)
 
     def on_expired(self) -> None:
-        """A deadline passed before inference."""
+        """A deadline passed before the answer."""
         self.expired.inc()
 
     def on_cancelled(self) -> None:
-        """A caller left."""
+        """A caller left before their deadline."""
         self.cancelled.inc()
 
     def on_rejected(self, reason: str) -> None:

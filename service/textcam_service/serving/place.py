@@ -13,6 +13,16 @@ from textcam_service.serving.schedule import Lane
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_NEAR_S = 0.05
+
+
+def is_due(deadline: float | None) -> bool:
+    """Whether who leaves now leaves because of their deadline, on time.monotonic()'s clock.
+
+    They keep it by their own clock, which began before the call arrived here, and ends it before
+    word of that does: as near as that.
+    """
+    return deadline is not None and time.monotonic() >= deadline - _NEAR_S
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Keeper(Protocol):
         """Its deadline passed."""
 
     def on_left(self, place: Place[Any, Any], cancelled: bool) -> None:
-        """Its owner left, with the answer or, where cancelled, without one."""
+        """Its owner left: with the answer, told of its failure or, where cancelled, before."""
 
 
 class Place(Generic[Item, Result]):
@@ -111,6 +121,8 @@ class Place(Generic[Item, Result]):
     ) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
+        failed = False
         if not self._future.cancel() and not self._future.cancelled():
-            self._future.exception()  # seen, so that asyncio does not complain of it
-        self._keeper.on_left(self, kind is asyncio.CancelledError)
+            # Seen, so that asyncio does not complain of it.
+            failed = self._future.exception() is not None
+        self._keeper.on_left(self, kind is asyncio.CancelledError and not failed)
