@@ -99,8 +99,12 @@ class ModelBundle:
         return self.artefact.vocabulary.centred()
 
     @cached_property
+    def _own_indices(self) -> dict[str, int]:
+        return {name.strip(): index for index, name in enumerate(self.class_names)}
+
+    @cached_property
     def _class_indices(self) -> dict[str, int]:
-        return {name.casefold(): index for index, name in enumerate(self.class_names)}
+        return {name.strip().casefold(): index for index, name in enumerate(self.class_names)}
 
     def class_index(self, name: str, field_name: str) -> int:
         """Find a class by name, whatever its letter case.
@@ -108,9 +112,12 @@ class ModelBundle:
         Raises:
             UnknownClass: No such class; the message offers the nearest names.
         """
-        index = self._class_indices.get(name.strip().casefold())
+        given = name.strip()
+        if given in self._own_indices:  # "Turkey" and "turkey" may both be classes
+            return self._own_indices[given]
+        index = self._class_indices.get(given.casefold())
         if index is None:
-            shown = name.strip()[:_LONGEST_NAME]
+            shown = given[:_LONGEST_NAME]
             near = self._near(shown.casefold())
             hint = f"; near it: {', '.join(near)}" if near else ""
             raise UnknownClass(

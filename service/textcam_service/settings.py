@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -18,6 +19,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -331,13 +333,18 @@ def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
         os.environ["TEXTCAM_CONFIG"] = str(config)
     named = os.environ.get("TEXTCAM_CONFIG")
     if named and not Path(named).is_file():
-        raise InvalidSettings(f"the settings file {named} is not there")
+        fault = "is a folder" if Path(named).is_dir() else "is not there"
+        raise InvalidSettings(f"the settings file {named} {fault}")
     try:
         settings = ServerSettings(**flags)
     except ValidationError as error:
+        if strangers := _strangers(error):
+            raise InvalidSettings(f"in the settings file {named}, {strangers}") from error
         raise InvalidSettings(f"settings are not valid: {faults_of(error)}") from error
-    except ValueError as error:
+    except SettingsError as error:  # a variable's
         raise InvalidSettings(f"settings cannot be read: {error}") from error
+    except ValueError as error:
+        raise InvalidSettings(f"the settings file {named} is no TOML in UTF-8: {error}") from error
     if settings.default_phrases > settings.max_phrases:
         raise InvalidSettings("default_phrases is above max_phrases")
     if settings.max_message_bytes > settings.max_bytes_in_work:
@@ -347,6 +354,16 @@ def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
     if settings.tls_client_ca and not settings.tls_certificate:
         raise InvalidSettings("tls_client_ca needs tls_certificate and tls_key")
     return settings
+
+
+def _strangers(error: ValidationError) -> str:
+    """Names that are no settings, which only a file can give; each with the nearest that is."""
+    names = [str(fault["loc"][0]) for fault in error.errors() if fault["type"] == "extra_forbidden"]
+    near = {name: get_close_matches(name, ServerSettings.model_fields, 1, 0.8) for name in names}
+    return "; ".join(
+        f"{name} is no setting" + (f", near it: {near[name][0]}" if near[name] else "")
+        for name in names
+    )
 
 
 def faults_of(error: ValidationError) -> str:

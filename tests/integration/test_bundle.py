@@ -26,6 +26,12 @@ def named(folder, *names):
     return bundle
 
 
+def test_names_that_differ_in_letter_case_alone_are_told_apart(folder):
+    bundle = named(folder, "Turkey", "turkey", "lynx ", "coffee mug", "rocket")
+    found = [bundle.class_index(name, "target") for name in ("Turkey", " turkey", "LYNX", "lynx ")]
+    assert found == [0, 1, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("wrong", "near"),
     [

@@ -1,5 +1,6 @@
 """The command line: help texts, and errors that are sentences."""
 
+import errno
 import json
 import os
 import re
@@ -136,6 +137,36 @@ def test_an_image_that_is_gone_when_it_is_to_be_drawn_fails_alone(photo, option,
     assert "Error: 1 of 2 images were not explained and drawn" in said
     assert (made / "photo.png").exists()
     assert not (made / "gone.png").exists()
+
+
+def test_a_picture_is_there_whole_or_not_at_all(photo, tmp_path, monkeypatch):
+    save = Image.Image.save
+
+    def full_disk(picture, file, *format_):
+        save(picture, file, *format_)
+        os.truncate(file, 100)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with serve_in_memory() as server:
+        words = ["explain", photo, "--server", server.address, "--output", tmp_path]
+        assert run(*words)[0] == 0
+        before = (tmp_path / f"{photo.stem}.png").read_bytes()
+        monkeypatch.setattr(Image.Image, "save", full_disk)
+        code, said = run(*words)
+    assert code == 1
+    assert f"{tmp_path / photo.stem}.png: No space left on device" in said
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
+    assert (tmp_path / f"{photo.stem}.png").read_bytes() == before
+
+
+def test_one_of_several_models_goes_by_its_name_and_version(photo):
+    with serve_in_memory(model="own") as server:
+        words = ["explain", photo, "--server", server.address]
+        assert run(*words, "--model", "own")[0] == 0
+        code, said = run(*words, "--model", "another")
+        assert (code, "'another'" in said) == (1, True)
+        code, said = run(*words, "--model", "own", "--version", "of old")
+        assert (code, "of old" in said) == (1, True)
 
 
 def test_names_of_no_text_are_shown_as_they_can_be(photo, tmp_path):

@@ -50,3 +50,28 @@ def test_an_ipv6_host_has_brackets_in_an_address_and_none_by_itself(host, addres
     settings = read_settings({"host": host})
     assert settings.address(7) == address
     assert "[" not in settings.host
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            b"max_bacth = 3",
+            r"in the settings file .*own\.toml, max_bacth is no setting, near it: m",
+        ),
+        (b"max_batch = ", r"the settings file .*own\.toml is no TOML in UTF-8: Invalid value"),
+        ("name = 'größe'".encode("latin-1"), r"own\.toml is no TOML in UTF-8: .* can't decode"),
+    ],
+)
+def test_a_settings_file_at_fault_is_named(content, words, tmp_path, monkeypatch):
+    file = tmp_path / "own.toml"
+    file.write_bytes(content)
+    monkeypatch.setenv("TEXTCAM_CONFIG", str(file))
+    with pytest.raises(InvalidSettings, match=words):
+        read_settings({})
+
+
+def test_a_folder_is_no_settings_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXTCAM_CONFIG", "")
+    with pytest.raises(InvalidSettings, match="is a folder"):
+        read_settings({}, tmp_path)

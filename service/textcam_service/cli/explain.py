@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,8 @@ def _no_folders(
     "images", nargs=-1, required=True, type=click.Path(path_type=Path), callback=_no_folders
 )
 @server_options
+@click.option("--model", default=None, help="Of several that the server has: this one.")
+@click.option("--version", default=None, help="Of the model; default: the current one.")
 @click.option(
     "--output",
     type=OUTPUT,
@@ -98,6 +101,8 @@ def _no_folders(
 def explain(  # noqa: PLR0917 - one argument per option
     images: tuple[Path, ...],
     connect: Callable[..., Client],
+    model: str | None,
+    version: str | None,
     output: Path | None,
     masks: Path | None,
     top_k: int | None,
@@ -126,7 +131,14 @@ def explain(  # noqa: PLR0917 - one argument per option
         if wait:
             _wait(client, wait)
         answers = client.explain_many(
-            images, target=target, phrases=phrases, method=method, on_error="return", concurrency=4
+            images,
+            target=target,
+            model=model,
+            version=version,
+            phrases=phrases,
+            method=method,
+            on_error="return",
+            concurrency=4,
         )
         for path, answer in zip(images, _reached(answers), strict=True):
             error = _show(path, answer, taken, output, masks, as_json)
@@ -238,7 +250,8 @@ def _tell(written: Path, as_json: bool) -> None:
 def _draw(answer: Explanation, picture: Path) -> None:
     from textcam_client import draw_figure  # noqa: PLC0415 - only where pictures are wanted
 
-    draw_figure(answer).save(picture)
+    with _whole(picture) as part:
+        draw_figure(answer).save(part, "PNG")
 
 
 def _write_masks(image: Path, answer: Explanation, stem: Path) -> None:
@@ -251,9 +264,10 @@ def _write_masks(image: Path, answer: Explanation, stem: Path) -> None:
     )
 
     labels = pseudo_labels(answer.explanations)
-    picture = answer.explanations[0].picture()
-    label_picture(labels).save(f"{stem}.png")
-    draw_contours(picture, labels, fill=0.2).save(f"{stem}-contours.png")
+    contours = draw_contours(answer.explanations[0].picture(), labels, fill=0.2)
+    for picture, place in ((label_picture(labels), stem), (contours, f"{stem}-contours")):
+        with _whole(Path(f"{place}.png")) as part:
+            picture.save(part, "PNG")
     found = []
     for number, explanation in enumerate(answer.explanations, 1):
         mask = labels == number
@@ -268,7 +282,25 @@ def _write_masks(image: Path, answer: Explanation, stem: Path) -> None:
                 "rle": encode_rle(mask),
             }
         )
-    Path(f"{stem}.json").write_text(json.dumps({"image": str(image), "labels": found}) + "\n")
+    with _whole(Path(f"{stem}.json")) as part:
+        part.write_text(json.dumps({"image": str(image), "labels": found}) + "\n")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A place to write what is to be at `path`, which holds all of it or what it held before.
+
+    Raises:
+        OSError: It cannot be written, as on a full disk; names `path`.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _boxes(mask: BoolArray) -> tuple[Box, ...]:
