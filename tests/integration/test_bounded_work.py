@@ -210,7 +210,7 @@ async def test_who_runs_out_of_time_and_who_leaves_are_told_apart(serving):
     async with serving() as caller:
         for _ in range(6):
             with pytest.raises(grpc.aio.AioRpcError) as late:
-                await caller.explain(long, timeout=0.2)
+                await caller.explain(long, timeout=0.1)
             assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await until(lambda: not caller.metric("textcam_requests_in_flight"), "done with them")
         seen = caller.metric(answers, method="Explain", code="DEADLINE_EXCEEDED")
