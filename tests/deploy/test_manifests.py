@@ -128,6 +128,20 @@ def test_requests_are_limits(overlay):
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_memory_holds_the_worst_that_the_settings_let_in(overlay, settings_of):
+    """By the sum in deploy/README.md, "Sizing"; what goes beyond it is OOMKilled."""
+    limits, settings = server_of(overlay)["resources"]["limits"], settings_of(overlay)
+    model = 280_000_000 * (2 + settings.store_keep if settings.store else 1)
+    worker = model + 3 * settings.max_bytes_in_work
+    thread = 30 * settings.max_image_pixels + 4 * settings.max_message_bytes
+    # Each CPU has a decode thread, whoever's worker it is.
+    threads = settings.decode_threads * settings.workers or int(limits["cpu"])
+    worst = settings.workers * worker + threads * thread
+    memory = int(limits["memory"].removesuffix("Gi")) * 2**30
+    assert worst <= memory, f"{worst / 1e9:.1f} of {memory / 1e9:.1f} GB"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_environment_names_settings_of_the_server(overlay):
     known = set(ServerSettings.model_fields)
     for name in environment(overlay):
