@@ -51,7 +51,9 @@ def environment(overlay: str) -> dict[str, str]:
     """What the server reads its settings from."""
     pod = the("Deployment", overlay)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    named = {source["configMapRef"]["name"] for source in container["envFrom"]}
+    named = {
+        source["configMapRef"]["name"] for source in container["envFrom"] if "configMapRef" in source
+    }
     maps = [
         each["data"]
         for each in manifests(overlay)
