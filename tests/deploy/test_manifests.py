@@ -219,7 +219,7 @@ def test_copies_of_a_store_have_a_volume_and_nothing_is_left_of_the_bundle(setti
     settings, server, pod = settings_of("store"), server_of("store"), pod_of("store")
     assert settings.store
     mounts = {each["mountPath"]: each for each in server["volumeMounts"]}
-    assert set(mounts) == {settings.store_cache, "/tmp"}  # noqa: S108 - the pod's own
+    assert set(mounts) == {settings.store_cache, "/tmp"}
     assert not mounts[settings.store_cache].get("readOnly")
     assert not pod.get("initContainers")
     volumes = {each["name"]: each for each in pod["volumes"]}
