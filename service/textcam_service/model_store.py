@@ -13,6 +13,7 @@ written again.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import shutil
@@ -36,6 +37,7 @@ from textcam_service.errors import (
     ArtefactCorrupt,
     ArtefactMissing,
     InvalidSettings,
+    StoreFailed,
     VersionExists,
     VersionInUse,
 )
@@ -46,6 +48,8 @@ CANARY = "canary"
 _PARTS = ("backbone", "bank", CANARY)
 _MANIFEST = "bundle.json"
 _REMOVED = "removed.json"
+# What a disk that is written to says, and no store that is read.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 class ModelStore(VersionStore):
@@ -133,7 +137,7 @@ class ModelStore(VersionStore):
             return Path(source)
         digest = sha256(canonical_json(digests)).removeprefix("sha256:")
         kept = cache / checked_name(name) / digest
-        with _alone(kept.parent):
+        with _copying_to(cache), _alone(kept.parent):
             if kept.is_dir():
                 try:
                     _verify(kept, digests)
@@ -144,9 +148,19 @@ class ModelStore(VersionStore):
             with replaced_folder(kept, _PARTS) as staging:
                 for path in digests:
                     (staging / path).parent.mkdir(exist_ok=True)
-                    self._fs.get_file(f"{source}/{path}", str(staging / path))
+                    self._download(f"{source}/{path}", staging / path, cache)
                 _verify(staging, digests, source)
         return kept
+
+    @reaching
+    def _download(self, source: str, target: Path, cache: Path) -> None:
+        """Copy a file; of what is raised only the number says which side it comes from."""
+        try:
+            self._fs.get_file(source, str(target))
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise _not_copied(cache, error) from error
+            raise
 
     @reaching
     def prunable(self, name: str, keep: int) -> tuple[str, ...]:
@@ -233,6 +247,23 @@ class ModelStore(VersionStore):
         if sha256(canonical_json(digests)) != stated or not plain:
             raise ArtefactCorrupt(f"{path} was changed after it was written; publish a new version")
         return digests
+
+
+@contextmanager
+def _copying_to(cache: Path) -> Iterator[None]:
+    """Tell what this machine's file system raises by the cache's name, not by the store's."""
+    try:
+        yield
+    except OSError as error:
+        raise _not_copied(cache, error) from error
+
+
+def _not_copied(cache: Path, error: OSError) -> StoreFailed:
+    return StoreFailed(
+        f"the store's models cannot be copied to {cache} ({type(error).__name__}: {error}); look "
+        "to the setting store_cache (not set: the folder of temporary files), whether that folder "
+        "can be written to, and the room on its disk"
+    )
 
 
 @contextmanager

@@ -51,7 +51,10 @@ def environment(overlay: str) -> dict[str, str]:
     """What the server reads its settings from."""
     pod = the("Deployment", overlay)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    named = {source["configMapRef"]["name"] for source in container["envFrom"]}
+    sources = [
+        source["configMapRef"] for source in container["envFrom"] if "secretRef" not in source
+    ]
+    named = {source["name"] for source in sources}
     maps = [
         each["data"]
         for each in manifests(overlay)

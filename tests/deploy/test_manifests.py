@@ -23,6 +23,7 @@ from textcam_service.version import __version__
 
 # The oldest release that is maintained, and the newest.
 VERSIONS = ("1.35", "1.37")
+BUNDLED = tuple(overlay for overlay in OVERLAYS if overlay != "store")
 OWN_KINDS = {"PrometheusRule", "ScaledObject", "ServiceMonitor"}
 
 
@@ -72,16 +73,29 @@ def test_a_misspelt_field_would_be_found(kind):
         validate(manifest, VERSIONS[0])
 
 
-def test_the_guides_own_overlay_builds(tmp_path):
-    """The example with the GPU, every component, and a volume in place of the bundle's image."""
+@pytest.fixture
+def guided(tmp_path):
+    """The guide's example overlays, and what comes of one with more components."""
     guide = (DEPLOY / "README.md").read_text()
-    overlay, volume = re.findall(r"^ *```yaml\n(.*?)^ *```$", guide, re.DOTALL | re.MULTILINE)
     up = os.path.relpath(DEPLOY.parent, tmp_path.resolve())
-    composed = yaml.safe_load(overlay.replace("textcam-service/deploy", f"{up}/deploy"))
-    composed |= yaml.safe_load(volume)
-    composed["components"].append(f"{up}/deploy/kubernetes/components/mtls")
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(composed))
-    found = list(yaml.safe_load_all(built(tmp_path)))
+    examples = [
+        yaml.safe_load(example.replace("textcam-service/deploy", f"{up}/deploy"))
+        for example in re.findall(r"^ *```yaml\n(.*?)^ *```$", guide, re.DOTALL | re.MULTILINE)
+    ]
+
+    def build(composed, *components):
+        more = [f"{up}/deploy/kubernetes/components/{component}" for component in components]
+        composed = composed | {"components": [*composed["components"], *more]}
+        (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(composed))
+        return list(yaml.safe_load_all(built(tmp_path)))
+
+    return examples, build
+
+
+def test_the_guides_own_overlay_builds(guided):
+    """The example with the GPU, every component, and a volume in place of the bundle's image."""
+    (overlay, volume, _), build = guided
+    found = build(overlay | volume, "mtls")
     for manifest in found:
         validate(manifest, VERSIONS[-1])
     (deployment,) = (each for each in found if each["kind"] == "Deployment")
@@ -104,6 +118,23 @@ def test_the_guides_own_overlay_builds(tmp_path):
     assert settings["data"]["TEXTCAM_BACKBONE"]
 
 
+def test_the_guides_overlay_of_a_store_builds(guided):
+    """With the components beside it: GPUs are the example's own matter."""
+    (_, _, overlay), build = guided
+    found = build(overlay, "mtls", "autoscaling")
+    for manifest in found:
+        validate(manifest, VERSIONS[-1])
+    (deployment,) = (each for each in found if each["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["containers"][0]["startupProbe"]["grpc"]["port"] == 50052
+    assert {each["name"] for each in pod["volumes"]} == {"cache", "tmp", "tls"}
+    (settings,) = (
+        each for each in found if each["metadata"]["name"].startswith("textcam-settings")
+    )
+    (given,) = overlay["configMapGenerator"][0]["literals"]
+    assert given == f"TEXTCAM_STORE={settings['data']['TEXTCAM_STORE']}"
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_no_container_may_do_more_than_it_must(overlay):
     pod = pod_of(overlay)
@@ -112,7 +143,7 @@ def test_no_container_may_do_more_than_it_must(overlay):
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    for container in (*pod["initContainers"], *pod["containers"]):
+    for container in (*pod.get("initContainers", ()), *pod["containers"]):
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -123,8 +154,22 @@ def test_no_container_may_do_more_than_it_must(overlay):
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_requests_are_limits(overlay):
     """So that threads are sized by the quota, and no neighbour takes the memory."""
-    for container in (*pod_of(overlay)["initContainers"], server_of(overlay)):
+    for container in (*pod_of(overlay).get("initContainers", ()), server_of(overlay)):
         assert container["resources"]["requests"] == container["resources"]["limits"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_memory_holds_the_worst_that_the_settings_let_in(overlay, settings_of):
+    """By the sum in deploy/README.md, "Sizing"; what goes beyond it is OOMKilled."""
+    limits, settings = server_of(overlay)["resources"]["limits"], settings_of(overlay)
+    model = 280_000_000 * (2 + settings.store_keep if settings.store else 1)
+    worker = model + 3 * settings.max_bytes_in_work
+    thread = 30 * settings.max_image_pixels + 4 * settings.max_message_bytes
+    # Each CPU has a decode thread, whoever's worker it is.
+    threads = settings.decode_threads * settings.workers or int(limits["cpu"])
+    worst = settings.workers * worker + threads * thread
+    memory = int(limits["memory"].removesuffix("Gi")) * 2**30
+    assert worst <= memory, f"{worst / 1e9:.1f} of {memory / 1e9:.1f} GB"
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -154,7 +199,7 @@ def test_the_server_listens_where_it_is_looked_for(overlay, settings_of):
     assert endpoint["port"] in listening
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", BUNDLED)
 def test_bundle_and_settings_agree_on_the_folders(overlay, settings_of):
     settings = settings_of(overlay)
     (bundle,) = pod_of(overlay)["initContainers"]
@@ -169,7 +214,28 @@ def test_bundle_and_settings_agree_on_the_folders(overlay, settings_of):
     assert mount["mountPath"] == target["mountPath"]
 
 
-@pytest.mark.parametrize("overlay", ["cpu", "gpu", "autoscaling"])
+def test_copies_of_a_store_have_a_volume_and_nothing_is_left_of_the_bundle(settings_of):
+    """The root is read-only, and /tmp has no room for models."""
+    settings, server, pod = settings_of("store"), server_of("store"), pod_of("store")
+    assert settings.store
+    mounts = {each["mountPath"]: each for each in server["volumeMounts"]}
+    assert set(mounts) == {settings.store_cache, "/tmp"}
+    assert not mounts[settings.store_cache].get("readOnly")
+    assert not pod.get("initContainers")
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert set(volumes) == {each["name"] for each in mounts.values()}
+    assert volumes[mounts[settings.store_cache]["name"]]["emptyDir"]["sizeLimit"]
+    (credentials,) = (each["secretRef"] for each in server["envFrom"] if "secretRef" in each)
+    assert credentials["optional"], "a pod may have rights of its own"
+
+
+def test_a_store_that_is_away_is_waited_for():
+    """Long enough for TextcamStoreUnseen, which each start puts off by five minutes."""
+    startup = server_of("store")["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 3600
+
+
+@pytest.mark.parametrize("overlay", ["cpu", "gpu", "autoscaling", "store"])
 def test_health_is_asked_over_grpc(overlay, settings_of):
     """Readiness by the service's name; loading and warm-up have minutes."""
     port, server = settings_of(overlay).port, server_of(overlay)
@@ -241,9 +307,11 @@ def test_everything_means_the_same_pods(overlay):
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_nothing_leaves_a_pod_and_only_named_peers_enter(overlay):
+    """But to the store, and to ask for its name."""
     policy = the("NetworkPolicy", overlay)["spec"]
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
-    assert "egress" not in policy
+    leaving = {port["port"] for rule in policy.get("egress", ()) for port in rule["ports"]}
+    assert leaving == ({53, 443} if overlay == "store" else set())
     assert all(rule["from"] for rule in policy["ingress"])
 
 

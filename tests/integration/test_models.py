@@ -29,6 +29,7 @@ from textcam_service import model_store
 from textcam_service.errors import (
     ArtefactMissing,
     InvalidSettings,
+    StoreFailed,
     VersionExists,
 )
 from textcam_service.model_store import ModelStore
@@ -291,6 +292,32 @@ async def test_a_server_of_an_empty_store_says_so_once_and_where_it_looks(store,
         assert caller.version() == "1"
 
 
+async def test_a_server_of_a_store_has_looked_before_it_has_a_bundle(store, made, monkeypatch):
+    """By these two TextcamModelMissing and TextcamDown know it, also where no look succeeds."""
+
+    def bundles():
+        found = caller.server._metrics.registry.collect()
+        return [
+            sample
+            for family in found
+            if family.name == "textcam_bundle"
+            for sample in family.samples
+        ]
+
+    def away(_):
+        raise StoreFailed("no route")
+
+    monkeypatch.setattr(ModelStore, "names", away)
+    async with served(store.root) as caller:
+        assert caller.failures("STORE_FAILED", "") == 1
+        assert caller.metric("textcam_store_look_timestamp_seconds") > 0
+        assert bundles() == []
+        monkeypatch.undo()
+        publish(store, made["a"], "1")
+        await caller.look()
+        assert len(bundles()) == 1
+
+
 async def test_a_server_of_a_store_with_a_model_warns_of_nothing(store, made, caplog):
     publish(store, made["a"], "1")
     async with served(store.root):
@@ -507,7 +534,7 @@ def test_a_publisher_that_is_killed_half_way_is_as_if_it_had_not_been(store, mad
     store.fetch("m", "2", tmp_path)
 
 
-async def test_a_disk_that_is_full_while_fetching(store, made, tmp_path, monkeypatch):
+async def test_a_disk_that_is_full_while_fetching(made, tmp_path, caplog):
     """A remote store's model does not fit into the cache: the old version stays."""
     remote = ModelStore("memory://full")
     publish(remote, made["a"], "1")
@@ -523,6 +550,8 @@ async def test_a_disk_that_is_full_while_fetching(store, made, tmp_path, monkeyp
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
             signal.signal(signal.SIGXFSZ, ignored)
         assert (caller.version(), caller.failures("STORE_FAILED")) == ("1", 1)
+        assert f"cannot be copied to {tmp_path / 'cache'} (OSError: [Errno 27]" in caplog.text
+        assert "the setting store_cache" in caplog.text
         left = [
             path
             for path in (tmp_path / "cache" / "m").iterdir()
@@ -532,6 +561,31 @@ async def test_a_disk_that_is_full_while_fetching(store, made, tmp_path, monkeyp
         remote.use("m", "2", accept_drift=True)
         await caller.look()
         assert caller.version() == "2"
+
+
+def test_a_cache_that_cannot_be_written_to_is_named_and_the_store_is_not(made, tmp_path):
+    remote = ModelStore("memory://unwritten")
+    publish(remote, made["a"], "1")
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(StoreFailed, match=f"copied to {file}/cache .*setting store_cache") as told:
+        remote.fetch("m", "1", file / "cache")
+    assert "memory://" not in str(told.value)
+
+
+def test_a_store_that_fails_within_a_fetch_is_named_and_the_cache_is_not(
+    made, tmp_path, monkeypatch
+):
+    remote = ModelStore("memory://withheld")
+    publish(remote, made["a"], "1")
+
+    def withhold(_, path, *__, **___):
+        raise PermissionError(f"no right to read {path}")
+
+    monkeypatch.setattr(type(remote._fs), "get_file", withhold)
+    with pytest.raises(StoreFailed, match=r"memory://withheld failed .*its credentials") as told:
+        remote.fetch("m", "1", tmp_path)
+    assert "store_cache" not in str(told.value)
 
 
 async def test_the_cache_keeps_the_served_copy_and_the_one_before(made, tmp_path):
