@@ -147,7 +147,7 @@ def read_truth(path: Path) -> Truth:
         InvalidTruth: The file is not there, malformed, or says nothing.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8-sig"))
         given = {
             int(index): _phrases(phrases)
             for index, phrases in content.get("class_phrases", {}).items()
