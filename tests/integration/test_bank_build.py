@@ -127,7 +127,7 @@ def test_names_that_are_no_utf_8_are_built_from_and_told(clip, pictures, exporte
 @pytest.mark.parametrize("settings", [ChannelSettings(samples=10), CROPS])
 def test_copies_of_one_image_are_refused(settings, clip, pictures, exported, tmp_path):
     copies = [pictures[0]] * 20
-    with pytest.raises(ProbingSetError, match="no channel .* any of the 20 images more"):
+    with pytest.raises(ProbingSetError, match=r"no channel .* any of the 20 images more"):
         build_bank(exported, clip, copies, ["red"], tmp_path / "bank", settings)
     assert not (tmp_path / "bank").exists()
 
