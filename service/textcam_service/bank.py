@@ -15,7 +15,7 @@ import numpy as np
 
 from textcam_service.artefact import artefact_files, read_artefact, replaced_folder, write_artefact
 from textcam_service.core.phrases import centre_texts
-from textcam_service.core.types import BoolArray, Float32Array
+from textcam_service.core.types import BoolArray, Float32Array, RationaleSettings
 from textcam_service.errors import ArtefactCorrupt, BundleMismatch
 
 FILES = (*artefact_files("bank"), *artefact_files("vocabulary"))
@@ -42,6 +42,11 @@ class ConceptBank:
     backbone_digest: str
     embedder: str
     parameters: Mapping[str, Any]
+
+    @property
+    def rationale(self) -> RationaleSettings:
+        """How phrases are chosen with it, as was decided when it was built."""
+        return RationaleSettings(**self.parameters.get("rationale", {}))
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def read_bank(folder: Path) -> BankArtefact:
 
     Raises:
         ArtefactMissing: A file is not there.
-        ArtefactCorrupt: A digest is another, or a field is missing.
+        ArtefactCorrupt: A digest is another, a field is missing, or its settings are refused.
         BundleMismatch: Bank and vocabulary are of different embedders.
     """
     tensors, manifest = read_artefact(folder, "bank")
@@ -133,6 +138,7 @@ def read_bank(folder: Path) -> BankArtefact:
     except KeyError as error:
         raise ArtefactCorrupt(f"the bank in {folder} lacks {error}; build it again") from error
     _require_same_space(bank, vocabulary)
+    _require_settings(bank, folder)
     return BankArtefact(bank, vocabulary, manifest["digest"], text_manifest["digest"])
 
 
@@ -148,6 +154,16 @@ def _require_same_space(bank: ConceptBank, vocabulary: Vocabulary) -> None:
             f"bank and vocabulary have {spaces[0]} and {spaces[1]} dimensions, and "
             f"{len(vocabulary.phrases)} phrases have {len(vocabulary.embeddings)} embeddings"
         )
+
+
+def _require_settings(bank: ConceptBank, folder: Path) -> None:
+    try:
+        _ = bank.rationale
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ArtefactCorrupt(
+            f"the bank in {folder} states rationale settings that this version does not take "
+            f"({error}); build it again, or use the version that built it"
+        ) from error
 
 
 def _unit(stored: np.ndarray[Any, Any]) -> Float32Array:

@@ -80,8 +80,7 @@ class ModelBundle:
         _require_match(backbone, artefact, bank_folder)
         if not version:
             version = version_of(file_digests(bundle_files(backbone_folder, bank_folder)))
-        kept = RationaleSettings(**artefact.bank.parameters.get("rationale", {}))
-        return ModelBundle(name, version, backbone, artefact, settings or kept)
+        return ModelBundle(name, version, backbone, artefact, settings or artefact.bank.rationale)
 
     @property
     def class_names(self) -> tuple[str, ...]:

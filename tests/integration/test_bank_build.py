@@ -1,6 +1,8 @@
 """Bank building with a real backbone and a real open_clip embedder, on pictures made here."""
 
 import json
+import os
+import shutil
 import subprocess
 
 import numpy as np
@@ -12,9 +14,11 @@ from processes import TEXTCAM
 from textcam_service.backbone import Backbone
 from textcam_service.bank import read_bank
 from textcam_service.core.channels import ChannelSettings
+from textcam_service.core.regions import RegionSettings
 from textcam_service.core.types import Preprocessing
-from textcam_service.errors import ProbingSetError
+from textcam_service.errors import ProbingSetError, VocabularyError
 from textcam_service.offline.build import build_bank, probing_order
+from textcam_service.offline.dataset import find_images, read_phrases
 from textcam_service.offline.embed import load_embedder
 from textcam_service.offline.export import export_network
 from textcam_service.offline.networks import Network
@@ -85,6 +89,67 @@ def test_a_bank_is_built_skips_what_is_damaged_and_resumes(clip, pictures, tmp_p
             check=True,
         )
         assert done.stdout
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    export_network(small(), folder)
+    return Backbone(folder)
+
+
+CROPS = ChannelSettings(samples=10, regions=RegionSettings("crop"))
+
+
+def test_names_that_are_no_utf_8_are_built_from_and_told(clip, pictures, exported, tmp_path):
+    folder = tmp_path / "probing"
+    folder.mkdir()
+    for path in pictures[10:40]:
+        shutil.copy(path, os.fsencode(folder) + b"/\xff" + os.fsencode(path.name))
+    (folder / os.fsdecode(b"worse\xff.png")).write_bytes(b"damaged")
+    # What the last one is called where it is shown: no reason to take it for that.
+    shutil.copy(pictures[40], folder / r"worse\xff.png")
+    command = os.fsdecode(b"textcam bank build --images \xff")
+    artefact, seen = build_bank(
+        exported,
+        clip,
+        find_images([folder]),
+        ["red", "grey"],
+        tmp_path / "bank",
+        CROPS,
+        command=command,
+    )
+    assert [path for path, _ in seen.skipped] == [rf"{folder}/worse\xff.png"]
+    assert len(seen.predicted) == 31
+    assert artefact.bank.parameters["command"] == r"textcam bank build --images \xff"
+
+
+@pytest.mark.parametrize("settings", [ChannelSettings(samples=10), CROPS])
+def test_copies_of_one_image_are_refused(settings, clip, pictures, exported, tmp_path):
+    copies = [pictures[0]] * 20
+    with pytest.raises(ProbingSetError, match=r"no channel .* any of the 20 images more"):
+        build_bank(exported, clip, copies, ["red"], tmp_path / "bank", settings)
+    assert not (tmp_path / "bank").exists()
+
+
+def test_folders_that_overlap_give_each_image_once(pictures, tmp_path):
+    (tmp_path / "all" / "some").mkdir(parents=True)
+    names = ["all/b.png", "all/some/a.png", "all/some/c.png"]
+    for name in names:
+        shutil.copy(pictures[0], tmp_path / name)
+    (tmp_path / "all" / "link.png").symlink_to("b.png")
+    folder = tmp_path / "all"
+    given = [folder / "some", folder, tmp_path / "all" / "some" / ".."]
+    assert find_images(given) == [tmp_path / name for name in (names[1], names[2], names[0])]
+
+
+def test_a_vocabulary_may_have_a_mark_and_indented_comments_and_is_utf_8(tmp_path):
+    file = tmp_path / "words.txt"
+    file.write_bytes("\ufeffcaf\xe9\n  # of places\n\n bar \n".encode())
+    assert read_phrases(file) == ("caf\xe9", "bar")
+    file.write_bytes("caf\xe9\n".encode("latin-1"))
+    with pytest.raises(VocabularyError, match=r"words\.txt is no UTF-8 text .*save it as UTF-8"):
+        read_phrases(file)
 
 
 def test_the_probing_order_limits_each_class_and_is_a_fixed_shuffle():

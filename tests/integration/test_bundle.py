@@ -10,7 +10,7 @@ from small_models import write_model
 from textcam_service.bank import Vocabulary, read_bank, write_bank
 from textcam_service.bundle import ModelBundle
 from textcam_service.cli import main
-from textcam_service.errors import UnknownClass
+from textcam_service.errors import ArtefactCorrupt, UnknownClass
 from textcam_service.model_store import ModelStore
 
 
@@ -83,6 +83,20 @@ def test_another_vocabulary_or_backbone_is_another_version(folder, tmp_path):
     assert read_bank(other / "bank").bank_digest == own.bank_digest
     versions = {version(folder), version(other), version(write_model(tmp_path / "backbone", 2))}
     assert len(versions) == 3
+
+
+@pytest.mark.parametrize(
+    ("rationale", "said"),
+    [({"wit": 1}, "'wit'"), ({"prior": float("nan")}, "prior is a finite"), ({"prior": "0"}, "'<")],
+)
+def test_settings_that_a_bank_cannot_have_are_refused_in_words(folder, rationale, said, tmp_path):
+    own = read_bank(folder / "bank")
+    bank = replace(own.bank, parameters={**own.bank.parameters, "rationale": rationale})
+    write_bank(tmp_path / "bank", bank, own.vocabulary)
+    with pytest.raises(ArtefactCorrupt, match=f"rationale settings .*{said}.*build it again"):
+        ModelBundle.load("m", folder / "backbone", tmp_path / "bank")
+    done = CliRunner().invoke(main, ["bank", "verify", str(tmp_path / "bank")])
+    assert done.exit_code == 1
 
 
 def test_a_bank_is_summed_up_with_its_vocabulary_s_digest(folder):

@@ -1,6 +1,7 @@
 """Networks on graphs: vertices at positions of their own, from export to an answer's heatmap."""
 
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -252,6 +253,21 @@ def test_placing_is_exact_at_vertices_and_keeps_sums():
     # By hand: two vertices 1 and 3 pixels away count 9 to 1.
     pair = Vertices(np.array([[0.5, 0.5], [4.5, 0.5]]), 1, 8)
     assert pair.place(np.array([[1.0], [0.0]]))[0, 1] == pytest.approx(0.9)
+
+
+def test_many_vertices_are_placed_in_little_memory():
+    vertices = Vertices(np.random.default_rng(3).uniform(0, 224, (784, 2)), 224, 224)
+    maps = np.random.default_rng(4).standard_normal((2, 784, 1))
+    tracemalloc.start()
+    drawn = vertices.place(maps)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10e6  # the weights alone, as float32, would take 39 MB
+    for row, column in ((0, 0), (50, 111), (111, 7)):
+        away = vertices.positions - np.array([column + 0.5, row + 0.5]) * 2
+        weights = 1 / (away**2).sum(axis=1)
+        wanted = maps[..., 0] @ weights / weights.sum()
+        np.testing.assert_allclose(drawn[:, row, column], wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize(

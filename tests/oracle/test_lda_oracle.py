@@ -90,6 +90,17 @@ def test_the_common_direction_is_removed_from_every_channel():
     np.testing.assert_allclose(removed.common_direction, mean, atol=1e-6)
 
 
+def test_one_live_channel_keeps_its_direction_as_it_has_nothing_in_common():
+    scores, embeddings = probing_set()
+    scores = scores * (np.arange(scores.shape[1]) == 1)
+    kept = channel_directions(scores, embeddings, ChannelSettings(samples=30, remove_common=False))
+    found = channel_directions(scores, embeddings, ChannelSettings(samples=30))
+    assert found.dead.sum() == scores.shape[1] - 1
+    assert np.linalg.norm(found.embeddings[1]) == pytest.approx(1)
+    np.testing.assert_array_equal(found.embeddings, kept.embeddings)
+    assert not found.common_direction.any()
+
+
 @pytest.mark.parametrize("direction", ["mean_difference", "correlation"])
 def test_other_directions_by_definition(direction):
     scores, embeddings = probing_set()

@@ -23,6 +23,23 @@ def test_what_is_no_setting_is_refused_with_what_there_is(pair):
         _rationale_settings((pair,))
 
 
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("sparsity=-3", "sparsity is a finite number, at least 0"),
+        ("decorrelation=-1e9", "decorrelation is a finite number"),
+        ("prior=NaN", "prior is a finite number"),
+        ("prior=Infinity", "prior is a finite number"),
+        ("max_similarity=-1", "max_similarity is from 0 to 1"),
+        ("min_support=NaN", "min_support from -1 to 1"),
+        ("candidates=-5", "candidates is at least 1"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused(pair, said):
+    with pytest.raises(click.BadParameter, match=said):
+        _rationale_settings((pair,))
+
+
 @pytest.mark.parametrize("command", [("explain", "a.jpg"), ("evaluate", "--backbone", "b")])
 def test_a_method_that_is_not_there_is_a_usage_error_with_what_there_is(command):
     near = CliRunner().invoke(main, [*command, "--method", "gradcam"])

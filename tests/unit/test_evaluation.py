@@ -57,6 +57,18 @@ def test_words_are_counted_as_by_hand():
     assert figures.phrases == 2.5
 
 
+def test_evidence_that_is_not_positive_is_nought_and_none_at_all_is_not_known():
+    seen = [observed(photograph(phrases={"dog"}))]
+    for evidence, share in ((2.0, 1), (-1.0, 0), (0.0, 0), (math.nan, math.nan)):
+        figures = judge_words(seen, Truth([]), lambda _, e=evidence: [("dog", e)])
+        assert figures.evidence_share == pytest.approx(share, nan_ok=True)
+
+
+def test_letter_case_and_spaces_around_do_not_matter():
+    seen = [observed(photograph(phrases={" Guide DOG"}))]
+    assert judge_words(seen, Truth([]), lambda _: [("guide dog", 1.0)]).precision_1 == 1
+
+
 def test_saying_nothing_is_wrong_and_unknown_recall_is_nan():
     figures = judge_words([observed(photograph(phrases={"dog"}))], Truth([]), lambda _: [])
     assert (figures.precision_1, figures.any_of_5) == (0, 0)
@@ -138,6 +150,9 @@ def test_a_truth_file_is_read(tmp_path):
         )
     )
     truth = read_truth(tmp_path / "truth.json")
+    marked = (tmp_path / "truth.json").read_text("utf-8")
+    (tmp_path / "marked.json").write_text(marked, "utf-8-sig")
+    assert read_truth(tmp_path / "marked.json").class_phrases == truth.class_phrases
     assert truth.cases[0].image.size == (9, 8)
     assert truth.right(truth.cases[0], 2) == {"dog", "animal"}
     assert truth.right(truth.cases[0], 1) == {"dog"}

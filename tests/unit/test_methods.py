@@ -548,10 +548,26 @@ def test_dead_maps_and_flat_scores_give_finite_maps(name):
     dead = Tiny(maps=np.zeros((5, 3, 4)))
     flat = Tiny()
     flat.readout[:] = 0
-    for network in (dead, flat):
+    for network in (dead, flat, constant(), constant(linear=True)):
         terms = network.explain(name)
         assert np.isfinite(terms.weights).all()
         assert np.isfinite(whole_map(terms, network.maps)).all()
+
+
+def constant(linear=False):
+    """Maps that never vary, and whose mean over 49 cells is not exactly their value."""
+    values = np.random.default_rng(1).random((20, 1, 1), np.float32) + np.float32(0.1)
+    return Tiny(linear, maps=np.broadcast_to(values, (20, 7, 7)))
+
+
+@pytest.mark.parametrize("name", ["eigen_cam", "eigen_grad_cam", "decom_cam"])
+def test_what_never_varies_has_no_components(name):
+    network = constant(linear=True)
+    shaken = np.random.default_rng(2).choice([1 - 1e-7, 1, 1 + 1e-7], network.maps.shape)
+    for maps in (network.maps, (network.maps * shaken).astype(np.float32)):
+        terms = explained_by(maps, network.gradient(np.eye(4)[0]), name)
+        assert not terms.weights.any()
+        assert not whole_map(terms, maps).any()
 
 
 # Shared maths

@@ -441,7 +441,7 @@ def test_the_commands_pairs_become_region_settings():
         ("crop", "share=1", "less than 1"),
         ("crop", "minimum=0", "above 0"),
         ("mosaic", "tiles=1", "at least 2"),
-        ("crop", "enlarge=0", "above 0"),
+        ("crop", "enlarge=0.001", "enlarge is at least 0.25"),
         ("dense", "negatives=none", "active, random"),
     ],
 )

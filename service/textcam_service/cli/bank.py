@@ -130,7 +130,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
           --embedder open_clip:ViT-B-32:laion2b_s34b_b79k --output build/bank
     """
     need("offline")
-    chosen = _region_settings(regions, region)
+    chosen, phrasing = _region_settings(regions, region), _rationale_settings(rationale)
     from textcam_service.backbone import Backbone  # noqa: PLC0415 - onnxruntime
     from textcam_service.core.channels import ChannelSettings  # noqa: PLC0415
     from textcam_service.errors import VersionExists  # noqa: PLC0415
@@ -153,7 +153,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
             output,
             ChannelSettings(direction, samples, shrinkage, not keep_common, chosen),
             per_class=per_class,
-            rationale=_rationale_settings(rationale),
+            rationale=phrasing,
             command=shlex.join(["textcam", *sys.argv[1:]]),
             progress=progress,
         )

@@ -23,7 +23,11 @@ _FOLDER = click.Path(path_type=Path)
     "file: JSON with images, their true phrases and classes' true phrases.",
 )
 @click.option(
-    "--count", type=click.IntRange(10), default=500, show_default=True, help="How many scenes."
+    "--count",
+    type=click.IntRange(10),
+    default=500,
+    show_default=True,
+    help="How many scenes; the maps of all are held in memory.",
 )
 @click.option(
     "--seed",
@@ -73,7 +77,8 @@ def evaluate(
 
     A truth file for photographs:
     {"images": [{"file": "a.jpg", "class_index": 3, "phrases": ["dog"]}],
-    "class_phrases": {"3": ["dog", "animal"]}}.
+    "class_phrases": {"3": ["dog", "animal"]}}. Classes go by the backbone's order; phrases
+    are those of the bank's vocabulary, in any letter case.
     """
     need("offline")
     from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime

@@ -49,7 +49,8 @@ class ChannelSettings:
             "top_mean", "contrast" or "soft_wpmi" (see core.rivals).
         samples: M, the size of each of the two sets.
         shrinkage: Of the within-class covariance, 1e-6 <= shrinkage <= 1; None: Ledoit-Wolf.
-        remove_common: Whether the mean of all directions is removed from each.
+        remove_common: Whether the mean of all directions is removed from each. One direction alone
+            has nothing in common with others, and stays as it is.
         regions: How the samples' activated regions stand for them, with a direction of
             TWO_CLASS; None: they are embedded whole.
     """
@@ -147,7 +148,7 @@ def channel_directions(
             progress(len(live[batch]))
     directions[live] = unit(directions[live])
     common = np.zeros(embeddings.shape[1])
-    if settings.remove_common and len(live):
+    if settings.remove_common and len(live) > 1:
         common = directions[live].mean(axis=0)
         directions[live] = unit(directions[live] - common)
     whole = np.zeros((len(directions) + 1, len(varying)), np.float32)

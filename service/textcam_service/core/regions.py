@@ -15,6 +15,8 @@ from textcam_service.core.types import BoolArray, Crop, FloatArray, IntArray
 Regions = Literal["crop", "mosaic", "dense"]
 Negatives = Literal["active", "random"]
 
+_LEAST_ENLARGED = 0.25
+
 
 @dataclass(frozen=True)
 class RegionSettings:
@@ -31,7 +33,8 @@ class RegionSettings:
         enlarge: How often its size in the whole image a region may be shown to the embedder,
             about. What room that leaves is filled with further copies of the region (crop), or
             with what is around it (mosaic). An encoder that met few sizes in training, as the
-            scenes' did, misreads what is enlarged.
+            scenes' did, misreads what is enlarged. At least 0.25: a crop among its copies is
+            1 / enlarge times as wide and as high as what the network saw.
         tiles: A mosaic has tiles x tiles of them; >= 2.
         negatives: What stands for an image that excites a channel least, in which the channel
             has no activated region. "active": a region that excites other channels. "random":
@@ -54,8 +57,8 @@ class RegionSettings:
         """
         if not (0 <= self.share < 1 and 0 < self.minimum <= 1):
             raise ValueError("share is at least 0 and less than 1, minimum above 0 and at most 1")
-        if not (self.enlarge > 0 and self.tiles >= 2):
-            raise ValueError("enlarge is above 0, tiles at least 2")
+        if not (self.enlarge >= _LEAST_ENLARGED and self.tiles >= 2):
+            raise ValueError(f"enlarge is at least {_LEAST_ENLARGED}, tiles at least 2")
         if self.kind not in get_args(Regions) or self.negatives not in get_args(Negatives):
             kinds, rest = ", ".join(get_args(Regions)), ", ".join(get_args(Negatives))
             raise ValueError(f"kind is one of {kinds}; negatives one of {rest}")

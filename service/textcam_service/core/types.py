@@ -165,15 +165,18 @@ class RationaleSettings:
     """How phrases are chosen (core.phrases) and channels assigned to them (core.groups).
 
     Attributes:
-        sparsity: lambda_1, the price of a phrase's coefficient.
-        decorrelation: lambda_2, the price of choosing phrases that resemble each other.
-        max_similarity: Cosine above which a phrase counts as a near-duplicate of a chosen one.
+        sparsity: lambda_1, the price of a phrase's coefficient; >= 0.
+        decorrelation: lambda_2, the price of choosing phrases that resemble each other; >= 0.
+        max_similarity: Cosine above which a phrase counts as a near-duplicate of a chosen one;
+            0 to 1.
         candidates: Phrases are chosen among so many of the most similar ones (or as many as
-            are wanted, if more).
+            are wanted, if more); >= 1.
         root: Whether evidence enters the evidence embedding by its signed square root, which
             damps single channels. Shares of the logit never do.
-        prior: Weight of the probing set's mean embedding added to the unit evidence embedding.
-        min_support: Cosine between channel and phrase below which the channel goes to the rest.
+        prior: Weight of the probing set's mean embedding added to the unit evidence embedding;
+            >= 0.
+        min_support: Cosine between channel and phrase below which the channel goes to the rest;
+            -1 to 1.
     """
 
     sparsity: float = 0.0
@@ -183,3 +186,17 @@ class RationaleSettings:
     root: bool = True
     prior: float = 0.4
     min_support: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range.
+
+        Raises:
+            ValueError: It is, or is no finite number.
+        """
+        for name in ("sparsity", "decorrelation", "prior"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is a finite number, at least 0")
+        if not (0 <= self.max_similarity <= 1 and -1 <= self.min_support <= 1):
+            raise ValueError("max_similarity is from 0 to 1, min_support from -1 to 1")
+        if not self.candidates >= 1:
+            raise ValueError("candidates is at least 1")

@@ -8,11 +8,10 @@ image, is placed on a grid first.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
-from textcam_service.core.types import Float32Array, FloatArray, Rationale, SaliencyGroup
+from textcam_service.core.types import Float32Array, Float64Array, FloatArray, Rationale
 
 _FINER = 4  # cells for each vertex, along each side
 
@@ -41,20 +40,17 @@ class Vertices:
         VS-CAM's paper (arXiv 2209.09104) has vertices on a grid and needs no such rule.
         """
         height, width = drawn_grid(len(self.positions), self.height, self.width)
-        placed = maps[..., 0] @ self._weights.T
-        return np.asarray(placed.reshape(*maps.shape[:-2], height, width), np.float32)
-
-    @cached_property
-    def _weights(self) -> Float32Array:
-        """(H W, V) how much each vertex counts in each cell."""
-        height, width = drawn_grid(len(self.positions), self.height, self.width)
-        y, x = np.mgrid[0:height, 0:width] + 0.5
-        centres = np.stack([x * self.width / width, y * self.height / height], -1).reshape(-1, 2)
-        apart = centres[:, None] - np.asarray(self.positions, np.float64)
-        squared = np.einsum("cvx,cvx->cv", apart, apart)
-        # Within a thousandth of a pixel the vertex is all that counts.
-        weights = 1 / np.maximum(squared, 1e-6)
-        return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+        x, y = np.asarray(self.positions, np.float64).T
+        across = (_centres(width, self.width)[:, None] - x) ** 2
+        down = (_centres(height, self.height)[:, None] - y) ** 2
+        values = maps[..., 0]
+        placed = np.empty((*values.shape[:-1], height, width), np.float32)
+        # Row by row: all weights at once, V of each cell, would take 16 V^2 floats.
+        for row in range(height):
+            # Within a thousandth of a pixel the vertex is all that counts.
+            weights = 1 / np.maximum(across + down[row], 1e-6)
+            placed[..., row, :] = values @ weights.T / weights.sum(axis=1)
+        return placed
 
 
 def drawn_grid(count: int, height: int, width: int) -> tuple[int, int]:
@@ -74,13 +70,14 @@ def drawn_grid(count: int, height: int, width: int) -> tuple[int, int]:
 
 def placed(rationale: Rationale, vertices: Vertices) -> Rationale:
     """The rationale with its maps (V, 1) placed on the grid; all else stays."""
-
-    def own(group: SaliencyGroup) -> SaliencyGroup:
-        return replace(group, saliency_map=vertices.place(group.saliency_map))
-
-    return replace(
-        rationale,
-        saliency_map=vertices.place(rationale.saliency_map),
-        groups=tuple(own(group) for group in rationale.groups),
-        rest=own(rationale.rest),
+    groups = *rationale.groups, rationale.rest
+    maps = [rationale.saliency_map, *(group.saliency_map for group in groups)]
+    whole, *parts = vertices.place(np.stack(maps))
+    *own, rest = (
+        replace(group, saliency_map=part) for group, part in zip(groups, parts, strict=True)
     )
+    return replace(rationale, saliency_map=whole, groups=tuple(own), rest=rest)
+
+
+def _centres(cells: int, pixels: int) -> Float64Array:
+    return (np.arange(cells) + 0.5) * pixels / cells

@@ -147,7 +147,7 @@ def read_truth(path: Path) -> Truth:
         InvalidTruth: The file is not there, malformed, or says nothing.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8-sig"))
         given = {
             int(index): _phrases(phrases)
             for index, phrases in content.get("class_phrases", {}).items()
@@ -183,7 +183,12 @@ def _phrases(given: Any) -> frozenset[str]:
 
 def observe(bundle: ModelBundle, cases: Iterable[Case]) -> list[Observation]:
     """Run cases through a bundle's backbone."""
-    return [found for batch in _batches(cases) for found in _observe_batch(bundle, batch)]
+    return [found for batch in observed(bundle, cases) for found in batch]
+
+
+def observed(bundle: ModelBundle, cases: Iterable[Case]) -> Iterator[list[Observation]]:
+    """The same a batch at a time: all maps of many images take more memory than there is."""
+    return (_observe_batch(bundle, batch) for batch in _batches(cases))
 
 
 def logits_of(bundle: ModelBundle, images: Iterable[Image.Image]) -> Float32Array:

@@ -6,13 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.methods import Need
-from textcam_service.core.types import Float32Array
 from textcam_service.errors import BundleMismatch, InvalidTruth
-from textcam_service.evaluation.cases import Observation, Truth, observe
+from textcam_service.evaluation.cases import Observation, Truth, observed
 from textcam_service.evaluation.cues import judge_cues
 from textcam_service.evaluation.faithfulness import (
     channel_ablation,
@@ -22,11 +19,14 @@ from textcam_service.evaluation.faithfulness import (
 )
 from textcam_service.evaluation.place import centred_gaussian, heat_of, judge_groups, judge_place
 from textcam_service.evaluation.words import (
-    judge_words,
+    WordFigures,
+    folded,
+    mean_figures,
     random_directions,
     says,
     says_of_image,
     shuffled_directions,
+    word_figures,
 )
 from textcam_service.offline.embed import Embedder
 from textcam_service.scenes.classes import CLASSES
@@ -35,6 +35,7 @@ METHOD = "TextCAM"
 Table: TypeAlias = dict[str, dict[str, float]]
 Report: TypeAlias = dict[str, Any]
 _PERTURBED = 200  # images that are perturbed; each costs 35 inferences
+_SHOWN = 5  # true phrases that a message names
 
 
 def evaluate(
@@ -50,19 +51,20 @@ def evaluate(
     Args:
         bundle: What is judged.
         truth: Images with their truth. Where true classes are known, only images that the
-            network gets right are judged: what it saw in the others has no known truth.
+            network gets right are judged: what it saw in the others has no known truth. Of
+            scenes all maps are kept in memory, of photographs a batch's.
         embedder: Of the bank's space, for the control that asks it alone; None: left out.
         biased: The bundle's twin from the biased world; None: cues are not judged.
         progress: Told the name of each step.
 
     Raises:
-        InvalidTruth: Nothing can be judged.
+        InvalidTruth: Nothing can be judged, or not with these classes and this vocabulary.
         BundleMismatch: The embedder is not the bank's.
 
     Returns:
         Tables by name: "words" for all; "place", "groups", "faithfulness" and, but for int8
         backbones, "randomisation" for scenes; "cues" with a twin. Every table has its controls.
-        "notes" says what was left out, and why.
+        "notes" says what was left out, and why, and which true phrases cannot be said.
     """
     of_scenes = any(case.scene is not None for case in truth.cases)
     for one in (bundle, biased):
@@ -73,51 +75,52 @@ def evaluate(
             f"the bank was built with {bundle.artefact.bank.embedder}, and the embedder is "
             f"{embedder.identity}; give the same"
         )
-    progress("observing")
-    seen = observe(bundle, truth.cases)
-    known = [o for o in seen if o.case.class_index is not None]
-    right = [o for o in known if o.prediction.class_index == o.case.class_index]
-    judged = [o for o in seen if o.case.class_index is None] + right
-    if not judged:
-        raise InvalidTruth(
-            f"the network is right on none of the {len(known)} images whose class is given; is "
-            "class_index counted in the backbone's order? Leave it out to judge what it predicts"
-        )
-    report: Report = {
-        "images": len(seen),
-        "judged": len(judged),
-        "accuracy": len(right) / len(known) if known else None,
-    }
+    notes = _require_sayable(bundle, truth)
     progress("words")
-    report["words"] = words_table(bundle, judged, truth, embedder)
+    report, judged = _words(bundle, truth, embedder, keep=of_scenes)
     if of_scenes:
         report.update(_scene_tables(bundle, judged, progress))
-        report["notes"] = _notes(bundle)
+        notes += _notes(bundle)
     if biased is not None:
         progress("cues")
-        report["cues"] = judge_cues(biased, bundle, max(len(judged) // 5, 1))
-    return report
+        report["cues"] = judge_cues(biased, bundle, max(report["judged"] // 5, 1))
+    return {**report, "notes": notes}
 
 
-def words_table(
-    bundle: ModelBundle,
-    observations: Sequence[Observation],
-    truth: Truth,
-    embedder: Embedder | None,
-) -> Table:
-    """Words of the method and of its controls."""
+def _words(
+    bundle: ModelBundle, truth: Truth, embedder: Embedder | None, *, keep: bool
+) -> tuple[Report, list[Observation]]:
+    """How many images are judged, and their words beside the controls'; what was seen of them."""
     explainers = {
         METHOD: says(bundle),
         "control: random directions": says(random_directions(bundle)),
         "control: shuffled channels": says(shuffled_directions(bundle)),
     }
     if embedder is not None:
-        own = _image_embeddings(embedder, observations)
-        explainers["control: embedder's opinion"] = says_of_image(bundle, own)
-    return {
-        name: asdict(judge_words(observations, truth, explain))
-        for name, explain in explainers.items()
+        explainers["control: embedder's opinion"] = says_of_image(bundle, embedder)
+    figures: dict[str, list[WordFigures]] = {name: [] for name in explainers}
+    kept: list[Observation] = []
+    images = known = right = 0
+    for batch in observed(bundle, truth.cases):
+        told = [o for o in batch if o.case.class_index is not None]
+        hits = [o for o in told if o.prediction.class_index == o.case.class_index]
+        judged = [o for o in batch if o.case.class_index is None] + hits
+        for name, explain in explainers.items():
+            figures[name] += [word_figures(o, truth, explain(o)) for o in judged]
+        kept += judged if keep else []
+        images, known, right = images + len(batch), known + len(told), right + len(hits)
+    if known == images and not right:
+        raise InvalidTruth(
+            f"the network is right on none of the {known} images whose class is given; is "
+            "class_index counted in the backbone's order? Leave it out to judge what it predicts"
+        )
+    report: Report = {
+        "images": images,
+        "judged": images - known + right,
+        "accuracy": right / known if known else None,
+        "words": {name: asdict(mean_figures(own)) for name, own in figures.items()},
     }
+    return report, kept
 
 
 def _scene_tables(
@@ -157,6 +160,34 @@ def _notes(bundle: ModelBundle) -> list[str]:
     return [f"ablation_error is left out: it takes {Need.HEAD.value}, and this one's is '{kind}'"]
 
 
+def _require_sayable(bundle: ModelBundle, truth: Truth) -> list[str]:
+    """Refuse a truth of other classes or other words; name the phrases that nothing can say."""
+    given = [case.class_index for case in truth.cases if case.class_index is not None]
+    count = len(bundle.class_names)
+    beyond = [index for index in (*given, *truth.class_phrases) if not 0 <= index < count]
+    if beyond:
+        raise InvalidTruth(
+            f"the truth names class {beyond[0]}, but the backbone's classes are 0 to "
+            f"{count - 1}; class_index and class_phrases go by its order"
+        )
+    phrases = set().union(*truth.class_phrases.values(), *(case.phrases for case in truth.cases))
+    known = {folded(phrase) for phrase in bundle.phrases}
+    unsaid = sorted(phrase for phrase in phrases if folded(phrase) not in known)
+    if not unsaid:
+        return []
+    shown = ", ".join(f"'{phrase}'" for phrase in unsaid[:_SHOWN])
+    shown += " ..." if len(unsaid) > _SHOWN else ""
+    if len(unsaid) == len(phrases):
+        raise InvalidTruth(
+            f"the vocabulary has none of the true phrases ({shown}), so none can ever be named; "
+            "`textcam bank vocabulary` gives the bank another"
+        )
+    return [
+        f"{len(unsaid)} of {len(phrases)} true phrases are not in the vocabulary and cannot be "
+        f"named: {shown}"
+    ]
+
+
 def _require_scene_classes(bundle: ModelBundle) -> None:
     names = tuple(cls.name for cls in CLASSES)
     if bundle.class_names != names:
@@ -165,14 +196,3 @@ def _require_scene_classes(bundle: ModelBundle) -> None:
             f"--model scenes:classifier); this one knows {len(bundle.class_names)}: "
             f"{', '.join(bundle.class_names[:3])} ...; give --truth a file for it"
         )
-
-
-def _image_embeddings(
-    embedder: Embedder, observations: Sequence[Observation]
-) -> dict[str, Float32Array]:
-    found: dict[str, Float32Array] = {}
-    for start in range(0, len(observations), 64):
-        part = observations[start : start + 64]
-        vectors = embedder.embed_images([o.case.image for o in part])
-        found.update(zip([o.case.name for o in part], np.asarray(vectors), strict=True))
-    return found

@@ -11,6 +11,7 @@ from textcam_service.bundle import ModelBundle
 from textcam_service.core.phrases import choose_phrases
 from textcam_service.core.types import Float32Array
 from textcam_service.evaluation.cases import Observation, Truth, explain_case
+from textcam_service.offline.embed import Embedder
 
 PHRASES = 5
 
@@ -28,8 +29,8 @@ class WordFigures:
         precision_5: The same of five.
         any_of_5: Share of images with a right phrase among five.
         recall: Share of the class's words that its right phrases mention; nan: not known.
-        evidence_share: Of the said phrases' positive evidence, the right ones' share; nan: no
-            evidence.
+        evidence_share: Of the said phrases' positive evidence, the right ones' share, 0 where none
+            is positive; nan: the phrases have no evidence, as a control's that reads no channels.
         phrases: How many are said.
     """
 
@@ -43,32 +44,42 @@ class WordFigures:
 
 
 def judge_words(observations: Sequence[Observation], truth: Truth, explain: Explain) -> WordFigures:
-    """Judge what is said of each image; an image without phrases is wrong."""
-    rows = []
-    for observation in observations:
-        index = observation.prediction.class_index
-        right = truth.right(observation.case, index)
-        said = explain(observation)[:PHRASES]
-        hits = [phrase in right for phrase, _ in said]
-        words = truth.class_words.get(index, frozenset())
-        mentioned = {
-            w for (phrase, _), hit in zip(said, hits, strict=True) if hit for w in phrase.split()
-        }
-        positive = [max(evidence, 0.0) for _, evidence in said]
-        on_right = sum(e for e, hit in zip(positive, hits, strict=True) if hit)
-        rows.append(
-            WordFigures(
-                precision_1=_mean(hits[:1]),
-                precision_3=_mean(hits[:3]),
-                precision_5=_mean(hits),
-                any_of_5=float(any(hits)),
-                recall=len(words & mentioned) / len(words) if words else float("nan"),
-                evidence_share=on_right / sum(positive) if sum(positive) else 0.0,
-                phrases=len(said),
-            )
-        )
-    table = np.array([list(asdict(row).values()) for row in rows])
+    """Judge what is said of each image."""
+    return mean_figures([word_figures(o, truth, explain(o)) for o in observations])
+
+
+def word_figures(observation: Observation, truth: Truth, said: Said) -> WordFigures:
+    """Judge what is said of one image, whatever its letter case; saying nothing is wrong."""
+    index = observation.prediction.class_index
+    right = {folded(phrase) for phrase in truth.right(observation.case, index)}
+    said = said[:PHRASES]
+    hits = [folded(phrase) in right for phrase, _ in said]
+    words = truth.class_words.get(index, frozenset())
+    mentioned = {
+        w for (phrase, _), hit in zip(said, hits, strict=True) if hit for w in phrase.split()
+    }
+    positive = [max(evidence, 0.0) for _, evidence in said]
+    on_right = sum(e for e, hit in zip(positive, hits, strict=True) if hit)
+    return WordFigures(
+        precision_1=_mean(hits[:1]),
+        precision_3=_mean(hits[:3]),
+        precision_5=_mean(hits),
+        any_of_5=float(any(hits)),
+        recall=len(words & mentioned) / len(words) if words else float("nan"),
+        evidence_share=on_right / sum(positive) if sum(positive) else 0.0,
+        phrases=len(said),
+    )
+
+
+def mean_figures(figures: Sequence[WordFigures]) -> WordFigures:
+    """Means over images."""
+    table = np.array([list(asdict(row).values()) for row in figures])
     return WordFigures(*table.mean(axis=0).tolist())
+
+
+def folded(phrase: str) -> str:
+    """What two spellings of a phrase have in common."""
+    return phrase.strip().casefold()
 
 
 def says(bundle: ModelBundle) -> Explain:
@@ -108,7 +119,7 @@ def shuffled_directions(bundle: ModelBundle) -> ModelBundle:
     return with_directions(bundle, embeddings[order])
 
 
-def says_of_image(bundle: ModelBundle, embeddings: dict[str, Float32Array]) -> Explain:
+def says_of_image(bundle: ModelBundle, embedder: Embedder) -> Explain:
     """Control: the embedder's own opinion of the whole image, by the same choice of phrases.
 
     The image's embedding is freed of the probing set's mean as the channels' directions are,
@@ -116,12 +127,12 @@ def says_of_image(bundle: ModelBundle, embeddings: dict[str, Float32Array]) -> E
 
     Args:
         bundle: For its vocabulary and settings.
-        embeddings: (E,) of each case's image, by the case's name.
+        embedder: Of the bank's space.
     """
     mean = bundle.artefact.bank.mean_embedding
 
     def explain(observation: Observation) -> Said:
-        own = embeddings[observation.case.name]
+        own = np.asarray(embedder.embed_images([observation.case.image])[0])
         own = own - (own @ mean) * mean
         own = own / np.linalg.norm(own) + bundle.settings.prior * mean
         own /= np.linalg.norm(own)

@@ -14,9 +14,9 @@ from textcam_service.artefact import require_replaceable
 from textcam_service.backbone import Backbone
 from textcam_service.bank import FILES, BankArtefact, ConceptBank, Vocabulary, read_bank, write_bank
 from textcam_service.core.channels import TWO_CLASS, ChannelSettings, channel_directions
-from textcam_service.core.types import IntArray, RationaleSettings
+from textcam_service.core.types import Float32Array, IntArray, RationaleSettings
 from textcam_service.errors import BundleMismatch, InvalidSettings, ProbingSetError
-from textcam_service.offline.dataset import readable
+from textcam_service.offline.dataset import printable, readable, stated
 from textcam_service.offline.embed import (
     TEMPLATES,
     Embedder,
@@ -58,7 +58,7 @@ def build_bank(
         progress: Called with a step's name and size; what it returns is told of progress.
 
     Raises:
-        ProbingSetError: Too few images for 2 M samples.
+        ProbingSetError: Too few images for 2 M samples, or no channel tells them apart.
         InvalidSettings: Regions with a direction that is not between two sets of samples.
         EmbedderError: Mosaics or dense regions of an embedder that does not see parts.
         FolderTaken: `output` holds anything but a bank.
@@ -73,6 +73,7 @@ def build_bank(
     if len(chosen) < 2 * settings.samples:
         raise _too_few(len(chosen), len(seen.skipped), settings.samples)
     scores, embeddings = seen.activation_scores[chosen], seen.embeddings[chosen]
+    _require_live(scores)
     texts = embed_with_templates(embedder, phrases, TEMPLATES)
     regions = None
     if settings.regions is not None:
@@ -96,7 +97,7 @@ def build_bank(
         backbone_digest=backbone.manifest.weights_digest,
         embedder=embedder.identity,
         parameters={
-            "command": command,
+            "command": printable(command),
             "architecture": backbone.manifest.architecture,
             "channel_settings": asdict(settings),
             "per_class": per_class,
@@ -134,10 +135,18 @@ def _too_few(count: int, unreadable: int, samples: int) -> ProbingSetError:
     )
 
 
+def _require_live(scores: Float32Array) -> None:
+    if not np.ptp(scores, axis=0).any():
+        raise ProbingSetError(
+            f"no channel of the backbone answers any of the {len(scores)} images more than "
+            "another, as with copies of one image; give images that differ"
+        )
+
+
 def _readable(images: Sequence[Path], seen: Extraction, chosen: IntArray) -> list[Path]:
     """The images behind some rows of an extraction."""
     skipped = {path for path, _ in seen.skipped}
-    paths = [path for path in images if str(path) not in skipped]
+    paths = [path for path in images if stated(path) not in skipped]
     return [paths[index] for index in chosen.tolist()]
 
 

@@ -14,7 +14,7 @@ _LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
 
 
 def find_images(folders: Sequence[Path]) -> list[Path]:
-    """List the images under some folders: folders as given, each sorted by path.
+    """List the images under some folders: folders as given, each sorted by path, each image once.
 
     Raises:
         ProbingSetError: A folder is not there, or nothing is found.
@@ -30,7 +30,20 @@ def find_images(folders: Sequence[Path]) -> list[Path]:
         raise ProbingSetError(
             f"no JPEG, PNG or WebP file under {', '.join(str(folder) for folder in folders)}"
         )
-    return found
+    once: dict[Path, Path] = {}
+    for path in found:
+        once.setdefault(path.resolve(), path)
+    return list(once.values())
+
+
+def printable(text: str) -> str:
+    r"""Text of the system's, as a command or a file's name, as UTF-8 can hold it: bad\xff.png."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def stated(path: Path) -> str:
+    """A path as printable text that no other path has."""
+    return printable(str(path).replace("\\", r"\\"))
 
 
 def readable(paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image]]:
@@ -44,16 +57,20 @@ def readable(paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image]]:
 
 
 def read_phrases(path: Path) -> tuple[str, ...]:
-    """Read a vocabulary file: a phrase per line; '#' begins a comment line.
+    """Read a vocabulary file: UTF-8, a phrase per line; '#' begins a comment line.
 
     Raises:
-        VocabularyError: Unreadable, empty, or a phrase stands twice.
+        VocabularyError: Unreadable, not UTF-8, empty, or a phrase stands twice.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except OSError as error:
         raise VocabularyError(f"the vocabulary {path} cannot be read: {error}") from error
-    phrases = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    except UnicodeDecodeError as error:
+        raise VocabularyError(
+            f"the vocabulary {path} is no UTF-8 text ({error}); save it as UTF-8"
+        ) from error
+    phrases = [line for line in lines if line and not line.startswith("#")]
     if not phrases:
         raise VocabularyError(f"the vocabulary {path} holds no phrase")
     seen: set[str] = set()

@@ -25,6 +25,7 @@ from textcam_service.backbone import Backbone
 from textcam_service.core.types import Float32Array, IntArray
 from textcam_service.errors import ArtefactError, InvalidImage, InvalidRequest, ProbingSetError
 from textcam_service.imaging import ImageLimits, decode, prepare
+from textcam_service.offline.dataset import printable, stated
 from textcam_service.offline.embed import Embedder
 
 _CHUNK = 128
@@ -40,7 +41,7 @@ class Extraction:
         activation_scores: (N, D).
         embeddings: (N, E) unit vectors.
         predicted: (N,) the backbone's most probable class.
-        skipped: (path, reason) of each image that could not be read.
+        skipped: (path, reason) of each image that could not be read; the path as `stated`.
     """
 
     activation_scores: Float32Array
@@ -73,7 +74,7 @@ def extract(
     parts: list[Extraction] = []
     for start in range(0, len(images), _CHUNK):
         paths = images[start : start + _CHUNK]
-        stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        stamps = [(stated(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
         identity = [stamps, backbone.manifest.weights_digest, embedder.identity]
         folder = work / sha256(canonical_json(identity)).removeprefix("sha256:")[:24]
         part = _resumed(folder)
@@ -104,7 +105,7 @@ def _extract_chunk(paths: Sequence[Path], backbone: Backbone, embedder: Embedder
             try:
                 image = decode(path.read_bytes(), _LIMITS).pixels
             except (OSError, InvalidImage, InvalidRequest) as error:
-                skipped.append((str(path), str(error)))
+                skipped.append((stated(path), printable(str(error))))
                 continue
             pictures.append(image)
             inputs.append(prepare(image, backbone.manifest.preprocessing)[0])

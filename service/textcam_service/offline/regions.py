@@ -34,6 +34,7 @@ from textcam_service.core.regions import (
 from textcam_service.core.types import BoolArray, Crop, Float32Array, FloatArray, IntArray
 from textcam_service.errors import ArtefactError, InvalidSettings
 from textcam_service.imaging import ImageLimits, decode, prepare
+from textcam_service.offline.dataset import stated
 from textcam_service.offline.embed import Embedder
 from textcam_service.offline.mosaic import Sight, embed_regions
 
@@ -248,7 +249,7 @@ def _identity(
     settings: RegionSettings,
 ) -> str:
     stamps = [
-        (str(images[index]), images[index].stat().st_size, images[index].stat().st_mtime_ns)
+        (stated(images[index]), images[index].stat().st_size, images[index].stat().st_mtime_ns)
         for index in wanted
     ]
     channels = [(index, own.tolist()) for index, own in wanted.items()]

@@ -8,6 +8,9 @@ from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 
 # Of the mean eigenvalue of the positions' Gram matrix.
 _RIDGE = 1e-7
+# Of the terms' energy: networks answer in float32, whose rounding has 1e-14 of it, and the mean of
+# equal values is off by 1e-16 of them.
+_NO_VARIANCE = 1e-12
 
 
 def reproducing_weights(activation_maps: FloatArray, target: FloatArray) -> Float64Array:
@@ -50,18 +53,20 @@ def principal_maps(
     Args:
         channel_terms: (D, H, W).
         reference: (H, W).
-        count: At most so many; components without variance are left out.
+        count: At most so many; components that vary by no more than rounding are left out.
 
     Returns:
         Directions (Q, D), unit vectors, and the maps (Q, H, W) that they make of the centred
         terms; the strongest first.
     """
     flat = channel_terms.reshape(len(channel_terms), -1).astype(np.float64)
+    energy = float((flat**2).sum())
     flat -= flat.mean(axis=1, keepdims=True)
     channels, cells = flat.shape
     by_cells = cells <= channels
     variance, vectors = np.linalg.eigh(flat.T @ flat if by_cells else flat @ flat.T)
-    kept = np.flatnonzero(variance > 1e-10 * max(float(variance[-1]), 1e-300))[::-1][:count]
+    least = max(1e-10 * float(variance[-1]), _NO_VARIANCE * energy, 1e-300)
+    kept = np.flatnonzero(variance > least)[::-1][:count]
     directions = (flat @ vectors[:, kept] if by_cells else vectors[:, kept]).T
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     maps = directions @ flat

@@ -68,7 +68,8 @@ def decom_cam(subject: Subject, settings: MethodSettings) -> Steps:
         return reference + mask * (subject.image - reference)
 
     scores = yield from image_scores(subject, len(shown), settings.chunk, mixed)
-    share = (scores[1:] - scores[0]) / np.ptp(components, axis=(1, 2))
+    spread = np.maximum(np.ptp(components, axis=(1, 2)), np.finfo(np.float64).tiny)
+    share = (scores[1:] - scores[0]) / spread
     weights = np.zeros_like(scaled)
     weights[highest] = (share @ directions)[:, None, None] * scaled[highest]
     return CamTerms(weights, np.tensordot(share, components, axes=1).astype(np.float32))

@@ -35,7 +35,8 @@ def grad_cam(subject: Subject, _: MethodSettings) -> Steps:
 def grad_cam_plus_plus(subject: Subject, _: MethodSettings) -> Steps:
     """Grad-CAM++: sum of alpha relu(g), alpha = g^2 / (2 g^2 + sum(A) g^3).
 
-    Chattopadhay et al. 2018, arXiv 1710.11063, eq. 19. One VJP. See plus_plus_weights().
+    Chattopadhay et al. 2018, arXiv 1710.11063, eq. 19. One VJP. Meant for maps that are never
+    negative; elsewhere take HiResCAM. See plus_plus_weights().
     """
     gradient = np.asarray((yield Gradient(subject.class_weights)))
     return CamTerms(plus_plus_weights(np.asarray(subject.activation_maps), gradient))
@@ -79,7 +80,9 @@ def plus_plus_weights(activation_maps: FloatArray, gradient: FloatArray) -> Floa
 
     g^2 cancels out of alpha = 1 / (2 + sum(A) g), which needs no small number in the denominator
     to be safe from gradients whose square underflows; with activations that are not negative the
-    denominator is at least 2 wherever relu(g) counts.
+    denominator is at least 2 wherever relu(g) counts. With signed ones, as after a LayerNorm or a
+    GELU, it has a pole at sum(A) g = -2: near it a weight grows without bound, beyond it its sign
+    turns, and one such channel may drown the map. On the pole itself alpha is 0.
     """
     positive = np.maximum(gradient, 0).astype(np.float64)
     total = activation_maps.sum(axis=(1, 2), dtype=np.float64)[:, None, None]

@@ -40,7 +40,8 @@ def integrative_cam(subject: Subject, _: MethodSettings) -> Steps:
     Grad-CAM++'s weights (the smooth function being exp) and b_l = score - sum(g A), what the
     biases above the layer add. The whole is sum_l lambda_l S_l / max|S_l| on the target layer's
     grid, lambda_l = (G_l / sum G + F_l / sum F) / 2 with G_l = H W mean|g| and F_l = mean|A|.
-    The head's VJP and that of each layer; channel weights that reproduce the map.
+    The head's VJP and that of each layer; channel weights that reproduce the map. Meant for maps
+    that are never negative, as Grad-CAM++ is.
     """
     gradients = [np.asarray((yield Gradient(subject.class_weights)))]
     if subject.layers:
