@@ -17,6 +17,7 @@ from torch import nn
 
 from textcam_service.core.types import CropMode, Interpolation, Preprocessing
 from textcam_service.errors import ExportRefused, MissingExtra
+from textcam_service.offline.trial import sample_images, try_logits
 
 _LITE_SIZES = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
 _RANDOM_WEIGHTS = "none"
@@ -272,9 +273,7 @@ def _load_import(
     stated = getattr(module, "class_names", None)
     if stated is not None:
         return module, preprocessing, unique_names(tuple(map(str, stated)))
-    with torch.inference_mode():
-        blank = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
-        count = int(module.eval()(blank).shape[1])
+    count = try_logits(name, module.eval(), sample_images(preprocessing)).shape[1]
     return module, preprocessing, _names(checkpoint, count)
 
 
