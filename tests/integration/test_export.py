@@ -219,8 +219,8 @@ class _Answering(_Tiny):
         (lambda logits: logits[:, :1], r"two logits, \[0, z\]"),
         (lambda logits: logits[:, :, None, None], r"\(3, 4, 1, 1\) .* nn.Flatten"),
         (lambda logits: logits.argmax(1), r"\(3,\) to 3 images"),
-        (lambda logits: (logits, logits.mean()), "a tuple, .* returns its logits alone"),
-        (lambda logits: {"scores": logits, "aux": 0}, r"a dict, .* \['aux', 'scores'\]"),
+        (lambda logits: (logits, logits.mean()), "answers tuple, .* returns its logits alone"),
+        (lambda logits: {"scores": logits, "aux": 0}, r"answers dict, .* \['aux', 'scores'\]"),
         (lambda logits: ImageClassifierOutput(logits=logits), r"returns its `\.logits`"),
         (torch.Tensor.double, r"answers torch.float64; .* `\.float\(\)`"),
     ],
@@ -235,7 +235,7 @@ def test_what_answers_no_logits_is_told_what_to_answer(form, message, tmp_path):
     [
         (_Tiny(nn.Linear(6, 4)).half(), r"in float32, by `\.float\(\)`"),
         (_Tiny(nn.Linear(6, 4)).double(), r"in float32, by `\.float\(\)`"),
-        (nn.Sequential(nn.Conv2d(1, 4, 32), nn.Flatten()), "1 input channels; .* 3 input channels"),
+        (nn.Sequential(nn.Conv2d(1, 4, 32), nn.Flatten()), "in_channels=1; .* 3 input channels"),
         (nn.Sequential(nn.Flatten(), nn.Linear(5, 4)), "takes such images and nothing else"),
     ],
 )

@@ -77,8 +77,8 @@ def _mend(module: nn.Module) -> str:
     first = next((child for child in module.modules() if isinstance(child, nn.Conv2d)), None)
     if first is not None and first.in_channels != 3:
         return (
-            f"its first convolution has {first.in_channels} input channels; give one with 3 input "
-            "channels, as the service's images have"
+            f"its first convolution has in_channels={first.in_channels}; give a network with 3 "
+            "input channels, as the service's images have"
         )
     return "give a module that takes such images and nothing else; its `preprocessing` says h, w"
 
@@ -91,7 +91,7 @@ def _require_logits(name: str, answer: Any, count: int) -> None:
         elif isinstance(answer, Mapping):
             wanted = f"that of its entries {sorted(map(str, answer))} which holds the logits"
         raise ExportRefused(
-            f"{name} answers a {type(answer).__name__}, no tensor of logits (N, C); wrap it in a "
+            f"{name} answers {type(answer).__name__}, no tensor of logits (N, C); wrap it in a "
             f"module that returns {wanted}"
         )
     shape = tuple(answer.shape)
