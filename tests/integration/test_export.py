@@ -169,6 +169,7 @@ def test_an_mlp_head_is_exported_with_its_gradients(tmp_path):
     assert (report.head_kind, report.target_layer) == ("gradient", "features")
     assert "a head with gradients" in str(report)
     assert "at features" in str(report)
+    assert "images of 32 x 32 after resizing to 36 (bilinear, center)" in str(report)
 
 
 def test_a_nonlinearity_that_no_module_shows_belongs_to_the_head(tmp_path):

@@ -7,7 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.networks import load_network
+from textcam_service.offline.networks import load_network, standard_preprocessing
 from torch import nn
 from torchvision import models
 
@@ -102,6 +102,22 @@ def test_libraries_make_their_classifier_last(name, tmp_path):
     assert all(torch.equal(found[key], value) for key, value in state.items())
 
 
+def test_a_torchvision_checkpoint_is_fed_as_the_library_feeds_its_own(tmp_path):
+    state = models.efficientnet_b1(num_classes=3).state_dict()
+    fed = load_network("torchvision:efficientnet_b1", _saved(state, tmp_path)).preprocessing
+    assert (fed.resize, fed.height, fed.width, fed.interpolation) == (255, 240, 240, "bilinear")
+
+
+def test_a_vit_is_fed_the_one_size_that_it_is_built_for(tmp_path, monkeypatch):
+    """Of vit_h_14, the usual weights are for 518 pixels, and the network without them for 224."""
+    weights = models.ViT_H_14_Weights
+    assert weights.DEFAULT.transforms().crop_size == [518]
+    monkeypatch.setattr(models, "get_model_weights", lambda _: weights)
+    state = models.vit_b_32(num_classes=3).state_dict()
+    network = load_network("torchvision:vit_b_32", _saved(state, tmp_path))
+    assert network.preprocessing.height == network.module.image_size == 224
+
+
 def test_the_classes_of_ones_own_module_are_counted_by_what_it_answers(modules, tmp_path):
     module = load_network(f"{modules}:HeadFirst").module
     weights = _saved({"state_dict": module.state_dict(), "class_names": list("abcde")}, tmp_path)
@@ -143,3 +159,8 @@ def test_ones_own_module_is_told_what_to_mend_where_it_is_loaded(modules):
         load_network(f"{modules}:scalar")
     with pytest.raises(ExportRefused, match=r"'nearest' is not one of .*; mend what raises that"):
         load_network(f"{modules}:nearest")
+
+
+def test_an_input_of_no_pixels_is_refused():
+    with pytest.raises(ExportRefused, match="an input of 0 pixels"):
+        standard_preprocessing(0)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from textcam_service.artefact import canonical_json
-from textcam_service.core.types import Float32Array
+from textcam_service.core.types import Float32Array, Preprocessing
 from textcam_service.core.vertices import drawn_grid
 from textcam_service.errors import ExportRefused
 from textcam_service.graphs import (
@@ -65,6 +65,7 @@ class ExportReport:
         maps_shape: (D, H, W), or (D, V, 1) on the vertices of a graph.
         class_count: C.
         without: Why there are no gradients; empty: there are.
+        preprocessing: From pixels to the input; None: told by whoever asked for it.
     """
 
     architecture: str
@@ -77,9 +78,16 @@ class ExportReport:
     maps_shape: tuple[int, int, int]
     class_count: int
     without: str = ""
+    preprocessing: Preprocessing | None = None
 
     def __str__(self) -> str:
         channels, height, width = self.maps_shape
+        fed = ""
+        if (given := self.preprocessing) is not None:
+            fed = (
+                f"images of {given.width} x {given.height} after resizing to {given.resize} "
+                f"({given.interpolation}, {given.crop_mode}), "
+            )
         kinds = {
             GAP_LINEAR: "global average pooling and a linear head",
             GRADIENT: "a head with gradients",
@@ -87,7 +95,7 @@ class ExportReport:
             NO_HEAD: f"no head ({self.without}), for methods that need none",
         }
         return (
-            f"{self.architecture}, {self.class_count} classes, {channels} channels of "
+            f"{self.architecture}, {self.class_count} classes, {fed}{channels} channels of "
             f"{height} x {width} at {self.target_layer}, {kinds[self.head_kind]}, parity "
             f"{self.logits_error:.1e} (logits), {self.maps_error:.1e} (maps) and "
             f"{self.gradient_error:.1e} (gradients), {self.weights_digest}"
@@ -216,6 +224,7 @@ def export_network(
         (channels, *maps.shape[2:]),
         class_count,
         head.without,
+        network.preprocessing,
     )
 
 

