@@ -252,6 +252,13 @@ def test_a_traced_module_is_refused_for_what_it_was_made_from(tmp_path):
         export_network(_network(traced), tmp_path / "b")
 
 
+def test_a_compiled_module_is_exported_as_what_it_was_made_from(tmp_path):
+    """It is tried before it is watched: what was compiled meanwhile would call no hooks."""
+    compiled = torch.compile(_Tiny(nn.Linear(6, 4)).eval(), backend="eager")
+    report = export_network(_network(compiled), tmp_path / "b")
+    assert (report.head_kind, report.target_layer) == ("gap_linear", "_orig_mod.features")
+
+
 def test_true_logits_may_all_lie_between_0_and_1(tmp_path):
     """As [0, z] may, which is what networks of one logit are told to answer."""
     small = _Answering(lambda logits: torch.cat([logits[:, :1] * 0, logits[:, :1]], 1))

@@ -49,13 +49,13 @@ def try_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Tens
         )
     try:
         with torch.no_grad():
-            logits = module(images)
+            answer = _run(module, images)
     except Exception as error:  # whatever a user's module may raise
         raise ExportRefused(
             f"{name} does not run on images {tuple(images.shape)} of float32 "
             f"({type(error).__name__}: {textwrap.shorten(str(error), 200)}); {_mend(module)}"
         ) from error
-    _require_logits(name, logits, len(images))
+    logits = _require_logits(name, answer, len(images))
     if bool((logits >= 0).all()) and bool((logits.sum(1) - 1).abs().max() < _SUM_TOLERANCE):
         raise ExportRefused(
             f"{name} answers probabilities, but the service takes logits and their softmax "
@@ -66,7 +66,13 @@ def try_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Tens
             f"{name} ends in a sigmoid, but the service takes logits and their softmax itself; "
             "give it without its last sigmoid, if its classes exclude each other"
         )
-    return logits  # type: ignore[no-any-return] # found to be a tensor
+    return logits
+
+
+def _run(module: nn.Module, images: torch.Tensor) -> Any:
+    # What torch.compile compiles now would call no hooks later, and tell autograd of one step.
+    with torch.compiler.set_stance("force_eager"):
+        return module(images)
 
 
 def _mend(module: nn.Module) -> str:
@@ -83,7 +89,7 @@ def _mend(module: nn.Module) -> str:
     return "give a module that takes such images and nothing else; its `preprocessing` says h, w"
 
 
-def _require_logits(name: str, answer: Any, count: int) -> None:
+def _require_logits(name: str, answer: Any, count: int) -> torch.Tensor:
     if not isinstance(answer, torch.Tensor):
         wanted = "its logits alone"
         if hasattr(answer, "logits"):
@@ -107,6 +113,7 @@ def _require_logits(name: str, answer: Any, count: int) -> None:
             f"{name} answers {shape[1]} logit, but the service takes a softmax over the classes; "
             "give two logits, [0, z] in place of z: torch.cat([torch.zeros_like(z), z], 1)"
         )
+    return answer
 
 
 def _ends_in_sigmoid(module: nn.Module, images: torch.Tensor) -> bool:
@@ -114,7 +121,7 @@ def _ends_in_sigmoid(module: nn.Module, images: torch.Tensor) -> bool:
 
     By what autograd noted, as values alone do not tell: true logits may lie in [0, 1] too.
     """
-    logits = module(images.clone().requires_grad_(True).clone())  # may be changed in place
+    logits = _run(module, images.clone().requires_grad_(True).clone())  # it may work in place
     step = logits.grad_fn
     while step is not None and step.name().startswith(_RESHAPES):
         step = step.next_functions[0][0]
