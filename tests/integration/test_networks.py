@@ -57,8 +57,8 @@ def _saved(content, tmp_path, save=torch.save):
     return str(path)
 
 
-def _prefixed(state):
-    return {f"module.{name}": value for name, value in state.items()}
+def _prefixed(state, prefix="module."):
+    return {prefix + name: value for name, value in state.items()}
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,7 @@ def _prefixed(state):
         lambda state: {"model_state_dict": state, "optimizer_state_dict": {}, "loss": 0.5},
         lambda state: {"state_dict": _prefixed(state)},
         _prefixed,
+        lambda state: _prefixed(state, "module._orig_mod."),
         lambda state: dict(sorted(state.items())),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from textcam_service.errors import ExportRefused
 
 # Where training loops keep the weights, beside epochs and optimisers.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-_PARALLEL = "module."  # what DataParallel puts before each name
+_PREFIX = re.compile(r"^((module|_orig_mod)\.)+")  # of DataParallel's and torch.compile's names
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ class Checkpoint:
         return module
 
     def _named_as(self, module: nn.Module) -> Mapping[str, torch.Tensor]:
-        """The weights, without DataParallel's prefix where the network has none."""
+        """The weights, without such a prefix where the network has none."""
         if module.state_dict().keys() & self.state.keys():
             return self.state
-        return {name.removeprefix(_PARALLEL): value for name, value in self.state.items()}
+        return {_PREFIX.sub("", name): value for name, value in self.state.items()}
 
 
 def class_count(module: nn.Module) -> int:
