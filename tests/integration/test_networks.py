@@ -117,6 +117,7 @@ def test_a_vit_is_fed_the_one_size_that_it_is_built_for(tmp_path, monkeypatch):
     state = models.vit_b_32(num_classes=3).state_dict()
     network = load_network("torchvision:vit_b_32", _saved(state, tmp_path))
     assert network.preprocessing.height == network.module.image_size == 224
+    assert network.preprocessing.interpolation == "bicubic"
 
 
 def test_the_classes_of_ones_own_module_are_counted_by_what_it_answers(modules, tmp_path):
