@@ -113,6 +113,8 @@ class BackboneManifest:
             return BackboneManifest(**fields)
         except (KeyError, TypeError) as error:
             raise ArtefactCorrupt(f"the backbone's manifest lacks a field: {error}") from error
+        except ValueError as error:
+            raise ArtefactCorrupt(f"the backbone's manifest is malformed: {error}") from error
 
 
 @dataclass(frozen=True)

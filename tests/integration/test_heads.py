@@ -15,6 +15,7 @@ from textcam_service.backbone import Backbone
 from textcam_service.core.methods import Need
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ArtefactCorrupt, ExportRefused
+from textcam_service.graphs import BackboneManifest
 from textcam_service.offline import export
 from textcam_service.offline.export import export_network
 from textcam_service.offline.networks import Network, load_network
@@ -463,6 +464,13 @@ def test_a_backbone_of_an_earlier_version_still_loads(lite0_folder, tmp_path):
     assert backbone.is_linear
     (one,) = backbone.see(np.zeros((1, 3, 224, 224), np.float32))
     assert one.further == {}
+
+
+def test_a_manifest_whose_preprocessing_cannot_be_served_is_corrupt(lite0_folder):
+    manifest = json.loads((lite0_folder / "backbone.json").read_text())
+    manifest["preprocessing"]["interpolation"] = "nearest"
+    with pytest.raises(ArtefactCorrupt, match="manifest is malformed: interpolation 'nearest'"):
+        BackboneManifest.from_json(manifest)
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Decoding: every bad input has its own error, odd but honest images work."""
 
+import dataclasses
 import io
+import math
 
 import numpy as np
 import pytest
@@ -400,3 +402,24 @@ def test_a_very_long_image_costs_no_giant():
     image = Image.new("RGB", (9_000, 10), RED)
     tensor, _ = prepare(image, Preprocessing(256, 224, 224, "bicubic", (0, 0, 0), (1, 1, 1)))
     assert np.abs(tensor[:, 0, 0] * 255 - RED).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"interpolation": "nearest"}, "'nearest' is not one of bilinear, bicubic, lanczos"),
+        ({"crop_mode": "stretch"}, "'stretch' is not one of center, squash, border"),
+        ({"resize": 36.5}, "resize 36.5 is no positive whole number"),
+        ({"height": 0}, "height 0 is no positive"),
+        ({"width": -32}, "width -32 is no positive"),
+        ({"mean": (0.5,)}, "mean .* is not three"),
+        ({"mean": (0.5, 0.5, math.nan)}, "mean .* finite"),
+        ({"mean": 0.5}, "mean 0.5 is not three"),
+        ({"std": (0.25,)}, "std .* is not three"),
+        ({"std": (0.0, 0.25, 0.25)}, "std .* above 0"),
+        ({"std": (0.25, 0.25, math.inf)}, "std .* finite"),
+    ],
+)
+def test_a_preprocessing_that_cannot_be_served_names_its_fault(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SMALL, **wrong)

@@ -6,7 +6,7 @@ Letters in shapes: D channels, H x W map, C classes, E embedding, V phrases.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ class Preprocessing:
             square, the side along its longer one, and the other in the crop's proportions.
             "border": the image is resized in proportion to fit into what "squash" resizes it to,
             and the crop's places beside it have the colour `mean`.
+
+    Raises:
+        ValueError: A word is not known, or a size, mean or deviation is none.
     """
 
     resize: int
@@ -49,12 +52,34 @@ class Preprocessing:
     std: tuple[float, float, float]
     crop_mode: CropMode = "center"
 
+    def __post_init__(self) -> None:
+        for what, known in {"interpolation": Interpolation, "crop_mode": CropMode}.items():
+            word = getattr(self, what)
+            if word not in get_args(known):
+                raise ValueError(f"{what} {word!r} is not one of {', '.join(get_args(known))}")
+        for what in ("resize", "height", "width"):
+            size = getattr(self, what)
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"{what} {size!r} is no positive whole number of pixels")
+        if not _three_numbers(self.mean):
+            raise ValueError(f"mean {self.mean!r} is not three finite numbers (R, G, B)")
+        if not _three_numbers(self.std) or min(self.std) <= 0:
+            raise ValueError(f"std {self.std!r} is not three finite numbers above 0 (R, G, B)")
+
     def identity(self) -> dict[str, Any]:
         """What enters digests: `crop_mode` where it is another than it always was."""
         found = asdict(self)
         if self.crop_mode == "center":
             del found["crop_mode"]
         return found
+
+
+def _three_numbers(values: Any) -> bool:
+    return (
+        isinstance(values, (tuple, list))
+        and len(values) == 3
+        and all(isinstance(value, (int, float)) and np.isfinite(value) for value in values)
+    )
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
 from torch import nn
 
 from textcam_service.artefact import canonical_json
-from textcam_service.core.types import Float32Array
+from textcam_service.core.types import Float32Array, Preprocessing
 from textcam_service.core.vertices import drawn_grid
 from textcam_service.errors import ExportRefused
 from textcam_service.graphs import (
@@ -42,10 +41,10 @@ from textcam_service.offline.networks import Network, state_digest
 from textcam_service.offline.onnx_graph import OPSET, head_parity, parity, to_onnx
 from textcam_service.offline.onnx_lazy import lazy_gradients
 from textcam_service.offline.target_layer import choose_target, close, linear_head
+from textcam_service.offline.trial import sample_images, try_logits
 from textcam_service.offline.vertices import vertex_source
 
 _GRADIENT_TOLERANCE = 1e-3
-_SUM_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ class ExportReport:
         maps_shape: (D, H, W), or (D, V, 1) on the vertices of a graph.
         class_count: C.
         without: Why there are no gradients; empty: there are.
+        preprocessing: From pixels to the input; None: told by whoever asked for it.
     """
 
     architecture: str
@@ -78,9 +78,16 @@ class ExportReport:
     maps_shape: tuple[int, int, int]
     class_count: int
     without: str = ""
+    preprocessing: Preprocessing | None = None
 
     def __str__(self) -> str:
         channels, height, width = self.maps_shape
+        fed = ""
+        if (given := self.preprocessing) is not None:
+            fed = (
+                f"images of {given.width} x {given.height} after resizing to {given.resize} "
+                f"({given.interpolation}, {given.crop_mode}), "
+            )
         kinds = {
             GAP_LINEAR: "global average pooling and a linear head",
             GRADIENT: "a head with gradients",
@@ -88,7 +95,7 @@ class ExportReport:
             NO_HEAD: f"no head ({self.without}), for methods that need none",
         }
         return (
-            f"{self.architecture}, {self.class_count} classes, {channels} channels of "
+            f"{self.architecture}, {self.class_count} classes, {fed}{channels} channels of "
             f"{height} x {width} at {self.target_layer}, {kinds[self.head_kind]}, parity "
             f"{self.logits_error:.1e} (logits), {self.maps_error:.1e} (maps) and "
             f"{self.gradient_error:.1e} (gradients), {self.weights_digest}"
@@ -128,11 +135,16 @@ def export_network(
             without gradients, or not at all.
 
     Raises:
-        ExportRefused: A layer holds no maps, the exporter cannot translate the network, or the
-            result differs from torch by more than `tolerance`; or further layers were named and
-            have no gradients that agree.
+        ExportRefused: The network answers no logits, a layer holds no maps, the exporter cannot
+            translate the network, or the result differs from torch by more than `tolerance`; or
+            further layers were named and have no gradients that agree.
     """
-    images = _sample_images(network)
+    images = sample_images(network.preprocessing)
+    class_count = try_logits(network.name, network.module, images).shape[1]
+    if class_count != len(network.class_names):
+        raise ExportRefused(
+            f"{network.name}: {class_count} logits, {len(network.class_names)} class names"
+        )
     vertices = vertex_source(network, images)
     count = vertices.count if vertices is not None else 0
     if target_layer:
@@ -149,15 +161,6 @@ def export_network(
             "windows; choose the output of the block"
         )
     named = dict(zip(parts.outputs, further, strict=True))
-    if logits.shape[1] != len(network.class_names):
-        raise ExportRefused(
-            f"{network.name}: {logits.shape[1]} logits, {len(network.class_names)} class names"
-        )
-    if bool((logits >= 0).all()) and bool((logits.sum(1) - 1).abs().max() < _SUM_TOLERANCE):
-        raise ExportRefused(
-            f"{network.name} answers probabilities, but the service takes logits and their "
-            "softmax itself; give it without its last softmax"
-        )
     names = [LOGITS, ACTIVATION_MAPS, *parts.outputs]
     backbone = to_onnx(network.name, parts.trunk, [images], [INPUT], names)
     eager = _Maps(network.module, place, parts.head.layout)
@@ -219,8 +222,9 @@ def export_network(
         maps_error,
         max(head.gradient_error, tapped.gradient_error),
         (channels, *maps.shape[2:]),
-        logits.shape[1],
+        class_count,
         head.without,
+        network.preprocessing,
     )
 
 
@@ -314,13 +318,3 @@ def weights_digest(network: Network, target_layer: str) -> str:
     if stated is not None:
         identity["vertex_positions"] = stated.tolist() if torch.is_tensor(stated) else stated
     return state_digest(network.module, canonical_json(identity))
-
-
-def _sample_images(network: Network) -> torch.Tensor:
-    """Three network inputs (3, 3, h, w): smooth waves with noise, in normalised pixels' range."""
-    height, width = network.preprocessing.height, network.preprocessing.width
-    y, x = np.mgrid[0:height, 0:width]
-    rng = np.random.default_rng(0)
-    phases = rng.uniform(0, 2 * np.pi, (3, 3, 1, 1))
-    waves = np.sin(x / 17 + phases) * np.cos(y / 23 + 2 * phases)
-    return torch.tensor(waves + rng.normal(0, 0.5, (3, 3, height, width)), dtype=torch.float32)

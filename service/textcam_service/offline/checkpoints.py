@@ -1,0 +1,124 @@
+"""Local checkpoints of torch classifiers, read without unpickling code."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from textcam_service.errors import ExportRefused
+
+# Where training loops keep the weights, beside epochs and optimisers.
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_PREFIX = re.compile(r"^((module|_orig_mod)\.)+")  # of DataParallel's and torch.compile's names
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights out of a file.
+
+    Attributes:
+        path: Of the file.
+        state: Tensors by name.
+        class_names: What it says of them; None: nothing.
+    """
+
+    path: str
+    state: Mapping[str, torch.Tensor]
+    class_names: tuple[str, ...] | None = None
+
+    def load_into(self, module: nn.Module) -> None:
+        """Load the weights.
+
+        Raises:
+            ExportRefused: They are another network's.
+        """
+        try:
+            module.load_state_dict(self._named_as(module))
+        except RuntimeError as error:
+            raise ExportRefused(
+                f"{self.path!r} does not fit the network "
+                f"({textwrap.shorten(str(error), 300, placeholder=' ...')}); name the network "
+                "that it was saved from"
+            ) from error
+
+    def build(self, make: Callable[..., nn.Module]) -> nn.Module:
+        """Make the network that the weights are of, and load them.
+
+        How many classes it has stands in what is the last entry of its own state dict: libraries
+        make the classifier last. The file's order says nothing; safetensors sorts names.
+
+        Args:
+            make: Makes it with its usual classes, or with `num_classes`.
+
+        Raises:
+            ExportRefused: The weights are another network's.
+        """
+        module = make()
+        last, usual = list(module.state_dict().items())[-1]
+        found = self._named_as(module).get(last, usual)
+        if found.ndim and found.shape != usual.shape:
+            module = make(num_classes=len(found))
+        self.load_into(module)
+        return module
+
+    def _named_as(self, module: nn.Module) -> Mapping[str, torch.Tensor]:
+        """The weights, without such a prefix where the network has none."""
+        if module.state_dict().keys() & self.state.keys():
+            return self.state
+        return {_PREFIX.sub("", name): value for name, value in self.state.items()}
+
+
+def class_count(module: nn.Module) -> int:
+    """How many classes a library's network has, see Checkpoint.build."""
+    return len(list(module.state_dict().values())[-1])
+
+
+def read_checkpoint(path: str, tags: Sequence[str] = ()) -> Checkpoint:
+    """Read a state dict.
+
+    Args:
+        path: A .safetensors file, or what torch.save wrote: the tensors by name, by themselves or
+            as "state_dict", "model_state_dict" or "model" beside other things, of which
+            "class_names" is read.
+        tags: What could have been given instead, for errors.
+
+    Raises:
+        ExportRefused: There is no such file, or it holds no state dict.
+    """
+    if not Path(path).is_file():
+        known = f" (tags: {', '.join(tags)})" if tags else ""
+        raise ExportRefused(f"{path!r} is neither a weights tag{known} nor a file")
+    try:
+        content: Any = _content(path)
+    except Exception as error:  # whatever the libraries raise of bytes that are something else
+        raise ExportRefused(
+            f"{path!r} cannot be read ({type(error).__name__}: "
+            f"{textwrap.shorten(str(error), 200, placeholder=' ...')}); save a state dict, by "
+            "torch.save(network.state_dict(), ...) or as safetensors"
+        ) from error
+    state, names = content, None
+    if isinstance(content, Mapping):
+        wrapped = (content.get(key) for key in _WRAPPERS)
+        state = next((inner for inner in wrapped if isinstance(inner, Mapping)), content)
+        names = content.get("class_names")
+    if not isinstance(state, Mapping) or not any(map(torch.is_tensor, state.values())):
+        held = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+        raise ExportRefused(
+            f"{path!r} holds no state dict, but {textwrap.shorten(str(held), 200)}; save one, by "
+            "torch.save(network.state_dict(), ...) or as safetensors"
+        )
+    return Checkpoint(path, state, tuple(map(str, names)) if names else None)
+
+
+def _content(path: str) -> Any:
+    if Path(path).suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)

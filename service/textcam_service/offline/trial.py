@@ -1,0 +1,128 @@
+"""A first run of a torch classifier: what is none is refused, with what to give instead."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from textcam_service.core.types import Preprocessing
+from textcam_service.errors import ExportRefused
+
+_SUM_TOLERANCE = 1e-4
+# Through these a sigmoid's answers only change their shape.
+_RESHAPES = ("View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone")
+
+
+def sample_images(preprocessing: Preprocessing) -> torch.Tensor:
+    """Three network inputs (3, 3, h, w): smooth waves with noise, in normalised pixels' range."""
+    height, width = preprocessing.height, preprocessing.width
+    y, x = np.mgrid[0:height, 0:width]
+    rng = np.random.default_rng(0)
+    phases = rng.uniform(0, 2 * np.pi, (3, 3, 1, 1))
+    waves = np.sin(x / 17 + phases) * np.cos(y / 23 + 2 * phases)
+    return torch.tensor(waves + rng.normal(0, 0.5, (3, 3, height, width)), dtype=torch.float32)
+
+
+def try_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Run a classifier once.
+
+    Args:
+        name: Of the network, for errors.
+        module: In evaluation mode.
+        images: (N, 3, h, w).
+
+    Returns:
+        Its logits (N, C).
+
+    Raises:
+        ExportRefused: It does not run on them, or does not answer logits of two classes or more.
+    """
+    if any(isinstance(child, torch.jit.ScriptModule) for child in module.modules()):
+        raise ExportRefused(
+            f"{name} is a ScriptModule, into which nobody can look; give the module that it was "
+            "made from, or an ONNX file, onnx:FILE"
+        )
+    try:
+        with torch.no_grad():
+            answer = _run(module, images)
+    except Exception as error:  # whatever a user's module may raise
+        raise ExportRefused(
+            f"{name} does not run on images {tuple(images.shape)} of float32 "
+            f"({type(error).__name__}: {textwrap.shorten(str(error), 200)}); {_mend(module)}"
+        ) from error
+    logits = _require_logits(name, answer, len(images))
+    if bool((logits >= 0).all()) and bool((logits.sum(1) - 1).abs().max() < _SUM_TOLERANCE):
+        raise ExportRefused(
+            f"{name} answers probabilities, but the service takes logits and their softmax "
+            "itself; give it without its last softmax"
+        )
+    if bool(((logits >= 0) & (logits <= 1)).all()) and _ends_in_sigmoid(module, images):
+        raise ExportRefused(
+            f"{name} ends in a sigmoid, but the service takes logits and their softmax itself; "
+            "give it without its last sigmoid, if its classes exclude each other"
+        )
+    return logits
+
+
+def _run(module: nn.Module, images: torch.Tensor) -> Any:
+    # What torch.compile compiles now would call no hooks later, and tell autograd of one step.
+    with torch.compiler.set_stance("force_eager"):
+        return module(images)
+
+
+def _mend(module: nn.Module) -> str:
+    """What to give in place of a module that does not run."""
+    kinds = {own.dtype for own in module.parameters() if own.is_floating_point()}
+    if kinds - {torch.float32}:
+        return "give it in float32, by `.float()`"
+    first = next((child for child in module.modules() if isinstance(child, nn.Conv2d)), None)
+    if first is not None and first.in_channels != 3:
+        return (
+            f"its first convolution has in_channels={first.in_channels}; give a network with 3 "
+            "input channels, as the service's images have"
+        )
+    return "give a module that takes such images and nothing else; its `preprocessing` says h, w"
+
+
+def _require_logits(name: str, answer: Any, count: int) -> torch.Tensor:
+    if not isinstance(answer, torch.Tensor):
+        wanted = "its logits alone"
+        if hasattr(answer, "logits"):
+            wanted = "its `.logits`"
+        elif isinstance(answer, Mapping):
+            wanted = f"that of its entries {sorted(map(str, answer))} which holds the logits"
+        raise ExportRefused(
+            f"{name} answers {type(answer).__name__}, no tensor of logits (N, C); wrap it in a "
+            f"module that returns {wanted}"
+        )
+    shape = tuple(answer.shape)
+    if answer.ndim != 2 or len(answer) != count:
+        raise ExportRefused(
+            f"{name} answers {shape} to {count} images, no logits (N, C); end it with nn.Flatten, "
+            "or whatever makes (N, C) of that"
+        )
+    if answer.dtype != torch.float32:
+        raise ExportRefused(f"{name} answers {answer.dtype}; give it in float32, by `.float()`")
+    if shape[1] < 2:
+        raise ExportRefused(
+            f"{name} answers {shape[1]} logit, but the service takes a softmax over the classes; "
+            "give two logits, [0, z] in place of z: torch.cat([torch.zeros_like(z), z], 1)"
+        )
+    return answer
+
+
+def _ends_in_sigmoid(module: nn.Module, images: torch.Tensor) -> bool:
+    """Whether the last operation is a sigmoid.
+
+    By what autograd noted, as values alone do not tell: true logits may lie in [0, 1] too.
+    """
+    logits = _run(module, images.clone().requires_grad_(True).clone())  # it may work in place
+    step = logits.grad_fn
+    while step is not None and step.name().startswith(_RESHAPES):
+        step = step.next_functions[0][0]
+    return step is not None and step.name().startswith(("Sigmoid", "Hardsigmoid"))
