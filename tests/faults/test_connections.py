@@ -6,6 +6,7 @@ import io
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import time
@@ -181,3 +182,70 @@ def stopped_caller(code, served, image):
             yield process
         finally:
             process.kill()
+
+
+def frame(kind, flags, stream, content):
+    """A frame of HTTP/2 (RFC 9113, 4.1)."""
+    head = struct.pack(">I", len(content))[1:] + bytes([kind, flags])
+    return head + struct.pack(">I", stream) + content
+
+
+def header(name, value):
+    """A literal header field without indexing (RFC 7541, 6.2.2)."""
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+CALL = b"".join(
+    header(name, value)
+    for name, value in (
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", b"/textcam.v1.ExplainerService/Explain"),
+        (b":authority", b"x"),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+    )
+)
+HEADERS, RESET, SETTINGS, END_HEADERS, CANCEL = 1, 3, 4, 4, struct.pack(">I", 8)
+
+
+async def test_calls_that_are_opened_and_reset_without_end(world, size, figures):
+    """Others are answered meanwhile, and what the calls held is given back."""
+    ledger, count = Ledger(world.samples), size(60_000, 200_000)
+    with serving(world, "--rate", "1000000") as served:
+        before = served.resident_mib()
+        async with AsyncClient(served.address) as client:
+            await ask(client, ledger)
+            flood = asyncio.create_task(asyncio.to_thread(open_and_reset, served.port, count))
+            slowest = 0.0
+            while not flood.done() or slowest == 0.0:
+                started = time.monotonic()
+                await ask(client, ledger)
+                slowest = max(slowest, time.monotonic() - started)
+            sent = await flood
+            started = time.monotonic()
+            await ask(client, ledger)
+            slowest = max(slowest, time.monotonic() - started)
+        growth = served.resident_mib() - before
+    figures |= {
+        "reset": sent,
+        "slowest other answer s": round(slowest, 2),
+        "growth MiB": round(growth, 1),
+    } | ledger.settle()
+    assert not ledger.failures
+    assert slowest < 2.0
+    assert growth < GROWTH_MIB
+
+
+def open_and_reset(port, count):
+    """Returns how many calls were sent until the server hung up, if it did."""
+    with socket.create_connection(("127.0.0.1", port)) as one:
+        one.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, b""))
+        for turn in range(count):
+            stream = 2 * turn + 1
+            call = frame(HEADERS, END_HEADERS, stream, CALL) + frame(RESET, 0, stream, CANCEL)
+            try:
+                one.sendall(call)
+            except OSError:
+                return turn
+    return count

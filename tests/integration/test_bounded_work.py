@@ -224,6 +224,15 @@ async def test_who_runs_out_of_time_and_who_leaves_are_told_apart(serving):
         assert caller.metric("textcam_expired_total") == 6
 
 
+async def test_a_shape_of_millions_of_numbers_stops_nobody(serving):
+    shape = pb.Tensor(dtype=pb.Tensor.D_TYPE_UINT8, shape=[1] * 5_000_000, data=b"a")
+    request = pb.ExplainRequest(pixels=shape)
+    async with serving() as caller:
+        code, reason, words = await caller.refused(request)
+        assert (code, reason) == ("INVALID_ARGUMENT", "INVALID_TENSOR")
+        assert "[h, w, 3], not one of 5,000,000 numbers" in words
+
+
 async def test_nobody_but_audits_waits_longer_than_the_operator_allows(serving):
     async with serving(max_wait_ms=0.001) as caller:
         long = pb.ExplainRequest(encoded=png(7000, 7000), heatmap=pb.HEATMAP_FORM_NONE)

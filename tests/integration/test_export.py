@@ -319,6 +319,7 @@ def test_what_cannot_be_loaded_is_named(name, weights, message):
 
 def test_equal_names_are_told_apart_by_index():
     assert unique_names(["a", "b", "a"]) == ("a (0)", "b", "a (2)")
+    assert len(set(unique_names(["a", "a", "a (0)"]))) == 3
 
 
 def test_pooling_by_function_is_found_at_the_layer_before_it(tmp_path):

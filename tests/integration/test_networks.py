@@ -164,5 +164,5 @@ def test_ones_own_module_is_told_what_to_mend_where_it_is_loaded(modules):
 
 
 def test_an_input_of_no_pixels_is_refused():
-    with pytest.raises(ExportRefused, match="an input of 0 pixels"):
+    with pytest.raises(ValueError, match="no positive whole number of pixels"):
         standard_preprocessing(0)

@@ -33,7 +33,7 @@ GAP = [node("GlobalAveragePool", "maps", "pooled"), node("Flatten", "pooled", "m
 GEMM = [node("Gemm", "means weights bias", "logits", transB=1)]
 
 
-def save(path, nodes, *, batch="N", metadata=None, **further):
+def save(path, nodes, *, batch="N", metadata=None, classes=4, **further):
     """A classifier of 4 classes; `further` are weights, by name, beside the usual ones."""
     usual = {
         "stem": STEM, "weights": WEIGHTS, "bias": BIAS, "turned": WEIGHTS.T.copy(),
@@ -45,7 +45,7 @@ def save(path, nodes, *, batch="N", metadata=None, **further):
         nodes,
         "classifier",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, 32, 32])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 4])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, classes])],
         [numpy_helper.from_array(own, name) for name, own in arrays.items() if name in taken],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
@@ -230,6 +230,13 @@ def test_other_ends_than_logits_are_refused_with_the_mend(tmp_path):
     sigmoid = save(tmp_path / "s.onnx", [*CONV, *head, node("Sigmoid", "scores", "logits")])
     with pytest.raises(ExportRefused, match="make 'scores' its output"):
         export(sigmoid)
+    tail = [node("HardSigmoid", "scores", "shares"), node("Flatten", "shares", "logits")]
+    with pytest.raises(ExportRefused, match="ends in a HardSigmoid"):
+        export(save(tmp_path / "h.onnx", [*CONV, *head, *tail]))
+    lone = [*GAP, node("Gemm", "means row one_bias", "logits", transB=1)]
+    one = save(tmp_path / "o.onnx", [*CONV, *lone], row=WEIGHTS[:1], one_bias=BIAS[:1], classes=1)
+    with pytest.raises(ExportRefused, match=r"answers 1 logit, .* give two logits"):
+        export(one)
     spelt = [
         node("Exp", "scores", "powers"), node("ReduceSum", "powers one", "sum"),
         node("Div", "powers sum", "logits"),

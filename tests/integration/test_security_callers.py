@@ -2,6 +2,7 @@
 
 import base64
 import re
+import threading
 import time
 import urllib.request
 from hashlib import sha256
@@ -10,6 +11,7 @@ import grpc
 import pytest
 from authority import Authority
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
 from known import client_of, entry, write_callers
 from processes import running
@@ -39,6 +41,13 @@ ENTRIES = {
     "reader": {"methods": ["GetModel", "ModelMetadata"]},
     "explainer": {"methods": ["Explain", "ExplainStream"]},
 }
+
+
+OPEN = (
+    "/grpc.health.v1.Health/Check",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+)
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +112,44 @@ def test_nobody_unknown_makes_the_server_wait_for_a_message(guarded):
     assert time.monotonic() - begun < 4
 
 
+@pytest.mark.parametrize("path", OPEN)
+def test_nobody_unknown_makes_the_server_hold_what_never_ends(guarded, path):
+    held = grpc.insecure_channel(guarded.address).stream_stream(path)
+    silence = threading.Event()
+
+    def never():
+        silence.wait(30)
+        yield b""
+
+    with pytest.raises(grpc.RpcError) as refused:
+        next(held(never(), timeout=20))
+    silence.set()
+    assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert refused.value.details() == "the request did not arrive within 2 s"
+
+
+def test_a_watch_of_the_health_needs_no_token_and_is_told_at_once(guarded):
+    watch = grpc.insecure_channel(guarded.address).unary_stream("/grpc.health.v1.Health/Watch")
+    call = watch(b"", timeout=20)
+    assert health_pb2.HealthCheckResponse.FromString(next(call)).status == 1
+    call.cancel()
+
+
+def test_compressed_messages_are_not_inflated(guarded):
+    """A few kilobytes may stand for many megabytes, which are compared with no limit."""
+    call = grpc.insecure_channel(guarded.address).unary_unary("/grpc.health.v1.Health/Check")
+    service = health_pb2.HealthCheckRequest(service="a" * 10_000).SerializeToString()
+    with pytest.raises(grpc.RpcError) as refused:
+        call(service, timeout=10, compression=grpc.Compression.Gzip)
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    with pytest.raises(grpc.RpcError) as refused:
+        call(service, timeout=10)
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
 def test_health_is_open_and_reflection_is_not(guarded):
     channel = grpc.insecure_channel(guarded.address)
-    for path in (
-        "/grpc.health.v1.Health/Check",
-        "/inference.GRPCInferenceService/ServerLive",
-        "/inference.GRPCInferenceService/ServerReady",
-    ):
+    for path in OPEN:
         assert channel.unary_unary(path)(b"", timeout=10)
     reflect = channel.stream_stream(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"

@@ -301,7 +301,9 @@ def _names(checkpoint: Checkpoint | None, count: int) -> tuple[str, ...]:
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:
     """Tell equal names apart by their class index: "crane (134)", "crane (517)"."""
     count = Counter(names)
-    return tuple(f"{name} ({i})" if count[name] > 1 else name for i, name in enumerate(names))
+    told = tuple(f"{name} ({i})" if count[name] > 1 else name for i, name in enumerate(names))
+    # One of them may have been a name already; it is then told apart in its turn.
+    return told if len(set(told)) == len(told) else unique_names(told)
 
 
 def _interpolation(name: str) -> Interpolation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -110,9 +111,15 @@ def export_onnx(
     pixels = np.random.default_rng(0).normal(0, 1, (3, 3, height, width)).astype(np.float32)
     seen = any_batch(read_onnx(path, (height, width)), pixels)
     names = _class_names(seen, class_names)
+    if seen.class_count < 2:
+        raise ExportRefused(
+            f"{path} answers {seen.class_count} logit, but the service takes a softmax over the "
+            "classes; give two logits, [0, z] in place of z"
+        )
     cut = _cut_at(seen, target_layer, pixels) if target_layer else _choose(seen, pixels)
     _refuse_probabilities(path, cut.answers[LOGITS])
     errors = _parity(seen, cut, pixels)
+    name = os.fsencode(path.stem).decode(errors="replace")
     kind, linear, without = _head_kind(cut)
     target = cut.target.removeprefix(OWN)
     given = seen.file.model
@@ -124,7 +131,7 @@ def export_onnx(
         cut.head.SerializeToString() if cut.head and kind == FORWARD else None,
     )
     manifest = BackboneManifest(
-        architecture=path.stem,
+        architecture=name,
         target_layer=target,
         head_kind=kind,
         weights_digest=digest,
@@ -145,7 +152,7 @@ def export_onnx(
     )
     write_backbone(output, graphs, linear, manifest)
     return ExportReport(
-        path.stem, target, kind, digest, *errors, 0.0, cut.shape, len(names), without
+        name, target, kind, digest, *errors, 0.0, cut.shape, len(names), without, preprocessing
     )
 
 

@@ -18,6 +18,7 @@ from textcam_service.offline.onnx_nodes import answers, asking
 
 OWN = "own:"  # sets a file's names apart from the product's
 _HAND_ON = {"Identity", "Dropout"}
+_RESHAPE = {"Flatten", "Reshape", "Squeeze", "Cast"}
 _NAME_KEYS = ("class_names", "names", "classes", "labels")
 
 
@@ -128,11 +129,14 @@ def _cut_softmax(path: Path, graph: onnx.GraphProto) -> None:
     while last is not None and last.op_type in _HAND_ON:
         after.append(last)
         last = makers.get(last.input[0])
-    if last is not None and last.op_type == "Sigmoid":
+    shaped = last
+    while shaped is not None and shaped.op_type in _RESHAPE:
+        shaped = makers.get(shaped.input[0])
+    if shaped is not None and shaped.op_type in {"Sigmoid", "HardSigmoid"}:
         raise ExportRefused(
-            f"{path} ends in a Sigmoid: its classes do not exclude each other, but the service "
-            "says the softmax over all of them; to have its maps nevertheless, make "
-            f"{last.input[0].removeprefix(OWN)!r} its output"
+            f"{path} ends in a {shaped.op_type}: its classes do not exclude each other, but the "
+            "service says the softmax over all of them; to have its maps nevertheless, make "
+            f"{shaped.input[0].removeprefix(OWN)!r} its output"
         )
     if last is not None and last.op_type in {"Softmax", "LogSoftmax"}:
         graph.output[0].name = last.input[0]

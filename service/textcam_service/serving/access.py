@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -27,6 +28,8 @@ _OPEN = (
     "/inference.GRPCInferenceService/ServerLive",
     "/inference.GRPCInferenceService/ServerReady",
 )
+# Theirs are a few bytes, which come with the call.
+_OPEN_MESSAGE_S = 2.0
 # Their images are charged one by one, at the desk.
 _CHARGED_BY_IMAGE = frozenset({"Explain", "ExplainStream", "ModelInfer"})
 _REMEMBERED = 10_000
@@ -169,7 +172,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
     """Stands before every method but those of health.
 
     Each call is taken as a stream, for gRPC reads a single request before it calls a method: so
-    nobody unknown makes the server hold a message.
+    nobody unknown makes the server hold a message, but for what arrives of a health's in a moment.
     """
 
     def __init__(
@@ -186,8 +189,10 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
         """Put the guard before a method."""
         handler = await continuation(handler_call_details)
         path = handler_call_details.method
-        if handler is None or path.startswith(_OPEN):
-            return handler
+        if handler is None:
+            return None
+        if path.startswith(_OPEN):
+            return _opened(handler)
         method = path.rpartition("/")[2]
 
         async def guarded(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
@@ -216,6 +221,27 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
             self._count(method, code_of(error), reason_of(error))
             return status_of(error)
         return None
+
+
+def _opened(handler: Any) -> Any:
+    """A method of one request, which is waited for only so long."""
+
+    async def opened(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        try:
+            request = await asyncio.wait_for(anext(aiter(requests)), _OPEN_MESSAGE_S)
+        except StopAsyncIteration:
+            return
+        except asyncio.TimeoutError:
+            said = f"the request did not arrive within {_OPEN_MESSAGE_S:g} s"
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, said)
+        if handler.unary_stream:
+            await handler.unary_stream(request, context)  # it writes its answers itself
+        else:
+            yield await handler.unary_unary(request, context)
+
+    return grpc.stream_stream_rpc_method_handler(
+        opened, handler.request_deserializer, handler.response_serializer
+    )
 
 
 def _shown(context: Any) -> Shown:

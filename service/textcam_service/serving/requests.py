@@ -187,10 +187,16 @@ def _read_pixels(request: pb.ExplainRequest) -> UInt8Array | None:
     read_image_field(request)
     if request.WhichOneof("image") != "pixels":
         return None
-    tensor, shape = request.pixels, tuple(request.pixels.shape)
+    tensor = request.pixels
+    if len(tensor.shape) != 3:
+        raise InvalidTensor(
+            f"pixels have shape [h, w, 3], not one of {len(tensor.shape):,} numbers",
+            field="pixels.shape",
+        )
+    shape = tuple(tensor.shape)
     if tensor.dtype != pb.Tensor.D_TYPE_UINT8:
         raise InvalidTensor("pixels are uint8", field="pixels.dtype")
-    if len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
+    if shape[2] != 3 or min(shape) < 1:
         raise InvalidTensor(
             f"pixels have shape [h, w, 3] with h and w of at least 1, not {list(shape)}",
             field="pixels.shape",

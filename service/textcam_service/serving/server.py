@@ -43,6 +43,8 @@ _log = logging.getLogger(__name__)
 _LAST_CALLS_S = 0.25
 _LAST_BYTES_S = 2.0
 _PROBE_BYTES = 4096
+_UNCOMPRESSED = 1  # the bit of gRPC's algorithms that stands for none
+_MOST_CALLS = 1024  # of a connection
 SERVICE = explainer_pb2.DESCRIPTOR.services_by_name["ExplainerService"].full_name
 OPEN_INFERENCE = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 # Beside the services' own names: MODEL_HEALTH + "NAME" says whether a model is loaded and warm;
@@ -228,6 +230,11 @@ def _options(settings: ServerSettings, max_bytes: int) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_bytes),
         ("grpc.max_send_message_length", max_bytes),
+        # A message's size is compared before it is inflated, a thousandfold at worst.
+        ("grpc.compression_enabled_algorithms_bitset", _UNCOMPRESSED),
+        # Calls above max_concurrent are refused in words, up to here. Who opened and reset them
+        # without end would stop the event loop for seconds.
+        ("grpc.max_concurrent_streams", max(_MOST_CALLS, 2 * settings.max_concurrent)),
         # Two processes on one port must be a choice, not an accident.
         ("grpc.so_reuseport", int(settings.workers > 1)),
         # Clients that are gone without a word are found out within a minute or so, also those that
