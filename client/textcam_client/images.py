@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from dataclasses import dataclass
@@ -29,21 +30,36 @@ class ImageSource:
 
     Attributes:
         given: A path, the bytes of an image file, a PIL image, or uint8 RGB (h, w, 3).
+        digest: Of the bytes that the path's file must have; None: any will do.
     """
 
     given: ImageInput
+    digest: bytes | None = None
+
+    def kept(self, payload: bytes | UInt8Array) -> ImageSource:
+        """Build what an answer keeps: of a file its path, of all else what was sent.
+
+        Users draw the next frame into the same array, and write the next image to the same file:
+        it shows the image that was explained, or none.
+
+        Args:
+            payload: What payload() gave.
+        """
+        if isinstance(self.given, (str, os.PathLike)) and isinstance(payload, bytes):
+            return ImageSource(os.fsdecode(self.given), _digest(payload))
+        return ImageSource(payload)
 
     def payload(self) -> bytes | UInt8Array:
-        """What is sent: the bytes of a file, or (h, w, 3) uint8 RGB.
+        """What is sent, the caller's arrays copied: the bytes of a file, or (h, w, 3) uint8 RGB.
 
         Raises:
-            UnreadableImage: The file cannot be read.
+            UnreadableImage: The file cannot be read, or has not the bytes that it must have.
             UnsupportedImage: Not a type or shape that is taken.
         """
         given = self.given
         try:
             if isinstance(given, (str, os.PathLike)):
-                return _read(given)
+                return self._checked(_read(given))
             if isinstance(given, (bytes, bytearray, memoryview)):
                 return _copied(given)
             if isinstance(given, Image.Image):
@@ -61,7 +77,7 @@ class ImageSource:
         """Open the image for drawing: RGB, EXIF rotation applied.
 
         Raises:
-            UnreadableImage: The file cannot be read, or Pillow cannot decode it.
+            UnreadableImage: As payload(), or Pillow cannot decode the file.
             UnsupportedImage: Not a type or shape that is taken.
         """
         if isinstance(self.given, Image.Image):
@@ -70,6 +86,11 @@ class ImageSource:
         if isinstance(payload, bytes):
             return _loaded(io.BytesIO(payload))
         return Image.fromarray(payload)
+
+    def _checked(self, content: bytes) -> bytes:
+        if self.digest not in (None, _digest(content)):
+            raise UnreadableImage(f"the file {self.given!r} has changed since it was explained")
+        return content
 
 
 def require_several(images: object) -> None:
@@ -106,6 +127,10 @@ def _read(path: str | os.PathLike[str] | os.PathLike[bytes]) -> bytes:
         return Path(name).read_bytes()
     except (OSError, ValueError) as error:
         raise UnreadableImage(f"cannot read the image {name!r}: {error}") from error
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _copied(given: bytes | bytearray | memoryview) -> bytes:
@@ -154,4 +179,4 @@ def _checked_pixels(given: Any) -> UInt8Array:
             f"an array is taken as RGB pixels: uint8 of shape (h, w, 3), "
             f"not {given.dtype} of shape {given.shape}"
         )
-    return np.ascontiguousarray(given)
+    return np.array(given, order="C")

@@ -72,7 +72,7 @@ class View:
         """Open the image that was explained, or the one given instead, as RGB.
 
         Raises:
-            PictureUnavailable: It was not kept, cannot be opened, or has changed its size.
+            PictureUnavailable: It was not kept, cannot be opened, or has changed.
         """
         if image is not None:
             return ImageSource(image).picture()
@@ -84,8 +84,7 @@ class View:
             raise PictureUnavailable(f"the image cannot be shown again: {error}") from error
         if (picture.height, picture.width) != self.image_size:
             raise PictureUnavailable(
-                f"the image has changed since it was explained: it is now "
-                f"{picture.height} x {picture.width}, not {self.image_size[0]} x "
-                f"{self.image_size[1]}"
+                f"the image was explained as one of {self.image_size[0]} x {self.image_size[1]}, "
+                f"but is decoded here to {picture.height} x {picture.width}"
             )
         return picture

@@ -145,15 +145,22 @@ def test_overlay_of_an_answer_without_its_image_asks_for_one():
 def test_overlay_refuses_a_file_that_has_changed_or_gone(tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(make_pixels(20, 40)).save(path)
-    target = answer([[1.0]], [[1.0]], (0, 0, 40, 20), (20, 40), ImageSource(path))
+    source = ImageSource(path).kept(path.read_bytes())
+    target = answer([[1.0]], [[1.0]], (0, 0, 40, 20), (20, 40), source)
     assert target.overlay().size == (40, 20)
-    Image.fromarray(make_pixels(21, 40)).save(path)
-    with pytest.raises(PictureUnavailable, match="21 x 40, not 20 x 40"):
+    Image.fromarray(make_pixels(20, 40, seed=1)).save(path)
+    with pytest.raises(PictureUnavailable, match=r"photo\.png' has changed since"):
         target.overlay()
     path.unlink()
     with pytest.raises(PictureUnavailable) as caught:
         target.overlay()
     assert isinstance(caught.value.__cause__, UnreadableImage)
+
+
+def test_overlay_refuses_an_image_that_is_decoded_to_another_size():
+    target = answer([[1.0]], [[1.0]], (0, 0, 40, 20), (20, 40), ImageSource(make_pixels(40, 20)))
+    with pytest.raises(PictureUnavailable, match="of 20 x 40, but is decoded here to 40 x 20"):
+        target.overlay()
 
 
 def test_blend_is_more_opaque_the_hotter_and_brighter_all_the_way():

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from client_samples import make_pixels
 from PIL import Image
-from textcam_client import Explanation, ImageError, UnreadableImage, UnsupportedImage
+from textcam_client import (
+    Explanation,
+    ImageError,
+    PictureUnavailable,
+    UnreadableImage,
+    UnsupportedImage,
+    draw_figure,
+)
 from textcam_client.images import ImageSource, to_rgb
 
 
@@ -115,6 +122,47 @@ def test_a_memoryview_that_was_released_is_refused():
     view.release()
     with pytest.raises(UnsupportedImage, match="a memoryview that was released"):
         ImageSource(view).payload()
+
+
+@pytest.mark.parametrize("kind", ["array", "pillow", "bytearray", "memoryview", "path"])
+def test_an_answer_shows_the_image_that_was_explained_whatever_becomes_of_it(
+    client, png, pixels, png_path, kind
+):
+    buffer = bytearray(png)
+    given = {
+        "array": pixels.copy(),
+        "pillow": Image.fromarray(pixels),
+        "bytearray": buffer,
+        "memoryview": memoryview(buffer),
+        "path": png_path,
+    }[kind]
+    answer = client.explain(given)
+    other = Image.fromarray(make_pixels(seed=1))
+    if kind == "array":
+        given[:] = 0
+    elif kind == "pillow":
+        given.paste(other)
+    elif kind == "path":
+        other.save(png_path)
+        with pytest.raises(PictureUnavailable, match=r"photo\.png' has changed"):
+            draw_figure(answer)
+        png_path.write_bytes(png)
+    else:
+        buffer[:] = bytes(len(buffer))
+    np.testing.assert_array_equal(answer.explanations[0].picture(), pixels)
+
+
+def test_frames_may_come_in_one_array_that_is_filled_again(client):
+    frames = [make_pixels(seed=seed) for seed in range(6)]
+
+    def refilled():
+        buffer = np.empty_like(frames[0])
+        for frame in frames:
+            buffer[:] = frame
+            yield buffer
+
+    for answer, frame in zip(client.explain_many(refilled()), frames, strict=True):
+        np.testing.assert_array_equal(answer.explanations[0].picture(), frame)
 
 
 def test_errors_that_are_kept_do_not_keep_their_images(server, png):
