@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from textcam_client.errors import ImageError, UnreadableImage, UnsupportedImage
 from textcam_client.geometry import UInt8Array
@@ -22,6 +24,22 @@ ImageInput: TypeAlias = (
 )
 
 _IMAGE_DIMENSIONS = 3  # height, width, colour
+# What turns an image of an EXIF orientation upright (EXIF 2.32, 4.6.4 A). Pillow's exif_transpose()
+# rewrites the EXIF too, and fails where that is malformed.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow raises on damaged files and, two of them, on closed images.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error),
+    *(AssertionError, AttributeError, ArithmeticError, Image.DecompressionBombError),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +99,7 @@ class ImageSource:
             UnsupportedImage: Not a type or shape that is taken.
         """
         if isinstance(self.given, Image.Image):
-            return _loaded(self.given)
+            return _loaded(self.given).copy()  # may be drawn on
         payload = self.payload()
         if isinstance(payload, bytes):
             return _loaded(io.BytesIO(payload))
@@ -106,9 +124,22 @@ def require_several(images: object) -> None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Turn any mode into RGB: EXIF rotation applied, transparency laid over white."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "RGB":
+    """Turn any mode into RGB, as the server does: upright by EXIF, transparency laid over white."""
+    image.load()  # a PNG's EXIF may come after its pixels
+    turn, pixels = _turn(image), _opaque(image)
+    return pixels if turn is None else pixels.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """None where its EXIF names no orientation, or none that can be read."""
+    try:
+        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
+    except _DAMAGE:
+        return None
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode.startswith("I"):
         # 16-bit grey; Pillow would clip it to 8 bits instead of scaling.
@@ -146,15 +177,7 @@ def _copied(given: bytes | bytearray | memoryview) -> bytes:
 def _loaded(image: Image.Image | io.BytesIO) -> Image.Image:
     try:
         return to_rgb(image if isinstance(image, Image.Image) else Image.open(image))
-    except (
-        AssertionError,
-        OSError,
-        SyntaxError,
-        TypeError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:
-        # Pillow raises any of these for damaged files, and two of them for closed images.
+    except _DAMAGE as error:
         if isinstance(error, AssertionError) or "closed" in str(error):
             raise UnreadableImage(
                 "the PIL image was closed before it was read: load() it while it is open, or give "

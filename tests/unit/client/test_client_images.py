@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import io
 import os
+import struct
 import weakref
 
 import numpy as np
 import pytest
 from client_samples import make_pixels
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from textcam_client import (
     Explanation,
     ImageError,
@@ -46,6 +48,55 @@ def test_exif_rotation_is_applied_to_pillow_images_and_to_pictures(pixels):
     opened = Image.open(io.BytesIO(buffer.getvalue()))
     np.testing.assert_array_equal(ImageSource(opened).payload(), upright)
     np.testing.assert_array_equal(ImageSource(buffer.getvalue()).picture(), upright)
+
+
+@pytest.mark.parametrize(
+    ("entry", "turns"),
+    [
+        (struct.pack(">HHI4sHHIHH", 0x0100, 2, 4, b"abc\0", 0x0112, 3, 1, 6, 0), -1),
+        (struct.pack(">HHI4sHHIHH", 0x0100, 2, 4, b"abc\0", 0x0112, 3, 1, 9, 0), 0),
+        (struct.pack(">HHI4sHHI4s", 0x0100, 2, 4, b"abc\0", 0x0112, 2, 4, b"abc\0"), 0),
+    ],
+    ids=["width in letters", "no such orientation", "orientation in letters"],
+)
+def test_malformed_exif_is_read_as_the_server_reads_it(pixels, entry, turns):
+    buffer = io.BytesIO()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + entry + bytes(4)
+    Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
+    expected = np.rot90(pixels, turns)
+    np.testing.assert_array_equal(ImageSource(buffer.getvalue()).picture(), expected)
+    opened = Image.open(io.BytesIO(buffer.getvalue()))
+    np.testing.assert_array_equal(ImageSource(opened).payload(), expected)
+
+
+def test_whatever_pillow_raises_of_a_file_is_an_image_error(client, png, monkeypatch):
+    answer = client.explain(png)
+
+    def fail(_):
+        raise struct.error("unpack requires a buffer of 2 bytes")
+
+    monkeypatch.setattr(PngImageFile, "load", fail)
+    with pytest.raises(UnreadableImage, match="cannot decode the image: unpack"):
+        ImageSource(png).picture()
+    with pytest.raises(PictureUnavailable, match="unpack requires"):
+        answer.explanations[0].overlay()
+
+
+def test_a_pillow_image_that_is_given_is_not_drawn_on(client, pixels):
+    given = Image.fromarray(pixels)
+    draw_figure(client.explain(pixels), image=given, tile_width=20)
+    np.testing.assert_array_equal(given, pixels)
+
+
+def test_a_transparent_colour_lies_over_white(pixels):
+    """As in the server; Pillow leaves the colour as it is and names it beside the pixels."""
+    pixels[:10] = (1, 2, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", transparency=(1, 2, 3))
+    expected = np.where((pixels == (1, 2, 3)).all(axis=2, keepdims=True), 255, pixels)
+    np.testing.assert_array_equal(ImageSource(buffer.getvalue()).picture(), expected)
+    opened = Image.open(io.BytesIO(buffer.getvalue()))
+    np.testing.assert_array_equal(ImageSource(opened).payload(), expected)
 
 
 def test_sixteen_bits_are_scaled_not_clipped():
