@@ -176,7 +176,11 @@ def _copied(given: bytes | bytearray | memoryview) -> bytes:
 
 def _loaded(image: Image.Image | io.BytesIO) -> Image.Image:
     try:
-        return to_rgb(image if isinstance(image, Image.Image) else Image.open(image))
+        opened = image if isinstance(image, Image.Image) else Image.open(image)
+        _check_mode(opened)
+        return to_rgb(opened)
+    except UnsupportedImage:
+        raise
     except _DAMAGE as error:
         if isinstance(error, AssertionError) or "closed" in str(error):
             raise UnreadableImage(
@@ -184,6 +188,15 @@ def _loaded(image: Image.Image | io.BytesIO) -> Image.Image:
                 "its path"
             ) from error
         raise UnreadableImage(f"cannot decode the image: {_words(error)}") from error
+
+
+def _check_mode(image: Image.Image) -> None:
+    # A 16-bit PNG may have mode "I" too; of other images nothing says what is white.
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise UnsupportedImage(
+            "a PIL image is taken as RGB pixels: uint8, or 16-bit grey of mode 'I;16', "
+            f"not of mode {image.mode!r}"
+        )
 
 
 def _words(error: Exception) -> str:

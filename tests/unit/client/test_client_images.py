@@ -104,6 +104,25 @@ def test_sixteen_bits_are_scaled_not_clipped():
     assert np.asarray(to_rgb(Image.fromarray(grey)))[0, :, 0].tolist() == [0, 1, 100, 255]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_pillow_images_of_no_known_range_are_refused_as_arrays_are(pixels, dtype):
+    """Those of 0 to 1 and 0 to 255 would be explained as black."""
+    image = Image.fromarray(pixels[..., 0].astype(dtype))
+    for read in (ImageSource(image).payload, ImageSource(image).picture):
+        with pytest.raises(UnsupportedImage, match=f"RGB pixels: uint8, .* mode '{image.mode}'"):
+            read()
+
+
+def test_a_sixteen_bit_png_is_taken_whatever_mode_pillow_gives_it():
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4, 5), 25700, np.uint16)).save(buffer, "PNG")
+    opened = Image.open(buffer)
+    wide = opened.convert("I")
+    wide.format = "PNG"  # as older Pillows open it
+    for image in (opened, wide):
+        assert (ImageSource(image).payload() == 100).all()
+
+
 def test_transparency_lies_over_white():
     image = Image.fromarray(np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]], np.uint8))
     assert np.asarray(to_rgb(image)).tolist() == [[[255, 255, 255], [10, 20, 30]]]
