@@ -12,7 +12,8 @@ from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
 
 from textcam_client.colormap import blend
-from textcam_client.geometry import Crop, upsample
+from textcam_client.geometry import Crop
+from textcam_client.view import View
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class Painter:
         )
         if self.form not in (pb.HEATMAP_FORM_IMAGE, pb.HEATMAP_FORM_OVERLAY):
             return
-        peak = max(float(self.channel_maps.sum(axis=0).max()), 1e-9)
-        size = (self.seen.image.height, self.seen.image.width)
-        heat = upsample(np.clip(saliency_map / peak, 0, 1), self.seen.crop, size, size)
+        peak = float(self.channel_maps.sum(axis=0).max())
+        view = View((self.seen.image.height, self.seen.image.width), self.seen.crop, None, peak)
+        heat = view.heatmap(values, None, peak)
         if self.form == pb.HEATMAP_FORM_IMAGE:
             levels = (heat * 255).round().astype(np.uint8)
             image = pb.Tensor(

@@ -91,7 +91,7 @@ class SaliencyGroup:
         Args:
             size: (h, w) of the result; default: the image as sent.
             scale: What becomes 1: the target's strongest support, so that the groups
-                can be compared, or the group's own.
+                can be compared, or the group's own. Of a target without support, no part has any.
 
         Returns:
             float32 (h, w), 0..1; 0 outside the crop.

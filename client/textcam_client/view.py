@@ -37,7 +37,7 @@ class View:
         Args:
             saliency_map: (H, W); None where maps were declined.
             size: (h, w) of the result; None: of the image as sent.
-            peak: The value that becomes 1; more is clipped.
+            peak: The value that becomes 1; more is clipped. Not above 0: nothing is support.
 
         Returns:
             float32 (h, w), 0..1.
@@ -51,8 +51,7 @@ class View:
                 "or for a phrase's map with groups=False"
             )
         support = np.maximum(saliency_map, 0)
-        if peak > 0:
-            support = np.minimum(support / np.float32(peak), 1)
+        support = np.zeros_like(support) if peak <= 0 else np.minimum(support / np.float32(peak), 1)
         heat = upsample(support, self.crop, self.image_size, size or self.image_size)
         return np.clip(heat, 0, 1)
 

@@ -7,7 +7,13 @@ import pytest
 from client_samples import make_pixels
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
-from textcam_client import Crop, MapsDeclined, PictureUnavailable, UnreadableImage
+from textcam_client import (
+    Crop,
+    MapsDeclined,
+    PictureUnavailable,
+    UnreadableImage,
+    pseudo_labels,
+)
 from textcam_client.answers import explanation
 from textcam_client.colormap import blend
 from textcam_client.geometry import upsample
@@ -92,6 +98,14 @@ def test_heatmap_of_a_map_without_support_is_zero():
     target = answer([[-1.0, -2.0]], [[-1.0, -2.0]], (0, 0, 4, 2), (2, 4))
     assert not target.heatmap().any()
     assert not target.groups[0].heatmap(scale="own").any()
+
+
+def test_of_a_target_without_support_no_group_has_any_unless_on_its_own_scale():
+    target = answer([[-1.0, -2.0]], [[3.0, -5.0]], (0, 0, 4, 2), (2, 4))
+    assert not target.heatmap().any()
+    assert not target.groups[0].heatmap().any()
+    assert not pseudo_labels(target.groups, method="otsu").any()
+    np.testing.assert_allclose(target.groups[0].heatmap(scale="own")[0], [1, 0.75, 0.25, 0])
 
 
 def test_groups_share_the_targets_scale_unless_asked_for_their_own():

@@ -65,6 +65,17 @@ def test_ranges_are_checked_as_the_contract_says(client, options):
     assert caught.value.violations
 
 
+def test_heatmaps_are_those_that_the_client_draws_also_of_a_target_without_support(client, png):
+    answer = client.explain(png, target=list(range(8)), heatmap="image")
+    supported = [bool(target.saliency_map.max() > 0) for target in answer.explanations]
+    assert any(supported)
+    assert not all(supported)
+    for target in answer.explanations:
+        for part in (target, *target.groups, target.rest):
+            levels = np.rint(part.heatmap() * 255)
+            np.testing.assert_allclose(part.server_heatmap, levels, atol=1)
+
+
 def test_two_servers_stand_side_by_side():
     with serve_in_memory(model="one") as one, serve_in_memory(model="two") as two:
         assert one.address != two.address
