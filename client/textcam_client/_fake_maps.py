@@ -29,11 +29,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Painter:
-    """Puts the maps that were asked for into messages."""
+    """Puts the maps that were asked for into messages; without `groups`, the whole one alone."""
 
     form: int
     seen: Seen
     channel_maps: NDArray[np.float64]
+    groups: bool
 
     def group(self, phrase_index: int, channels: NDArray[np.intp]) -> pb.SaliencyGroup:
         """The group of these channels."""
@@ -45,7 +46,8 @@ class Painter:
             evidence_for=evidence[evidence > 0].sum(),
             evidence_against=evidence[evidence <= 0].sum(),
         )
-        self.paint(message, self.channel_maps[channels].sum(axis=0))
+        if self.groups:
+            self.paint(message, self.channel_maps[channels].sum(axis=0))
         return message
 
     def paint(

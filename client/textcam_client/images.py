@@ -36,7 +36,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 # What Pillow raises on damaged files and, two of them, on closed images.
-_DAMAGE = (
+DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error),
     *(AssertionError, AttributeError, ArithmeticError, Image.DecompressionBombError),
 )
@@ -134,7 +134,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     """None where its EXIF names no orientation, or none that can be read."""
     try:
         return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
-    except _DAMAGE:
+    except DAMAGE:
         return None
 
 
@@ -181,7 +181,7 @@ def _loaded(image: Image.Image | io.BytesIO) -> Image.Image:
         return to_rgb(opened)
     except UnsupportedImage:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if isinstance(error, AssertionError) or "closed" in str(error):
             raise UnreadableImage(
                 "the PIL image was closed before it was read: load() it while it is open, or give "

@@ -215,14 +215,16 @@ async def test_bad_requests_say_which_field_and_why(connect, png):
     async with connect() as client:
         with pytest.raises(InvalidRequest) as caught:
             await client.call("explain", b"not an image")
-        assert caught.value.reason == "INVALID_IMAGE"
+        assert caught.value.reason == "UNSUPPORTED_IMAGE"
         assert caught.value.violations[0].field == "encoded"
         with pytest.raises(NotFound) as caught:
             await client.call("explain", png, target="unicorn")
         assert caught.value.reason == "UNKNOWN_CLASS"
+        assert caught.value.violations[0].field == "target.classes.classes[0].name"
         with pytest.raises(NotFound) as caught:
             await client.call("explain", png, model="other")
         assert caught.value.reason == "UNKNOWN_MODEL"
+        assert caught.value.violations[0].field == "model.name"
 
 
 # --- retries and deadlines ------------------------------------------------------

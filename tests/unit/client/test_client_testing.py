@@ -57,7 +57,7 @@ def test_own_classes_phrases_and_model_are_served():
 
 
 @pytest.mark.parametrize(
-    "options", [{"phrases": 0}, {"phrases": 9}, {"target": TopK(0)}, {"target": TopK(9)}]
+    "options", [{"phrases": 0}, {"phrases": 21}, {"target": TopK(0)}, {"target": TopK(11)}]
 )
 def test_ranges_are_checked_as_the_contract_says(client, options):
     with pytest.raises(InvalidRequest) as caught:
