@@ -57,8 +57,18 @@ class Phrase:
     evidence: float
 
 
+class _ReadOnly:
+    """Keeps arrays read-only in copies too: pickle and deepcopy make writeable ones."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for value in state.values():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+        self.__dict__.update(state)
+
+
 @dataclass(frozen=True, eq=False)
-class SaliencyGroup:
+class SaliencyGroup(_ReadOnly):
     """Channels that stand together, with their map.
 
     Attributes:
@@ -133,7 +143,7 @@ class SaliencyGroup:
 
 
 @dataclass(frozen=True, eq=False)
-class TargetExplanation:
+class TargetExplanation(_ReadOnly):
     """The rationale of one target: bias + gap + the groups' evidence + the rest's = logit.
 
     Attributes:
