@@ -82,10 +82,15 @@ def draw_figure(
     Raises:
         MapsDeclined: The answer was requested without maps.
         PictureUnavailable: The image's file is gone or has changed.
-        ValueError: The answer explains no target.
+        ValueError: The answer explains no target, or an option is out of range.
     """
     if not explanation.explanations:
         raise ValueError("the answer explains no target")
+    if tile_width < 1 or (columns is not None and columns < 1):
+        raise ValueError(
+            f"tile_width is at least 1 pixel and columns is at least 1, "
+            f"not tile_width={tile_width}, columns={columns}"
+        )
     sheet = _Sheet(tile_width)
     photo = explanation.explanations[0].picture() if image is None else ImageSource(image).picture()
     # Tall photographs get narrower panels' worth of picture, never taller panels.

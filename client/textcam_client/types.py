@@ -108,6 +108,7 @@ class SaliencyGroup(_ReadOnly):
 
         Raises:
             MapsDeclined: The answer was requested without this map.
+            ValueError: There is no such scale.
         """
         return self._view.heatmap(self.saliency_map, size, self._peak(scale))
 
@@ -137,6 +138,8 @@ class SaliencyGroup(_ReadOnly):
         }
 
     def _peak(self, scale: str) -> float:
+        if scale not in ("target", "own"):
+            raise ValueError(f"scale is 'target' or 'own', not {scale!r}")
         if scale == "own" and self.saliency_map is not None:
             return float(self.saliency_map.max())
         return self._view.peak
@@ -217,6 +220,7 @@ class TargetExplanation(_ReadOnly):
         Raises:
             MapsDeclined: The answer was requested without maps.
             PictureUnavailable: The image's file is gone or has changed.
+            ValueError: The opacity is not 0..1.
         """
         return self._view.overlay(self.saliency_map, image, self._view.peak, opacity)
 

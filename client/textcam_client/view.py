@@ -62,7 +62,14 @@ class View:
         peak: float,
         opacity: float,
     ) -> Image.Image:
-        """Lay the heatmap over the image, or over the one given instead; RGB."""
+        """Lay the heatmap over the image, or over the one given instead; RGB.
+
+        Raises:
+            ValueError: The opacity is not 0..1.
+            MapsDeclined, PictureUnavailable: As heatmap() and picture().
+        """
+        if not 0 <= opacity <= 1:
+            raise ValueError(f"opacity is 0..1, not {opacity}")
         picture = self.picture(image)
         heat = self.heatmap(saliency_map, (picture.height, picture.width), peak)
         return Image.fromarray(blend(np.asarray(picture), heat, opacity))

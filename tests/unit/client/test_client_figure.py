@@ -146,6 +146,15 @@ def test_the_photograph_may_be_given(client, png, pixels):
     assert draw_figure(answer, image=pixels).tobytes() == draw_figure(answer).tobytes()
 
 
+@pytest.mark.parametrize(
+    "options", [{"tile_width": 0}, {"tile_width": -5}, {"columns": 0}, {"columns": -1}]
+)
+def test_measures_of_nothing_are_refused_in_words(client, grey, options):
+    (name, value), *_ = options.items()
+    with pytest.raises(ValueError, match=f"{name} is at least 1.* {name}={value}"):
+        draw_figure(client.explain(grey), **options)
+
+
 def test_declined_groups_leave_their_panels_out_and_declined_maps_are_an_error(client, grey):
     with_groups = draw_figure(client.explain(grey, phrases=4), tile_width=TILE)
     without = draw_figure(client.explain(grey, phrases=4, groups=False), tile_width=TILE)

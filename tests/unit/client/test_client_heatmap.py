@@ -150,6 +150,21 @@ def test_overlay_on_another_size_scales_the_crop_with_it():
     assert not heated[:, 40:].any()
 
 
+@pytest.mark.parametrize("opacity", [5, -0.1, float("nan")])
+def test_opacities_beyond_the_range_are_refused(opacity):
+    target = answer([[1.0]], [[1.0]], (0, 0, 4, 2), (2, 4), ImageSource(make_pixels(2, 4)))
+    for part in (target, target.groups[0]):
+        with pytest.raises(ValueError, match=r"opacity is 0\.\.1, not"):
+            part.overlay(opacity=opacity)
+
+
+def test_a_scale_that_there_is_not_is_refused():
+    target = answer([[1.0]], [[1.0]], (0, 0, 4, 2), (2, 4), ImageSource(make_pixels(2, 4)))
+    for draw in (target.groups[0].heatmap, target.groups[0].overlay):
+        with pytest.raises(ValueError, match="scale is 'target' or 'own', not 'owm'"):
+            draw(scale="owm")
+
+
 def test_overlay_of_an_answer_without_its_image_asks_for_one():
     target = answer([[1.0]], [[1.0]], (0, 0, 4, 2), (2, 4))
     with pytest.raises(PictureUnavailable, match="give the image"):
