@@ -1,6 +1,6 @@
 """The client of TextCAM: where an image classifier looked, and what it saw there.
 
-    from textcam_client import Client, draw_figure
+    from textcam_client import Client, TopK, draw_contours, draw_figure, pseudo_mask
 
     with Client("localhost:50051") as client:
         explanation = client.explain("cat.jpg")

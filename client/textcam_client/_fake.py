@@ -8,21 +8,22 @@ its evidence adds up to its logits as the real service's does.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
-from typing import Any
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
 
+from textcam_client._fake_checks import (
+    check_options,
+    invalid,
+    not_found,
+    open_image,
+    read_target,
+)
 from textcam_client._fake_maps import Painter, Seen
-from textcam_client.answers import tensor
-from textcam_client.errors import MalformedAnswer
 from textcam_client.geometry import Crop
-from textcam_client.images import to_rgb
 
 CLASS_NAMES = (
     "tabby cat", "golden retriever", "goldfish", "barn owl", "espresso", "sports car",
@@ -34,31 +35,8 @@ PHRASES = (
 )  # fmt: skip
 CHANNELS = 24
 CELLS = 7
-MAX_PHRASES = 8
-MAX_TARGETS = 8
-
-
-class Refused(Exception):
-    """A request that is answered by an error; the parts are those of a CallError."""
-
-    def __init__(
-        self, code: Any, reason: str, message: str, violations: Sequence[tuple[str, str]] = ()
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.reason = reason
-        self.violations = tuple(violations)
-        self.retry_after: float | None = None
-
-
-def invalid(reason: str, field: str, message: str) -> Refused:
-    """The refusal of one field."""
-    return Refused(grpc.StatusCode.INVALID_ARGUMENT, reason, message, [(field, message)])
-
-
-def not_found(reason: str, message: str) -> Refused:
-    """The refusal of a name."""
-    return Refused(grpc.StatusCode.NOT_FOUND, reason, message)
+DEFAULT_PHRASES = 5
+DEFAULT_PREDICTIONS = 5
 
 
 class FakeExplainer:
@@ -88,14 +66,17 @@ class FakeExplainer:
         self.check_model(request.model)
         if request.method not in (pb.CAM_METHOD_UNSPECIFIED, pb.CAM_METHOD_CAM):
             raise invalid("UNSUPPORTED_METHOD", "method", f"{self.model!r} supports cam")
-        seen = self._look(request)
+        check_options(request)
+        chosen = read_target(request.target, self.class_names)
+        seen = self._look(*open_image(request))
         predictions = [self._prediction(seen, c) for c in np.argsort(-seen.logits, kind="stable")]
-        count = request.predictions if request.HasField("predictions") else 5
-        pairs = self._targets(request.target, [p.class_index for p in predictions])
+        count = request.predictions if request.HasField("predictions") else DEFAULT_PREDICTIONS
+        if isinstance(chosen, int):
+            chosen = [(prediction.class_index, None) for prediction in predictions[:chosen]]
         return pb.ExplainResponse(
             request_id=request.request_id,
             predictions=predictions[:count],
-            explanations=[self._explanation(request, seen, *pair) for pair in pairs],
+            explanations=[self._explanation(request, seen, *pair) for pair in chosen],
             image_height=seen.image.height,
             image_width=seen.image.width,
             crop=pb.Crop(
@@ -111,9 +92,11 @@ class FakeExplainer:
     def check_model(self, model: pb.ModelSpec) -> None:
         """Raises Refused where another model or version is named."""
         if model.name not in ("", self.model):
-            raise not_found("UNKNOWN_MODEL", f"no model {model.name!r}; there is {self.model!r}")
+            message = f"no model {model.name!r}; there is {self.model!r}"
+            raise not_found("UNKNOWN_MODEL", "model.name", message)
         if model.version not in ("", self.version):
-            raise not_found("UNKNOWN_VERSION", f"no version {model.version!r} of {self.model!r}")
+            message = f"no version {model.version!r} of {self.model!r}"
+            raise not_found("UNKNOWN_VERSION", "model.version", message)
 
     def summary(self) -> pb.ModelSummary:
         """The one model in short."""
@@ -158,8 +141,7 @@ class FakeExplainer:
             head_kind="gap_linear",
         )
 
-    def _look(self, request: pb.ExplainRequest) -> Seen:
-        image, decoder = _decoded(request)
+    def _look(self, image: Image.Image, decoder: str) -> Seen:
         side = min(image.width, image.height)
         left, top = (image.width - side) / 2, (image.height - side) / 2
         cells = image.resize(
@@ -169,28 +151,6 @@ class FakeExplainer:
         maps = np.tensordot(self._mixture, colours, axes=1)
         logits = self._weights @ maps.mean(axis=(1, 2)) + self._bias
         return Seen(image, Crop(left, top, side, side), decoder, maps, logits)
-
-    def _targets(self, target: pb.Target, ranked: Sequence[int]) -> list[tuple[int, int | None]]:
-        kind = target.WhichOneof("of")
-        if kind == "contrast":
-            chosen = getattr(target.contrast, "class")
-            return [(self._class_index(chosen), self._class_index(target.contrast.against))]
-        if kind == "classes":
-            return [(self._class_index(ref), None) for ref in target.classes.classes]
-        count = target.top_k.k if kind == "top_k" else 1
-        if not 1 <= count <= MAX_TARGETS:
-            raise invalid("INVALID_ARGUMENT", "target.top_k.k", f"k is 1 .. {MAX_TARGETS}")
-        return [(index, None) for index in ranked[:count]]
-
-    def _class_index(self, ref: pb.ClassRef) -> int:
-        if ref.WhichOneof("by") == "name":
-            names = [name.lower() for name in self.class_names]
-            if ref.name.lower() in names:
-                return names.index(ref.name.lower())
-            raise not_found("UNKNOWN_CLASS", f"no class {ref.name!r}")
-        if not 0 <= ref.index < len(self.class_names):
-            raise not_found("UNKNOWN_CLASS", f"no class {ref.index} of {len(self.class_names)}")
-        return ref.index
 
     def _prediction(self, seen: Seen, index: int) -> pb.Prediction:
         likelihoods = np.exp(seen.logits - seen.logits.max())
@@ -209,7 +169,8 @@ class FakeExplainer:
             weights, bias = weights - self._weights[against], bias - self._bias[against]
         channel_maps = weights[:, None, None] * seen.activation_maps
         evidence = channel_maps.mean(axis=(1, 2))
-        painter = Painter(request.heatmap, seen, channel_maps)
+        with_groups = request.groups or not request.HasField("groups")
+        painter = Painter(request.heatmap, seen, channel_maps, with_groups)
         members, chosen = self._chosen(request, evidence)
         rest = np.flatnonzero(~np.isin(members, chosen))
         message = pb.Explanation(
@@ -223,7 +184,7 @@ class FakeExplainer:
         )
         if against is not None:
             message.against.CopyFrom(self._prediction(seen, against))
-        if request.groups or not request.HasField("groups"):
+        if with_groups:
             groups = [painter.group(i, np.flatnonzero(members == p)) for i, p in enumerate(chosen)]
             message.groups.extend(groups)
         painter.paint(message, channel_maps.sum(axis=0))
@@ -233,9 +194,7 @@ class FakeExplainer:
         self, request: pb.ExplainRequest, evidence: NDArray[np.float64]
     ) -> tuple[NDArray[np.intp], list[int]]:
         """Each channel's phrase, and the phrases with the most evidence for them."""
-        count = request.phrases if request.HasField("phrases") else 4
-        if not 1 <= count <= MAX_PHRASES:
-            raise invalid("INVALID_ARGUMENT", "phrases", f"phrases is 1 .. {MAX_PHRASES}")
+        count = request.phrases if request.HasField("phrases") else DEFAULT_PHRASES
         members = np.arange(CHANNELS) % len(self.phrases)
         shares = np.bincount(members, evidence, minlength=len(self.phrases))
         ranked = np.argsort(-shares, kind="stable")[:count]
@@ -257,19 +216,6 @@ class FakeExplainer:
         rather = "" if against is None else f" rather than {self.class_names[against]}"
         seen = ", ".join(self.phrases[p] for p in chosen) or "nothing in particular"
         return f"{self.class_names[index].capitalize()}{rather}, because of {seen}."
-
-
-def _decoded(request: pb.ExplainRequest) -> tuple[Image.Image, str]:
-    if request.WhichOneof("image") == "pixels":
-        try:
-            return Image.fromarray(tensor(request.pixels)), "raw"
-        except (MalformedAnswer, TypeError) as error:
-            raise invalid("INVALID_TENSOR", "pixels", str(error)) from error
-    try:
-        opened = Image.open(io.BytesIO(request.encoded))
-        return to_rgb(opened), f"pillow/{opened.format}"
-    except (OSError, SyntaxError, ValueError) as error:
-        raise invalid("INVALID_IMAGE", "encoded", f"not an image: {error}") from error
 
 
 def _digest(text: str) -> str:

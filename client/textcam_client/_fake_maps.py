@@ -12,7 +12,8 @@ from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
 
 from textcam_client.colormap import blend
-from textcam_client.geometry import Crop, upsample
+from textcam_client.geometry import Crop
+from textcam_client.view import View
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Painter:
-    """Puts the maps that were asked for into messages."""
+    """Puts the maps that were asked for into messages; without `groups`, the whole one alone."""
 
     form: int
     seen: Seen
     channel_maps: NDArray[np.float64]
+    groups: bool
 
     def group(self, phrase_index: int, channels: NDArray[np.intp]) -> pb.SaliencyGroup:
         """The group of these channels."""
@@ -44,7 +46,8 @@ class Painter:
             evidence_for=evidence[evidence > 0].sum(),
             evidence_against=evidence[evidence <= 0].sum(),
         )
-        self.paint(message, self.channel_maps[channels].sum(axis=0))
+        if self.groups:
+            self.paint(message, self.channel_maps[channels].sum(axis=0))
         return message
 
     def paint(
@@ -59,9 +62,9 @@ class Painter:
         )
         if self.form not in (pb.HEATMAP_FORM_IMAGE, pb.HEATMAP_FORM_OVERLAY):
             return
-        peak = max(float(self.channel_maps.sum(axis=0).max()), 1e-9)
-        size = (self.seen.image.height, self.seen.image.width)
-        heat = upsample(np.clip(saliency_map / peak, 0, 1), self.seen.crop, size, size)
+        peak = float(self.channel_maps.sum(axis=0).max())
+        view = View((self.seen.image.height, self.seen.image.width), self.seen.crop, None, peak)
+        heat = view.heatmap(values, None, peak)
         if self.form == pb.HEATMAP_FORM_IMAGE:
             levels = (heat * 255).round().astype(np.uint8)
             image = pb.Tensor(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from grpc_health.v1 import health_pb2
@@ -18,6 +18,7 @@ from textcam_client.model import Model, ModelSummary, Provenance
 from textcam_client.requests import method_name
 from textcam_client.view import View
 
+_Value = TypeVar("_Value")
 _DTYPES: Mapping[int, Any] = {
     pb.Tensor.D_TYPE_UINT8: np.dtype(np.uint8),
     pb.Tensor.D_TYPE_FLOAT32: np.dtype("<f4"),
@@ -52,7 +53,7 @@ def explanation(
         crop=crop,
         image_size=image_size,
         request_id=response.request_id,
-        stage_seconds=dict(response.stage_seconds),
+        stage_seconds=_by_name(response.stage_seconds),
         degradations=tuple(
             pb.Degradation.Name(number).removeprefix("DEGRADATION_").lower()
             for number in response.degradations
@@ -208,10 +209,15 @@ def _provenance(message: pb.Provenance) -> Provenance:
         decoder=message.decoder,
         execution_provider=message.execution_provider,
         method=message.method,
-        parameters=dict(message.parameters),
+        parameters=_by_name(message.parameters),
         layers=tuple(message.layers),
         head_kind=message.head_kind,
     )
+
+
+def _by_name(values: Mapping[str, _Value]) -> dict[str, _Value]:
+    """The messages' order is another in each process."""
+    return dict(sorted(values.items()))
 
 
 def _summary(message: pb.ModelSummary) -> ModelSummary:

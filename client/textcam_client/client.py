@@ -136,7 +136,8 @@ class Client:
 
         Args:
             image: A path, the bytes of a JPEG, PNG or WebP file, a PIL image, or uint8
-                RGB pixels (h, w, 3). The answer keeps it, to draw on.
+                RGB pixels (h, w, 3). The answer keeps it, to draw on: a file's path, a copy of
+                arrays and PIL images.
             target: The class to explain, by index or name; several; TopK(k) for the k
                 most probable; Contrast(target, against); None: the most probable.
             phrases: How many phrases to choose per target; None: the server's default.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -26,17 +27,20 @@ _OPACITY = 0.8
 
 @dataclass(frozen=True)
 class _Sheet:
-    """Measures in pixels, all multiples of the tile's width."""
+    """Measures in pixels, all multiples of the tile's width, and the font's file."""
 
     tile: int
+    typeface: str | os.PathLike[str] | None = None
 
     def px(self, parts: float) -> int:
         """Hundredths of a tile in whole pixels."""
         return max(1, round(self.tile * parts / 100))
 
     def font(self, parts: float) -> Any:
-        """Pillow's own font, so that no font files are needed."""
-        return ImageFont.load_default(size=self.px(parts))
+        """Pillow's own font, so that no font files are needed, unless one is given."""
+        if self.typeface is None:
+            return ImageFont.load_default(size=self.px(parts))
+        return ImageFont.truetype(os.fspath(self.typeface), self.px(parts))
 
     @property
     def margin(self) -> int:
@@ -65,6 +69,7 @@ def draw_figure(
     image: ImageInput | None = None,
     tile_width: int = 320,
     columns: int | None = None,
+    font: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
     """Draw the photograph, where the model looked, and a panel per phrase, by evidence.
 
@@ -75,6 +80,8 @@ def draw_figure(
         image: What to draw on; default: the image that was explained.
         tile_width: Width of a panel, pixels; everything else follows from it.
         columns: Panels per row; default: as many as give full rows, 3 to 5.
+        font: A TrueType or OpenType file; default: Pillow's own font, which has ASCII letters
+            only and draws others, as in "Ünïcödé", as crossed boxes.
 
     Returns:
         An RGB image.
@@ -82,11 +89,17 @@ def draw_figure(
     Raises:
         MapsDeclined: The answer was requested without maps.
         PictureUnavailable: The image's file is gone or has changed.
-        ValueError: The answer explains no target.
+        OSError: The font cannot be read.
+        ValueError: The answer explains no target, or an option is out of range.
     """
     if not explanation.explanations:
         raise ValueError("the answer explains no target")
-    sheet = _Sheet(tile_width)
+    if tile_width < 1 or (columns is not None and columns < 1):
+        raise ValueError(
+            f"tile_width is at least 1 pixel and columns is at least 1, "
+            f"not tile_width={tile_width}, columns={columns}"
+        )
+    sheet = _Sheet(tile_width, font)
     photo = explanation.explanations[0].picture() if image is None else ImageSource(image).picture()
     # Tall photographs get narrower panels' worth of picture, never taller panels.
     photo.thumbnail((tile_width, tile_width), Image.Resampling.LANCZOS, reducing_gap=3.0)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from textcam_client.errors import ImageError, UnreadableImage, UnsupportedImage
 from textcam_client.geometry import UInt8Array
@@ -21,6 +24,22 @@ ImageInput: TypeAlias = (
 )
 
 _IMAGE_DIMENSIONS = 3  # height, width, colour
+# What turns an image of an EXIF orientation upright (EXIF 2.32, 4.6.4 A). Pillow's exif_transpose()
+# rewrites the EXIF too, and fails where that is malformed.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow raises on damaged files and, two of them, on closed images.
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error),
+    *(AssertionError, AttributeError, ArithmeticError, Image.DecompressionBombError),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,21 +48,36 @@ class ImageSource:
 
     Attributes:
         given: A path, the bytes of an image file, a PIL image, or uint8 RGB (h, w, 3).
+        digest: Of the bytes that the path's file must have; None: any will do.
     """
 
     given: ImageInput
+    digest: bytes | None = None
+
+    def kept(self, payload: bytes | UInt8Array) -> ImageSource:
+        """Build what an answer keeps: of a file its path, of all else what was sent.
+
+        Users draw the next frame into the same array, and write the next image to the same file:
+        it shows the image that was explained, or none.
+
+        Args:
+            payload: What payload() gave.
+        """
+        if isinstance(self.given, (str, os.PathLike)) and isinstance(payload, bytes):
+            return ImageSource(os.fsdecode(self.given), _digest(payload))
+        return ImageSource(payload)
 
     def payload(self) -> bytes | UInt8Array:
-        """What is sent: the bytes of a file, or (h, w, 3) uint8 RGB.
+        """What is sent, the caller's arrays copied: the bytes of a file, or (h, w, 3) uint8 RGB.
 
         Raises:
-            UnreadableImage: The file cannot be read.
+            UnreadableImage: The file cannot be read, or has not the bytes that it must have.
             UnsupportedImage: Not a type or shape that is taken.
         """
         given = self.given
         try:
             if isinstance(given, (str, os.PathLike)):
-                return _read(given)
+                return self._checked(_read(given))
             if isinstance(given, (bytes, bytearray, memoryview)):
                 return _copied(given)
             if isinstance(given, Image.Image):
@@ -61,15 +95,20 @@ class ImageSource:
         """Open the image for drawing: RGB, EXIF rotation applied.
 
         Raises:
-            UnreadableImage: The file cannot be read, or Pillow cannot decode it.
+            UnreadableImage: As payload(), or Pillow cannot decode the file.
             UnsupportedImage: Not a type or shape that is taken.
         """
         if isinstance(self.given, Image.Image):
-            return _loaded(self.given)
+            return _loaded(self.given).copy()  # may be drawn on
         payload = self.payload()
         if isinstance(payload, bytes):
             return _loaded(io.BytesIO(payload))
         return Image.fromarray(payload)
+
+    def _checked(self, content: bytes) -> bytes:
+        if self.digest not in (None, _digest(content)):
+            raise UnreadableImage(f"the file {self.given!r} has changed since it was explained")
+        return content
 
 
 def require_several(images: object) -> None:
@@ -85,9 +124,22 @@ def require_several(images: object) -> None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Turn any mode into RGB: EXIF rotation applied, transparency laid over white."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "RGB":
+    """Turn any mode into RGB, as the server does: upright by EXIF, transparency laid over white."""
+    image.load()  # a PNG's EXIF may come after its pixels
+    turn, pixels = _turn(image), _opaque(image)
+    return pixels if turn is None else pixels.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """None where its EXIF names no orientation, or none that can be read."""
+    try:
+        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except DAMAGE:
+        return None
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode.startswith("I"):
         # 16-bit grey; Pillow would clip it to 8 bits instead of scaling.
@@ -108,6 +160,10 @@ def _read(path: str | os.PathLike[str] | os.PathLike[bytes]) -> bytes:
         raise UnreadableImage(f"cannot read the image {name!r}: {error}") from error
 
 
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
 def _copied(given: bytes | bytearray | memoryview) -> bytes:
     try:
         return bytes(given)
@@ -120,22 +176,27 @@ def _copied(given: bytes | bytearray | memoryview) -> bytes:
 
 def _loaded(image: Image.Image | io.BytesIO) -> Image.Image:
     try:
-        return to_rgb(image if isinstance(image, Image.Image) else Image.open(image))
-    except (
-        AssertionError,
-        OSError,
-        SyntaxError,
-        TypeError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:
-        # Pillow raises any of these for damaged files, and two of them for closed images.
+        opened = image if isinstance(image, Image.Image) else Image.open(image)
+        _check_mode(opened)
+        return to_rgb(opened)
+    except UnsupportedImage:
+        raise
+    except DAMAGE as error:
         if isinstance(error, AssertionError) or "closed" in str(error):
             raise UnreadableImage(
                 "the PIL image was closed before it was read: load() it while it is open, or give "
                 "its path"
             ) from error
         raise UnreadableImage(f"cannot decode the image: {_words(error)}") from error
+
+
+def _check_mode(image: Image.Image) -> None:
+    # A 16-bit PNG may have mode "I" too; of other images nothing says what is white.
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise UnsupportedImage(
+            "a PIL image is taken as RGB pixels: uint8, or 16-bit grey of mode 'I;16', "
+            f"not of mode {image.mode!r}"
+        )
 
 
 def _words(error: Exception) -> str:
@@ -154,4 +215,4 @@ def _checked_pixels(given: Any) -> UInt8Array:
             f"an array is taken as RGB pixels: uint8 of shape (h, w, 3), "
             f"not {given.dtype} of shape {given.shape}"
         )
-    return np.ascontiguousarray(given)
+    return np.array(given, order="C")

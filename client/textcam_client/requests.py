@@ -90,7 +90,7 @@ def preparer(options: Options, max_message_bytes: int) -> Prepare:
             request.encoded = payload
         else:
             request.pixels.CopyFrom(pixels_message(payload))
-        return request, source
+        return request, source.kept(payload)
 
     return prepare
 

@@ -31,7 +31,8 @@ from grpc_status import rpc_status
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc as pb_grpc
 
-from textcam_client._fake import CLASS_NAMES, PHRASES, FakeExplainer, Refused
+from textcam_client._fake import CLASS_NAMES, PHRASES, FakeExplainer
+from textcam_client._fake_checks import Refused
 from textcam_client.aio import AsyncClient
 from textcam_client.client import Client
 

@@ -57,8 +57,18 @@ class Phrase:
     evidence: float
 
 
+class _ReadOnly:
+    """Keeps arrays read-only in copies too: pickle and deepcopy make writeable ones."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for value in state.values():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+        self.__dict__.update(state)
+
+
 @dataclass(frozen=True, eq=False)
-class SaliencyGroup:
+class SaliencyGroup(_ReadOnly):
     """Channels that stand together, with their map.
 
     Attributes:
@@ -91,13 +101,14 @@ class SaliencyGroup:
         Args:
             size: (h, w) of the result; default: the image as sent.
             scale: What becomes 1: the target's strongest support, so that the groups
-                can be compared, or the group's own.
+                can be compared, or the group's own. Of a target without support, no part has any.
 
         Returns:
             float32 (h, w), 0..1; 0 outside the crop.
 
         Raises:
             MapsDeclined: The answer was requested without this map.
+            ValueError: There is no such scale.
         """
         return self._view.heatmap(self.saliency_map, size, self._peak(scale))
 
@@ -127,13 +138,15 @@ class SaliencyGroup:
         }
 
     def _peak(self, scale: str) -> float:
+        if scale not in ("target", "own"):
+            raise ValueError(f"scale is 'target' or 'own', not {scale!r}")
         if scale == "own" and self.saliency_map is not None:
             return float(self.saliency_map.max())
         return self._view.peak
 
 
 @dataclass(frozen=True, eq=False)
-class TargetExplanation:
+class TargetExplanation(_ReadOnly):
     """The rationale of one target: bias + gap + the groups' evidence + the rest's = logit.
 
     Attributes:
@@ -207,6 +220,7 @@ class TargetExplanation:
         Raises:
             MapsDeclined: The answer was requested without maps.
             PictureUnavailable: The image's file is gone or has changed.
+            ValueError: The opacity is not 0..1.
         """
         return self._view.overlay(self.saliency_map, image, self._view.peak, opacity)
 

@@ -37,7 +37,7 @@ class View:
         Args:
             saliency_map: (H, W); None where maps were declined.
             size: (h, w) of the result; None: of the image as sent.
-            peak: The value that becomes 1; more is clipped.
+            peak: The value that becomes 1; more is clipped. Not above 0: nothing is support.
 
         Returns:
             float32 (h, w), 0..1.
@@ -51,8 +51,7 @@ class View:
                 "or for a phrase's map with groups=False"
             )
         support = np.maximum(saliency_map, 0)
-        if peak > 0:
-            support = np.minimum(support / np.float32(peak), 1)
+        support = np.zeros_like(support) if peak <= 0 else np.minimum(support / np.float32(peak), 1)
         heat = upsample(support, self.crop, self.image_size, size or self.image_size)
         return np.clip(heat, 0, 1)
 
@@ -63,7 +62,14 @@ class View:
         peak: float,
         opacity: float,
     ) -> Image.Image:
-        """Lay the heatmap over the image, or over the one given instead; RGB."""
+        """Lay the heatmap over the image, or over the one given instead; RGB.
+
+        Raises:
+            ValueError: The opacity is not 0..1.
+            MapsDeclined, PictureUnavailable: As heatmap() and picture().
+        """
+        if not 0 <= opacity <= 1:
+            raise ValueError(f"opacity is 0..1, not {opacity}")
         picture = self.picture(image)
         heat = self.heatmap(saliency_map, (picture.height, picture.width), peak)
         return Image.fromarray(blend(np.asarray(picture), heat, opacity))
@@ -72,7 +78,7 @@ class View:
         """Open the image that was explained, or the one given instead, as RGB.
 
         Raises:
-            PictureUnavailable: It was not kept, cannot be opened, or has changed its size.
+            PictureUnavailable: It was not kept, cannot be opened, or has changed.
         """
         if image is not None:
             return ImageSource(image).picture()
@@ -84,8 +90,7 @@ class View:
             raise PictureUnavailable(f"the image cannot be shown again: {error}") from error
         if (picture.height, picture.width) != self.image_size:
             raise PictureUnavailable(
-                f"the image has changed since it was explained: it is now "
-                f"{picture.height} x {picture.width}, not {self.image_size[0]} x "
-                f"{self.image_size[1]}"
+                f"the image was explained as one of {self.image_size[0]} x {self.image_size[1]}, "
+                f"but is decoded here to {picture.height} x {picture.width}"
             )
         return picture

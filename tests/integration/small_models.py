@@ -23,13 +23,19 @@ from textcam_service.graphs import (
 CHANNELS, CLASSES, SIDE, EMBEDDING = 12, 5, 32, 16
 
 
-def write_model(folder: Path, seed: int, like: int | None = None) -> Path:
+def write_model(
+    folder: Path,
+    seed: int,
+    like: int | None = None,
+    class_names: tuple[str, ...] = tuple(f"class {index}" for index in range(CLASSES)),
+) -> Path:
     """A backbone and its bank, of random weights.
 
     Args:
         folder: Gets backbone/ and bank/.
         seed: Of the weights.
         like: Weights that differ little from those of this seed.
+        class_names: Of its 5 classes.
     """
     rng = np.random.default_rng(seed if like is None else like)
     kernel = rng.standard_normal((CHANNELS, 3, 4, 4)).astype(np.float32)
@@ -45,7 +51,7 @@ def write_model(folder: Path, seed: int, like: int | None = None) -> Path:
         head_kind=GAP_LINEAR,
         weights_digest=sha256(graph),
         preprocessing=Preprocessing(SIDE, SIDE, SIDE, "bilinear", (0.5,) * 3, (0.25,) * 3),
-        class_names=tuple(f"class {index}" for index in range(CLASSES)),
+        class_names=class_names,
         channel_count=CHANNELS,
         map_height=SIDE // 4,
         map_width=SIDE // 4,

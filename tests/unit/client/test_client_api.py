@@ -6,6 +6,7 @@ import ast
 import inspect
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,24 @@ def test_explain_many_takes_the_options_of_explain():
     explain = set(inspect.signature(Client.explain).parameters) - {"self", "image", "request_id"}
     assert set(ExplainOptions.__annotations__) == explain
     assert set(inspect.signature(Options).parameters) == explain
+
+
+def test_the_packages_own_example_runs(server, png, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("cat.jpg").write_bytes(png)
+    blocks = inspect.cleandoc(textcam_client.__doc__).split("\n\n")
+    example = "\n\n".join(block for block in blocks if block.startswith("    "))
+    logged = []
+    exec(
+        textwrap.dedent(example).replace("localhost:50051", server.address),
+        {"paths": ["cat.jpg"], "log": logged.append},
+    )
+    assert [len(line["explanations"]) for line in logged] == [2]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [
+        "cat-contour.png",
+        "cat-explained.png",
+        "where.png",
+    ]
 
 
 @pytest.mark.parametrize("module", ["textcam_client", "textcam_client.testing"])

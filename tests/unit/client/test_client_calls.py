@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import io
 import json
 import math
+import pickle
 import shutil
 import socket
 import subprocess
@@ -14,6 +16,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import grpc
@@ -215,14 +218,16 @@ async def test_bad_requests_say_which_field_and_why(connect, png):
     async with connect() as client:
         with pytest.raises(InvalidRequest) as caught:
             await client.call("explain", b"not an image")
-        assert caught.value.reason == "INVALID_IMAGE"
+        assert caught.value.reason == "UNSUPPORTED_IMAGE"
         assert caught.value.violations[0].field == "encoded"
         with pytest.raises(NotFound) as caught:
             await client.call("explain", png, target="unicorn")
         assert caught.value.reason == "UNKNOWN_CLASS"
+        assert caught.value.violations[0].field == "target.classes.classes[0].name"
         with pytest.raises(NotFound) as caught:
             await client.call("explain", png, model="other")
         assert caught.value.reason == "UNKNOWN_MODEL"
+        assert caught.value.violations[0].field == "model.name"
 
 
 # --- retries and deadlines ------------------------------------------------------
@@ -692,6 +697,40 @@ def test_an_async_client_may_be_made_outside_of_any_loop(server, png):
 
 
 # --- answers --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda given: pickle.loads(pickle.dumps(given))])
+@pytest.mark.parametrize("kind", [bytes, memoryview, Path, Image.Image, np.ndarray])
+def test_copies_are_the_answer_with_its_image_and_read_only(client, png_path, kind, again):
+    given = {
+        bytes: png_path.read_bytes(),
+        memoryview: memoryview(png_path.read_bytes()),
+        Path: png_path,
+        Image.Image: Image.open(png_path),
+        np.ndarray: np.asarray(Image.open(png_path)),
+    }[kind]
+    answer = client.explain(given, heatmap="image")
+    twin = again(answer)
+    assert twin.to_dict(arrays=True) == answer.to_dict(arrays=True)
+    (ours,), (theirs,) = answer.explanations, twin.explanations
+    assert ours.overlay().tobytes() == theirs.overlay().tobytes()
+    for part in (theirs, *theirs.groups, theirs.rest):
+        assert not part.saliency_map.flags.writeable
+        assert not part.server_heatmap.flags.writeable
+        assert part is theirs or not part.channel_ids.flags.writeable
+
+
+def test_what_the_server_tells_without_order_is_sorted(client, png):
+    """Else the same answer is another line of an audit log from process to process."""
+    names = ("queue", "decode", "explain", "inference")
+    for order in (names, names[::-1]):
+        response = pb.ExplainResponse(
+            stage_seconds=dict.fromkeys(order, 1.0),
+            provenance=pb.Provenance(parameters=dict.fromkeys(order, "")),
+        )
+        told = explanation(response, None).to_dict()
+        assert list(told["stage_seconds"]) == sorted(names)
+        assert list(told["provenance"]["parameters"]) == sorted(names)
 
 
 def test_to_dict_is_json_and_has_arrays_only_when_asked_for(client, png):

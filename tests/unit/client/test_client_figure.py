@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,6 +145,36 @@ def test_long_texts_stay_inside_the_paper(grey):
 def test_the_photograph_may_be_given(client, png, pixels):
     answer = client.explain(png)
     assert draw_figure(answer, image=pixels).tobytes() == draw_figure(answer).tobytes()
+
+
+@pytest.mark.parametrize(
+    "options", [{"tile_width": 0}, {"tile_width": -5}, {"columns": 0}, {"columns": -1}]
+)
+def test_measures_of_nothing_are_refused_in_words(client, grey, options):
+    (name, value), *_ = options.items()
+    with pytest.raises(ValueError, match=f"{name} is at least 1.* {name}={value}"):
+        draw_figure(client.explain(grey), **options)
+
+
+def test_letters_beyond_ascii_are_drawn_with_the_font_that_is_given(client, grey):
+    """Pillow's own font draws the same box for each of them."""
+    matplotlib = pytest.importorskip("matplotlib")
+    dejavu = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    targets = client.explain(grey).explanations
+    named = [
+        replace(targets[0], target=replace(targets[0].target, class_name=name))
+        for name in ("żółw", "żąłw")
+    ]
+    own, given = (
+        [_header(_Sheet(TILE, font), target, 600).tobytes() for target in named]
+        for font in (None, dejavu)
+    )
+    assert own[0] == own[1]
+    assert given[0] != given[1]
+    answer = client.explain(grey)
+    assert draw_figure(answer, font=str(dejavu)).tobytes() != draw_figure(answer).tobytes()
+    with pytest.raises(OSError, match="cannot open"):
+        draw_figure(answer, font="nowhere.ttf")
 
 
 def test_declined_groups_leave_their_panels_out_and_declined_maps_are_an_error(client, grey):

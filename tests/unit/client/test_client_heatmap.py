@@ -7,7 +7,13 @@ import pytest
 from client_samples import make_pixels
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
-from textcam_client import Crop, MapsDeclined, PictureUnavailable, UnreadableImage
+from textcam_client import (
+    Crop,
+    MapsDeclined,
+    PictureUnavailable,
+    UnreadableImage,
+    pseudo_labels,
+)
 from textcam_client.answers import explanation
 from textcam_client.colormap import blend
 from textcam_client.geometry import upsample
@@ -94,6 +100,14 @@ def test_heatmap_of_a_map_without_support_is_zero():
     assert not target.groups[0].heatmap(scale="own").any()
 
 
+def test_of_a_target_without_support_no_group_has_any_unless_on_its_own_scale():
+    target = answer([[-1.0, -2.0]], [[3.0, -5.0]], (0, 0, 4, 2), (2, 4))
+    assert not target.heatmap().any()
+    assert not target.groups[0].heatmap().any()
+    assert not pseudo_labels(target.groups, method="otsu").any()
+    np.testing.assert_allclose(target.groups[0].heatmap(scale="own")[0], [1, 0.75, 0.25, 0])
+
+
 def test_groups_share_the_targets_scale_unless_asked_for_their_own():
     target = answer([[0.0, 8.0]], [[0.0, 2.0]], (0, 0, 4, 2), (2, 4))
     np.testing.assert_allclose(target.groups[0].heatmap()[0], [0, 0.0625, 0.1875, 0.25])
@@ -136,6 +150,21 @@ def test_overlay_on_another_size_scales_the_crop_with_it():
     assert not heated[:, 40:].any()
 
 
+@pytest.mark.parametrize("opacity", [5, -0.1, float("nan")])
+def test_opacities_beyond_the_range_are_refused(opacity):
+    target = answer([[1.0]], [[1.0]], (0, 0, 4, 2), (2, 4), ImageSource(make_pixels(2, 4)))
+    for part in (target, target.groups[0]):
+        with pytest.raises(ValueError, match=r"opacity is 0\.\.1, not"):
+            part.overlay(opacity=opacity)
+
+
+def test_a_scale_that_there_is_not_is_refused():
+    target = answer([[1.0]], [[1.0]], (0, 0, 4, 2), (2, 4), ImageSource(make_pixels(2, 4)))
+    for draw in (target.groups[0].heatmap, target.groups[0].overlay):
+        with pytest.raises(ValueError, match="scale is 'target' or 'own', not 'owm'"):
+            draw(scale="owm")
+
+
 def test_overlay_of_an_answer_without_its_image_asks_for_one():
     target = answer([[1.0]], [[1.0]], (0, 0, 4, 2), (2, 4))
     with pytest.raises(PictureUnavailable, match="give the image"):
@@ -145,15 +174,22 @@ def test_overlay_of_an_answer_without_its_image_asks_for_one():
 def test_overlay_refuses_a_file_that_has_changed_or_gone(tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(make_pixels(20, 40)).save(path)
-    target = answer([[1.0]], [[1.0]], (0, 0, 40, 20), (20, 40), ImageSource(path))
+    source = ImageSource(path).kept(path.read_bytes())
+    target = answer([[1.0]], [[1.0]], (0, 0, 40, 20), (20, 40), source)
     assert target.overlay().size == (40, 20)
-    Image.fromarray(make_pixels(21, 40)).save(path)
-    with pytest.raises(PictureUnavailable, match="21 x 40, not 20 x 40"):
+    Image.fromarray(make_pixels(20, 40, seed=1)).save(path)
+    with pytest.raises(PictureUnavailable, match=r"photo\.png' has changed since"):
         target.overlay()
     path.unlink()
     with pytest.raises(PictureUnavailable) as caught:
         target.overlay()
     assert isinstance(caught.value.__cause__, UnreadableImage)
+
+
+def test_overlay_refuses_an_image_that_is_decoded_to_another_size():
+    target = answer([[1.0]], [[1.0]], (0, 0, 40, 20), (20, 40), ImageSource(make_pixels(40, 20)))
+    with pytest.raises(PictureUnavailable, match="of 20 x 40, but is decoded here to 40 x 20"):
+        target.overlay()
 
 
 def test_blend_is_more_opaque_the_hotter_and_brighter_all_the_way():

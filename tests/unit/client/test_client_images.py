@@ -5,13 +5,22 @@ from __future__ import annotations
 import gc
 import io
 import os
+import struct
 import weakref
 
 import numpy as np
 import pytest
 from client_samples import make_pixels
 from PIL import Image
-from textcam_client import Explanation, ImageError, UnreadableImage, UnsupportedImage
+from PIL.PngImagePlugin import PngImageFile
+from textcam_client import (
+    Explanation,
+    ImageError,
+    PictureUnavailable,
+    UnreadableImage,
+    UnsupportedImage,
+    draw_figure,
+)
 from textcam_client.images import ImageSource, to_rgb
 
 
@@ -41,9 +50,77 @@ def test_exif_rotation_is_applied_to_pillow_images_and_to_pictures(pixels):
     np.testing.assert_array_equal(ImageSource(buffer.getvalue()).picture(), upright)
 
 
+@pytest.mark.parametrize(
+    ("entry", "turns"),
+    [
+        (struct.pack(">HHI4sHHIHH", 0x0100, 2, 4, b"abc\0", 0x0112, 3, 1, 6, 0), -1),
+        (struct.pack(">HHI4sHHIHH", 0x0100, 2, 4, b"abc\0", 0x0112, 3, 1, 9, 0), 0),
+        (struct.pack(">HHI4sHHI4s", 0x0100, 2, 4, b"abc\0", 0x0112, 2, 4, b"abc\0"), 0),
+    ],
+    ids=["width in letters", "no such orientation", "orientation in letters"],
+)
+def test_malformed_exif_is_read_as_the_server_reads_it(pixels, entry, turns):
+    buffer = io.BytesIO()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + entry + bytes(4)
+    Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
+    expected = np.rot90(pixels, turns)
+    np.testing.assert_array_equal(ImageSource(buffer.getvalue()).picture(), expected)
+    opened = Image.open(io.BytesIO(buffer.getvalue()))
+    np.testing.assert_array_equal(ImageSource(opened).payload(), expected)
+
+
+def test_whatever_pillow_raises_of_a_file_is_an_image_error(client, png, monkeypatch):
+    answer = client.explain(png)
+
+    def fail(_):
+        raise struct.error("unpack requires a buffer of 2 bytes")
+
+    monkeypatch.setattr(PngImageFile, "load", fail)
+    with pytest.raises(UnreadableImage, match="cannot decode the image: unpack"):
+        ImageSource(png).picture()
+    with pytest.raises(PictureUnavailable, match="unpack requires"):
+        answer.explanations[0].overlay()
+
+
+def test_a_pillow_image_that_is_given_is_not_drawn_on(client, pixels):
+    given = Image.fromarray(pixels)
+    draw_figure(client.explain(pixels), image=given, tile_width=20)
+    np.testing.assert_array_equal(given, pixels)
+
+
+def test_a_transparent_colour_lies_over_white(pixels):
+    """As in the server; Pillow leaves the colour as it is and names it beside the pixels."""
+    pixels[:10] = (1, 2, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", transparency=(1, 2, 3))
+    expected = np.where((pixels == (1, 2, 3)).all(axis=2, keepdims=True), 255, pixels)
+    np.testing.assert_array_equal(ImageSource(buffer.getvalue()).picture(), expected)
+    opened = Image.open(io.BytesIO(buffer.getvalue()))
+    np.testing.assert_array_equal(ImageSource(opened).payload(), expected)
+
+
 def test_sixteen_bits_are_scaled_not_clipped():
     grey = np.array([[0, 257, 25700, 65535]], np.uint16)
     assert np.asarray(to_rgb(Image.fromarray(grey)))[0, :, 0].tolist() == [0, 1, 100, 255]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_pillow_images_of_no_known_range_are_refused_as_arrays_are(pixels, dtype):
+    """Those of 0 to 1 and 0 to 255 would be explained as black."""
+    image = Image.fromarray(pixels[..., 0].astype(dtype))
+    for read in (ImageSource(image).payload, ImageSource(image).picture):
+        with pytest.raises(UnsupportedImage, match=f"RGB pixels: uint8, .* mode '{image.mode}'"):
+            read()
+
+
+def test_a_sixteen_bit_png_is_taken_whatever_mode_pillow_gives_it():
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4, 5), 25700, np.uint16)).save(buffer, "PNG")
+    opened = Image.open(buffer)
+    wide = opened.convert("I")
+    wide.format = "PNG"  # as older Pillows open it
+    for image in (opened, wide):
+        assert (ImageSource(image).payload() == 100).all()
 
 
 def test_transparency_lies_over_white():
@@ -115,6 +192,47 @@ def test_a_memoryview_that_was_released_is_refused():
     view.release()
     with pytest.raises(UnsupportedImage, match="a memoryview that was released"):
         ImageSource(view).payload()
+
+
+@pytest.mark.parametrize("kind", ["array", "pillow", "bytearray", "memoryview", "path"])
+def test_an_answer_shows_the_image_that_was_explained_whatever_becomes_of_it(
+    client, png, pixels, png_path, kind
+):
+    buffer = bytearray(png)
+    given = {
+        "array": pixels.copy(),
+        "pillow": Image.fromarray(pixels),
+        "bytearray": buffer,
+        "memoryview": memoryview(buffer),
+        "path": png_path,
+    }[kind]
+    answer = client.explain(given)
+    other = Image.fromarray(make_pixels(seed=1))
+    if kind == "array":
+        given[:] = 0
+    elif kind == "pillow":
+        given.paste(other)
+    elif kind == "path":
+        other.save(png_path)
+        with pytest.raises(PictureUnavailable, match=r"photo\.png' has changed"):
+            draw_figure(answer)
+        png_path.write_bytes(png)
+    else:
+        buffer[:] = bytes(len(buffer))
+    np.testing.assert_array_equal(answer.explanations[0].picture(), pixels)
+
+
+def test_frames_may_come_in_one_array_that_is_filled_again(client):
+    frames = [make_pixels(seed=seed) for seed in range(6)]
+
+    def refilled():
+        buffer = np.empty_like(frames[0])
+        for frame in frames:
+            buffer[:] = frame
+            yield buffer
+
+    for answer, frame in zip(client.explain_many(refilled()), frames, strict=True):
+        np.testing.assert_array_equal(answer.explanations[0].picture(), frame)
 
 
 def test_errors_that_are_kept_do_not_keep_their_images(server, png):

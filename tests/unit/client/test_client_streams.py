@@ -270,7 +270,7 @@ def test_failed_items_are_returned_in_their_places(many, server, tmp_path):
         "UnsupportedImage",
         "Explanation",
     ]
-    assert answers[2].reason == "INVALID_IMAGE"
+    assert answers[2].reason == "UNSUPPORTED_IMAGE"
     assert answers[2].violations[0].field == "encoded"
     assert answers[2].request_id == server.requests[2].request_id
     assert len(server.requests) == 4

@@ -57,12 +57,23 @@ def test_own_classes_phrases_and_model_are_served():
 
 
 @pytest.mark.parametrize(
-    "options", [{"phrases": 0}, {"phrases": 9}, {"target": TopK(0)}, {"target": TopK(9)}]
+    "options", [{"phrases": 0}, {"phrases": 21}, {"target": TopK(0)}, {"target": TopK(11)}]
 )
 def test_ranges_are_checked_as_the_contract_says(client, options):
     with pytest.raises(InvalidRequest) as caught:
         client.explain(make_pixels(), **options)
     assert caught.value.violations
+
+
+def test_heatmaps_are_those_that_the_client_draws_also_of_a_target_without_support(client, png):
+    answer = client.explain(png, target=list(range(8)), heatmap="image")
+    supported = [bool(target.saliency_map.max() > 0) for target in answer.explanations]
+    assert any(supported)
+    assert not all(supported)
+    for target in answer.explanations:
+        for part in (target, *target.groups, target.rest):
+            levels = np.rint(part.heatmap() * 255)
+            np.testing.assert_allclose(part.server_heatmap, levels, atol=1)
 
 
 def test_two_servers_stand_side_by_side():
