@@ -142,9 +142,10 @@ class Server:
         settings = self._settings
         guard = AccessInterceptor(self._access, self._metrics, self._desk.count)
         self._server = grpc.aio.server(
+            # Within the guard, which makes a stream of each call: what has one answer is known here.
             interceptors=[
-                self._calls,
                 *([guard] if self._access.guards else []),
+                self._calls,
                 self._decoding,
             ],
             options=_options(settings, settings.max_message_bytes),
