@@ -142,7 +142,7 @@ class Server:
         settings = self._settings
         guard = AccessInterceptor(self._access, self._metrics, self._desk.count)
         self._server = grpc.aio.server(
-            # Within the guard, which makes a stream of each call: what has one answer is known here.
+            # Calls within the guard, which takes each call as a stream: there one answer is one.
             interceptors=[
                 *([guard] if self._access.guards else []),
                 self._calls,
