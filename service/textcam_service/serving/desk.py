@@ -140,10 +140,10 @@ class Desk:
         self._close(self._open(method, request, metadata), code_of(error), reason_of(error))
         return status_of(error)
 
-    def fail(self, method: str, error: Exception) -> Status:
+    def fail(self, method: str, error: Exception, request_id: str = "") -> Status:
         """Count a call that failed as a whole, log what was not expected, and say why it did."""
         self._note(error, method)
-        self.count(method, code_of(error), reason_of(error))
+        self.count(method, code_of(error), reason_of(error), request_id)
         return status_of(error)
 
     @contextmanager
@@ -170,14 +170,6 @@ class Desk:
         """What a request names, to be described; raises as lease() does."""
         with self.lease(spec) as pipeline:
             return pipeline.bundle
-
-    def charge(self, model: str, images: int) -> None:
-        """Charge the rate of who calls for images of a model that they may use.
-
-        Raises:
-            AccessRefused: They ask too often, or may not any more.
-        """
-        self._access.admit(model, images)
 
     def shows(self, model: str) -> bool:
         """Whether who calls may know of a model."""
@@ -245,9 +237,19 @@ class Desk:
         else:
             self._idle.set()
 
-    def count(self, method: str, code: grpc.StatusCode, reason: str = "") -> None:
+    def count(
+        self, method: str, code: grpc.StatusCode, reason: str = "", request_id: str = ""
+    ) -> None:
         """Count an answer to what came to no image."""
-        self._tell(Record(method, caller=self._access.caller, code=code.name, reason=reason))
+        self._tell(
+            Record(
+                method,
+                request_id[: requests.MAX_REQUEST_ID],
+                caller=self._access.caller,
+                code=code.name,
+                reason=reason,
+            )
+        )
 
     def _tell(self, record: Record) -> None:
         self._metrics.requests.labels(record.rpc, record.code).inc()
