@@ -151,9 +151,10 @@ def test_a_method_that_is_taken_back_ends_in_open_streams_too(backbone_folder, t
         assert b"textcam.v1.ExplainerService" in next(told)
         write_callers(path, [entry("t", "t" * 43, methods=["ListModels"])])
         time.sleep(1.1)
-        items.put(asked("two"))
         questions.put(LIST_SERVICES)
-        assert next(answers).error.code == grpc.StatusCode.PERMISSION_DENIED.value[0]
+        for request_id in ("two", ""):
+            items.put(asked(request_id))
+            assert next(answers).error.code == grpc.StatusCode.PERMISSION_DENIED.value[0]
         with pytest.raises(grpc.RpcError) as refused:
             next(told)
         assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED

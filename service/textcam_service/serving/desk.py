@@ -136,9 +136,17 @@ class Desk:
     def refuse(
         self, method: str, request: pb.ExplainRequest, metadata: Metadata, error: TextCamError
     ) -> Status:
-        """Refuse an image's request that cannot be answered; told of as if it had been tried."""
-        self._close(self._open(method, request, metadata), code_of(error), reason_of(error))
-        return status_of(error)
+        """Refuse an image's request that cannot be answered; told of as if it had been tried.
+
+        And charged: who may not ask, or not so often, hears of that instead.
+        """
+        record = self._open(method, request, metadata)
+        try:
+            with self.lease(request.model, images=1):
+                raise error
+        except TextCamError as refusal:
+            self._close(record, code_of(refusal), reason_of(refusal))
+            return status_of(refusal)
 
     def fail(self, method: str, error: Exception, request_id: str = "") -> Status:
         """Count a call that failed as a whole, log what was not expected, and say why it did."""
