@@ -10,6 +10,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from textcam_client import Client
 
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+LIST_SERVICES = b"\x3a\x00"  # a question of reflection
 ISSUER, AUDIENCE = "https://issuer.example", "textcam"
 SIGNER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 CURVE = ec.generate_private_key(ec.SECP256R1())

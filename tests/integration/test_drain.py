@@ -20,6 +20,8 @@ from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
 
 LONG_S, SOON_S, BRIEF_S = 300, 20, 0.2
+# A guard takes each call as a stream.
+OPEN_AND_GUARDED = [{}, {"rate": 1000.0}]
 
 
 @pytest.fixture(autouse=True)
@@ -29,23 +31,21 @@ def brief(monkeypatch):
 
 
 @asynccontextmanager
-async def called(tmp_path):
+async def called(tmp_path, **settings):
     """A server, and a channel to it."""
     async with (
-        started(tmp_path) as server,
+        started(tmp_path, **settings) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         yield server, channel
 
 
 @asynccontextmanager
-async def started(tmp_path, drain_seconds=LONG_S):
+async def started(tmp_path, drain_seconds=LONG_S, **more):
     made = write_model(tmp_path, 0)
     bundle = ModelBundle.load("m", made / "backbone", made / "bank", threads=1)
-    settings = ServerSettings(
-        name="m", port=0, metrics_port=-1, decode_threads=2, drain_seconds=drain_seconds
-    )
-    server = Server(bundle, settings)
+    given = {"name": "m", "port": 0, "metrics_port": -1, "decode_threads": 2, **more}
+    server = Server(bundle, ServerSettings(drain_seconds=drain_seconds, **given))
     await server.start()
     try:
         yield server
@@ -117,8 +117,9 @@ async def large_answer_behind(gate, server):
             yield call
 
 
-async def test_an_answer_on_a_slow_link_arrives_within_drain_seconds(tmp_path):
-    async with started(tmp_path) as server:
+@pytest.mark.parametrize("settings", OPEN_AND_GUARDED)
+async def test_an_answer_on_a_slow_link_arrives_within_drain_seconds(tmp_path, settings):
+    async with started(tmp_path, **settings) as server:
         gate = Gate()
         async with large_answer_behind(gate, server) as call:
             stopping = asyncio.create_task(server.stop())
@@ -151,8 +152,9 @@ async def test_who_watches_the_health_is_told_of_the_stop_and_let_go(tmp_path):
         assert await watching.code() is grpc.StatusCode.OK
 
 
-async def test_a_stream_without_an_item_is_ended_in_words(tmp_path):
-    async with called(tmp_path) as (server, channel):
+@pytest.mark.parametrize("settings", OPEN_AND_GUARDED)
+async def test_a_stream_without_an_item_is_ended_in_words(tmp_path, settings):
+    async with called(tmp_path, **settings) as (server, channel):
         stream = explainer_pb2_grpc.ExplainerServiceStub(channel).ExplainStream()
         one = pb.ExplainRequest(request_id="one", encoded=b"no image")
         await stream.write(pb.ExplainStreamRequest(request=one))

@@ -21,6 +21,10 @@ OUTPUTS = (
     *("evidence", "group_maps", "rest_map", "rest_evidence", "bias", "gap", "sentence"),
 )
 
+# As tritonclient's InferRequestedOutput(class_count=2) and set_shared_memory("region", ...) say it.
+CLASSIFIED = {"classification": oip.InferParameter(int64_param=2)}
+IN_SHARED_MEMORY = {"shared_memory_region": oip.InferParameter(string_param="region")}
+
 TRITON = """
 import json, sys
 import numpy as np
@@ -311,6 +315,46 @@ def test_pixels_a_class_and_a_method_are_taken(stub):
             ),
             "the output 'gap' is asked for twice",
             "outputs[1].name",
+        ),
+        (
+            lambda: oip.ModelInferRequest(
+                inputs=[
+                    tensor("UINT8", [1, 1, 3], "pixels", uint_contents=[1] * 3, fp32_contents=[1])
+                ]
+            ),
+            "the contents of 'pixels' stand in uint_contents; leave out fp32_contents",
+            "inputs[0].contents",
+        ),
+        (
+            lambda: oip.ModelInferRequest(id="x" * 129),
+            "at most 128 characters, not 129",
+            "id",
+        ),
+        (
+            lambda: oip.ModelInferRequest(
+                inputs=[
+                    oip.ModelInferRequest.InferInputTensor(
+                        name="image", datatype="BYTES", shape=[1], parameters=IN_SHARED_MEMORY
+                    )
+                ]
+            ),
+            "the parameter 'shared_memory_region' of 'image' is not taken",
+            "inputs[0].parameters",
+        ),
+        *(
+            (
+                lambda parameters=parameters: oip.ModelInferRequest(
+                    outputs=[
+                        oip.ModelInferRequest.InferRequestedOutputTensor(
+                            name="logits", parameters=parameters
+                        )
+                    ]
+                ),
+                f"the parameter '{next(iter(parameters))}' of 'logits' is not taken: tensors come "
+                "whole, and within the messages; leave it out",
+                "outputs[0].parameters",
+            )
+            for parameters in (CLASSIFIED, IN_SHARED_MEMORY)
         ),
         *(
             (

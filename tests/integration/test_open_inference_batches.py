@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import logging
 import threading
 import time
 
@@ -92,6 +93,58 @@ async def test_the_rate_is_charged_before_contents_are_read(root):
     async with served(root, rate=0.001, burst=8) as caller:
         assert (await refusal(caller, broken))[2] == "INVALID_TENSOR"
         assert (await refusal(caller, broken))[2] == "RATE_LIMITED"
+
+
+async def test_a_refused_batch_is_charged_and_one_beyond_the_burst_passes_a_full_bucket(root):
+    async with served(root, rate=0.001, burst=2) as caller:
+        three = batch(BYTES, [3], bytes_contents=[picture(0)] * 3, outputs=["bias"])
+        assert (await caller.inference.ModelInfer(three, timeout=60)).outputs
+    wrong = batch(BYTES, [1], bytes_contents=[picture(0)], outputs=["boxes"])
+    for request in (wrong, oip.ModelInferRequest(model_name="m"), oip.ModelInferRequest()):
+        async with served(root, rate=0.001, burst=1) as caller:
+            reasons = [(await refusal(caller, request))[2] for _ in range(2)]
+            assert reasons[0].startswith("INVALID_")
+            assert reasons[1] == "RATE_LIMITED"
+
+
+def padded(request):
+    request.parameters["sequence_id"].string_param = "x" * 150_000
+    return request
+
+
+async def test_pixels_count_among_the_bytes_in_work_with_all_that_comes_along(root):
+    """Typed ones as they are held: as uint32, and as the uint8 made of them."""
+    shape = (100, 100, 3)
+    raw, typed = (
+        lambda: batch(UINT8, shape, [bytes(30_000)], outputs=["bias"]),
+        lambda: batch(UINT8, shape, uint_contents=[1] * 30_000, outputs=["bias"]),
+    )
+    async with served(root, max_bytes_in_work=200_000) as caller:
+        with caller.server._desk.admitted(100_000):
+            assert (await caller.inference.ModelInfer(raw(), timeout=60)).outputs
+            for request in (typed(), padded(raw()), padded(typed())):
+                assert (await refusal(caller, request))[2] == "SERVER_BUSY"
+        for request in (typed(), padded(raw()), padded(typed())):
+            assert (await caller.inference.ModelInfer(request, timeout=60)).outputs
+
+
+async def test_a_batchs_id_is_in_the_lines_of_its_images_and_of_its_refusals(root, caplog):
+    caplog.set_level(logging.INFO)
+    async with served(root, log_format="json") as caller:
+        request = batch(BYTES, [2], bytes_contents=[picture(0)] * 2, outputs=["bias"])
+        request.id = "seven"
+        assert (await caller.inference.ModelInfer(request, timeout=60)).id == "seven"
+        request.outputs[0].name = "boxes"
+        await refusal(caller, request)
+        request.id = "x" * 200_000
+        await refusal(caller, request)
+    lines = [record.request for record in caplog.records if record.name == "textcam.access"]
+    assert [(line["code"], line["request_id"]) for line in lines] == [
+        ("OK", "seven"),
+        ("OK", "seven"),
+        ("INVALID_ARGUMENT", "seven"),
+        ("INVALID_ARGUMENT", "x" * 128),
+    ]
 
 
 async def test_typed_pixels_are_read_while_the_loop_goes_on(root, monkeypatch):

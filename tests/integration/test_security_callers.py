@@ -13,7 +13,7 @@ from authority import Authority
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 from grpc_status import rpc_status
-from known import client_of, entry, write_callers
+from known import LIST_SERVICES, REFLECTION, client_of, entry, write_callers
 from processes import running
 from textcam.oip import open_inference_pb2 as oip
 from textcam.oip import open_inference_pb2_grpc
@@ -30,7 +30,7 @@ from textcam_client import (
 
 TOKENS = {
     name: f"textcam_{name}" + "x" * 40
-    for name in ("all", "lister", "cats", "slow", "streamer", "reader", "explainer")
+    for name in ("all", "lister", "cats", "slow", "streamer", "reader", "explainer", "asker")
 }
 ENTRIES = {
     "all": {},
@@ -39,6 +39,7 @@ ENTRIES = {
     "slow": {"rate": 2.0, "burst": 2},
     "streamer": {"rate": 0.01, "burst": 3},
     "reader": {"methods": ["GetModel", "ModelMetadata"]},
+    "asker": {"rate": 0.01, "burst": 3},
     "explainer": {"methods": ["Explain", "ExplainStream"]},
 }
 
@@ -151,21 +152,28 @@ def test_health_is_open_and_reflection_is_not(guarded):
     channel = grpc.insecure_channel(guarded.address)
     for path in OPEN:
         assert channel.unary_unary(path)(b"", timeout=10)
-    reflect = channel.stream_stream(
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
-    )
-    list_services = b"\x3a\x00"
+    reflect = channel.stream_stream(REFLECTION)
     for token, expected in (
         (None, grpc.StatusCode.UNAUTHENTICATED),
         ("lister", grpc.StatusCode.PERMISSION_DENIED),
     ):
         headers = [("authorization", f"Bearer {TOKENS[token]}")] if token else []
         with pytest.raises(grpc.RpcError) as refused:
-            list(reflect(iter([list_services]), metadata=headers, timeout=10))
+            list(reflect(iter([LIST_SERVICES]), metadata=headers, timeout=10))
         assert refused.value.code() is expected
     headers = [("authorization", f"Bearer {TOKENS['all']}")]
-    (answer,) = reflect(iter([list_services]), metadata=headers, timeout=10)
+    (answer,) = reflect(iter([LIST_SERVICES]), metadata=headers, timeout=10)
     assert b"textcam.v1.ExplainerService" in answer
+
+
+def test_each_question_of_reflection_is_charged(guarded):
+    reflect = grpc.insecure_channel(guarded.address).stream_stream(REFLECTION)
+    headers = [("authorization", f"Bearer {TOKENS['asker']}")]
+    answers = reflect(iter([LIST_SERVICES] * 4), metadata=headers, timeout=10)
+    assert [len(next(answers)) > 0 for _ in range(3)] == [True] * 3
+    with pytest.raises(grpc.RpcError, match="over this caller's rate") as refused:
+        next(answers)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_rights_to_methods_hold_for_each_contract(guarded, photos):

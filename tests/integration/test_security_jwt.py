@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from known import (
     CURVE,
+    LIST_SERVICES,
+    REFLECTION,
     SIGNER,
     client_of,
     entry,
@@ -129,6 +131,34 @@ def test_callers_and_keys_that_change_count_at_once_even_within_a_stream(backbon
         path.write_text('{"callers": [')
         time.sleep(1.1)
         assert may_list(started, "n" * 43)
+
+
+def test_a_method_that_is_taken_back_ends_in_open_streams_too(backbone_folder, tmp_path):
+    path, metadata = tmp_path / "callers.json", [("authorization", "Bearer " + "t" * 43)]
+    write_callers(path, [entry("t", "t" * 43)])
+    with running("--callers", str(path)) as started:
+        channel = grpc.insecure_channel(started.address)
+        items, questions = queue.SimpleQueue(), queue.SimpleQueue()
+        answers = explainer_pb2_grpc.ExplainerServiceStub(channel).ExplainStream(
+            iter(items.get, None), metadata=metadata, timeout=120
+        )
+        told = channel.stream_stream(REFLECTION)(
+            iter(questions.get, None), metadata=metadata, timeout=120
+        )
+        items.put(asked("one"))
+        questions.put(LIST_SERVICES)
+        assert next(answers).error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+        assert b"textcam.v1.ExplainerService" in next(told)
+        write_callers(path, [entry("t", "t" * 43, methods=["ListModels"])])
+        time.sleep(1.1)
+        questions.put(LIST_SERVICES)
+        for request_id in ("two", ""):
+            items.put(asked(request_id))
+            assert next(answers).error.code == grpc.StatusCode.PERMISSION_DENIED.value[0]
+        with pytest.raises(grpc.RpcError) as refused:
+            next(told)
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        items.put(None)
 
 
 def asked(request_id):

@@ -111,6 +111,17 @@ async def test_items_without_an_id_of_their_own_are_counted_and_logged(tmp_path,
     assert len(lines) == 4
 
 
+async def test_items_without_an_id_of_their_own_are_charged(root):
+    async with served(root, rate=0.001, burst=1) as caller:
+        call, codes = caller.explainer.ExplainStream(timeout=60), []
+        for _ in range(2):
+            await call.write(item("", picture(0)))
+            codes.append((await call.read()).error.code)
+        call.cancel()
+    told = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert codes == [code.value[0] for code in told]
+
+
 async def test_no_item_is_refused_because_of_the_streams_own(tmp_path):
     """However short the queue."""
     store = ModelStore(tmp_path / "store")

@@ -2,13 +2,14 @@
 
 import json
 from contextvars import copy_context
+from hashlib import sha256
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from textcam_client import Tls
 from textcam_client.options import settings as client_settings
-from textcam_service.errors import InvalidSettings, RateLimited
+from textcam_service.errors import AccessRefused, InvalidSettings, RateLimited
 from textcam_service.serving.access import Access, Rates
 from textcam_service.serving.callers import EVERYTHING, Caller, Shown, read_callers, read_keys
 from textcam_service.serving.metrics import Metrics
@@ -85,10 +86,44 @@ def test_one_callers_rate_is_not_anothers_and_0_is_none(rates):
 def test_a_certificate_names_its_caller_and_an_address_does_not(shown, name):
     def enter():
         access = Access(ServerSettings(rate=1), Metrics())
-        access.enter("ListModels", shown)
+        access.enter("ListModels", shown, 1)
         return access.caller
 
     assert copy_context().run(enter) == name
+
+
+@pytest.fixture
+def refusals(tmp_path):
+    """What a caller of few rights and a burst of 1 hears, asking twice."""
+    path, token = tmp_path / "callers.json", "t" * 43
+    entry = {"name": "a", "sha256": sha256(token.encode()).hexdigest(), "rate": 0.001, "burst": 1}
+    rights = {"methods": ["Explain"], "models": ["cats"]}
+    path.write_text(json.dumps({"callers": [entry | rights]}))
+    shown = Shown((f"Bearer {token}",), (), "ipv4:10.0.0.1")
+
+    def ask(method, model):
+        access, heard = Access(ServerSettings(callers=path), Metrics()), []
+        for _ in range(2):
+            try:
+                access.enter(method, shown, 0)
+                access.admit(model, 1)
+            except AccessRefused as error:
+                heard.append(error.reason)
+        return heard
+
+    return lambda *asked: copy_context().run(ask, *asked)
+
+
+@pytest.mark.parametrize(("method", "model"), [("ExplainStream", "cats"), ("Explain", "dogs")])
+def test_refusals_are_charged(refusals, method, model):
+    assert refusals(method, model) == ["PERMISSION_DENIED", "RATE_LIMITED"]
+
+
+def test_of_a_name_that_is_refused_the_log_holds_no_more_than_a_names_length(refusals, caplog):
+    caplog.set_level("INFO")
+    refusals("Explain", "x" * 1_000_000)
+    assert f"may not use the model '{'x' * 100}'" in caplog.text
+    assert len(caplog.text) < 1000
 
 
 def test_callers_are_remembered_up_to_a_number():

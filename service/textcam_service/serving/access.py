@@ -32,7 +32,11 @@ _OPEN = (
 _OPEN_MESSAGE_S = 2.0
 # Their images are charged one by one, at the desk.
 _CHARGED_BY_IMAGE = frozenset({"Explain", "ExplainStream", "ModelInfer"})
+# Its messages are charged one by one, as they come.
+_CHARGED_BY_MESSAGE = frozenset({"ServerReflectionInfo"})
 _REMEMBERED = 10_000
+_LOGGED = 100
+_METHOD: ContextVar[str] = ContextVar("method")
 _SHOWN: ContextVar[Shown] = ContextVar("shown")
 _CALLER: ContextVar[str] = ContextVar("caller", default="")
 
@@ -73,8 +77,9 @@ class Rates:
 class Access:
     """Lets callers in.
 
-    Who calls is found out anew for each request, so a token that was taken back, or has expired,
-    ends in the middle of a stream too.
+    Who calls, and whether they may, is found out anew for each request: so a token or a right that
+    was taken back, or has expired, ends in the middle of a stream too. A refusal costs what an
+    answer does.
 
     Attributes:
         guards: Whether the settings ask for anything; if not, all may do all.
@@ -110,8 +115,13 @@ class Access:
         """Name of who makes the current call; "": nobody who proved it."""
         return _CALLER.get()
 
-    def enter(self, method: str, shown: Shown) -> None:
+    def enter(self, method: str, shown: Shown, count: int) -> None:
         """Begin a call, whose further requests are charged to who makes it.
+
+        Args:
+            method: Its name.
+            shown: What it shows of who makes it.
+            count: What the caller's rate is charged; at least 1 where it is refused.
 
         Raises:
             AccessRefused: The caller is unknown, may not call the method, or not so often.
@@ -119,8 +129,10 @@ class Access:
         with self._counted():
             caller = self._callers.identify(shown)
             _CALLER.set(caller.name if caller.proven else "")
-            self._require(caller, caller.methods, "method", method, f"method '{method}'")
-            self._rates.charge(caller, 0 if method in _CHARGED_BY_IMAGE else 1)
+            may = caller.may(caller.methods, method)
+            self._rates.charge(caller, count if may else max(count, 1))
+            self._require_method(caller, method)
+        _METHOD.set(method)
         _SHOWN.set(shown)
 
     def admit(self, model: str, images: int, *, named: bool = True) -> None:
@@ -132,15 +144,17 @@ class Access:
             named: Whether the request named the model; where not, nor does a refusal.
 
         Raises:
-            AccessRefused: The caller may not use it, or not so often, or is unknown by now.
+            AccessRefused: The caller may not use it, or not so often, may not call the method any
+                more, or is unknown by now.
         """
         if not self.guards:
             return
         with self._counted():
             caller = self._callers.identify(_SHOWN.get())
+            self._rates.charge(caller, images)
+            self._require_method(caller, _METHOD.get())
             told = f"model '{model}'" if named else "served model"
             self._require(caller, caller.models, "model", model, told)
-            self._rates.charge(caller, images)
 
     def shows(self, model: str) -> bool:
         """Whether the current call's caller may know of a model."""
@@ -152,11 +166,14 @@ class Access:
             return False
         return caller.may(caller.models, model)
 
+    def _require_method(self, caller: Caller, method: str) -> None:
+        self._require(caller, caller.methods, "method", method, f"method '{method}'")
+
     def _require(
         self, caller: Caller, names: frozenset[str], kind: str, name: str, told: str
     ) -> None:
         if not caller.may(names, name):
-            _log.info("%r may not use the %s %r", caller.name, kind, name)
+            _log.info("%r may not use the %s %r", caller.name, kind, name[:_LOGGED])
             raise PermissionDenied(f"this caller may not use the {told}")
 
     @contextmanager
@@ -194,10 +211,12 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
         if path.startswith(_OPEN):
             return _opened(handler)
         method = path.rpartition("/")[2]
+        at_first = int(method not in _CHARGED_BY_IMAGE | _CHARGED_BY_MESSAGE)
 
         async def guarded(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-            if (refusal := self._refusal(method, context)) is not None:
-                await context.abort_with_status(rpc_status.to_status(refusal))
+            await self._let_in(method, context, at_first)
+            if method in _CHARGED_BY_MESSAGE:
+                requests = self._each(requests, method, context)
             if handler.request_streaming:
                 async with aclosing(handler.stream_stream(requests, context)) as answers:
                     async for answer in answers:
@@ -211,9 +230,20 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
             guarded, handler.request_deserializer, handler.response_serializer
         )
 
-    def _refusal(self, method: str, context: Any) -> Status | None:
+    async def _let_in(self, method: str, context: Any, count: int) -> None:
+        if (refusal := self._refusal(method, context, count)) is not None:
+            await context.abort_with_status(rpc_status.to_status(refusal))
+
+    async def _each(
+        self, requests: AsyncIterator[Any], method: str, context: Any
+    ) -> AsyncIterator[Any]:
+        async for request in requests:
+            await self._let_in(method, context, 1)
+            yield request
+
+    def _refusal(self, method: str, context: Any, count: int) -> Status | None:
         try:
-            self._access.enter(method, _shown(context))
+            self._access.enter(method, _shown(context), count)
         except Exception as error:  # noqa: BLE001 - whatever it is, the call does not go on
             if not isinstance(error, AccessRefused):
                 self._metrics.unexpected.inc()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,7 +22,7 @@ from textcam_service.serving.conversation import Found
 from textcam_service.serving.drawing import Drawing, Scene, require_room
 from textcam_service.version import __version__
 
-# A stream's answer repeats the request id around the response.
+# A stream's answer repeats the request id around the response; the stages' seconds come last.
 _ENVELOPE_BYTES = 1024
 
 
@@ -135,10 +135,9 @@ def response_message(
     scene: Scene,
     bundle: ModelBundle,
     method: Method,
-    stage_seconds: Mapping[str, float],
     degradations: Sequence[pb.Degradation],
 ) -> pb.ExplainResponse:
-    """The whole answer."""
+    """The whole answer, but for the seconds that it took."""
     crop = scene.crop
     return pb.ExplainResponse(
         request_id=request_id,
@@ -148,7 +147,6 @@ def response_message(
         image_width=scene.width,
         crop=pb.Crop(**asdict(crop)),
         provenance=provenance_message(bundle, method, scene.decoder),
-        stage_seconds=stage_seconds,
         degradations=degradations,
     )
 

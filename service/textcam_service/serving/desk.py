@@ -136,14 +136,22 @@ class Desk:
     def refuse(
         self, method: str, request: pb.ExplainRequest, metadata: Metadata, error: TextCamError
     ) -> Status:
-        """Refuse an image's request that cannot be answered; told of as if it had been tried."""
-        self._close(self._open(method, request, metadata), code_of(error), reason_of(error))
-        return status_of(error)
+        """Refuse an image's request that cannot be answered; told of as if it had been tried.
 
-    def fail(self, method: str, error: Exception) -> Status:
+        And charged: who may not ask, or not so often, hears of that instead.
+        """
+        record = self._open(method, request, metadata)
+        try:
+            with self.lease(request.model, images=1):
+                raise error
+        except TextCamError as refusal:
+            self._close(record, code_of(refusal), reason_of(refusal))
+            return status_of(refusal)
+
+    def fail(self, method: str, error: Exception, request_id: str = "") -> Status:
         """Count a call that failed as a whole, log what was not expected, and say why it did."""
         self._note(error, method)
-        self.count(method, code_of(error), reason_of(error))
+        self.count(method, code_of(error), reason_of(error), request_id)
         return status_of(error)
 
     @contextmanager
@@ -170,14 +178,6 @@ class Desk:
         """What a request names, to be described; raises as lease() does."""
         with self.lease(spec) as pipeline:
             return pipeline.bundle
-
-    def charge(self, model: str, images: int) -> None:
-        """Charge the rate of who calls for images of a model that they may use.
-
-        Raises:
-            AccessRefused: They ask too often, or may not any more.
-        """
-        self._access.admit(model, images)
 
     def shows(self, model: str) -> bool:
         """Whether who calls may know of a model."""
@@ -245,9 +245,19 @@ class Desk:
         else:
             self._idle.set()
 
-    def count(self, method: str, code: grpc.StatusCode, reason: str = "") -> None:
+    def count(
+        self, method: str, code: grpc.StatusCode, reason: str = "", request_id: str = ""
+    ) -> None:
         """Count an answer to what came to no image."""
-        self._tell(Record(method, caller=self._access.caller, code=code.name, reason=reason))
+        self._tell(
+            Record(
+                method,
+                request_id[: requests.MAX_REQUEST_ID],
+                caller=self._access.caller,
+                code=code.name,
+                reason=reason,
+            )
+        )
 
     def _tell(self, record: Record) -> None:
         self._metrics.requests.labels(record.rpc, record.code).inc()

@@ -30,7 +30,7 @@ def read_shape(request: oip.ModelInferRequest, place: int, datatype: str) -> tup
 
     Raises:
         InvalidTensor: Another type, an extent below 1, no dimensions or too many, contents that
-            are there twice, or of a number that the shape does not take.
+            are there twice, in another type's field, or of a number that the shape does not take.
     """
     tensor, field = request.inputs[place], f"inputs[{place}]"
     if tensor.datatype != datatype:
@@ -57,8 +57,14 @@ def read_shape(request: oip.ModelInferRequest, place: int, datatype: str) -> tup
             "in contents",
             field=f"{field}.contents",
         )
+    own = _KINDS[datatype][1]
+    if others := [kind.name for kind, _ in tensor.contents.ListFields() if kind.name != own]:
+        raise InvalidTensor(
+            f"the contents of '{tensor.name}' stand in {own}; leave out {', '.join(others)}",
+            field=f"{field}.contents",
+        )
     if not (raw and datatype == "BYTES"):  # those are counted as they are taken apart
-        found = len(raw[place]) if raw else len(getattr(tensor.contents, _KINDS[datatype][1]))
+        found = len(raw[place]) if raw else len(getattr(tensor.contents, own))
         _require_count(found, shape, field)
     return shape
 

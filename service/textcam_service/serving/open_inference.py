@@ -24,6 +24,7 @@ from textcam_service.serving.oip_inputs import (
     IMAGE,
     PIXELS,
     Batch,
+    charged_images,
     image_request,
     read_batch,
     read_images,
@@ -137,13 +138,13 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         try:
             with ExitStack() as held:
                 # One lease for the whole batch: all of it is answered by one version.
-                pipeline = held.enter_context(self._desk.lease(spec))
+                images = charged_images(request, settings)
+                pipeline = held.enter_context(self._desk.lease(spec, images))
                 bundle = pipeline.bundle
                 batch = read_batch(request, bundle, settings)
                 outputs = outputs_of(bundle, batch.template.phrases)
                 least = least_bytes(outputs, batch.outputs, batch.count)
                 check_bytes(least, batch.count, settings.max_message_bytes)
-                self._desk.charge(bundle.name, batch.count)
                 # Taken in as a whole, and for as long: no image of it is refused for those after,
                 # nor for the batch's own.
                 most = pipeline.most_at_once(batch.template.method)
@@ -151,8 +152,8 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
                     batch.count, most, settings.stream_concurrency, settings.max_concurrent
                 )
                 held.enter_context(self._desk.admitted(batch.size, places))
-                images = await asyncio.to_thread(read_images, request, batch)
-                answers = await self._answers(batch, images, places, pipeline, context)
+                contents = await asyncio.to_thread(read_images, request, batch)
+                answers = await self._answers(batch, contents, places, pipeline, context)
                 if isinstance(answers, Status):
                     return answers
                 response = await asyncio.to_thread(
@@ -161,7 +162,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
                 check_bytes(response.ByteSize(), batch.count, settings.max_message_bytes)
                 return response
         except Exception as error:  # noqa: BLE001 - the last stop: logged, counted, answered
-            return self._desk.fail("ModelInfer", error)
+            return self._desk.fail("ModelInfer", error, request.id)
 
     async def _answers(
         self,

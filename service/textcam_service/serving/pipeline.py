@@ -318,10 +318,10 @@ class Pipeline:
                 scene,
                 self.bundle,
                 job.method,
-                record.stage_seconds,
                 left_out,
             )
             answers.check_size(response, scene, self._settings.max_message_bytes)
+        response.stage_seconds.update(record.stage_seconds)
         for stage, seconds in record.stage_seconds.items() if record.rpc else ():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         return response

@@ -144,9 +144,10 @@ class Server:
         settings = self._settings
         guard = AccessInterceptor(self._access, self._metrics, self._desk.count)
         self._server = grpc.aio.server(
+            # Calls within the guard, which takes each call as a stream: there one answer is one.
             interceptors=[
-                self._calls,
                 *([guard] if self._access.guards else []),
+                self._calls,
                 self._decoding,
             ],
             options=_options(settings, settings.max_message_bytes),
