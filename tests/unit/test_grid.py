@@ -60,18 +60,9 @@ def test_what_reaches_all_cells_alike_hides_no_shift():
     assert measured(Squeezed()) == pytest.approx((-3.5, -3.5), abs=0.5)
 
 
-@pytest.mark.parametrize("name", ["convnext_atto", "swin_s3_tiny_224"])
-def test_kernels_as_wide_as_their_strides_leave_no_noise_for_a_shift(name):
+def test_kernels_as_wide_as_their_strides_leave_no_noise_for_a_shift():
     torch.manual_seed(0)
-    trunk = timm.create_model(name).eval()
-    size = 224 if "swin" in name else 128
-
-    def run(images):
-        with torch.inference_mode():
-            maps = trunk.forward_features(torch.from_numpy(images))
-        return (maps.permute(0, 3, 1, 2) if "swin" in name else maps).numpy()
-
-    assert grid_shift(run, size, size) == (0, 0)
+    assert measured(timm.create_model("convnext_atto").eval().forward_features) == (0, 0)
 
 
 @pytest.mark.parametrize(
