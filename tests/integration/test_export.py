@@ -124,7 +124,7 @@ def test_heatmaps_of_a_mirrored_photograph_are_mirrored(lite0_export):
         pairs = zip(both, map(turn, both), strict=True)
         off = [_mirrored(backbone, *pair, turn) for pair in pairs]
         towards.append(np.mean(off))
-    # A cell is 32 pixels wide; 40 pairs scatter by 1.5. Drawn by its paddings alone: (12, 11).
+    # A cell is 32 pixels wide; 40 pairs scatter by 1.5. Drawn by its paddings alone: (12, 9).
     assert np.abs(towards).max() < 6, towards
 
 
