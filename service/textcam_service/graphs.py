@@ -46,8 +46,7 @@ class BackboneManifest:
         map_height: H of the saliency maps.
         map_width: W.
         grid_shift: By how much the maps' cells lie right of and below an even grid over the
-            input, in its pixels. Strided convolutions with symmetric padding centre a cell on
-            its first pixel, half a cell off.
+            input, in its pixels; as measured with the network's own weights.
         exporter: Versions of what exported it, and the largest difference seen.
         layers: Further layers, whose maps are answered too, the first to compute first.
         outputs: Names of the graph's outputs after the logits and the maps.

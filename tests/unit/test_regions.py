@@ -9,7 +9,6 @@ import click
 import numpy as np
 import open_clip
 import pytest
-import timm
 import torch
 from PIL import Image
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -27,7 +26,6 @@ from textcam_service.core.types import Crop, Preprocessing
 from textcam_service.errors import EmbedderError
 from textcam_service.offline.dense import cell_shares
 from textcam_service.offline.embed import load_embedder, part_embedder
-from textcam_service.offline.grid import grid_shift
 from textcam_service.offline.mosaic import Sight, copies, embed_regions, mosaic
 from textcam_service.offline.regions import region_samples
 from textcam_service.offline.towers import dense_tower
@@ -277,19 +275,6 @@ def test_the_scenes_embedder_sees_parts_of_pictures():
     found = embedder.embed_parts([image], [parts])
     assert np.allclose(found[0], embedder.embed_images([image])[0], atol=1e-5)
     assert found[1] @ found[0] < 0.999
-
-
-def test_layer_norms_leave_no_noise_for_a_shift():
-    class Maps(nn.Module):
-        def __init__(self):
-            super().__init__()
-            torch.manual_seed(0)
-            self.trunk = timm.create_model("convnext_atto")
-
-        def forward(self, images):
-            return None, self.trunk.forward_features(images)
-
-    assert grid_shift(Maps().eval(), torch.zeros(1, 3, 64, 64)) == (0.0, 0.0)
 
 
 # --- which region stands for which sample -----------------------------------------------------

@@ -7,8 +7,8 @@ nothing is cut off: cells see what their receptive field reaches, also beyond th
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,15 +37,17 @@ class DenseTower:
 
     Attributes:
         size: (height, width) of its input, pixels.
-        shift: (right, down) by which its cells lie off an even grid, pixels.
     """
 
     def __init__(self, pooling: Pooling, size: tuple[int, int]) -> None:
         self._pooling, self.size = pooling, size
-        self.shift = (0.0, 0.0)
-        if isinstance(pooling, nn.Module):
-            answering = _Answering(copy.deepcopy(pooling).cpu())
-            self.shift = grid_shift(answering, torch.zeros(1, 3, *size))
+
+    @cached_property
+    def shift(self) -> tuple[float, float]:
+        """(right, down) by which its cells lie off an even grid, pixels."""
+        if not isinstance(self._pooling, nn.Module):  # tokens
+            return 0.0, 0.0
+        return grid_shift(_maps_of(self._pooling), *self.size)
 
     def embed(self, pixels: Tensor, parts: Sequence[FloatArray]) -> Tensor:
         """Embed parts of pictures.
@@ -104,12 +106,13 @@ def unit_rows(vectors: Tensor) -> Float32Array:
     return np.asarray(nn.functional.normalize(vectors, dim=1).cpu().numpy(), np.float32)
 
 
-class _Answering(nn.Module):
-    """A dense map as grid_shift wants it: after logits, which there are none of."""
+def _maps_of(pooling: Any) -> Callable[[Float32Array], Float32Array]:
+    """The dense map (N, C, H, W) of pictures, as arrays."""
 
-    def __init__(self, pooling: Any) -> None:
-        super().__init__()
-        self.pooling = pooling
+    def run(pixels: Float32Array) -> Float32Array:
+        weight = next(pooling.parameters())
+        with torch.inference_mode():
+            maps: Tensor = pooling.maps(torch.from_numpy(pixels).to(weight))
+        return np.asarray(maps.float().cpu().numpy())
 
-    def forward(self, images: Tensor) -> tuple[None, Tensor]:
-        return None, self.pooling.maps(images)
+    return run

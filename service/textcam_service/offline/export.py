@@ -35,7 +35,7 @@ from textcam_service.graphs import (
 )
 from textcam_service.offline.cut import Head, WithTaps, cut
 from textcam_service.offline.gradient import gradient_graph
-from textcam_service.offline.grid import grid_shift
+from textcam_service.offline.grid import backbone_shift
 from textcam_service.offline.layout import Layout, Place
 from textcam_service.offline.networks import Network, state_digest
 from textcam_service.offline.onnx_graph import OPSET, head_parity, parity, to_onnx
@@ -204,7 +204,7 @@ def export_network(
             "opset": str(OPSET),
             "max_parity_error": f"{max(logits_error, maps_error):.3g}",
         },
-        grid_shift=(0.0, 0.0) if count else grid_shift(eager, images),
+        grid_shift=backbone_shift(backbone, parts.head.layout, network.preprocessing, count),
         layers=tuple(map(str, parts.layers)),
         outputs=parts.outputs,
         head_inputs=parts.head.contexts if head.graph else (),

@@ -2,61 +2,131 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 
 import numpy as np
-import torch
-from torch import nn
 
-from textcam_service.core.types import FloatArray
+from textcam_service.core.types import Float32Array, Float64Array, FloatArray, Preprocessing
+from textcam_service.offline.layout import Layout
+from textcam_service.offline.onnx_graph import maps_of
+
+MapsOf = Callable[[Float32Array], FloatArray]
+"""Images (N, 3, h, w) -> activation maps (N, D, H, W)."""
+
+_SIDE = 6  # places along a side, and as many times as many images
+_BATCH = 6
+_REACH = 1.0  # cells, from the image's middle to the farthest place
+_LEAST = 1 / 8  # of a cell; several times the measurement's own scatter
 
 
-def grid_shift(model: nn.Module, images: torch.Tensor) -> tuple[float, float]:
-    """Where the maps' cells look, (right, down) of an even grid over the input, pixels.
-
-    The centre of a cell's receptive field: with all kernels made even, the input's gradient is
-    as symmetric as the strides and paddings are. The input is larger than usual, so that its
-    border does not cut the field; (0, 0) for a network that takes one size only, and for one
-    with layer norms (ConvNeXt, Swin), which leave nothing but rounding noise of channels made
-    even. Their strides are kernels as wide as they are long, which shift nothing.
+def backbone_shift(
+    graph: bytes, layout: Layout, size: Preprocessing, vertices: int = 0
+) -> tuple[float, float]:
+    """The shift of a backbone's graph; none of tokens, each its own patch, and of vertices.
 
     Args:
-        model: Images (N, 3, h, w) -> logits and activation maps (N, D, H, W).
-        images: Of the usual size.
+        graph: INPUT -> ACTIVATION_MAPS and others.
+        layout: How the target layer holds the maps.
+        size: Of its input.
+        vertices: As BackboneManifest.vertices.
     """
-    if any(isinstance(module, nn.LayerNorm) for module in model.modules()):
+    if vertices or layout.kind == "tokens":
         return 0.0, 0.0
-    even = copy.deepcopy(model)
-    with torch.no_grad():
-        for module in even.modules():
-            if isinstance(module, nn.Conv2d):
-                module.weight.fill_(1 / module.weight[0].numel())
-                if module.bias is not None:
-                    module.bias.zero_()
-            elif isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()
-            for name, child in module.named_children():
-                if isinstance(child, nn.MaxPool2d):  # all ties would go to its first pixel
-                    pool = nn.AvgPool2d(child.kernel_size, child.stride, child.padding)
-                    setattr(module, name, pool)
-    height, width = 3 * images.shape[2], 3 * images.shape[3]
-    # So small that activations are linear, however often residuals double it.
-    seen = torch.full((1, 3, height, width), 1e-6, requires_grad=True)
-    try:
-        maps = even(seen)[1]
-    except (RuntimeError, AssertionError):
-        return 0.0, 0.0
-    rows, columns = maps.shape[2:]
-    (gradient,) = torch.autograd.grad(maps[0, :, rows // 2, columns // 2].sum(), seen)
-    mass = gradient.abs().sum(dim=(0, 1)).double().numpy()
-    right = _centre(mass.sum(axis=0)) - (columns // 2 + 0.5) * width / columns
-    down = _centre(mass.sum(axis=1)) - (rows // 2 + 0.5) * height / rows
-    return round(right * 4) / 4, round(down * 4) / 4
+    return grid_shift(maps_of(graph), size.height, size.width)
 
 
-def _centre(mass: FloatArray) -> float:
-    """Centre of mass along a line of pixels; its middle where there is no mass."""
-    total = float(mass.sum())
-    if not total > 0:
-        return len(mass) / 2
-    return float((mass * (np.arange(len(mass)) + 0.5)).sum() / total)
+def grid_shift(run: MapsOf, height: int, width: int) -> tuple[float, float]:
+    """Where the maps' cells look, (right, down) of an even grid over the input, pixels.
+
+    Measured, with the weights that it has: a square of an image shows another image instead, and
+    the centre of what that changes in the maps is compared with where the square is. Strides and
+    paddings alone do not tell it: kernels learn to make up for the half cell by which these put
+    a cell off. Squares lie in pairs about the image's middle, so that its border, which cuts the
+    changes, favours no side; changes count by their squares and above their mean, so that what
+    reaches all cells alike (as by squeeze and excitation) hides nothing.
+
+    Less than an eighth of a cell counts as none: from networks of even patches it comes out as
+    noise, and nobody sees it in a heatmap.
+
+    Args:
+        run: The network, for any number of images.
+        height: Of its input.
+        width: Of its input.
+    """
+    rng = np.random.default_rng(0)
+    count = _SIDE**2
+    images, others = (_images(rng, count, height, width) for _ in range(2))
+    away = ((np.arange(_SIDE) + 0.5) / _SIDE * 2 - 1) * _REACH
+    places = np.stack(np.meshgrid(away, away), axis=-1).reshape(-1, 2)
+    rows, columns = run(images[:1]).shape[2:]
+    cell = np.array([width / columns, height / rows])
+    found = []
+    for start in range(0, count, _BATCH):
+        part = slice(start, start + _BATCH)
+        found.append(_shifts(run, images[part], others[part], places[part] * cell, cell))
+    shifts = np.concatenate(found)
+    shifts = shifts[np.isfinite(shifts).all(axis=1)]
+    if not len(shifts):
+        return 0.0, 0.0
+    right, down = shifts.mean(axis=0)
+    return _told(right, cell[0]), _told(down, cell[1])
+
+
+def _shifts(
+    run: MapsOf,
+    images: Float32Array,
+    others: Float32Array,
+    away: Float64Array,
+    cell: Float64Array,
+) -> Float64Array:
+    """(right, down) by each image (N, 2), pixels; nan where its square changes nothing.
+
+    Args:
+        run: The network.
+        images: (N, 3, h, w).
+        others: What their squares show.
+        away: (N, 2) from the middle of the image to that of the square, (x, y), pixels.
+        cell: Its (width, height), pixels.
+    """
+    before = np.asarray(run(images), np.float64)
+    size = np.array([images.shape[3], images.shape[2]])
+    side = np.maximum(np.round(cell / 2), 1).astype(int)
+    free = size - side
+    first = np.clip(np.round(free / 2 + away), 0, free).astype(int)
+    centres = []
+    for corners in (first, free - first):
+        shown = images.copy()
+        for image, other, (left, top) in zip(shown, others, corners, strict=True):
+            square = np.s_[:, top : top + side[1], left : left + side[0]]
+            image[square] = other[square]
+        changes = ((run(shown) - before) ** 2).sum(axis=1)
+        centres.append([_centre(change) * cell for change in changes])
+    return np.asarray(size / 2 - np.mean(centres, axis=0), np.float64)
+
+
+def _centre(change: Float64Array) -> Float64Array:
+    """(x, y) of the centre of what is above the mean of a map, cells; nan where nothing is."""
+    excess = np.maximum(change - change.mean(), 0)
+    if change.size == 1:
+        return np.array([0.5, 0.5])
+    total = excess.sum()
+    if not 0 < total < np.inf:
+        return np.array([np.nan, np.nan])
+    rows, columns = (np.arange(count) + 0.5 for count in change.shape)
+    centre = [excess.sum(axis=0) @ columns / total, excess.sum(axis=1) @ rows / total]
+    return np.array(centre, np.float64)
+
+
+def _told(shift: float, cell: float) -> float:
+    return round(float(shift) * 4) / 4 if abs(shift) >= _LEAST * cell else 0.0
+
+
+def _images(rng: np.random.Generator, count: int, height: int, width: int) -> Float32Array:
+    """Noise with the spectrum of photographs, 1/f, mostly grey; in normalised pixels' range."""
+    down, across = np.fft.fftfreq(height) * height, np.fft.rfftfreq(width) * width
+    frequency = np.hypot(down[:, None], across)
+    frequency[0, 0] = np.inf  # no mean
+    noise = rng.normal(size=(count, 4, height, width))
+    waves = np.fft.irfft2(np.fft.rfft2(noise) / frequency, (height, width))
+    waves /= np.maximum(waves.std(axis=(2, 3), keepdims=True), 1e-9)
+    return np.asarray(0.8 * waves[:, :1] + 0.6 * waves[:, 1:], np.float32)

@@ -27,12 +27,12 @@ from textcam_service.graphs import (
     write_backbone,
 )
 from textcam_service.offline.export import ExportReport
+from textcam_service.offline.grid import backbone_shift
 from textcam_service.offline.layout import Layout
 from textcam_service.offline.networks import unique_names
 from textcam_service.offline.onnx_batch import OnnxClassifier, any_batch, one_by_one
 from textcam_service.offline.onnx_file import OWN, read_onnx
 from textcam_service.offline.onnx_graph import difference
-from textcam_service.offline.onnx_grid import onnx_grid_shift
 from textcam_service.offline.onnx_head import (
     PREFIX,
     backbone_model,
@@ -126,8 +126,9 @@ def export_onnx(
     digest = sha256(
         canonical_json([target, names, preprocessing.identity()]) + given.SerializeToString()
     )
+    backbone = cut.backbone.SerializeToString()
     graphs = Graphs(
-        cut.backbone.SerializeToString(),
+        backbone,
         cut.head.SerializeToString() if cut.head and kind == FORWARD else None,
     )
     manifest = BackboneManifest(
@@ -146,7 +147,7 @@ def export_onnx(
             "producer": f"{given.producer_name} {given.producer_version}".strip(),
             "max_parity_error": f"{max(errors):.3g}",
         },
-        grid_shift=onnx_grid_shift(seen.model.graph, seen.file.image, cut.target, seen.shapes),
+        grid_shift=backbone_shift(backbone, cut.layout, preprocessing),
         outputs=cut.contexts,
         head_inputs=cut.contexts if kind == FORWARD else (),
     )

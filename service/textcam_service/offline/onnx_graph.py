@@ -8,7 +8,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from textcam_service.core.types import FloatArray
+from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import ExportRefused
 from textcam_service.graphs import (
     ACTIVATION_MAPS,
@@ -106,6 +106,17 @@ def parity(graph: bytes, eager: nn.Module, images: torch.Tensor) -> tuple[float,
         errors.append([difference(f, w) for f, w in zip(found, wanted, strict=True)])
     logits_error, maps_error = np.max(errors, axis=0).tolist()
     return logits_error, maps_error
+
+
+def maps_of(graph: bytes) -> Callable[[Float32Array], Float32Array]:
+    """What a backbone's graph makes of images (N, 3, h, w): activation maps (N, D, H, W)."""
+    session = _cpu_session(graph)
+
+    def run(images: Float32Array) -> Float32Array:
+        (maps,) = session.run([ACTIVATION_MAPS], {INPUT: images})
+        return np.asarray(maps)
+
+    return run
 
 
 def head_parity(

@@ -74,7 +74,7 @@ class _Convolutional(nn.Module):
         if "pool" in dict(visual.head.named_children()):
             raise ValueError("its head pools by attention")
         self.trunk: Any = visual.trunk
-        self._head = [visual.head]  # in a list: no part of what finds the grid's shift
+        self._head = visual.head
 
     def maps(self, pixels: Tensor) -> Tensor:
         maps: Tensor = self.trunk.forward_features(pixels)
@@ -87,7 +87,7 @@ class _Convolutional(nn.Module):
 
     def pool(self, one: Tensor, weights: Tensor) -> Tensor:
         means = part_means(one, weights)[:, :, None, None]
-        pooled: Tensor = self._head[0](self.trunk.forward_head(means))
+        pooled: Tensor = self._head(self.trunk.forward_head(means))
         return pooled
 
 
@@ -101,7 +101,7 @@ class _AttentionPooled(nn.Module):
             visual.avgpool,
             *(getattr(visual, f"layer{index}") for index in (1, 2, 3, 4)),
         )
-        self._attention: list[Any] = [visual.attnpool]
+        self._attention: Any = visual.attnpool
 
     def maps(self, pixels: Tensor) -> Tensor:
         maps: Tensor = self.trunk(pixels)
@@ -111,7 +111,7 @@ class _AttentionPooled(nn.Module):
         return maps.shape[2], maps.shape[3]
 
     def pool(self, one: Tensor, weights: Tensor) -> Tensor:
-        pool = self._attention[0]
+        pool = self._attention
         cells, shares = one.flatten(1).T, weights.flatten(1)  # (HW, C), (P, HW)
         mean = shares @ cells / shares.sum(dim=1, keepdim=True)
         known = cells[:, None].expand(-1, len(shares), -1)
