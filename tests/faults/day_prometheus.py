@@ -32,7 +32,7 @@ def shorter(duration: str, factor: int) -> str:
 
 
 def scaled(groups: Sequence[dict[str, Any]], factor: int) -> list[dict[str, Any]]:
-    """Rules with every range, interval and `for` divided by a factor, and nothing else changed."""
+    """Rules with every range, interval, `for` and `keep_firing_for` divided by a factor, and nothing else changed."""
     made = copy.deepcopy(list(groups))
     for group in made:
         group["interval"] = shorter(group.get("interval", OPERATORS_INTERVAL), factor)
@@ -40,8 +40,8 @@ def scaled(groups: Sequence[dict[str, Any]], factor: int) -> list[dict[str, Any]
             rule["expr"] = re.sub(
                 r"\[(\w+)\]", lambda found: f"[{shorter(found[1], factor)}]", rule["expr"]
             )
-            if "for" in rule:
-                rule["for"] = shorter(rule["for"], factor)
+            for span in {"for", "keep_firing_for"} & rule.keys():
+                rule[span] = shorter(rule[span], factor)
     return made
 
 
