@@ -32,7 +32,7 @@ def shorter(duration: str, factor: int) -> str:
 
 
 def scaled(groups: Sequence[dict[str, Any]], factor: int) -> list[dict[str, Any]]:
-    """Rules with every range, interval, `for` and `keep_firing_for` divided by a factor, and nothing else changed."""
+    """Rules with every span of time divided by a factor, and nothing else changed."""
     made = copy.deepcopy(list(groups))
     for group in made:
         group["interval"] = shorter(group.get("interval", OPERATORS_INTERVAL), factor)
