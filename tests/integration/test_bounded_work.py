@@ -213,15 +213,19 @@ async def test_who_runs_out_of_time_and_who_leaves_are_told_apart(serving):
                 await caller.explain(long, timeout=0.1)
             assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await until(lambda: not caller.metric("textcam_requests_in_flight"), "done with them")
+        # On a slow machine some never come to the server's notice, or not as far as its queue.
         seen = caller.metric(answers, method="Explain", code="DEADLINE_EXCEEDED")
-        assert (seen, caller.metric("textcam_expired_total")) == (6, 6)
+        expired = caller.metric("textcam_expired_total")
+        assert 1 <= expired <= seen <= 6
+        assert caller.metric(answers, method="Explain", code="CANCELLED") == 0
+        assert caller.metric("textcam_cancelled_total") == 0
         task = asyncio.create_task(caller.explain(long))
         await until(lambda: caller.metric("textcam_requests_in_flight"), "in work")
         task.cancel()
         await until(lambda: not caller.metric("textcam_requests_in_flight"), "done with it")
         assert caller.metric(answers, method="Explain", code="CANCELLED") == 1
         assert caller.metric("textcam_cancelled_total") == 1
-        assert caller.metric("textcam_expired_total") == 6
+        assert caller.metric("textcam_expired_total") == expired
 
 
 async def test_a_shape_of_millions_of_numbers_stops_nobody(serving):
