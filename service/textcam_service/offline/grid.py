@@ -13,7 +13,7 @@ from textcam_service.offline.onnx_graph import maps_of
 MapsOf = Callable[[Float32Array], FloatArray]
 """Images (N, 3, h, w) -> activation maps (N, D, H, W)."""
 
-_SIDE = 6  # places along a side, and as many times as many images
+_SIDE = 8  # places along a side; an image for each
 _BATCH = 6
 _REACH = 1.0  # cells, from the image's middle to the farthest place
 _LEAST = 1 / 8  # of a cell; several times the measurement's own scatter
