@@ -49,6 +49,18 @@ class Degradation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DEGRADATION_SMALLER_MAPS: _ClassVar[Degradation]
     DEGRADATION_NO_GROUPS: _ClassVar[Degradation]
     DEGRADATION_FEWER_TARGETS: _ClassVar[Degradation]
+
+class PhraseKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PHRASE_KIND_UNSPECIFIED: _ClassVar[PhraseKind]
+    PHRASE_KIND_THING: _ClassVar[PhraseKind]
+    PHRASE_KIND_PART: _ClassVar[PhraseKind]
+    PHRASE_KIND_MATERIAL: _ClassVar[PhraseKind]
+    PHRASE_KIND_TEXTURE: _ClassVar[PhraseKind]
+    PHRASE_KIND_COLOUR: _ClassVar[PhraseKind]
+    PHRASE_KIND_SHAPE: _ClassVar[PhraseKind]
+    PHRASE_KIND_SCENE: _ClassVar[PhraseKind]
+    PHRASE_KIND_CATEGORY: _ClassVar[PhraseKind]
 HEATMAP_FORM_UNSPECIFIED: HeatmapForm
 HEATMAP_FORM_NONE: HeatmapForm
 HEATMAP_FORM_SALIENCY: HeatmapForm
@@ -79,6 +91,15 @@ DEGRADATION_UNSPECIFIED: Degradation
 DEGRADATION_SMALLER_MAPS: Degradation
 DEGRADATION_NO_GROUPS: Degradation
 DEGRADATION_FEWER_TARGETS: Degradation
+PHRASE_KIND_UNSPECIFIED: PhraseKind
+PHRASE_KIND_THING: PhraseKind
+PHRASE_KIND_PART: PhraseKind
+PHRASE_KIND_MATERIAL: PhraseKind
+PHRASE_KIND_TEXTURE: PhraseKind
+PHRASE_KIND_COLOUR: PhraseKind
+PHRASE_KIND_SHAPE: PhraseKind
+PHRASE_KIND_SCENE: PhraseKind
+PHRASE_KIND_CATEGORY: PhraseKind
 
 class Tensor(_message.Message):
     __slots__ = ("dtype", "shape", "data")
@@ -141,7 +162,7 @@ class Target(_message.Message):
     def __init__(self, top_k: _Optional[_Union[Target.TopK, _Mapping]] = ..., classes: _Optional[_Union[Target.Classes, _Mapping]] = ..., contrast: _Optional[_Union[Target.Contrast, _Mapping]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("request_id", "model", "encoded", "pixels", "target", "phrases", "groups", "heatmap", "predictions", "method", "lane", "may_degrade")
+    __slots__ = ("request_id", "model", "encoded", "pixels", "target", "phrases", "groups", "heatmap", "predictions", "method", "lane", "may_degrade", "min_probability", "kinds", "repeat_class")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +175,9 @@ class ExplainRequest(_message.Message):
     METHOD_FIELD_NUMBER: _ClassVar[int]
     LANE_FIELD_NUMBER: _ClassVar[int]
     MAY_DEGRADE_FIELD_NUMBER: _ClassVar[int]
+    MIN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    REPEAT_CLASS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: ModelSpec
     encoded: bytes
@@ -166,7 +190,10 @@ class ExplainRequest(_message.Message):
     method: CamMethod
     lane: Lane
     may_degrade: bool
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[ModelSpec, _Mapping]] = ..., encoded: _Optional[bytes] = ..., pixels: _Optional[_Union[Tensor, _Mapping]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., phrases: _Optional[int] = ..., groups: bool = ..., heatmap: _Optional[_Union[HeatmapForm, str]] = ..., predictions: _Optional[int] = ..., method: _Optional[_Union[CamMethod, str]] = ..., lane: _Optional[_Union[Lane, str]] = ..., may_degrade: bool = ...) -> None: ...
+    min_probability: float
+    kinds: _containers.RepeatedScalarFieldContainer[PhraseKind]
+    repeat_class: bool
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[ModelSpec, _Mapping]] = ..., encoded: _Optional[bytes] = ..., pixels: _Optional[_Union[Tensor, _Mapping]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., phrases: _Optional[int] = ..., groups: bool = ..., heatmap: _Optional[_Union[HeatmapForm, str]] = ..., predictions: _Optional[int] = ..., method: _Optional[_Union[CamMethod, str]] = ..., lane: _Optional[_Union[Lane, str]] = ..., may_degrade: bool = ..., min_probability: _Optional[float] = ..., kinds: _Optional[_Iterable[_Union[PhraseKind, str]]] = ..., repeat_class: bool = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("class_index", "class_name", "probability", "logit")
@@ -189,21 +216,27 @@ class Heatmap(_message.Message):
     def __init__(self, image: _Optional[_Union[Tensor, _Mapping]] = ..., overlay_png: _Optional[bytes] = ...) -> None: ...
 
 class Phrase(_message.Message):
-    __slots__ = ("text", "vocabulary_index", "score", "similarity", "evidence")
+    __slots__ = ("text", "vocabulary_index", "score", "similarity", "evidence", "probability", "effect", "kind")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     VOCABULARY_INDEX_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     text: str
     vocabulary_index: int
     score: float
     similarity: float
     evidence: float
-    def __init__(self, text: _Optional[str] = ..., vocabulary_index: _Optional[int] = ..., score: _Optional[float] = ..., similarity: _Optional[float] = ..., evidence: _Optional[float] = ...) -> None: ...
+    probability: float
+    effect: float
+    kind: PhraseKind
+    def __init__(self, text: _Optional[str] = ..., vocabulary_index: _Optional[int] = ..., score: _Optional[float] = ..., similarity: _Optional[float] = ..., evidence: _Optional[float] = ..., probability: _Optional[float] = ..., effect: _Optional[float] = ..., kind: _Optional[_Union[PhraseKind, str]] = ...) -> None: ...
 
 class SaliencyGroup(_message.Message):
-    __slots__ = ("phrase_index", "channel_ids", "evidence", "evidence_for", "evidence_against", "saliency_map", "heatmap")
+    __slots__ = ("phrase_index", "channel_ids", "evidence", "evidence_for", "evidence_against", "saliency_map", "heatmap", "relative_map")
     PHRASE_INDEX_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_IDS_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +244,7 @@ class SaliencyGroup(_message.Message):
     EVIDENCE_AGAINST_FIELD_NUMBER: _ClassVar[int]
     SALIENCY_MAP_FIELD_NUMBER: _ClassVar[int]
     HEATMAP_FIELD_NUMBER: _ClassVar[int]
+    RELATIVE_MAP_FIELD_NUMBER: _ClassVar[int]
     phrase_index: int
     channel_ids: bytes
     evidence: float
@@ -218,7 +252,8 @@ class SaliencyGroup(_message.Message):
     evidence_against: float
     saliency_map: Tensor
     heatmap: Heatmap
-    def __init__(self, phrase_index: _Optional[int] = ..., channel_ids: _Optional[bytes] = ..., evidence: _Optional[float] = ..., evidence_for: _Optional[float] = ..., evidence_against: _Optional[float] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ...) -> None: ...
+    relative_map: Tensor
+    def __init__(self, phrase_index: _Optional[int] = ..., channel_ids: _Optional[bytes] = ..., evidence: _Optional[float] = ..., evidence_for: _Optional[float] = ..., evidence_against: _Optional[float] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ..., relative_map: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
 
 class Explanation(_message.Message):
     __slots__ = ("target", "against", "logit", "bias", "phrases", "groups", "rest", "saliency_map", "heatmap", "sentence", "gap", "network_passes", "head_passes", "in_logit_units")
@@ -269,7 +304,7 @@ class Crop(_message.Message):
     def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ..., shift_x: _Optional[float] = ..., shift_y: _Optional[float] = ...) -> None: ...
 
 class Provenance(_message.Message):
-    __slots__ = ("model_name", "model_version", "backbone_digest", "bank_digest", "vocabulary_digest", "service_version", "decoder", "execution_provider", "method", "parameters", "layers", "head_kind")
+    __slots__ = ("model_name", "model_version", "backbone_digest", "bank_digest", "vocabulary_digest", "service_version", "decoder", "execution_provider", "method", "parameters", "layers", "head_kind", "calibration")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -289,6 +324,7 @@ class Provenance(_message.Message):
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     HEAD_KIND_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_version: str
     backbone_digest: str
@@ -301,7 +337,35 @@ class Provenance(_message.Message):
     parameters: _containers.ScalarMap[str, str]
     layers: _containers.RepeatedScalarFieldContainer[str]
     head_kind: str
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., bank_digest: _Optional[str] = ..., vocabulary_digest: _Optional[str] = ..., service_version: _Optional[str] = ..., decoder: _Optional[str] = ..., execution_provider: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., layers: _Optional[_Iterable[str]] = ..., head_kind: _Optional[str] = ...) -> None: ...
+    calibration: Calibration
+    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., bank_digest: _Optional[str] = ..., vocabulary_digest: _Optional[str] = ..., service_version: _Optional[str] = ..., decoder: _Optional[str] = ..., execution_provider: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., layers: _Optional[_Iterable[str]] = ..., head_kind: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
+
+class Calibration(_message.Message):
+    __slots__ = ("source", "images", "min_probability", "expected_calibration_error", "bins")
+    class Bin(_message.Message):
+        __slots__ = ("lower", "upper", "probability", "observed", "count")
+        LOWER_FIELD_NUMBER: _ClassVar[int]
+        UPPER_FIELD_NUMBER: _ClassVar[int]
+        PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+        OBSERVED_FIELD_NUMBER: _ClassVar[int]
+        COUNT_FIELD_NUMBER: _ClassVar[int]
+        lower: float
+        upper: float
+        probability: float
+        observed: float
+        count: int
+        def __init__(self, lower: _Optional[float] = ..., upper: _Optional[float] = ..., probability: _Optional[float] = ..., observed: _Optional[float] = ..., count: _Optional[int] = ...) -> None: ...
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    MIN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_CALIBRATION_ERROR_FIELD_NUMBER: _ClassVar[int]
+    BINS_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    images: int
+    min_probability: float
+    expected_calibration_error: float
+    bins: _containers.RepeatedCompositeFieldContainer[Calibration.Bin]
+    def __init__(self, source: _Optional[str] = ..., images: _Optional[int] = ..., min_probability: _Optional[float] = ..., expected_calibration_error: _Optional[float] = ..., bins: _Optional[_Iterable[_Union[Calibration.Bin, _Mapping]]] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("request_id", "predictions", "explanations", "image_height", "image_width", "crop", "provenance", "stage_seconds", "degradations")
