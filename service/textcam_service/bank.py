@@ -1,24 +1,39 @@
 """Concept banks and vocabularies as artefacts.
 
 A bank folder holds bank.safetensors + bank.json and vocabulary.safetensors +
-vocabulary.json: the channels' directions, and the phrases in the same space.
+vocabulary.json: the channels' directions and their supports for the phrases, and the phrases
+in the same space. Where it was built, probing.safetensors + probing.json lie beside them: what
+other phrases' supports are made of; nothing that serves reads them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from textcam_service.artefact import artefact_files, read_artefact, replaced_folder, write_artefact
+from textcam_service.artefact import (
+    Tensors,
+    artefact_files,
+    canonical_json,
+    read_artefact,
+    replaced_folder,
+    sha256,
+    write_artefact,
+)
+from textcam_service.core.calibration import Calibration, ReliabilityBin
+from textcam_service.core.neighbours import ClassAttributes
 from textcam_service.core.phrases import centre_texts
 from textcam_service.core.types import BoolArray, Float32Array, RationaleSettings
+from textcam_service.core.wording import PhraseSupports
 from textcam_service.errors import ArtefactCorrupt, BundleMismatch
 
 FILES = (*artefact_files("bank"), *artefact_files("vocabulary"))
+WRITTEN = (*FILES, *artefact_files("probing"))
+_PERCENT = 100
 
 
 @dataclass(frozen=True)
@@ -33,6 +48,7 @@ class ConceptBank:
         backbone_digest: weights_digest of the backbone.
         embedder: Identity of the embedder.
         parameters: How it was built: command, probing set, channel settings.
+        supports: What it knows of the vocabulary's phrases; None: it has channel embeddings alone.
     """
 
     channel_embeddings: Float32Array
@@ -42,6 +58,7 @@ class ConceptBank:
     backbone_digest: str
     embedder: str
     parameters: Mapping[str, Any]
+    supports: PhraseSupports | None = None
 
     @property
     def rationale(self) -> RationaleSettings:
@@ -57,11 +74,13 @@ class Vocabulary:
         phrases: V phrases.
         embeddings: (V, E) unit vectors, as the embedder gave them.
         embedder: Identity of the embedder.
+        kinds: V of PHRASE_KINDS, or "" where it does not say; empty: it says of none.
     """
 
     phrases: tuple[str, ...]
     embeddings: Float32Array
     embedder: str
+    kinds: tuple[str, ...] = ()
 
     def centred(self) -> Float32Array:
         """Embeddings without the vocabulary's mean direction: (V, E) unit vectors."""
@@ -78,36 +97,49 @@ class BankArtefact:
     vocabulary_digest: str
 
 
-def write_bank(folder: Path, bank: ConceptBank, vocabulary: Vocabulary) -> None:
+def write_bank(
+    folder: Path,
+    bank: ConceptBank,
+    vocabulary: Vocabulary,
+    probing: tuple[Tensors, Mapping[str, Any]] | None = None,
+) -> None:
     """Write a bank folder at once; replaced if it is there.
+
+    Args:
+        folder: Of the bank.
+        bank: Its channels' part.
+        vocabulary: Its phrases.
+        probing: Tensors and manifest of the probing images, for other vocabularies; None: none.
 
     Raises:
         BundleMismatch: Bank and vocabulary are of different embedders.
         FolderTaken: The folder holds anything but a bank.
     """
     _require_same_space(bank, vocabulary)
-    with replaced_folder(folder, FILES) as staging:
-        write_artefact(
-            staging,
-            "bank",
-            {
-                "channel_embeddings": bank.channel_embeddings.astype(np.float16),
-                "dead": bank.dead,
-                "mean_embedding": bank.mean_embedding,
-                "fingerprint": bank.fingerprint,
-            },
-            {
-                "backbone_digest": bank.backbone_digest,
-                "embedder": bank.embedder,
-                "parameters": dict(bank.parameters),
-            },
-        )
-        write_artefact(
-            staging,
-            "vocabulary",
-            {"embeddings": vocabulary.embeddings.astype(np.float16)},
-            {"phrases": list(vocabulary.phrases), "embedder": vocabulary.embedder},
-        )
+    with replaced_folder(folder, WRITTEN) as staging:
+        tensors: dict[str, np.ndarray[Any, Any]] = {
+            "channel_embeddings": bank.channel_embeddings.astype(np.float16),
+            "dead": bank.dead,
+            "mean_embedding": bank.mean_embedding,
+            "fingerprint": bank.fingerprint,
+        }
+        manifest = {
+            "backbone_digest": bank.backbone_digest,
+            "embedder": bank.embedder,
+            "parameters": dict(bank.parameters),
+        }
+        if bank.supports is not None:
+            tensors |= _supports_tensors(bank.supports)
+            manifest["supports"] = _supports_manifest(bank.supports)
+            manifest["phrases_digest"] = _phrases_digest(vocabulary.phrases)
+        write_artefact(staging, "bank", tensors, manifest)
+        texts = {"phrases": list(vocabulary.phrases), "embedder": vocabulary.embedder}
+        if vocabulary.kinds:
+            texts["kinds"] = list(vocabulary.kinds)
+        embeddings = {"embeddings": vocabulary.embeddings.astype(np.float16)}
+        write_artefact(staging, "vocabulary", embeddings, texts)
+        if probing is not None:
+            write_artefact(staging, "probing", *probing)
 
 
 def read_bank(folder: Path) -> BankArtefact:
@@ -116,11 +148,14 @@ def read_bank(folder: Path) -> BankArtefact:
     Raises:
         ArtefactMissing: A file is not there.
         ArtefactCorrupt: A digest is another, a field is missing, or its settings are refused.
-        BundleMismatch: Bank and vocabulary are of different embedders.
+        BundleMismatch: Bank and vocabulary are of different embedders, or of different phrases.
     """
     tensors, manifest = read_artefact(folder, "bank")
     texts, text_manifest = read_artefact(folder, "vocabulary")
     try:
+        supports = None
+        if "supports" in manifest:
+            supports = _read_supports(tensors, manifest["supports"], len(text_manifest["phrases"]))
         bank = ConceptBank(
             channel_embeddings=_unit(tensors["channel_embeddings"]),
             dead=tensors["dead"].astype(bool),
@@ -129,17 +164,93 @@ def read_bank(folder: Path) -> BankArtefact:
             backbone_digest=manifest["backbone_digest"],
             embedder=manifest["embedder"],
             parameters=manifest["parameters"],
+            supports=supports,
         )
         vocabulary = Vocabulary(
             phrases=tuple(text_manifest["phrases"]),
             embeddings=_unit(texts["embeddings"]),
             embedder=text_manifest["embedder"],
+            kinds=tuple(text_manifest.get("kinds", ())),
         )
-    except KeyError as error:
+        digest = manifest.get("phrases_digest")
+    except (KeyError, TypeError) as error:
         raise ArtefactCorrupt(f"the bank in {folder} lacks {error}; build it again") from error
     _require_same_space(bank, vocabulary)
+    if supports is not None and digest != _phrases_digest(vocabulary.phrases):
+        raise BundleMismatch(
+            f"the bank in {folder} has supports of other phrases than its vocabulary; use "
+            "`textcam bank vocabulary`, which changes both"
+        )
     _require_settings(bank, folder)
     return BankArtefact(bank, vocabulary, manifest["digest"], text_manifest["digest"])
+
+
+def _supports_tensors(supports: PhraseSupports) -> dict[str, np.ndarray[Any, Any]]:
+    calibration = supports.calibration
+    tensors: dict[str, np.ndarray[Any, Any]] = {
+        "supports": supports.supports.astype(np.float16),
+        "likeness": supports.likeness,
+        "null_mean": calibration.mean,
+        "phrase_prior": calibration.prior,
+        "grounded": calibration.grounded,
+        "apart": supports.apart.astype(np.int32),
+        "repeats": supports.repeats.astype(np.int32),
+    }
+    if (table := supports.attributes) is not None:
+        tensors |= {
+            "attribute_classes": table.classes.astype(np.int32),
+            "attribute_phrases": table.phrases.astype(np.int32),
+            "attribute_percent": np.rint(table.values * _PERCENT).astype(np.uint8),
+        }
+    return tensors
+
+
+def _supports_manifest(supports: PhraseSupports) -> dict[str, Any]:
+    calibration = supports.calibration
+    names = ("deviation", "slope", "prior_weight", "neighbour_weight", "offset", "source", "images")
+    return {
+        **{name: getattr(calibration, name) for name in names},
+        "bins": [asdict(each) for each in calibration.bins],
+        "classes": None if supports.attributes is None else supports.attributes.shape[0],
+    }
+
+
+def _read_supports(
+    tensors: Tensors, manifest: Mapping[str, Any], phrase_count: int
+) -> PhraseSupports:
+    calibration = Calibration(
+        mean=tensors["null_mean"],
+        deviation=manifest["deviation"],
+        prior=tensors["phrase_prior"],
+        grounded=tensors["grounded"].astype(bool),
+        slope=manifest["slope"],
+        prior_weight=manifest["prior_weight"],
+        neighbour_weight=manifest["neighbour_weight"],
+        offset=manifest["offset"],
+        source=manifest["source"],
+        images=manifest["images"],
+        bins=tuple(ReliabilityBin(**each) for each in manifest["bins"]),
+    )
+    attributes = None
+    if manifest["classes"] is not None:
+        attributes = ClassAttributes(
+            tensors["attribute_classes"].astype(np.int64),
+            tensors["attribute_phrases"].astype(np.int64),
+            np.asarray(tensors["attribute_percent"] / np.float32(_PERCENT), np.float32),
+            (manifest["classes"], phrase_count),
+        )
+    return PhraseSupports(
+        supports=tensors["supports"].astype(np.float32),
+        likeness=tensors["likeness"],
+        calibration=calibration,
+        apart=tensors["apart"].astype(np.int64),
+        repeats=tensors["repeats"].astype(np.int64),
+        attributes=attributes,
+    )
+
+
+def _phrases_digest(phrases: tuple[str, ...]) -> str:
+    return sha256(canonical_json(list(phrases)))
 
 
 def _require_same_space(bank: ConceptBank, vocabulary: Vocabulary) -> None:
@@ -153,6 +264,10 @@ def _require_same_space(bank: ConceptBank, vocabulary: Vocabulary) -> None:
         raise BundleMismatch(
             f"bank and vocabulary have {spaces[0]} and {spaces[1]} dimensions, and "
             f"{len(vocabulary.phrases)} phrases have {len(vocabulary.embeddings)} embeddings"
+        )
+    if vocabulary.kinds and len(vocabulary.kinds) != len(vocabulary.phrases):
+        raise BundleMismatch(
+            f"{len(vocabulary.phrases)} phrases have {len(vocabulary.kinds)} kinds"
         )
 
 

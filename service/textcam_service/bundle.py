@@ -12,6 +12,8 @@ import numpy as np
 from textcam_service.artefact import file_digests, version_of
 from textcam_service.backbone import Backbone, Seen
 from textcam_service.bank import FILES, BankArtefact, read_bank
+from textcam_service.core.calibration import Calibration
+from textcam_service.core.cam import channel_evidence
 from textcam_service.core.maps import Maps
 from textcam_service.core.methods import (
     METHODS,
@@ -21,9 +23,19 @@ from textcam_service.core.methods import (
     Subject,
     drive,
 )
+from textcam_service.core.neighbours import Neighbours
 from textcam_service.core.rationale import explain_target
-from textcam_service.core.types import Float32Array, Prediction, Rationale, RationaleSettings
+from textcam_service.core.types import (
+    Float32Array,
+    Float64Array,
+    Prediction,
+    Rationale,
+    RationaleSettings,
+    Wish,
+    WordSettings,
+)
 from textcam_service.core.vertices import Vertices, placed
+from textcam_service.core.wording import EmbeddingWording, SupportWording, Wording
 from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMethod
 from textcam_service.parity import ParityReport
 from textcam_service.providers import DeviceOptions
@@ -68,9 +80,9 @@ class ModelBundle:
         providers: tuple[str, ...] = (),
         threads: int = 0,
         device: DeviceOptions | None = None,
-        settings: RationaleSettings | None = None,
+        words: WordSettings | None = None,
     ) -> ModelBundle:
-        """Load and verify a bundle.
+        """Load and verify a bundle; `words` changes how the bank's builder had phrases chosen.
 
         Raises:
             ArtefactError: A file is missing or corrupt, or the parts do not match.
@@ -80,7 +92,8 @@ class ModelBundle:
         _require_match(backbone, artefact, bank_folder)
         if not version:
             version = version_of(file_digests(bundle_files(backbone_folder, bank_folder)))
-        return ModelBundle(name, version, backbone, artefact, settings or artefact.bank.rationale)
+        settings = (words or WordSettings()).over(artefact.bank.rationale)
+        return ModelBundle(name, version, backbone, artefact, settings)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -96,6 +109,30 @@ class ModelBundle:
     def text_embeddings(self) -> Float32Array:
         """(V, E) centred unit vectors."""
         return self.artefact.vocabulary.centred()
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Of the phrases' probabilities; None: the words go by embeddings, and have none."""
+        supports = self.artefact.bank.supports
+        by_supports = self.settings.wording == "supports" and supports is not None
+        return supports.calibration if by_supports and supports is not None else None
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """V kinds of phrases, "" where the vocabulary does not say."""
+        return self.artefact.vocabulary.kinds or ("",) * len(self.phrases)
+
+    @cached_property
+    def wording(self) -> Wording:
+        """How evidence becomes phrases: by supports where the bank has them, else by embeddings."""
+        bank, supports = self.artefact.bank, self.artefact.bank.supports
+        if self.calibration is None or supports is None:
+            own = bank.channel_embeddings, bank.mean_embedding, self.text_embeddings
+            return EmbeddingWording(*own, self.kinds, self.settings)
+        neighbours = None
+        if supports.attributes is not None and self.backbone.is_linear:
+            neighbours = Neighbours(self.backbone.head_weights, supports.attributes)
+        return SupportWording(supports, self.kinds, self.settings, neighbours)
 
     @cached_property
     def _own_indices(self) -> dict[str, int]:
@@ -147,12 +184,7 @@ class ModelBundle:
         Raises:
             UnsupportedMethod: The backbone cannot answer the chosen one.
         """
-        if self.method_name:
-            return self.method(self.method_name)
-        for name in ("cam", "grad_cam", "recipro_cam"):
-            if METHODS[name] in self.methods:
-                return METHODS[name]
-        return METHODS["eigen_cam"]
+        return self.method(self.method_name) if self.method_name else default_method(self.backbone)
 
     def method(self, name: str, field_name: str = "") -> Method:
         """Find a CAM method by its name.
@@ -180,20 +212,8 @@ class ModelBundle:
         against: Prediction | None,
     ) -> Subject:
         """What a method is asked to explain; `image` is the network's input (3, h, w)."""
-        class_weights = np.zeros(len(seen.logits))
-        class_weights[target.class_index] = 1
-        if against is not None:
-            class_weights[against.class_index] = -1
-        linear = self.backbone.head_weights if self.backbone.is_linear else None
-        return Subject(
-            seen.activation_maps,
-            seen.logits,
-            class_weights,
-            image,
-            linear,
-            seen.layers,
-            self.backbone.vertices(seen),
-        )
+        rather = None if against is None else against.class_index
+        return subject_of(self.backbone, seen, image, target.class_index, rather)
 
     def terms(
         self, seen: Seen, image: Float32Array, target: Prediction, against: Prediction | None
@@ -218,7 +238,7 @@ class ModelBundle:
         terms: CamTerms,
         target: Prediction,
         against: Prediction | None,
-        count: int,
+        wish: Wish,
         vertices: Vertices | None = None,
     ) -> Rationale:
         """The words and groups of what a CAM method found.
@@ -228,10 +248,10 @@ class ModelBundle:
             terms: What the method found.
             target: What is explained, with its logit.
             against: Rather than what; None: the target's logit by itself.
-            count: How many phrases at most.
+            wish: What is wanted of the words.
             vertices: Where the maps' vertices lie; None: their cells lie on a grid.
         """
-        backbone, bank = self.backbone, self.artefact.bank
+        backbone = self.backbone
         biases = backbone.head_bias if len(backbone.head_bias) else np.zeros(len(self.class_names))
         logit, bias = target.logit, float(biases[target.class_index])
         if against is not None:
@@ -242,12 +262,10 @@ class ModelBundle:
             terms,
             logit,
             bias,
-            bank.channel_embeddings,
-            bank.mean_embedding,
             self.phrases,
-            self.text_embeddings,
-            count,
-            self.settings,
+            self.wording,
+            target.class_index,
+            wish,
         )
         return rationale if vertices is None else placed(rationale, vertices)
 
@@ -257,6 +275,43 @@ class ModelBundle:
         chosen = {f"rationale.{key}": value for key, value in asdict(self.settings).items()}
         ran = {"precision": self.backbone.precision, "resampler": RESAMPLER}
         return {key: str(value) for key, value in {**built, **chosen, **ran}.items()}
+
+
+def default_method(backbone: Backbone) -> Method:
+    """CAM for a linear head, else the first of a few that the head can answer."""
+    offers = backbone.offers
+    for name in ("cam", "grad_cam", "recipro_cam"):
+        if METHODS[name].needs <= offers:
+            return METHODS[name]
+    return METHODS["eigen_cam"]
+
+
+def subject_of(
+    backbone: Backbone, seen: Seen, image: Float32Array, target: int, against: int | None = None
+) -> Subject:
+    """What a method is asked to explain of an image (3, h, w): a class, rather than another."""
+    class_weights = np.zeros(len(seen.logits))
+    class_weights[target] = 1
+    if against is not None:
+        class_weights[against] = -1
+    linear = backbone.head_weights if backbone.is_linear else None
+    return Subject(
+        seen.activation_maps,
+        seen.logits,
+        class_weights,
+        image,
+        linear,
+        seen.layers,
+        backbone.vertices(seen),
+    )
+
+
+def predicted_evidence(backbone: Backbone, seen: Seen, image: Float32Array) -> Float64Array:
+    """Each channel's evidence (D,) for the predicted class, by the default method."""
+    subject = subject_of(backbone, seen, image, int(seen.logits.argmax()))
+    steps = default_method(backbone).steps(subject, MethodSettings())
+    terms = drive(steps, lambda ask: backbone.answer(ask, seen))
+    return channel_evidence(terms.weights, seen.activation_maps)
 
 
 def bundle_files(backbone: Path, bank: Path) -> dict[str, Path]:

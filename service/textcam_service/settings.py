@@ -23,6 +23,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from textcam_service.core.types import WordingKind, WordSettings
 from textcam_service.errors import InvalidSettings
 from textcam_service.providers import DeviceOptions
 
@@ -248,6 +249,18 @@ class ServerSettings(BaseSettings):
     max_targets: int = Field(10, ge=1, description="Explained classes per request at most.")
     max_phrases: int = Field(20, ge=1, description="Phrases per target at most.")
     default_phrases: int = Field(5, ge=1, description="Phrases where the request names no number.")
+    direction: Literal["supports", "lda"] = Field(
+        "supports",
+        description="How evidence becomes phrases: supports, with calibrated probabilities, where "
+        "the bank has them; lda, the paper's channel embeddings and sparse choice.",
+    )
+    min_probability: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Phrases that are less probable are not said, where a request names no "
+        "threshold; none: the bank's.",
+    )
     max_passes: int = Field(
         4096,
         ge=0,
@@ -293,6 +306,12 @@ class ServerSettings(BaseSettings):
     def address(self, port: int) -> str:
         """HOST:PORT, as gRPC and URLs have it: an IPv6 address in brackets."""
         return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+
+    @property
+    def words(self) -> WordSettings:
+        """What it changes of how phrases are chosen."""
+        wording: WordingKind | None = "embeddings" if self.direction == "lda" else None
+        return WordSettings(wording, self.min_probability)
 
     @property
     def device(self) -> DeviceOptions:

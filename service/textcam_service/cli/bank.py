@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import click
 from textcam_service.cli.common import OUTPUT, backbone_option, need, progress_bars, settings_of
 from textcam_service.core.regions import RegionSettings
 from textcam_service.core.types import RationaleSettings
+
+_SHOWN = 10
 
 
 @click.group()
@@ -95,6 +98,19 @@ def bank() -> None:
     "evidence: --rationale root=false --rationale prior=0.",
 )
 @click.option(
+    "--attributes",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Table that grounds phrases: a line 'phrase: class, class, ...' each, of the backbone's "
+    "classes or ImageNet's, by name or index; 'class?' says often in place of nearly always.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="CSV of the images' true classes, with the columns file and label; for --attributes.",
+)
+@click.option(
     "--output",
     type=OUTPUT,
     required=True,
@@ -115,15 +131,19 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     regions: str,
     region: tuple[str, ...],
     rationale: tuple[str, ...],
+    attributes: Path | None,
+    labels: Path | None,
     output: Path,
     store: str | None,
     name: str,
 ) -> None:
     """Build the concept bank of a backbone.
 
-    Runs the probing set through the backbone and the embedder, finds for each channel the
-    direction from the images that excite it least to those that excite it most, and embeds
-    the vocabulary. Interrupted work resumes.
+    Runs the probing set through the backbone and the embedder; finds how far each channel
+    supports each phrase and how likely phrases are true, given the evidence; and, for
+    `textcam serve --direction lda`, the direction from the images that excite a channel least to
+    those that excite it most. Interrupted work resumes. Phrases that nothing grounds are named,
+    and never said.
 
     \b
       textcam bank build --images photos/ --vocabulary words.txt \\
@@ -135,18 +155,27 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     from textcam_service.core.channels import ChannelSettings  # noqa: PLC0415
     from textcam_service.errors import VersionExists  # noqa: PLC0415
     from textcam_service.offline.build import build_bank, require_enough  # noqa: PLC0415 - torch
-    from textcam_service.offline.dataset import find_images, read_phrases  # noqa: PLC0415
+    from textcam_service.offline.dataset import (  # noqa: PLC0415
+        find_images,
+        read_labels,
+        read_vocabulary,
+    )
     from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
+    from textcam_service.offline.phrases import read_tables  # noqa: PLC0415 - torch
     from textcam_service.store import BankStore  # noqa: PLC0415 - fsspec
     from textcam_service.versions import checked_name  # noqa: PLC0415 - fsspec
 
     checked_name(name)
     words = vocabulary or Path(__file__).parents[1] / "data" / "photos" / "vocabulary.txt"
-    found, phrases = find_images(images), read_phrases(words)
+    found, (phrases, phrase_kinds) = find_images(images), read_vocabulary(words)
     require_enough(found, samples)
+    served = Backbone(backbone)
+    names = served.manifest.class_names
+    tables = read_tables(attributes, names) if attributes else None
+    classes = read_labels(labels, images, names) if labels else None
     with progress_bars() as progress:
         artefact, seen = build_bank(
-            Backbone(backbone),
+            served,
             load_embedder(embedder),
             found,
             phrases,
@@ -154,12 +183,16 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
             ChannelSettings(direction, samples, shrinkage, not keep_common, chosen),
             per_class=per_class,
             rationale=phrasing,
+            kinds=phrase_kinds if any(phrase_kinds) else (),
+            tables=tables,
+            labels=classes,
             command=shlex.join(["textcam", *sys.argv[1:]]),
             progress=progress,
         )
     for path, reason in seen.skipped:
         click.echo(f"skipped {path}: {reason}", err=True)
     click.echo(f"{output}: {_summary(artefact)}; {len(seen.skipped)} images skipped")
+    _tell_calibration(artefact)
     passes = artefact.bank.parameters["embedder_passes"]
     click.echo(f"embedder passes: {passes['images']} images, {passes['regions']} of regions")
     if store:
@@ -184,23 +217,85 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     help="The one that the bank was built with.",
 )
 @click.option(
+    "--backbone",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="The one that the bank was built for; grounds phrases that the bank has not, by what it "
+    "kept of its probing images.",
+)
+@click.option(
+    "--attributes",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Table that grounds phrases, see `textcam bank build`; needs --backbone.",
+)
+@click.option(
     "--output",
     type=OUTPUT,
     required=True,
     help="Bank folder to write; replaced if it is there.",
 )
-def bank_vocabulary(folder: Path, vocabulary: Path, embedder: str, output: Path) -> None:
-    """Give a bank another vocabulary; needs no images."""
-    need("offline")
-    from textcam_service.bank import read_bank  # noqa: PLC0415 - safetensors
-    from textcam_service.offline.build import replace_vocabulary  # noqa: PLC0415 - torch
-    from textcam_service.offline.dataset import read_phrases  # noqa: PLC0415
-    from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
+def bank_vocabulary(
+    folder: Path,
+    vocabulary: Path,
+    embedder: str,
+    backbone: Path | None,
+    attributes: Path | None,
+    output: Path,
+) -> None:
+    """Give a bank another vocabulary; needs no images.
 
-    artefact = replace_vocabulary(
-        read_bank(folder), load_embedder(embedder), read_phrases(vocabulary), output
+    Phrases that the bank has keep what it knows of them. Those that nothing grounds are named,
+    and never said.
+    """
+    need("offline")
+    from textcam_service.backbone import Backbone  # noqa: PLC0415 - onnxruntime
+    from textcam_service.offline.build import replace_vocabulary  # noqa: PLC0415 - torch
+    from textcam_service.offline.dataset import read_vocabulary  # noqa: PLC0415
+    from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
+    from textcam_service.offline.phrases import read_tables  # noqa: PLC0415 - torch
+
+    if attributes is not None and backbone is None:
+        raise click.UsageError("--attributes needs --backbone, whose classes it names")
+    phrases, kinds = read_vocabulary(vocabulary)
+    served = None if backbone is None else Backbone(backbone)
+    tables = None
+    if served is not None and attributes is not None:
+        tables = read_tables(attributes, served.manifest.class_names)
+    artefact, ungrounded = replace_vocabulary(
+        folder,
+        load_embedder(embedder),
+        phrases,
+        output,
+        backbone=served,
+        kinds=kinds,
+        tables=tables,
     )
     click.echo(f"{output}: {_summary(artefact)}")
+    _tell_ungrounded(ungrounded)
+
+
+def _tell_calibration(artefact: Any) -> None:
+    """Print how well probabilities hold on the probing images, and what is never said."""
+    calibration = artefact.bank.supports.calibration
+    click.echo(
+        f"probabilities by {calibration.source} of {calibration.images} images: expected "
+        f"calibration error {calibration.expected_error:.3f}"
+    )
+    phrases = artefact.vocabulary.phrases
+    _tell_ungrounded(
+        [p for p, known in zip(phrases, calibration.grounded, strict=True) if not known]
+    )
+
+
+def _tell_ungrounded(phrases: Sequence[str]) -> None:
+    if phrases:
+        shown = ", ".join(phrases[:_SHOWN]) + (" ..." if len(phrases) > _SHOWN else "")
+        click.echo(
+            f"{len(phrases)} phrases are grounded by nothing and are never said: {shown}. A table "
+            "(--attributes) or a CLIP (--embedder open_clip:...) grounds them",
+            err=True,
+        )
 
 
 @bank.command("inspect")

@@ -11,37 +11,19 @@ other, and then that term rewards naming opposites without bound; hence the max.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from textcam_service.core.types import (
+    Choice,
     Float32Array,
     Float64Array,
     FloatArray,
-    IntArray,
     RationaleSettings,
 )
 from textcam_service.core.vectors import unit
 
 _SWEEPS = 200
 _CONVERGED = 1e-10
-
-
-@dataclass(frozen=True)
-class Choice:
-    """K chosen phrases.
-
-    Attributes:
-        indices: (K,) places in the vocabulary, in the order in which they were chosen: the
-            first lowers the objective most.
-        scores: (K,) coefficients beta, > 0.
-        similarities: (K,) cosines with the evidence embedding.
-    """
-
-    indices: IntArray
-    scores: Float64Array
-    similarities: Float64Array
 
 
 def centre_texts(text_embeddings: FloatArray) -> Float32Array:

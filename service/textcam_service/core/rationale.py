@@ -7,17 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from textcam_service.core.cam import channel_evidence, saliency_map
-from textcam_service.core.groups import assign_channels, saliency_groups
+from textcam_service.core.groups import saliency_groups
 from textcam_service.core.maps import Maps
 from textcam_service.core.methods.base import CamTerms
-from textcam_service.core.phrases import choose_phrases, evidence_embedding
-from textcam_service.core.types import (
-    Float32Array,
-    Phrase,
-    Prediction,
-    Rationale,
-    RationaleSettings,
-)
+from textcam_service.core.supports import effects, relative_weights, strongest_support
+from textcam_service.core.types import Phrase, Prediction, Rationale, Wish
+from textcam_service.core.wording import Wording
 
 _SMALL_GAP = 1e-3
 
@@ -27,12 +22,10 @@ def explain_target(
     terms: CamTerms,
     logit: float,
     bias: float,
-    channel_embeddings: Float32Array,
-    mean_embedding: Float32Array,
     phrases: Sequence[str],
-    text_embeddings: Float32Array,
-    count: int,
-    settings: RationaleSettings,
+    wording: Wording,
+    class_index: int,
+    wish: Wish,
 ) -> Rationale:
     """Explain one logit, or a difference of two.
 
@@ -41,28 +34,34 @@ def explain_target(
         terms: What the CAM method found.
         logit: What is explained.
         bias: The head's bias for it, or the difference of two.
-        channel_embeddings: (D, E) of the concept bank.
-        mean_embedding: (E,) of the probing set.
         phrases: V phrases of the vocabulary.
-        text_embeddings: (V, E) centred unit vectors.
-        count: How many phrases to choose at most.
-        settings: See RationaleSettings.
+        wording: How the bank turns evidence into phrases.
+        class_index: What is explained; of a contrast, the first of the two.
+        wish: What the request wants of the words.
     """
     cam_weights = terms.weights
     evidence = channel_evidence(cam_weights, activation_maps)
-    embedding = evidence_embedding(evidence, channel_embeddings, mean_embedding, settings)
-    choice = choose_phrases(embedding, text_embeddings, count, settings)
-    assignment = assign_channels(
-        channel_embeddings, text_embeddings[choice.indices], settings.min_support
-    )
+    choice = wording.choose(evidence, class_index, wish)
+    supports = wording.supports(choice.indices)
+    assignment = strongest_support(supports, wording.min_support)
     groups, rest = saliency_groups(
-        assignment, len(choice.indices), cam_weights, activation_maps, evidence
+        assignment, cam_weights, activation_maps, evidence, relative_weights(evidence, supports)
     )
+    own_effects = effects(evidence, supports, wording.min_support)
     chosen = tuple(
-        Phrase(phrases[index], int(index), float(score), float(similarity), group.evidence)
-        for index, score, similarity, group in zip(
-            choice.indices, choice.scores, choice.similarities, groups, strict=True
+        Phrase(
+            text=phrases[index],
+            vocabulary_index=index,
+            score=float(choice.scores[place]),
+            similarity=float(choice.similarities[place]),
+            evidence=groups[place].evidence,
+            effect=float(own_effects[place]),
+            probability=None
+            if choice.probabilities is None
+            else float(choice.probabilities[place]),
+            kind=wording.kinds[index],
         )
+        for place, index in enumerate(choice.indices.tolist())
     )
     whole = terms.saliency_map
     if whole is None and isinstance(activation_maps, np.ndarray):
@@ -74,16 +73,16 @@ def explain_target(
 
 
 def sentence(target: Prediction, against: Prediction | None, rationale: Rationale) -> str:
-    """Say a rationale in one English sentence: what is for the target, then what is against it.
+    """Say a rationale in English, with what its numbers mean.
 
-    Every number is an amount of the logit; where the method has a scale of its own, a signed
-    share of all its evidence, for and against.
+    A phrase comes with how likely it is true, its share and its effect, where the bank is
+    calibrated; else with its share alone. Numbers are amounts of the logit; where the method has
+    a scale of its own, signed shares of all its evidence, for and against.
     """
     rather = f" rather than '{against.class_name}'" if against else ""
     subject = f"'{target.class_name}'{rather} ({target.probability:.0%})"
     said = _amount if rationale.in_logit_units else _share_of(rationale)
-    phrases = sorted(rationale.phrases, key=lambda phrase: -phrase.evidence)
-    seen = _seen([(phrase.text, said(phrase.evidence)) for phrase in phrases])
+    seen = _seen(rationale, said)
     whole = "difference of logits" if against else "logit"
     others, logit = f"other channels add {said(rationale.rest.evidence)}", _amount(rationale.logit)
     if not rationale.in_logit_units:
@@ -93,18 +92,35 @@ def sentence(target: Prediction, against: Prediction | None, rationale: Rational
     else:
         left = _amount(rationale.bias + rationale.gap)
         rest = f"{others}; of the {whole} {logit} the method leaves {left} open"
-    return f"{subject}: {seen}; {rest}."
+    calibrated = any(phrase.probability is not None for phrase in rationale.phrases)
+    return f"{subject}: {seen}; {rest}." + (f" {_MEANING}" if calibrated else "")
 
 
-def _seen(phrases: Sequence[tuple[str, str]]) -> str:
-    """Say phrases with their spoken evidence, which comes in falling order."""
-    pro = [f"{text} ({said})" for text, said in phrases if not said.startswith("-")]
-    contra = [f"{text} ({said})" for text, said in reversed(phrases) if said.startswith("-")]
+_MEANING = (
+    "Shares and other channels add up; an effect counts all channels that support a phrase, and "
+    "effects overlap."
+)
+
+
+def _seen(rationale: Rationale, said: Callable[[float], str]) -> str:
+    """Say the phrases, for the target and then against it; calibrated ones in their order."""
+    phrases = rationale.phrases
     if not phrases:
-        return "no phrase of the vocabulary fits what the model saw"
+        return "the vocabulary has no words for what the model saw"
+    if all(phrase.probability is not None for phrase in phrases):
+        return f"the model saw {_listed([_calibrated(phrase, said) for phrase in phrases])}"
+    ranked = sorted(phrases, key=lambda phrase: -phrase.evidence)
+    spoken = [(phrase.text, said(phrase.evidence)) for phrase in ranked]
+    pro = [f"{text} ({amount})" for text, amount in spoken if not amount.startswith("-")]
+    contra = [f"{text} ({amount})" for text, amount in reversed(spoken) if amount.startswith("-")]
     if not pro:
         return f"the phrases speak against it: {_listed(contra)}"
     return f"the model saw {_listed(pro)}" + (f"; against it: {_listed(contra)}" if contra else "")
+
+
+def _calibrated(phrase: Phrase, said: Callable[[float], str]) -> str:
+    chance = f"{phrase.probability:.0%} likely"
+    return f"{phrase.text} ({chance}, share {said(phrase.evidence)}, effect {said(phrase.effect)})"
 
 
 def _listed(spoken: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ Letters in shapes: D channels, H x W map, C classes, E embedding, V phrases.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -21,6 +21,12 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
+WordingKind = Literal["supports", "embeddings"]
+
+PHRASE_KINDS = (
+    "thing", "part", "material", "texture", "colour", "shape", "scene", "category",
+)  # fmt: skip
+"""What a phrase may name; "" where the vocabulary does not say."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +126,15 @@ class Phrase:
     Attributes:
         text: The phrase.
         vocabulary_index: Its place in the vocabulary.
-        score: Its coefficient in the sparse approximation of the evidence embedding, > 0.
-        similarity: Cosine with the evidence embedding.
-        evidence: Signed share of the logit, logit units; see Rationale.in_logit_units.
+        score: What it was chosen by, > 0; see Choice.scores.
+        similarity: Cosine of the evidence with it; see Choice.similarities.
+        evidence: Its share: the signed evidence of its group's channels, logit units; see
+            Rationale.in_logit_units.
+        effect: The evidence of all channels that support it, whichever group they are in. Effects
+            overlap, and add up to nothing.
+        probability: That it is true of what the network saw, 0..1; None: the bank has no
+            calibration.
+        kind: One of PHRASE_KINDS, or "".
     """
 
     text: str
@@ -130,6 +142,9 @@ class Phrase:
     score: float
     similarity: float
     evidence: float
+    effect: float = 0.0
+    probability: float | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +158,8 @@ class SaliencyGroup:
         evidence_for: Positive part of the evidence.
         evidence_against: Negative part (<= 0).
         saliency_map: (H, W), in the evidence's units; its mean is `evidence`.
+        relative_map: (H, W), what the phrase has of its own, see core.supports.relative_weights;
+            None for the rest.
     """
 
     phrase_index: int
@@ -151,6 +168,7 @@ class SaliencyGroup:
     evidence_for: float
     evidence_against: float
     saliency_map: Float32Array
+    relative_map: Float32Array | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +186,7 @@ class Rationale:
         gap: logit - bias - all evidence. What the method does not account for; 0, but for
             rounding, where it is exact; without meaning where evidence is not in logit units.
         saliency_map: (H, W); its mean is `logit - bias` where the method is exact.
-        phrases: In the order in which they were chosen; their evidence is in no order.
+        phrases: Best said first; none is an answer.
         groups: One per phrase, in the phrases' order.
         rest: The channels that support none of the phrases.
         in_logit_units: Whether maps and evidence are amounts of the logit; else they are on the
@@ -186,10 +204,59 @@ class Rationale:
 
 
 @dataclass(frozen=True)
-class RationaleSettings:
-    """How phrases are chosen (core.phrases) and channels assigned to them (core.groups).
+class Choice:
+    """K chosen phrases.
 
     Attributes:
+        indices: (K,) places in the vocabulary, best said first.
+        scores: (K,) what they were chosen by, > 0: by supports, how far the evidence speaks for
+            the phrase, in deviations of the probing images' own; by embeddings, the coefficient
+            beta of the sparse approximation.
+        similarities: (K,) cosines of the evidence with the phrase's supports, or of the evidence
+            embedding with the phrase's.
+        probabilities: (K,) that they are true of what the network saw; None: not calibrated.
+    """
+
+    indices: IntArray
+    scores: Float64Array
+    similarities: Float64Array
+    probabilities: Float64Array | None = None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one request wants of the words.
+
+    Attributes:
+        count: At most so many phrases, >= 1.
+        min_probability: Say nothing less probable; None: the bank's threshold.
+        kinds: Say these kinds alone; empty: all.
+        repeat_class: Whether phrases that only repeat the class's name may be said; None: as the
+            settings say.
+    """
+
+    count: int
+    min_probability: float | None = None
+    kinds: frozenset[str] = frozenset()
+    repeat_class: bool | None = None
+
+
+@dataclass(frozen=True)
+class RationaleSettings:
+    """How phrases are chosen and channels assigned to them.
+
+    By supports (core.choice, core.supports), where the bank has them, with the first five; by
+    embeddings (core.phrases, core.groups), which is the paper's way, with the others.
+
+    Attributes:
+        wording: By what phrases are chosen: "supports" or "embeddings". A bank without supports
+            goes by embeddings.
+        min_probability: Below it a phrase is not said; 0 to 1.
+        min_odds: By how much the evidence itself must multiply a phrase's odds; >= 1.
+        min_gain: How much of a phrase's score, in deviations, what is said before it must leave
+            unexplained; >= 0.
+        join: Support from where on a channel joins a phrase; -1 to 1.
+        repeat_class: Whether phrases are said that only repeat the explained class's name.
         sparsity: lambda_1, the price of a phrase's coefficient; >= 0.
         decorrelation: lambda_2, the price of choosing phrases that resemble each other; >= 0.
         max_similarity: Cosine above which a phrase counts as a near-duplicate of a chosen one;
@@ -204,6 +271,12 @@ class RationaleSettings:
             -1 to 1.
     """
 
+    wording: WordingKind = "supports"
+    min_probability: float = 0.5
+    min_odds: float = 2.0
+    min_gain: float = 0.6
+    join: float = 0.1
+    repeat_class: bool = False
     sparsity: float = 0.0
     decorrelation: float = 0.0
     max_similarity: float = 0.8
@@ -218,10 +291,34 @@ class RationaleSettings:
         Raises:
             ValueError: It is, or is no finite number.
         """
-        for name in ("sparsity", "decorrelation", "prior"):
+        if self.wording not in get_args(WordingKind):
+            raise ValueError(f"wording is one of {', '.join(get_args(WordingKind))}")
+        for name in ("sparsity", "decorrelation", "prior", "min_gain"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is a finite number, at least 0")
         if not (0 <= self.max_similarity <= 1 and -1 <= self.min_support <= 1):
             raise ValueError("max_similarity is from 0 to 1, min_support from -1 to 1")
+        if not (0 <= self.min_probability <= 1 and -1 <= self.join <= 1):
+            raise ValueError("min_probability is from 0 to 1, join from -1 to 1")
+        if not 1 <= self.min_odds < float("inf"):
+            raise ValueError("min_odds is a finite number, at least 1")
         if not self.candidates >= 1:
             raise ValueError("candidates is at least 1")
+
+
+@dataclass(frozen=True)
+class WordSettings:
+    """What a server changes of a bank's own settings.
+
+    Attributes:
+        wording: See RationaleSettings; None: the bank's.
+        min_probability: Likewise.
+    """
+
+    wording: WordingKind | None = None
+    min_probability: float | None = None
+
+    def over(self, settings: RationaleSettings) -> RationaleSettings:
+        """The bank's settings, with these in place of its own."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(settings, **given)

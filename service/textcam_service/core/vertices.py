@@ -72,11 +72,18 @@ def placed(rationale: Rationale, vertices: Vertices) -> Rationale:
     """The rationale with its maps (V, 1) placed on the grid; all else stays."""
     groups = *rationale.groups, rationale.rest
     maps = [rationale.saliency_map, *(group.saliency_map for group in groups)]
+    maps += [group.relative_map for group in groups if group.relative_map is not None]
     whole, *parts = vertices.place(np.stack(maps))
-    *own, rest = (
-        replace(group, saliency_map=part) for group, part in zip(groups, parts, strict=True)
-    )
-    return replace(rationale, saliency_map=whole, groups=tuple(own), rest=rest)
+    relative = parts[len(groups) :]
+    own = [
+        replace(
+            group,
+            saliency_map=part,
+            relative_map=None if group.relative_map is None else relative[place],
+        )
+        for place, (group, part) in enumerate(zip(groups, parts, strict=False))
+    ]
+    return replace(rationale, saliency_map=whole, groups=tuple(own[:-1]), rest=own[-1])
 
 
 def _centres(cells: int, pixels: int) -> Float64Array:

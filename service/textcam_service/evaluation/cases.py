@@ -16,7 +16,14 @@ from textcam_service.backbone import Seen
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.methods import CamTerms
 from textcam_service.core.predictions import predictions
-from textcam_service.core.types import BoolArray, Crop, Float32Array, Prediction, Rationale
+from textcam_service.core.types import (
+    BoolArray,
+    Crop,
+    Float32Array,
+    Prediction,
+    Rationale,
+    Wish,
+)
 from textcam_service.errors import InvalidTruth, TextCamError
 from textcam_service.imaging import ImageLimits, decode, prepare
 from textcam_service.scenes.classes import CLASSES, Bias, class_scene, key_index
@@ -205,21 +212,25 @@ def logits_of(bundle: ModelBundle, images: Iterable[Image.Image]) -> Float32Arra
 
 
 def explain_case(
-    bundle: ModelBundle, observation: Observation, count: int, target: Prediction | None = None
+    bundle: ModelBundle,
+    observation: Observation,
+    count: int | Wish,
+    target: Prediction | None = None,
 ) -> Rationale:
     """A bundle's explanation of a case.
 
     Args:
         bundle: What explains.
         observation: By the same backbone.
-        count: How many phrases at most.
+        count: How many phrases at most, or all that is wanted of the words.
         target: What is explained; None: the observation's prediction.
     """
     terms = terms_of(bundle, observation, target)
     maps = observation.activation_maps
     vertices = bundle.backbone.vertices(observation.seen)
     target = target or observation.prediction
-    return bundle.rationale(maps, terms, target, None, count, vertices)
+    wish = count if isinstance(count, Wish) else Wish(count)
+    return bundle.rationale(maps, terms, target, None, wish, vertices)
 
 
 def terms_of(

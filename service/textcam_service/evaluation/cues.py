@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.cam import channel_evidence
 from textcam_service.core.phrases import evidence_embedding
-from textcam_service.core.types import FloatArray
+from textcam_service.core.types import FloatArray, Wish
 from textcam_service.errors import InvalidTruth
 from textcam_service.evaluation.cases import (
     EVALUATION_SEED,
@@ -153,7 +153,7 @@ def _explained(
     for observation in observations:
         target = predict(bundle, observation.logits, class_index)
         terms = terms_of(bundle, observation, target)
-        rationale = bundle.rationale(observation.activation_maps, terms, target, None, _FIRST)
+        rationale = bundle.rationale(observation.activation_maps, terms, target, None, Wish(_FIRST))
         named.append(any(phrase.text in names for phrase in rationale.phrases))
         own = channel_evidence(terms.weights, observation.activation_maps)
         embedding = evidence_embedding(

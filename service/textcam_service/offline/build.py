@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from textcam_service.artefact import require_replaceable
+from textcam_service.artefact import read_artefact, require_replaceable
 from textcam_service.backbone import Backbone
-from textcam_service.bank import FILES, BankArtefact, ConceptBank, Vocabulary, read_bank, write_bank
+from textcam_service.bank import (
+    WRITTEN,
+    BankArtefact,
+    ConceptBank,
+    Vocabulary,
+    read_bank,
+    write_bank,
+)
 from textcam_service.core.channels import TWO_CLASS, ChannelSettings, channel_directions
 from textcam_service.core.types import Float32Array, IntArray, RationaleSettings
-from textcam_service.errors import BundleMismatch, InvalidSettings, ProbingSetError
+from textcam_service.errors import (
+    ArtefactMissing,
+    BundleMismatch,
+    InvalidSettings,
+    ProbingSetError,
+)
 from textcam_service.offline.dataset import printable, readable, stated
 from textcam_service.offline.embed import (
     TEMPLATES,
@@ -24,6 +36,12 @@ from textcam_service.offline.embed import (
     part_embedder,
 )
 from textcam_service.offline.extract import Extraction, extract
+from textcam_service.offline.phrases import (
+    Probing,
+    Tables,
+    bank_supports,
+    chosen_phrases,
+)
 from textcam_service.offline.regions import region_samples
 
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -39,6 +57,9 @@ def build_bank(
     *,
     per_class: int | None = None,
     rationale: RationaleSettings | None = None,
+    kinds: Sequence[str] = (),
+    tables: Tables | None = None,
+    labels: Mapping[Path, int] | None = None,
     command: str = "",
     progress: Progress = lambda _name, _total: lambda _done: None,
 ) -> tuple[BankArtefact, Extraction]:
@@ -54,6 +75,9 @@ def build_bank(
         per_class: At most so many images per class that the backbone predicts; None: all.
             Balances a set in which a few classes have most of the images.
         rationale: How phrases will be chosen with this bank; None: the defaults.
+        kinds: What each phrase names, of PHRASE_KINDS or ""; empty: not known.
+        tables: The user's, of classes and phrases; None: there are none.
+        labels: True class of images, by path; None: not known.
         command: What the user typed, for the manifest.
         progress: Called with a step's name and size; what it returns is told of progress.
 
@@ -63,7 +87,7 @@ def build_bank(
         EmbedderError: Mosaics or dense regions of an embedder that does not see parts.
         FolderTaken: `output` holds anything but a bank.
     """
-    require_replaceable(output, FILES)
+    require_replaceable(output, WRITTEN)
     require_enough(images, settings.samples)
     _require_regions(embedder, settings)
     work = output.resolve()
@@ -89,6 +113,15 @@ def build_bank(
         None if regions is None else (regions.low, regions.high),
     )
     mean = embeddings.mean(axis=0)
+    probing = Probing(
+        scores,
+        seen.evidence[chosen],
+        seen.predicted[chosen],
+        embeddings,
+        seen.opinions[chosen],
+        _labels_of(_readable(images, seen, chosen), labels or {}),
+    )
+    supports = bank_supports(probing, phrases, texts, backbone, embedder, tables or Tables())
     bank = ConceptBank(
         channel_embeddings=directions.embeddings,
         dead=directions.dead,
@@ -110,10 +143,16 @@ def build_bank(
             },
             "templates": list(TEMPLATES),
         },
+        supports=supports,
     )
-    write_bank(output, bank, Vocabulary(tuple(phrases), texts, embedder.identity))
+    vocabulary = Vocabulary(tuple(phrases), texts, embedder.identity, tuple(kinds))
+    write_bank(output, bank, vocabulary, (probing.tensors(), {"images": len(chosen)}))
     shutil.rmtree(work, ignore_errors=True)
     return read_bank(output), seen
+
+
+def _labels_of(paths: Sequence[Path], labels: Mapping[Path, int]) -> IntArray:
+    return np.array([labels.get(path, -1) for path in paths], np.int64)
 
 
 def require_enough(images: Sequence[Path], samples: int) -> None:
@@ -164,27 +203,78 @@ def _require_regions(embedder: Embedder, settings: ChannelSettings) -> None:
 
 
 def replace_vocabulary(
-    artefact: BankArtefact, embedder: Embedder, phrases: Sequence[str], output: Path
-) -> BankArtefact:
-    """Write a bank with other phrases.
+    folder: Path,
+    embedder: Embedder,
+    phrases: Sequence[str],
+    output: Path,
+    *,
+    backbone: Backbone | None = None,
+    kinds: Sequence[str] = (),
+    tables: Tables | None = None,
+) -> tuple[BankArtefact, tuple[str, ...]]:
+    """Write a bank with other phrases; needs no images.
+
+    Phrases that the bank has keep what it knows of them. Others are grounded by what it kept of its
+    probing images.
 
     Args:
-        artefact: The bank.
+        folder: The bank's.
         embedder: The one that it was built with.
         phrases: The vocabulary.
         output: The new bank's folder; replaced if it is there.
+        backbone: The one that it was built for; needed for phrases that it has not.
+        kinds: What each phrase names; empty: not known.
+        tables: The user's, of classes and phrases; None: there are none.
+
+    Returns:
+        The new bank, and the phrases that it cannot ground: they are never said.
 
     Raises:
-        BundleMismatch: The embedder is another.
+        BundleMismatch: The embedder or the backbone is another.
     """
-    if embedder.identity != artefact.bank.embedder:
+    artefact = read_bank(folder)
+    bank = artefact.bank
+    if embedder.identity != bank.embedder:
         raise BundleMismatch(
-            f"the bank was built with {artefact.bank.embedder}, and this embedder is "
+            f"the bank was built with {bank.embedder}, and this embedder is "
             f"{embedder.identity}; give the same, or build the bank again"
         )
+    if backbone is not None and backbone.manifest.weights_digest != bank.backbone_digest:
+        raise BundleMismatch(
+            f"the bank was built for backbone {bank.backbone_digest}, and this one is "
+            f"{backbone.manifest.weights_digest}; give the bank's own"
+        )
     texts = embed_with_templates(embedder, phrases, TEMPLATES)
-    write_bank(output, artefact.bank, Vocabulary(tuple(phrases), texts, embedder.identity))
-    return read_bank(output)
+    supports, kept = None, None
+    if bank.supports is not None:
+        kept = _probing_of(folder)
+        if backbone is not None and kept is not None:
+            own = kept, phrases, texts, backbone, embedder, tables or Tables()
+            supports = bank_supports(*own)
+        else:
+            supports = chosen_phrases(bank.supports, artefact.vocabulary.phrases, phrases)
+    known = dict(zip(artefact.vocabulary.phrases, artefact.vocabulary.kinds, strict=False))
+    if not any(kinds):
+        kinds = [known.get(phrase, "") for phrase in phrases]
+    vocabulary = Vocabulary(
+        tuple(phrases), texts, embedder.identity, tuple(kinds) if any(kinds) else ()
+    )
+    manifest = {"images": 0 if kept is None else len(kept.predicted)}
+    write_bank(
+        output,
+        replace(bank, supports=supports),
+        vocabulary,
+        None if kept is None else (kept.tensors(), manifest),
+    )
+    ungrounded = () if supports is None else np.flatnonzero(~supports.calibration.grounded)
+    return read_bank(output), tuple(phrases[place] for place in ungrounded)
+
+
+def _probing_of(folder: Path) -> Probing | None:
+    try:
+        return Probing.of(read_artefact(folder, "probing")[0])
+    except ArtefactMissing:
+        return None
 
 
 def probing_order(predicted: IntArray, per_class: int | None) -> IntArray:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from textcam_service.core.types import PHRASE_KINDS
 from textcam_service.errors import InvalidImage, InvalidRequest, ProbingSetError, VocabularyError
 from textcam_service.imaging import SUFFIXES, ImageLimits, decode
 
+_KIND = re.compile(r"#\s*kind:\s*(\S+)")
 _LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
 
 
@@ -57,10 +61,20 @@ def readable(paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image]]:
 
 
 def read_phrases(path: Path) -> tuple[str, ...]:
+    """Read the phrases of a vocabulary file; see read_vocabulary."""
+    return read_vocabulary(path)[0]
+
+
+def read_vocabulary(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Read a vocabulary file: UTF-8, a phrase per line; '#' begins a comment line.
 
+    A comment "# kind: KIND" says what the phrases after it name.
+
+    Returns:
+        V phrases, and V kinds of PHRASE_KINDS, "" where none is said.
+
     Raises:
-        VocabularyError: Unreadable, not UTF-8, empty, or a phrase stands twice.
+        VocabularyError: Unreadable, not UTF-8, empty, a phrase stands twice, or a kind is unknown.
     """
     try:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
@@ -70,12 +84,57 @@ def read_phrases(path: Path) -> tuple[str, ...]:
         raise VocabularyError(
             f"the vocabulary {path} is no UTF-8 text ({error}); save it as UTF-8"
         ) from error
-    phrases = [line for line in lines if line and not line.startswith("#")]
+    phrases: dict[str, str] = {}
+    seen: set[str] = set()
+    kind = ""
+    for line in lines:
+        if stated_kind := _KIND.fullmatch(line):
+            kind = stated_kind[1]
+            if kind not in PHRASE_KINDS:
+                raise VocabularyError(
+                    f"the vocabulary {path} has the kind '{kind}'; there are "
+                    f"{', '.join(PHRASE_KINDS)}"
+                )
+        elif line and not line.startswith("#"):
+            if line.casefold() in seen:
+                raise VocabularyError(f"the vocabulary {path} holds '{line}' twice; remove one")
+            seen.add(line.casefold())
+            phrases[line] = kind
     if not phrases:
         raise VocabularyError(f"the vocabulary {path} holds no phrase")
-    seen: set[str] = set()
-    for phrase in phrases:
-        if phrase.casefold() in seen:
-            raise VocabularyError(f"the vocabulary {path} holds '{phrase}' twice; remove one")
-        seen.add(phrase.casefold())
-    return tuple(phrases)
+    return tuple(phrases), tuple(phrases.values())
+
+
+def read_labels(path: Path, folders: Sequence[Path], class_names: Sequence[str]) -> dict[Path, int]:
+    """Read the true classes of probing images: CSV with the columns file and label.
+
+    Args:
+        path: UTF-8; `file` is relative to one of the folders, `label` a class's name or index.
+        folders: Of the probing set.
+        class_names: C names.
+
+    Raises:
+        ProbingSetError: It cannot be read, a column is missing, or a label is no class.
+    """
+    known = {name.strip().casefold(): index for index, name in enumerate(class_names)}
+    labels: dict[Path, int] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [(row["file"], row["label"].strip()) for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, KeyError, AttributeError) as error:
+        raise ProbingSetError(
+            f"the labels {path} are no CSV with the columns 'file' and 'label': {error}"
+        ) from error
+    for name, label in rows:
+        index = known.get(label.casefold(), int(label) if label.isdecimal() else -1)
+        if not 0 <= index < len(class_names):
+            raise ProbingSetError(
+                f"{path} has the label '{label}' of {name}, which is none of the backbone's "
+                f"{len(class_names)} classes: {', '.join(class_names[:3])} ..."
+            )
+        labels |= {folder / name: index for folder in folders if (folder / name).is_file()}
+    if not labels:
+        raise ProbingSetError(
+            f"none of the files that {path} names is under {', '.join(map(str, folders))}"
+        )
+    return labels

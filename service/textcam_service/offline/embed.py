@@ -72,6 +72,17 @@ class PartEmbedder(Embedder, Protocol):
         """
 
 
+@runtime_checkable
+class ClassifierEmbedder(Embedder, Protocol):
+    """An embedder that knows images by a classifier's opinion of ImageNet's classes."""
+
+    def classify(self, images: Sequence[Picture]) -> Float32Array:
+        """N upright RGB images -> (N, 1000) logits."""
+
+    def embed_logits(self, logits: FloatArray) -> Float32Array:
+        """(N, 1000) logits of images -> (N, E) unit vectors, as embed_images gives them."""
+
+
 def part_embedder(embedder: Embedder) -> PartEmbedder:
     """An embedder that sees parts of a picture, if it is one.
 

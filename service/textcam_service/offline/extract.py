@@ -1,6 +1,6 @@
 """The probing set through the served backbone and the embedder, each photograph once.
 
-Memory grows by N x (D + E) floats only. Finished chunks are kept in a work folder, so an
+Memory grows by N x (2 D + E) floats, and N x 1000 where the embedder is a classifier. Finished chunks are kept in a work folder, so an
 interrupted extraction resumes where it stopped.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from textcam_service.artefact import (
     Tensors,
@@ -22,13 +23,16 @@ from textcam_service.artefact import (
     write_artefact,
 )
 from textcam_service.backbone import Backbone
+from textcam_service.bundle import predicted_evidence
+from textcam_service.core.cam import activation_scores
 from textcam_service.core.types import Float32Array, IntArray
 from textcam_service.errors import ArtefactError, InvalidImage, InvalidRequest, ProbingSetError
 from textcam_service.imaging import ImageLimits, decode, prepare
 from textcam_service.offline.dataset import printable, stated
-from textcam_service.offline.embed import Embedder
+from textcam_service.offline.embed import ClassifierEmbedder, Embedder
 
 _CHUNK = 128
+_CLASSES = 1000  # ImageNet's, of a classifier's opinions
 _BATCH = 16
 _LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
 
@@ -41,12 +45,16 @@ class Extraction:
         activation_scores: (N, D).
         embeddings: (N, E) unit vectors.
         predicted: (N,) the backbone's most probable class.
+        evidence: (N, D) each channel's evidence for that class, by the default method.
+        opinions: (N, 1000) logits of the embedder's classifier; (N, 0) where it has none.
         skipped: (path, reason) of each image that could not be read; the path as `stated`.
     """
 
     activation_scores: Float32Array
     embeddings: Float32Array
     predicted: IntArray
+    evidence: Float32Array
+    opinions: Float32Array
     skipped: tuple[tuple[str, str], ...]
 
 
@@ -87,6 +95,8 @@ def extract(
         np.concatenate([part.activation_scores for part in parts]),
         np.concatenate([part.embeddings for part in parts]),
         np.concatenate([part.predicted for part in parts]),
+        np.concatenate([part.evidence for part in parts]),
+        np.concatenate([part.opinions for part in parts]),
         tuple(skip for part in parts for skip in part.skipped),
     )
     if not len(result.predicted):
@@ -95,9 +105,7 @@ def extract(
 
 
 def _extract_chunk(paths: Sequence[Path], backbone: Backbone, embedder: Embedder) -> Extraction:
-    scores: list[Float32Array] = []
-    embeddings: list[Float32Array] = []
-    predicted: list[IntArray] = []
+    found: list[tuple[Float32Array, ...]] = [_nothing(backbone, embedder)]
     skipped: list[tuple[str, str]] = []
     for start in range(0, len(paths), _BATCH):
         pictures, inputs = [], []
@@ -110,17 +118,42 @@ def _extract_chunk(paths: Sequence[Path], backbone: Backbone, embedder: Embedder
             pictures.append(image)
             inputs.append(prepare(image, backbone.manifest.preprocessing)[0])
         if pictures:
-            logits, maps = backbone.run(np.stack(inputs))
-            scores.append(maps.mean(axis=(2, 3)))
-            predicted.append(logits.argmax(axis=1))
-            embeddings.append(embedder.embed_images(pictures))
-    channels = backbone.manifest.channel_count
-    return Extraction(
-        np.concatenate([np.zeros((0, channels), np.float32), *scores]),
-        np.concatenate([np.zeros((0, embedder.dimension), np.float32), *embeddings]),
-        np.concatenate([np.zeros(0, np.int64), *predicted]),
-        tuple(skipped),
+            found.append((*_seen(backbone, np.stack(inputs)), *_embedded(embedder, pictures)))
+    scores, logits, evidence, embeddings, opinions = (
+        np.concatenate(own) for own in zip(*found, strict=True)
     )
+    return Extraction(scores, embeddings, logits.argmax(axis=1), evidence, opinions, tuple(skipped))
+
+
+def _seen(backbone: Backbone, images: Float32Array) -> tuple[Float32Array, ...]:
+    """Activation scores, logits and evidence for the most probable class."""
+    if backbone.is_linear:
+        logits, maps = backbone.run(images)
+        scores = maps.mean(axis=(2, 3))
+        return scores, logits, backbone.head_weights[logits.argmax(axis=1)] * scores
+    seen = backbone.see(images)
+    scores = np.stack([activation_scores(own.activation_maps) for own in seen])
+    logits = np.stack([own.logits for own in seen])
+    evidence = [
+        predicted_evidence(backbone, own, image) for own, image in zip(seen, images, strict=True)
+    ]
+    return scores.astype(np.float32), logits, np.stack(evidence).astype(np.float32)
+
+
+def _embedded(embedder: Embedder, pictures: Sequence[Image.Image]) -> tuple[Float32Array, ...]:
+    """Embeddings, and what they were made of where the embedder is a classifier."""
+    if isinstance(embedder, ClassifierEmbedder):
+        opinions = embedder.classify(pictures)
+        return embedder.embed_logits(opinions), opinions
+    return embedder.embed_images(pictures), np.zeros((len(pictures), 0), np.float32)
+
+
+def _nothing(backbone: Backbone, embedder: Embedder) -> tuple[Float32Array, ...]:
+    """No image's part, so that chunks of damaged files alone have shapes."""
+    channels, classes = backbone.manifest.channel_count, len(backbone.manifest.class_names)
+    opinions = _CLASSES if isinstance(embedder, ClassifierEmbedder) else 0
+    widths = (channels, classes, channels, embedder.dimension, opinions)
+    return tuple(np.zeros((0, width), np.float32) for width in widths)
 
 
 def _resumed(folder: Path) -> Extraction | None:
@@ -128,10 +161,14 @@ def _resumed(folder: Path) -> Extraction | None:
         tensors, manifest = read_artefact(folder, "chunk")
     except ArtefactError:
         return None
+    if "evidence" not in tensors:  # an earlier version's
+        return None
     return Extraction(
         tensors["activation_scores"],
         tensors["embeddings"],
         tensors["predicted"],
+        tensors["evidence"],
+        tensors["opinions"],
         tuple((path, reason) for path, reason in manifest["skipped"]),
     )
 
@@ -142,6 +179,8 @@ def _keep(folder: Path, part: Extraction) -> None:
             "activation_scores": part.activation_scores,
             "embeddings": part.embeddings,
             "predicted": part.predicted,
+            "evidence": part.evidence,
+            "opinions": part.opinions,
         }
         write_artefact(
             staging, "chunk", tensors, {"skipped": [list(skip) for skip in part.skipped]}

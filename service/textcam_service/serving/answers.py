@@ -13,6 +13,7 @@ from textcam_service.bundle import ModelBundle
 from textcam_service.core.methods import Method, MethodSettings, Need
 from textcam_service.core.types import (
     Float32Array,
+    Phrase,
     Prediction,
     Rationale,
     SaliencyGroup,
@@ -58,16 +59,7 @@ def explanation_message(
         gap=rationale.gap,
         network_passes=found.network_passes,
         head_passes=found.head_passes,
-        phrases=[
-            pb.Phrase(
-                text=phrase.text,
-                vocabulary_index=phrase.vocabulary_index,
-                score=phrase.score,
-                similarity=phrase.similarity,
-                evidence=phrase.evidence,
-            )
-            for phrase in rationale.phrases
-        ],
+        phrases=[_phrase_message(phrase) for phrase in rationale.phrases],
         groups=[_group_message(group, drawing, peak) for group in rationale.groups]
         if drawing.job.groups
         else [],
@@ -81,6 +73,13 @@ def explanation_message(
     return message
 
 
+def _phrase_message(phrase: Phrase) -> pb.Phrase:
+    fields = asdict(phrase)
+    kind = fields.pop("kind")
+    name = f"PHRASE_KIND_{kind.upper() or 'UNSPECIFIED'}"
+    return pb.Phrase(**fields, kind=pb.PhraseKind.Value(name))
+
+
 def _group_message(group: SaliencyGroup, drawing: Drawing, peak: float) -> pb.SaliencyGroup:
     message = pb.SaliencyGroup(
         phrase_index=group.phrase_index,
@@ -91,6 +90,8 @@ def _group_message(group: SaliencyGroup, drawing: Drawing, peak: float) -> pb.Sa
     )
     if drawing.job.groups:
         _add_maps(message, group.saliency_map, drawing, peak)
+        if group.relative_map is not None and drawing.job.heatmap != pb.HEATMAP_FORM_NONE:
+            message.relative_map.CopyFrom(tensor_message(group.relative_map))
     return message
 
 
@@ -185,6 +186,20 @@ def provenance_message(bundle: ModelBundle, method: Method, decoder: str = "") -
         parameters={**bundle.parameters(), **chosen},
         layers=[manifest.target_layer, *further],
         head_kind=manifest.head_kind,
+        calibration=_calibration_message(bundle),
+    )
+
+
+def _calibration_message(bundle: ModelBundle) -> pb.Calibration | None:
+    calibration = bundle.calibration
+    if calibration is None:
+        return None
+    return pb.Calibration(
+        source=calibration.source,
+        images=calibration.images,
+        min_probability=bundle.settings.min_probability,
+        expected_calibration_error=calibration.expected_error,
+        bins=[pb.Calibration.Bin(**asdict(each)) for each in calibration.bins],
     )
 
 

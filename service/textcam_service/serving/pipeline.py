@@ -301,7 +301,7 @@ class Pipeline:
         with record.stage("explain"):
             for (target, subject), own in zip(subjects, found, strict=True):
                 drawing.require_wanted()
-                rationale = explained_by(own.terms, *target, job.phrases, subject.vertices)
+                rationale = explained_by(own.terms, *target, job.wish, subject.vertices)
                 explained.append((target, own, rationale))
         with record.stage("encode"):
             drawing.foretell(answers.map_count((one for *_, one in explained), job.groups))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.methods import Method, MethodSettings
-from textcam_service.core.types import UInt8Array
+from textcam_service.core.types import PHRASE_KINDS, UInt8Array, Wish
 from textcam_service.errors import (
     EmptyImage,
     InvalidArgument,
@@ -48,7 +49,7 @@ class Job:
         encoded: The image file, or None.
         pixels: (h, w, 3) uint8, or None; exactly one of the two is given.
         target: What is to be explained.
-        phrases: How many phrases per target.
+        wish: What is wanted of the words.
         groups: Whether maps per phrase are wanted.
         heatmap: The form of heatmaps.
         predictions: How many predictions to list.
@@ -59,7 +60,7 @@ class Job:
     encoded: bytes | None
     pixels: UInt8Array | None
     target: TopK | Classes
-    phrases: int
+    wish: Wish
     groups: bool
     heatmap: pb.HeatmapForm
     predictions: int
@@ -83,7 +84,6 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
     form = request.heatmap or pb.HEATMAP_FORM_SALIENCY
     if form not in pb.HeatmapForm.values():
         raise InvalidArgument(f"there is no heatmap form {form}", field="heatmap")
-    phrases = request.phrases if request.HasField("phrases") else limits.default_phrases
     predictions = request.predictions if request.HasField("predictions") else DEFAULT_PREDICTIONS
     classes = len(bundle.class_names)
     target = _read_target(request.target, bundle, limits)
@@ -93,13 +93,52 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
         encoded=request.encoded if request.WhichOneof("image") == "encoded" else None,
         pixels=_read_pixels(request),
         target=target,
-        phrases=_in_range(phrases, 1, limits.max_phrases, "phrases"),
+        wish=_read_wish(request, bundle, limits),
         groups=request.groups if request.HasField("groups") else True,
         heatmap=form,
         predictions=min(_in_range(predictions, 0, None, "predictions"), classes),
         method=method,
         may_degrade=request.may_degrade,
     )
+
+
+def _read_wish(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings) -> Wish:
+    phrases = request.phrases if request.HasField("phrases") else limits.default_phrases
+    least = request.min_probability if request.HasField("min_probability") else None
+    if least is not None and not 0 <= least <= 1:
+        raise InvalidArgument(
+            f"min_probability is from 0 to 1, not {least:g}", field="min_probability"
+        )
+    if least and bundle.calibration is None:
+        raise InvalidArgument(
+            f"the phrases of model '{bundle.name}' have no probabilities: its bank has no "
+            "calibration, or is served by embeddings; leave min_probability out, or ask for a "
+            "bank that `textcam bank build` made",
+            field="min_probability",
+        )
+    return Wish(
+        count=_in_range(phrases, 1, limits.max_phrases, "phrases"),
+        min_probability=least,
+        kinds=_read_kinds(request.kinds, bundle),
+        repeat_class=True if request.repeat_class else None,
+    )
+
+
+def _read_kinds(numbers: Sequence[pb.PhraseKind], bundle: ModelBundle) -> frozenset[str]:
+    known = {pb.PhraseKind.Value(f"PHRASE_KIND_{kind.upper()}"): kind for kind in PHRASE_KINDS}
+    for number in numbers:
+        if number not in known:
+            raise InvalidArgument(
+                f"there is no kind of phrases {number}; there are {', '.join(PHRASE_KINDS)}",
+                field="kinds",
+            )
+    kinds = frozenset(known[number] for number in numbers)
+    if kinds and not any(bundle.kinds):
+        raise InvalidArgument(
+            f"the vocabulary of model '{bundle.name}' says no kinds of phrases; leave kinds out",
+            field="kinds",
+        )
+    return kinds
 
 
 def check_request_id(request_id: str, field: str = "request_id") -> None:

@@ -234,6 +234,7 @@ class Watcher:
             providers=self._settings.providers,
             threads=self._settings.session_threads,
             device=self._settings.device,
+            words=self._settings.words,
         )
 
     async def _canary(self, name: str, new: Pipeline, pointer: Pointer, folder: Path) -> None:

@@ -1,0 +1,116 @@
+"""Supports: how far each channel speaks for each phrase, and what evidence says by them.
+
+A support is a correlation: of a channel's activation score with what an embedder, or a table of
+classes and phrases, thinks of the phrase over the probing images; and, where the head's classes
+are the table's, of the channel's weight with the table over the classes. So a channel stands
+for what excites it and for what the head counts it for.
+
+Letters in shapes: N probing images, D channels, V phrases, C classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from textcam_service.core.types import Float32Array, Float64Array, FloatArray, IntArray
+from textcam_service.core.vectors import unit
+
+_TINY = 1e-9
+
+
+def standardise(values: FloatArray, axis: int = 0) -> Float32Array:
+    """Subtract the mean along an axis and divide by the deviation; what never varies becomes 0."""
+    centred = np.asarray(values, np.float32)
+    centred = centred - centred.mean(axis=axis, keepdims=True, dtype=np.float64).astype(np.float32)
+    spread = centred.std(axis=axis, keepdims=True, dtype=np.float64)
+    varies = spread > _TINY
+    return np.asarray(np.where(varies, centred / np.where(varies, spread, 1), 0), np.float32)
+
+
+def correlations(left: FloatArray, right: FloatArray) -> Float32Array:
+    """Correlate columns over rows: (N, D), (N, V) -> (D, V) of Pearson's r, 0 where none varies."""
+    return np.asarray(standardise(left).T @ standardise(right) / len(left), np.float32)
+
+
+def phrase_supports(
+    scores: FloatArray,
+    opinions: FloatArray,
+    head_weights: FloatArray | None = None,
+    attributes: FloatArray | None = None,
+) -> Float32Array:
+    """Compute the support of each channel for each phrase.
+
+    Args:
+        scores: (N, D) activation scores of the probing images.
+        opinions: (N, V) what the embedder or the table thinks of each phrase in each image.
+        head_weights: (C, D) of a linear head whose classes are the table's; None: left out.
+        attributes: (C, V) the table's probabilities; needed with `head_weights`.
+
+    Returns:
+        (D, V) correlations; with a head, the sum of both over the root of 2, so that chance
+        gives the same deviation as one of them.
+    """
+    found = correlations(scores, opinions)
+    if head_weights is None:
+        return found
+    assert attributes is not None  # noqa: S101 - the caller has both or none
+    return np.asarray((found + correlations(head_weights, attributes)) / np.sqrt(2), np.float32)
+
+
+def evidence_by_phrase(evidence: FloatArray, supports: Float32Array) -> Float32Array:
+    """Project unit evidence on the supports: (..., D), (D, V) -> (..., V)."""
+    return np.asarray(unit(evidence).astype(np.float32) @ supports, np.float32)
+
+
+def effects(evidence: FloatArray, supports: FloatArray, min_support: float) -> Float64Array:
+    """Sum the evidence of all channels that support each phrase, whichever group they are in.
+
+    Args:
+        evidence: (D,) e_j.
+        supports: (D, K) of K phrases.
+        min_support: From where on a channel supports a phrase.
+
+    Returns:
+        (K,) in the evidence's units. They overlap, and add up to nothing.
+    """
+    return np.asarray(np.asarray(evidence, np.float64) @ (supports >= min_support), np.float64)
+
+
+def strongest_support(supports: FloatArray, min_support: float) -> IntArray:
+    """Give each channel to the phrase that it supports most.
+
+    Args:
+        supports: (D, K) of the said phrases.
+        min_support: Below it a channel goes to the rest.
+
+    Returns:
+        (D,) places in the phrases, or -1. Ties go to the earlier phrase.
+    """
+    if not supports.shape[1]:
+        return np.full(len(supports), -1, np.int64)
+    best = supports.argmax(axis=1)
+    return np.where(supports[np.arange(len(supports)), best] >= min_support, best, -1)
+
+
+def relative_weights(evidence: FloatArray, supports: FloatArray) -> Float64Array:
+    """Weigh channels by how far they support a phrase beyond the other said ones.
+
+    A phrase's relative map is R_v = sum_j g_jv w_j A_j with the weights g_jv = r_jv less its mean
+    over the other said phrases, less the mean of that over channels by their absolute evidence.
+    So it is high where the phrase's channels are stronger than their share, and cannot be a copy
+    of the whole map.
+
+    Args:
+        evidence: (D,) e_j.
+        supports: (D, K) of the said phrases.
+
+    Returns:
+        (K, D) weights g.
+    """
+    own = np.asarray(supports, np.float64).T
+    count = len(own)
+    if count > 1:
+        own = own - (own.sum(axis=0) - own) / (count - 1)
+    share = np.abs(np.asarray(evidence, np.float64))
+    share /= share.sum() or 1.0
+    return np.asarray(own - (own @ share)[:, None])

@@ -1,0 +1,204 @@
+"""Wordings: how a bank turns evidence into phrases, by supports or by embeddings.
+
+By supports: correlations of channels with phrases, probabilities, core.choice. By embeddings, as in
+TextCAM (arXiv 2510.01004): LDA directions in the embedder's space and a sparse choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textcam_service.core.calibration import Calibration
+from textcam_service.core.choice import choose
+from textcam_service.core.neighbours import ClassAttributes, Neighbours
+from textcam_service.core.phrases import choose_phrases, evidence_embedding
+from textcam_service.core.supports import evidence_by_phrase
+from textcam_service.core.types import (
+    BoolArray,
+    Choice,
+    Float32Array,
+    Float64Array,
+    FloatArray,
+    Int8Array,
+    IntArray,
+    RationaleSettings,
+    Wish,
+)
+
+_FALLBACK = "category"
+_LIKENESS_STEPS = 127
+
+
+class Wording(Protocol):
+    """What a rationale asks of a bank."""
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """V of PHRASE_KINDS, or ""."""
+
+    @property
+    def min_support(self) -> float:
+        """Support from where on a channel belongs to a phrase."""
+
+    def choose(self, evidence: Float64Array, class_index: int, wish: Wish) -> Choice:
+        """Choose phrases for the evidence (D,) of a class."""
+
+    def supports(self, indices: IntArray) -> FloatArray:
+        """How far each channel supports K phrases: (D, K)."""
+
+
+@dataclass(frozen=True)
+class PhraseSupports:
+    """What a bank knows of the vocabulary's phrases, beside its channel embeddings.
+
+    Attributes:
+        supports: (D, V) correlations, see core.supports.
+        likeness: (V, V) correlation of phrases over the probing images or the table's classes, in
+            steps of 1/127.
+        calibration: How evidence becomes probability.
+        apart: (P, 2) pairs of phrases that say the same, and are not said together.
+        repeats: (R, 2) class and phrase, where the phrase only repeats the class's name.
+        attributes: The table, where its classes are the head's; None: they are not.
+    """
+
+    supports: Float32Array
+    likeness: Int8Array
+    calibration: Calibration
+    apart: IntArray
+    repeats: IntArray
+    attributes: ClassAttributes | None = None
+
+
+def stored_likeness(likeness: FloatArray) -> Int8Array:
+    """Round correlations (V, V) to steps of 1/127."""
+    return np.asarray(np.rint(np.clip(likeness, -1, 1) * _LIKENESS_STEPS), np.int8)
+
+
+@dataclass(frozen=True)
+class SupportWording:
+    """Phrases by supports, with their probabilities.
+
+    Attributes:
+        bank: What is known of the phrases.
+        kinds: V of PHRASE_KINDS, or "".
+        settings: See RationaleSettings.
+        neighbours: Of the head, where the bank has its classes' attributes; None: there are none.
+    """
+
+    bank: PhraseSupports
+    kinds: Sequence[str]
+    settings: RationaleSettings
+    neighbours: Neighbours | None = None
+
+    @property
+    def min_support(self) -> float:
+        """Support from where on a channel belongs to a phrase."""
+        return self.settings.join
+
+    def supports(self, indices: IntArray) -> FloatArray:
+        """How far each channel supports K phrases: (D, K)."""
+        return self.bank.supports[:, indices]
+
+    def choose(self, evidence: Float64Array, class_index: int, wish: Wish) -> Choice:
+        """Choose phrases for the evidence (D,) of a class."""
+        calibration = self.bank.calibration
+        projected = evidence_by_phrase(evidence, self.bank.supports)
+        scores = calibration.scores(projected)
+        near = self.neighbours.of(evidence, class_index) if self.neighbours else None
+        probabilities = calibration.probabilities(scores, near)
+        settings = self.settings
+        if wish.min_probability is not None:
+            settings = replace(settings, min_probability=wish.min_probability)
+        indices = choose(
+            probabilities,
+            scores,
+            calibration.slope,
+            self._likeness,
+            wish.count,
+            settings,
+            self._allowed(class_index, wish),
+            self._broad,
+            self._apart,
+        )
+        lengths = np.linalg.norm(self.bank.supports[:, indices], axis=0)
+        similarities = projected[indices] / np.where(lengths > 0, lengths, 1)
+        return Choice(
+            indices,
+            scores[indices].astype(np.float64),
+            similarities.astype(np.float64),
+            probabilities[indices],
+        )
+
+    def _allowed(self, class_index: int, wish: Wish) -> BoolArray:
+        allowed = np.ones(len(self.kinds), bool)
+        if wish.kinds:
+            allowed &= np.isin(self._kinds, sorted(wish.kinds))
+        repeat = self.settings.repeat_class if wish.repeat_class is None else wish.repeat_class
+        if not repeat:
+            repeats = self.bank.repeats
+            allowed[repeats[repeats[:, 0] == class_index, 1]] = False
+        return allowed
+
+    @cached_property
+    def _kinds(self) -> NDArray[np.str_]:
+        return np.array(self.kinds, np.str_)
+
+    @cached_property
+    def _broad(self) -> BoolArray:
+        return np.asarray(self._kinds == _FALLBACK)
+
+    @cached_property
+    def _likeness(self) -> Float32Array:
+        return np.asarray(self.bank.likeness / np.float32(_LIKENESS_STEPS), np.float32)
+
+    @cached_property
+    def _apart(self) -> BoolArray:
+        apart = np.zeros(self.bank.likeness.shape, bool)
+        first, second = self.bank.apart.T
+        apart[first, second] = apart[second, first] = True
+        return apart
+
+
+@dataclass(frozen=True)
+class EmbeddingWording:
+    """Phrases by channel embeddings and a sparse choice, as the paper has it.
+
+    Attributes:
+        channel_embeddings: (D, E) unit vectors; a dead channel's is 0.
+        mean_embedding: (E,) of the probing set.
+        text_embeddings: (V, E) centred unit vectors.
+        kinds: V of PHRASE_KINDS, or "".
+        settings: See RationaleSettings.
+    """
+
+    channel_embeddings: Float32Array
+    mean_embedding: Float32Array
+    text_embeddings: Float32Array
+    kinds: Sequence[str]
+    settings: RationaleSettings
+
+    @property
+    def min_support(self) -> float:
+        """Cosine from where on a channel belongs to a phrase."""
+        return self.settings.min_support
+
+    def supports(self, indices: IntArray) -> FloatArray:
+        """Cosine of each channel with K phrases: (D, K)."""
+        return self.channel_embeddings @ self.text_embeddings[indices].T
+
+    def choose(self, evidence: Float64Array, class_index: int, wish: Wish) -> Choice:  # noqa: ARG002 - the protocol's
+        """Choose phrases for the evidence (D,) of a class."""
+        embedding = evidence_embedding(
+            evidence, self.channel_embeddings, self.mean_embedding, self.settings
+        )
+        if not wish.kinds:
+            return choose_phrases(embedding, self.text_embeddings, wish.count, self.settings)
+        wanted = np.flatnonzero(np.isin(np.array(self.kinds), sorted(wish.kinds)))
+        found = choose_phrases(embedding, self.text_embeddings[wanted], wish.count, self.settings)
+        return replace(found, indices=wanted[found.indices])

