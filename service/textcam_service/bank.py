@@ -24,8 +24,8 @@ from textcam_service.artefact import (
     sha256,
     write_artefact,
 )
+from textcam_service.core.attributes import ClassAttributes
 from textcam_service.core.calibration import Calibration, ReliabilityBin
-from textcam_service.core.neighbours import ClassAttributes
 from textcam_service.core.phrases import centre_texts
 from textcam_service.core.types import BoolArray, Float32Array, RationaleSettings
 from textcam_service.core.wording import PhraseSupports
@@ -207,7 +207,7 @@ def _supports_tensors(supports: PhraseSupports) -> dict[str, np.ndarray[Any, Any
 
 def _supports_manifest(supports: PhraseSupports) -> dict[str, Any]:
     calibration = supports.calibration
-    names = ("deviation", "slope", "prior_weight", "neighbour_weight", "offset", "source", "images")
+    names = ("deviation", "slope", "prior_weight", "offset", "temperature", "source", "images")
     return {
         **{name: getattr(calibration, name) for name in names},
         "bins": [asdict(each) for each in calibration.bins],
@@ -225,8 +225,8 @@ def _read_supports(
         grounded=tensors["grounded"].astype(bool),
         slope=manifest["slope"],
         prior_weight=manifest["prior_weight"],
-        neighbour_weight=manifest["neighbour_weight"],
         offset=manifest["offset"],
+        temperature=manifest["temperature"],
         source=manifest["source"],
         images=manifest["images"],
         bins=tuple(ReliabilityBin(**each) for each in manifest["bins"]),

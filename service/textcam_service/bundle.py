@@ -14,7 +14,6 @@ from textcam_service.backbone import Backbone, Seen
 from textcam_service.bank import FILES, BankArtefact, read_bank
 from textcam_service.core.calibration import Calibration
 from textcam_service.core.cam import channel_evidence
-from textcam_service.core.maps import Maps
 from textcam_service.core.methods import (
     METHODS,
     CamTerms,
@@ -23,7 +22,6 @@ from textcam_service.core.methods import (
     Subject,
     drive,
 )
-from textcam_service.core.neighbours import Neighbours
 from textcam_service.core.rationale import explain_target
 from textcam_service.core.types import (
     Float32Array,
@@ -129,10 +127,7 @@ class ModelBundle:
         if self.calibration is None or supports is None:
             own = bank.channel_embeddings, bank.mean_embedding, self.text_embeddings
             return EmbeddingWording(*own, self.kinds, self.settings)
-        neighbours = None
-        if supports.attributes is not None and self.backbone.is_linear:
-            neighbours = Neighbours(self.backbone.head_weights, supports.attributes)
-        return SupportWording(supports, self.kinds, self.settings, neighbours)
+        return SupportWording(supports, self.kinds, self.settings)
 
     @cached_property
     def _own_indices(self) -> dict[str, int]:
@@ -234,7 +229,7 @@ class ModelBundle:
 
     def rationale(
         self,
-        activation_maps: Maps,
+        seen: Seen,
         terms: CamTerms,
         target: Prediction,
         against: Prediction | None,
@@ -244,7 +239,7 @@ class ModelBundle:
         """The words and groups of what a CAM method found.
 
         Args:
-            activation_maps: (D, H, W) of the image.
+            seen: What the backbone made of the image.
             terms: What the method found.
             target: What is explained, with its logit.
             against: Rather than what; None: the target's logit by itself.
@@ -258,8 +253,9 @@ class ModelBundle:
             logit -= against.logit
             bias -= float(biases[against.class_index])
         rationale = explain_target(
-            activation_maps,
+            seen.activation_maps,
             terms,
+            seen.logits,
             logit,
             bias,
             self.phrases,

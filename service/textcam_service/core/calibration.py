@@ -1,13 +1,18 @@
 """Probabilities of phrases, fitted on the probing images without labels by hand.
 
-P(v | e) = sigmoid(a s_v + b logit(prior_v) + c logit(n_v) + d): s_v is how far the evidence speaks
-for the phrase, in deviations, against the null of the probing images' own evidence; the prior
-says how common the phrase is; n_v, where there is a table of classes, says how true it is of those
-other classes that the same evidence would serve. One deviation stands for all phrases: a phrase's
-own spread over the probing images is the signal where classes are few. a, b, c and d are a logistic
-regression on soft labels: what a table, or the embedder, holds of the probing images.
+By evidence alone, P_e(v) = sigmoid(a s_v + b logit(prior_v) + d): s_v is how far the evidence
+speaks for the phrase, in deviations, against the null of the probing images' own evidence, and the
+prior says how common the phrase is. One deviation stands for all phrases: a phrase's own spread
+over the probing images is the signal where classes are few. a, b and d are a logistic regression
+on soft labels: what a table of classes, or the embedder, holds of the probing images.
 
-Letters in shapes: N probing images, V phrases.
+Where a table has the head's own classes, the network's opinion of the image says more: o_v is how
+true the phrase is of the classes that the network holds for possible, by their probabilities.
+Then logit P(v) = 0.25 logit P_e(v) + 0.9 logit o_v + 0.5. A table knows classes, and no single
+image: it cannot teach these three numbers, which are constants, measured on photographs whose
+phrases people judged (tests/bench/RESULTS.md).
+
+Letters in shapes: N probing images, V phrases, C classes.
 """
 
 from __future__ import annotations
@@ -22,6 +27,8 @@ _PAIRS = 60_000
 _STEPS = 25
 _BINS = 10
 _EDGE = 1e-3  # keeps the logit of 0 and 1 finite
+_BY_EVIDENCE, _BY_OPINION, _SHIFT = 0.25, 0.9, 0.5
+_TEMPERATURES = np.arange(0.3, 2.01, 0.05)
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,9 @@ class Calibration:
         grounded: (V,) whether anything is known of the phrase; others are never said.
         slope: a, of the score.
         prior_weight: b.
-        neighbour_weight: c; 0 where there is no table of the head's classes.
         offset: d.
+        temperature: By which the network's logits are divided before their softmax is its opinion;
+            0: there is no table of the head's classes, and evidence speaks alone.
         source: Where the soft labels came from.
         images: N.
         bins: The reliability table on the probing images.
@@ -67,8 +75,8 @@ class Calibration:
     grounded: BoolArray
     slope: float
     prior_weight: float
-    neighbour_weight: float
     offset: float
+    temperature: float
     source: str
     images: int
     bins: tuple[ReliabilityBin, ...] = ()
@@ -77,21 +85,19 @@ class Calibration:
         """Standardise against the null: (..., V) as evidence_by_phrase gives it -> (..., V)."""
         return np.asarray((projected - self.mean) / np.float32(self.deviation), np.float32)
 
-    def probabilities(
-        self, scores: FloatArray, neighbours: FloatArray | None = None
-    ) -> Float64Array:
+    def probabilities(self, scores: FloatArray, opinion: FloatArray | None = None) -> Float64Array:
         """Turn scores into probabilities.
 
         Args:
             scores: (..., V).
-            neighbours: (..., V) n; needed where `neighbour_weight` is not 0.
+            opinion: (..., V) o, see above; None: evidence speaks alone.
 
         Returns:
             (..., V), 0..1; 0 where the phrase is not grounded.
         """
         total = self.slope * scores + (self.prior_weight * logit(self.prior) + self.offset)
-        if self.neighbour_weight and neighbours is not None:
-            total = total + self.neighbour_weight * logit(neighbours)
+        if opinion is not None:
+            total = _BY_EVIDENCE * total + _BY_OPINION * logit(opinion) + _SHIFT
         return np.where(self.grounded, sigmoid(total), 0.0)
 
     @property
@@ -106,20 +112,15 @@ class Calibration:
 
 
 def fit_calibration(
-    projected: FloatArray,
-    labels: FloatArray,
-    prior: FloatArray,
-    source: str,
-    neighbours: FloatArray | None = None,
+    projected: FloatArray, labels: FloatArray, prior: FloatArray, source: str
 ) -> Calibration:
-    """Fit on the probing images' own evidence.
+    """Fit evidence's part on the probing images' own evidence.
 
     Args:
         projected: (N, V) evidence_by_phrase of the probing images.
         labels: (N, V) soft labels, 0..1.
         prior: (V,) how common each phrase is; 0: nothing is known of it.
         source: Where the labels came from.
-        neighbours: (N, V), see Calibration; None: there is no table.
     """
     projected = np.asarray(projected, np.float32)
     grounded = np.asarray(prior) > 0
@@ -134,8 +135,8 @@ def fit_calibration(
         grounded=grounded,
         slope=0.0,
         prior_weight=0.0,
-        neighbour_weight=0.0,
         offset=0.0,
+        temperature=0.0,
         source=source,
         images=len(projected),
     )
@@ -144,21 +145,42 @@ def fit_calibration(
     drawn = np.random.default_rng(0)
     rows = drawn.integers(0, len(projected), _PAIRS)
     columns = drawn.choice(np.flatnonzero(grounded), _PAIRS)
-    terms = [blank.scores(projected)[rows, columns], logit(blank.prior)[columns]]
-    if neighbours is not None:
-        terms.append(logit(neighbours[rows, columns]))
-    weights = _logistic(np.stack([*terms, np.ones(_PAIRS)], axis=1), labels[rows, columns])
-    slope, prior_weight, *further, offset = weights.tolist()
-    fitted = replace(
-        blank,
-        slope=slope,
-        prior_weight=prior_weight,
-        neighbour_weight=further[0] if further else 0.0,
-        offset=offset,
-    )
-    found = fitted.probabilities(fitted.scores(projected), neighbours)
+    terms = blank.scores(projected)[rows, columns], logit(blank.prior)[columns], np.ones(_PAIRS)
+    weights = _logistic(np.stack(terms, axis=1), labels[rows, columns])
+    slope, prior_weight, offset = weights.tolist()
+    return replace(blank, slope=slope, prior_weight=prior_weight, offset=offset)
+
+
+def with_reliability(
+    calibration: Calibration,
+    projected: FloatArray,
+    labels: FloatArray,
+    opinion: FloatArray | None = None,
+) -> Calibration:
+    """Add the reliability table of the probing images; arguments as of fit_calibration."""
+    found = calibration.probabilities(calibration.scores(projected), opinion)
+    grounded = calibration.grounded
     bins = reliability(found[:, grounded], np.asarray(labels)[:, grounded])
-    return replace(fitted, bins=bins)
+    return replace(calibration, bins=bins)
+
+
+def opinion_temperature(logits: FloatArray, reference: FloatArray) -> float:
+    """Find the temperature at which a network is as sure as a reference of the same classes.
+
+    Args:
+        logits: (N, C) of the network.
+        reference: (N, C) probabilities of a classifier whose sureness is right.
+
+    Returns:
+        The one of least cross-entropy, 0.3 to 2.
+    """
+    costs = []
+    for temperature in _TEMPERATURES:
+        scaled = np.asarray(logits, np.float64) / temperature
+        scaled -= scaled.max(axis=1, keepdims=True)
+        sums = np.log(np.exp(scaled).sum(axis=1))
+        costs.append(float((sums - (reference * scaled).sum(axis=1)).mean()))
+    return float(_TEMPERATURES[int(np.argmin(costs))])
 
 
 def reliability(probabilities: FloatArray, observed: FloatArray) -> tuple[ReliabilityBin, ...]:

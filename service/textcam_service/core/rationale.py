@@ -11,7 +11,7 @@ from textcam_service.core.groups import saliency_groups
 from textcam_service.core.maps import Maps
 from textcam_service.core.methods.base import CamTerms
 from textcam_service.core.supports import effects, relative_weights, strongest_support
-from textcam_service.core.types import Phrase, Prediction, Rationale, Wish
+from textcam_service.core.types import FloatArray, Phrase, Prediction, Rationale, Wish
 from textcam_service.core.wording import Wording
 
 _SMALL_GAP = 1e-3
@@ -20,6 +20,7 @@ _SMALL_GAP = 1e-3
 def explain_target(
     activation_maps: Maps,
     terms: CamTerms,
+    logits: FloatArray,
     logit: float,
     bias: float,
     phrases: Sequence[str],
@@ -32,6 +33,7 @@ def explain_target(
     Args:
         activation_maps: (D, H, W).
         terms: What the CAM method found.
+        logits: (C,) of the image.
         logit: What is explained.
         bias: The head's bias for it, or the difference of two.
         phrases: V phrases of the vocabulary.
@@ -41,7 +43,7 @@ def explain_target(
     """
     cam_weights = terms.weights
     evidence = channel_evidence(cam_weights, activation_maps)
-    choice = wording.choose(evidence, class_index, wish)
+    choice = wording.choose(evidence, logits, class_index, wish)
     supports = wording.supports(choice.indices)
     assignment = strongest_support(supports, wording.min_support)
     groups, rest = saliency_groups(

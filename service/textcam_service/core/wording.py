@@ -14,9 +14,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from textcam_service.core.attributes import ClassAttributes
 from textcam_service.core.calibration import Calibration
+from textcam_service.core.cam import softmax
 from textcam_service.core.choice import choose
-from textcam_service.core.neighbours import ClassAttributes, Neighbours
 from textcam_service.core.phrases import choose_phrases, evidence_embedding
 from textcam_service.core.supports import evidence_by_phrase
 from textcam_service.core.types import (
@@ -46,8 +47,10 @@ class Wording(Protocol):
     def min_support(self) -> float:
         """Support from where on a channel belongs to a phrase."""
 
-    def choose(self, evidence: Float64Array, class_index: int, wish: Wish) -> Choice:
-        """Choose phrases for the evidence (D,) of a class."""
+    def choose(
+        self, evidence: Float64Array, logits: FloatArray, class_index: int, wish: Wish
+    ) -> Choice:
+        """Choose phrases for the evidence (D,) of a class, out of an image's logits (C,)."""
 
     def supports(self, indices: IntArray) -> FloatArray:
         """How far each channel supports K phrases: (D, K)."""
@@ -88,13 +91,11 @@ class SupportWording:
         bank: What is known of the phrases.
         kinds: V of PHRASE_KINDS, or "".
         settings: See RationaleSettings.
-        neighbours: Of the head, where the bank has its classes' attributes; None: there are none.
     """
 
     bank: PhraseSupports
     kinds: Sequence[str]
     settings: RationaleSettings
-    neighbours: Neighbours | None = None
 
     @property
     def min_support(self) -> float:
@@ -105,13 +106,14 @@ class SupportWording:
         """How far each channel supports K phrases: (D, K)."""
         return self.bank.supports[:, indices]
 
-    def choose(self, evidence: Float64Array, class_index: int, wish: Wish) -> Choice:
-        """Choose phrases for the evidence (D,) of a class."""
+    def choose(
+        self, evidence: Float64Array, logits: FloatArray, class_index: int, wish: Wish
+    ) -> Choice:
+        """Choose phrases for the evidence (D,) of a class, out of an image's logits (C,)."""
         calibration = self.bank.calibration
         projected = evidence_by_phrase(evidence, self.bank.supports)
         scores = calibration.scores(projected)
-        near = self.neighbours.of(evidence, class_index) if self.neighbours else None
-        probabilities = calibration.probabilities(scores, near)
+        probabilities = calibration.probabilities(scores, self._opinion(logits))
         settings = self.settings
         if wish.min_probability is not None:
             settings = replace(settings, min_probability=wish.min_probability)
@@ -134,6 +136,12 @@ class SupportWording:
             similarities.astype(np.float64),
             probabilities[indices],
         )
+
+    def _opinion(self, logits: FloatArray) -> Float64Array | None:
+        table, temperature = self.bank.attributes, self.bank.calibration.temperature
+        if table is None or not temperature:
+            return None
+        return table.mixed(softmax(np.asarray(logits) / temperature))
 
     def _allowed(self, class_index: int, wish: Wish) -> BoolArray:
         allowed = np.ones(len(self.kinds), bool)
@@ -192,8 +200,14 @@ class EmbeddingWording:
         """Cosine of each channel with K phrases: (D, K)."""
         return self.channel_embeddings @ self.text_embeddings[indices].T
 
-    def choose(self, evidence: Float64Array, class_index: int, wish: Wish) -> Choice:  # noqa: ARG002 - the protocol's
-        """Choose phrases for the evidence (D,) of a class."""
+    def choose(
+        self,
+        evidence: Float64Array,
+        logits: FloatArray,  # noqa: ARG002 - the protocol's
+        class_index: int,  # noqa: ARG002 - likewise
+        wish: Wish,
+    ) -> Choice:
+        """Choose phrases for the evidence (D,)."""
         embedding = evidence_embedding(
             evidence, self.channel_embeddings, self.mean_embedding, self.settings
         )

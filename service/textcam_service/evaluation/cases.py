@@ -226,11 +226,10 @@ def explain_case(
         target: What is explained; None: the observation's prediction.
     """
     terms = terms_of(bundle, observation, target)
-    maps = observation.activation_maps
     vertices = bundle.backbone.vertices(observation.seen)
     target = target or observation.prediction
     wish = count if isinstance(count, Wish) else Wish(count)
-    return bundle.rationale(maps, terms, target, None, wish, vertices)
+    return bundle.rationale(observation.seen, terms, target, None, wish, vertices)
 
 
 def terms_of(

@@ -153,7 +153,7 @@ def _explained(
     for observation in observations:
         target = predict(bundle, observation.logits, class_index)
         terms = terms_of(bundle, observation, target)
-        rationale = bundle.rationale(observation.activation_maps, terms, target, None, Wish(_FIRST))
+        rationale = bundle.rationale(observation.seen, terms, target, None, Wish(_FIRST))
         named.append(any(phrase.text in names for phrase in rationale.phrases))
         own = channel_evidence(terms.weights, observation.activation_maps)
         embedding = evidence_embedding(

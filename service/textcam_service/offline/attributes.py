@@ -17,7 +17,7 @@ from textcam_service.core.types import Float32Array
 from textcam_service.errors import VocabularyError
 
 PACKAGED = Path(__file__).parents[1] / "data" / "photos" / "attributes.txt"
-GRADES = {"+": 0.9, "~": 0.55, "?": 0.2}
+GRADES = {"+": 0.87, "~": 0.52, "?": 0.25}
 """By the mark of a line: in what share of a class's photographs its phrases are plainly true."""
 
 _CLASS = re.compile(r"(\d+) (.+)")

