@@ -45,9 +45,21 @@ class Phrase:
     Attributes:
         text: The phrase.
         vocabulary_index: Its place in the model's vocabulary.
-        score: Its coefficient in the sparse approximation of the evidence embedding, > 0.
-        similarity: Cosine with the evidence embedding, -1..1.
-        evidence: Signed share of the logit, logit units; see TargetExplanation.in_logit_units.
+        score: With a calibrated bank, how far the evidence speaks for it beyond what the probing
+            images' own evidence does, in standard deviations; else its coefficient in the sparse
+            approximation of the evidence embedding. Above 0.
+        similarity: Cosine of the evidence with the phrase's supports; without a calibrated bank, of
+            the evidence embedding with the phrase's. -1..1.
+        evidence: Its share, signed: the evidence of the channels in its group. Each channel is in
+            one group, so shares, rest, bias and gap add up to the logit. In logit units; see
+            TargetExplanation.in_logit_units.
+        probability: Of being true of what the network saw, 0..1, calibrated on the probing images
+            (Provenance.calibration); None: the bank has no calibration, or the server is older.
+        effect: The evidence of all channels that support it, whichever group they are in, in units
+            as `evidence`. Phrases share channels, so effects overlap and add up to nothing. 0 from
+            a server that does not tell.
+        kind: What it names: "thing", "part", "material", "texture", "colour", "shape", "scene" or
+            "category"; None: not known.
     """
 
     text: str
@@ -55,6 +67,9 @@ class Phrase:
     score: float
     similarity: float
     evidence: float
+    probability: float | None = None
+    effect: float = 0.0
+    kind: str | None = None
 
 
 class _ReadOnly:
@@ -79,6 +94,11 @@ class SaliencyGroup(_ReadOnly):
         evidence_against: Its negative part, <= 0.
         saliency_map: float32 (H, W), in the same units, with the mean `evidence`; None where
             maps were declined.
+        relative_map: float32 (H, W), what the phrase has of its own: where the channels that
+            support it more than the other phrases add more than their share. Signed, and only
+            differences within one map mean something: it is no part of a sum. It shows where the
+            network's evidence for the phrase lies, not where in the image a part is. None of the
+            rest, where maps were declined, and from a server that does not tell.
         server_heatmap: uint8 (h, w), where heatmap="image" was asked for.
         server_overlay: PNG file, where heatmap="overlay" was asked for.
     """
@@ -89,6 +109,7 @@ class SaliencyGroup(_ReadOnly):
     evidence_for: float
     evidence_against: float
     saliency_map: Float32Array | None = field(repr=False)
+    relative_map: Float32Array | None = field(repr=False)
     server_heatmap: UInt8Array | None = field(repr=False)
     server_overlay: bytes | None = field(repr=False)
     _view: View = field(repr=False)
@@ -134,7 +155,14 @@ class SaliencyGroup(_ReadOnly):
             "evidence": self.evidence,
             "evidence_for": self.evidence_for,
             "evidence_against": self.evidence_against,
-            **({"saliency_map": _listed(self.saliency_map)} if arrays else {}),
+            **(
+                {
+                    "saliency_map": _listed(self.saliency_map),
+                    "relative_map": _listed(self.relative_map),
+                }
+                if arrays
+                else {}
+            ),
         }
 
     def _peak(self, scale: str) -> float:
@@ -162,9 +190,8 @@ class TargetExplanation(_ReadOnly):
         saliency_map: float32 (H, W), in the evidence's units; None where maps were declined. With
             most methods the groups' maps and the rest's add up to it, and its mean is
             logit - bias - gap; the contract says with which it is otherwise.
-        phrases: Chosen phrases, in the order in which they were chosen: the first says most of
-            the evidence, each after it most of what those before it leave unsaid. Their evidence
-            is in no order; `sentence` and `draw_figure` go by it, from the greatest down.
+        phrases: Chosen phrases, in the order in which they are best said; none is an answer: the
+            vocabulary has no words for what the network saw. Their evidence is in no order.
         groups: One per phrase, in the same order; empty where groups were declined.
         rest: The channels that support none of the phrases.
         sentence: The rationale in one English sentence, what is against the target last.
