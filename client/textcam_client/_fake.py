@@ -246,7 +246,8 @@ class FakeExplainer:
         return said[:count]
 
     def _shares(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(self._members, evidence, minlength=len(self.phrases))
+        shares = np.bincount(self._members, evidence, minlength=len(self.phrases))
+        return np.asarray(shares, np.float64)
 
     def _probabilities(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
         """(V,), in order of the shares: .44 without evidence, .5 from a fortieth of it all."""

@@ -13,7 +13,7 @@ from textcam.v1 import explainer_pb2 as pb
 
 from textcam_client.colormap import blend
 from textcam_client.geometry import Crop
-from textcam_client.view import View
+from textcam_client.view import Peak, View
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Painter:
         message.saliency_map.CopyFrom(_float_tensor(values))
         if self.form not in (pb.HEATMAP_FORM_IMAGE, pb.HEATMAP_FORM_OVERLAY):
             return
-        peak = float(self.channel_maps.sum(axis=0).max())
+        peak = Peak.of(self.channel_maps.sum(axis=0).astype(np.float32))
         view = View((self.seen.image.height, self.seen.image.width), self.seen.crop, None, peak)
         heat = view.heatmap(values, None, peak)
         if self.form == pb.HEATMAP_FORM_IMAGE:

@@ -18,7 +18,7 @@ from PIL import Image
 from textcam_client.geometry import Crop, Float32Array, UInt8Array
 from textcam_client.images import ImageInput
 from textcam_client.model import Provenance
-from textcam_client.view import View
+from textcam_client.view import Peak, View
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,11 @@ class SaliencyGroup(_ReadOnly):
     _view: View = field(repr=False)
 
     def heatmap(
-        self, size: tuple[int, int] | None = None, *, scale: Literal["target", "own"] = "target"
+        self,
+        size: tuple[int, int] | None = None,
+        *,
+        scale: Literal["target", "own"] = "target",
+        smooth: bool = False,
     ) -> Float32Array:
         """Where the group's support lies, at image resolution.
 
@@ -123,6 +127,7 @@ class SaliencyGroup(_ReadOnly):
             size: (h, w) of the result; default: the image as sent.
             scale: What becomes 1: the target's strongest support, so that the groups
                 can be compared, or the group's own. Of a target without support, no part has any.
+            smooth: For the eye; see TargetExplanation.heatmap.
 
         Returns:
             float32 (h, w), 0..1; 0 outside the crop.
@@ -131,7 +136,7 @@ class SaliencyGroup(_ReadOnly):
             MapsDeclined: The answer was requested without this map.
             ValueError: There is no such scale.
         """
-        return self._view.heatmap(self.saliency_map, size, self._peak(scale))
+        return self._view.heatmap(self.saliency_map, size, self._peak(scale), smooth=smooth)
 
     def overlay(
         self,
@@ -141,7 +146,34 @@ class SaliencyGroup(_ReadOnly):
         opacity: float = 0.75,
     ) -> Image.Image:
         """The heatmap over the image; see TargetExplanation.overlay."""
-        return self._view.overlay(self.saliency_map, image, self._peak(scale), opacity)
+        return self._view.overlay(
+            lambda size: self.heatmap(size, scale=scale, smooth=True), image, opacity
+        )
+
+    def relative_heatmap(self, size: tuple[int, int] | None = None) -> Float32Array:
+        """Where the network's evidence for the phrase is more than elsewhere, for its share.
+
+        It is what `draw_figure` shows: the part of `relative_map` above its mean, drawn smoothly
+        and on a scale of its own, so that it says where, and not how much. It is no measure of
+        where in the image a part is.
+
+        Args:
+            size: (h, w) of the result; default: the image as sent.
+
+        Returns:
+            float32 (h, w), 0..1; 0 outside the crop, and everywhere if the map is the same
+            everywhere.
+
+        Raises:
+            MapsDeclined: The answer has no such map; see `relative_map`.
+        """
+        return self._view.relative_heatmap(self.relative_map, size)
+
+    def relative_overlay(
+        self, image: ImageInput | None = None, *, opacity: float = 0.75
+    ) -> Image.Image:
+        """The relative heatmap over the image; see TargetExplanation.overlay."""
+        return self._view.overlay(self.relative_heatmap, image, opacity)
 
     def picture(self) -> Image.Image:
         """Open the image that was explained, as RGB; raises PictureUnavailable."""
@@ -165,11 +197,11 @@ class SaliencyGroup(_ReadOnly):
             ),
         }
 
-    def _peak(self, scale: str) -> float:
+    def _peak(self, scale: str) -> Peak:
         if scale not in ("target", "own"):
             raise ValueError(f"scale is 'target' or 'own', not {scale!r}")
         if scale == "own" and self.saliency_map is not None:
-            return float(self.saliency_map.max())
+            return Peak.of(self.saliency_map)
         return self._view.peak
 
 
@@ -219,11 +251,14 @@ class TargetExplanation(_ReadOnly):
     server_overlay: bytes | None = field(repr=False)
     _view: View = field(repr=False)
 
-    def heatmap(self, size: tuple[int, int] | None = None) -> Float32Array:
+    def heatmap(self, size: tuple[int, int] | None = None, *, smooth: bool = False) -> Float32Array:
         """Where the model looked, at image resolution, computed here from the saliency map.
 
         Args:
             size: (h, w) of the result; default: the image as sent.
+            smooth: Whether it is for the eye, as `overlay` and `draw_figure` draw it: without the
+                ridges that bilinear interpolation leaves of few cells, and a little wider and
+                flatter. Else it is the heatmap that the server makes.
 
         Returns:
             float32 (h, w), 0..1: 1 is the strongest support, 0 is no support, or outside
@@ -232,10 +267,10 @@ class TargetExplanation(_ReadOnly):
         Raises:
             MapsDeclined: The answer was requested without maps.
         """
-        return self._view.heatmap(self.saliency_map, size, self._view.peak)
+        return self._view.heatmap(self.saliency_map, size, self._view.peak, smooth=smooth)
 
     def overlay(self, image: ImageInput | None = None, *, opacity: float = 0.75) -> Image.Image:
-        """The heatmap over the image.
+        """The heatmap over the image, drawn smoothly.
 
         Args:
             image: What to draw on, of any size; default: the image that was explained.
@@ -249,7 +284,7 @@ class TargetExplanation(_ReadOnly):
             PictureUnavailable: The image's file is gone or has changed.
             ValueError: The opacity is not 0..1.
         """
-        return self._view.overlay(self.saliency_map, image, self._view.peak, opacity)
+        return self._view.overlay(lambda size: self.heatmap(size, smooth=True), image, opacity)
 
     def picture(self) -> Image.Image:
         """Open the image that was explained, as RGB; raises PictureUnavailable."""
