@@ -73,7 +73,7 @@ class Painter:
         message.saliency_map.CopyFrom(_float_tensor(values))
         if self.form not in (pb.HEATMAP_FORM_IMAGE, pb.HEATMAP_FORM_OVERLAY):
             return
-        peak = Peak.of(self.channel_maps.sum(axis=0).astype(np.float32))
+        peak = Peak(self.channel_maps.sum(axis=0).astype(np.float32), self.seen.crop)
         view = View((self.seen.image.height, self.seen.image.width), self.seen.crop, None, peak)
         heat = view.heatmap(values, None, peak)
         if self.form == pb.HEATMAP_FORM_IMAGE:

@@ -16,7 +16,7 @@ from textcam_client.geometry import Crop, Float32Array, UInt8Array
 from textcam_client.images import ImageSource
 from textcam_client.model import Calibration, CalibrationBin, Model, ModelSummary, Provenance
 from textcam_client.requests import PHRASE_KINDS, method_name
-from textcam_client.view import NO_PEAK, Peak, View
+from textcam_client.view import Peak, View
 
 _Value = TypeVar("_Value")
 _KIND_NAMES: Mapping[int, str] = {number: name for name, number in PHRASE_KINDS.items()}
@@ -112,8 +112,7 @@ def _target_explanation(
     message: pb.Explanation, image_size: tuple[int, int], crop: Crop, source: ImageSource | None
 ) -> types.TargetExplanation:
     saliency_map = _map(message, "saliency_map")
-    peak = NO_PEAK if saliency_map is None else Peak.of(saliency_map)
-    view = View(image_size, crop, source, peak)
+    view = View(image_size, crop, source, Peak(saliency_map, crop))
     phrases = tuple(_phrase(p) for p in message.phrases)
     return types.TargetExplanation(
         target=_prediction(message.target),

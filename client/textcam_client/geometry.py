@@ -64,13 +64,18 @@ def inside(crop: Crop, image_size: tuple[int, int], size: tuple[int, int]) -> ND
     return np.asarray(rows[:, None] & columns)
 
 
-def smoothed(values: NDArray[Any]) -> Float32Array:
-    """(H, W): what `upsample` makes of each cell, at its centre, if it is to be smooth."""
-    cells = [(np.arange(n) + 0.5, 0.0, float(n), 0.0) for n in values.shape]
-    rows, columns = (
-        _weights(n, *span, smooth=True) for n, span in zip(values.shape, cells, strict=True)
-    )
-    return np.asarray(rows @ np.asarray(values, np.float32) @ columns.T, np.float32)
+def smooth_peak(values: NDArray[Any], crop: Crop) -> float:
+    """About the largest value that smooth upsampling has anywhere, at whatever size."""
+    height, width = values.shape
+    shift = crop.shift_x / crop.width * width, crop.shift_y / crop.height * height
+    cells = Crop(0, 0, width, height, *shift)
+    size = height * _fineness(height), width * _fineness(width)
+    return float(upsample(values, cells, (height, width), size, smooth=True).max())
+
+
+def _fineness(cells: int) -> int:
+    """Into how many points a cell is parted: 64 along a side, or at least 2 per cell."""
+    return max(2, -(-64 // cells))
 
 
 _Span: TypeAlias = tuple[NDArray[Any], float, float, float]

@@ -200,8 +200,8 @@ class SaliencyGroup(_ReadOnly):
     def _peak(self, scale: str) -> Peak:
         if scale not in ("target", "own"):
             raise ValueError(f"scale is 'target' or 'own', not {scale!r}")
-        if scale == "own" and self.saliency_map is not None:
-            return Peak.of(self.saliency_map)
+        if scale == "own":
+            return Peak(self.saliency_map, self._view.crop)
         return self._view.peak
 
 

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
 
 from textcam_client.colormap import blend
 from textcam_client.errors import ImageError, MapsDeclined, PictureUnavailable
-from textcam_client.geometry import Crop, Float32Array, smoothed, upsample
+from textcam_client.geometry import Crop, Float32Array, smooth_peak, upsample
 from textcam_client.images import ImageInput, ImageSource
 
 
-class Peak(NamedTuple):
-    """What becomes the hottest of a heatmap, in the map's units.
+@dataclass(frozen=True, eq=False)
+class Peak:
+    """What becomes the hottest of a heatmap: the strongest support of this map, in its units.
 
     Attributes:
-        cell: Largest value of the map's cells.
-        drawn: Largest value that smooth interpolation leaves of its support; it flattens peaks.
+        saliency_map: (H, W); None where maps were declined.
+        crop: Where its cells lie.
     """
 
-    cell: float
-    drawn: float
+    saliency_map: Float32Array | None
+    crop: Crop
 
-    @classmethod
-    def of(cls, saliency_map: Float32Array) -> Peak:
-        """The map's own."""
-        support = np.maximum(saliency_map, 0)
-        return cls(float(saliency_map.max()), float(smoothed(support).max()))
+    @cached_property
+    def cell(self) -> float:
+        """Of its cells; 0 where there is no map."""
+        return 0.0 if self.saliency_map is None else float(self.saliency_map.max())
 
-
-NO_PEAK = Peak(0.0, 0.0)
+    @cached_property
+    def drawn(self) -> float:
+        """What smooth interpolation, which flattens peaks, leaves of it."""
+        if self.saliency_map is None:
+            return 0.0
+        return smooth_peak(np.maximum(self.saliency_map, 0), self.crop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +115,7 @@ class View:
                 "groups=False, or its server is older than relative maps; the rest has none"
             )
         above = relative_map - relative_map.mean(dtype=np.float64)
-        top = float(smoothed(above).max())
+        top = smooth_peak(above, self.crop)
         # What rounding alone tells apart is no difference.
         if not top > 1e-5 * float(np.abs(relative_map).max()):
             above, top = np.zeros_like(above), 1.0
