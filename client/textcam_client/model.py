@@ -42,7 +42,7 @@ class Calibration:
     images: int
     min_probability: float
     expected_calibration_error: float
-    bins: tuple[CalibrationBin, ...] = ()
+    bins: tuple[CalibrationBin, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
