@@ -19,6 +19,7 @@ _CONTROL_POINTS = np.array(
         (1.00, 255, 246, 132),
     ]
 )
+_FAINT = 0.2
 _FRAME = (255, 255, 255)
 _STEPS = 256
 _TABLE = np.stack(
@@ -42,8 +43,10 @@ def blend(pixels: UInt8Array, heat: Float32Array, opacity: float = 0.75) -> UInt
         (h, w, 3) uint8 RGB.
     """
     heat = np.clip(heat, 0, 1)
-    # Below 1 it lifts middling heat, which would otherwise hardly show.
-    alpha = (opacity * heat**0.65)[..., None]
+    # Below 1 it lifts middling heat, which would otherwise hardly show; the faintest fades in, so
+    # that no edge is drawn where support, or what the network saw, ends.
+    faint = np.minimum(heat / np.float32(_FAINT), 1)
+    alpha = (opacity * heat**0.65 * faint**2 * (3 - 2 * faint))[..., None]
     mixed = pixels * (1 - alpha) + _colours(heat) * alpha
     return np.asarray(mixed.round(), np.uint8)
 

@@ -7,7 +7,7 @@ from typing import Literal
 from textcam_client.types import Phrase, SaliencyGroup, TargetExplanation
 
 NOTHING_SAID = (
-    "No phrase was said: of those that might be, none holds for what the network saw here."
+    "No phrase is said: none of those allowed is likely enough to be true of what the network saw."
 )
 
 

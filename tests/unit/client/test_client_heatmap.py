@@ -302,3 +302,12 @@ def test_blend_is_more_opaque_the_hotter_and_brighter_all_the_way():
     heat = np.linspace(0, 1, 11, dtype=np.float32)[None]
     on_grey = blend(np.full((1, 11, 3), 40, np.uint8), heat)[0] @ np.array([0.21, 0.72, 0.07])
     assert (np.diff(on_grey) > 0).all()
+
+
+def test_blend_draws_no_edge_where_heat_begins():
+    white = np.full((1, 101, 3), 255, np.uint8)
+    heat = np.linspace(0, 1, 101, dtype=np.float32)[None]
+    drawn = blend(white, heat)[0].astype(int)
+    assert np.abs(drawn[1] - 255).max() <= 1
+    assert np.abs(np.diff(drawn, axis=0)).max() <= 12
+    assert np.abs(drawn[50] - 255).max() > 60
