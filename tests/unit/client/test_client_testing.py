@@ -100,6 +100,7 @@ def test_phrases_are_said_from_the_threshold_on_the_most_probable_first(client):
     chances = [phrase.probability for phrase in least]
     assert chances == sorted(chances, reverse=True)
     assert 0 < chances[-1] < default <= chances[0] < 1
+    assert min(phrase.evidence for phrase in least) > 0
     assert [p.text for p in usual] == [p.text for p in least if p.probability >= default]
     middle = (chances[0] + chances[1]) / 2
     (first,) = client.explain(image, min_probability=middle).explanations[0].phrases
