@@ -47,7 +47,7 @@ from textcam_client.figure import draw_figure
 from textcam_client.geometry import Crop
 from textcam_client.mask_pictures import draw_contours, label_picture
 from textcam_client.masks import MaskMethod, pseudo_labels, pseudo_mask
-from textcam_client.model import Model, ModelSummary, Provenance
+from textcam_client.model import Calibration, CalibrationBin, Model, ModelSummary, Provenance
 from textcam_client.options import Contrast, ExplainOptions, Tls, TopK
 from textcam_client.regions import Box, bounding_boxes
 from textcam_client.retry import Retry
@@ -65,6 +65,8 @@ __all__ = [
     "AsyncClient",
     "AsyncExplanations",
     "Box",
+    "Calibration",
+    "CalibrationBin",
     "CallError",
     "Cancelled",
     "Client",

@@ -8,7 +8,7 @@ its evidence adds up to its logits as the real service's does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
 
 from textcam_client._fake_checks import (
+    check_bank,
     check_options,
     invalid,
     not_found,
@@ -33,10 +34,26 @@ PHRASES = (
     "striped fur", "long whiskers", "green eyes", "wet nose", "orange scales", "round face",
     "brown foam", "shiny metal", "white smoke", "wooden body", "tall tower", "yellow petals",
 )  # fmt: skip
+# What phrases of a vocabulary name, where they are known.
+KINDS: Mapping[str, pb.PhraseKind] = {
+    "striped fur": pb.PHRASE_KIND_TEXTURE,
+    "long whiskers": pb.PHRASE_KIND_PART,
+    "green eyes": pb.PHRASE_KIND_PART,
+    "wet nose": pb.PHRASE_KIND_PART,
+    "orange scales": pb.PHRASE_KIND_TEXTURE,
+    "round face": pb.PHRASE_KIND_SHAPE,
+    "brown foam": pb.PHRASE_KIND_COLOUR,
+    "shiny metal": pb.PHRASE_KIND_MATERIAL,
+    "white smoke": pb.PHRASE_KIND_SCENE,
+    "wooden body": pb.PHRASE_KIND_MATERIAL,
+    "tall tower": pb.PHRASE_KIND_THING,
+    "yellow petals": pb.PHRASE_KIND_PART,
+}
 CHANNELS = 24
 CELLS = 7
 DEFAULT_PHRASES = 5
 DEFAULT_PREDICTIONS = 5
+DEFAULT_MIN_PROBABILITY = 0.5
 
 
 class FakeExplainer:
@@ -47,15 +64,28 @@ class FakeExplainer:
         version: Its version.
         class_names: Its classes.
         phrases: Its vocabulary.
+        calibrated: Whether its bank has a calibration: phrases then have probabilities.
     """
 
     def __init__(
-        self, model: str, version: str, class_names: Sequence[str], phrases: Sequence[str]
+        self,
+        model: str,
+        version: str,
+        class_names: Sequence[str],
+        phrases: Sequence[str],
+        *,
+        calibrated: bool = True,
     ) -> None:
         self.model = model
         self.version = version
         self.class_names = tuple(class_names)
         self.phrases = tuple(phrases)
+        self.calibrated = calibrated
+        self._members = np.arange(CHANNELS) % len(self.phrases)
+        # Each channel supports the phrase of its group, and the one before it as well.
+        before = (self._members - 1) % len(self.phrases)
+        of_phrase = np.arange(len(self.phrases))[:, None]
+        self._supports = (self._members == of_phrase) | (before == of_phrase)
         seeded = np.random.default_rng(20251001)
         self._mixture = seeded.uniform(0, 1, (CHANNELS, 3)) ** 2
         self._weights = seeded.normal(0, 1.5, (len(self.class_names), CHANNELS))
@@ -67,6 +97,8 @@ class FakeExplainer:
         if request.method not in (pb.CAM_METHOD_UNSPECIFIED, pb.CAM_METHOD_CAM):
             raise invalid("UNSUPPORTED_METHOD", "method", f"{self.model!r} supports cam")
         check_options(request)
+        has_kinds = any(phrase in KINDS for phrase in self.phrases)
+        check_bank(request, calibrated=self.calibrated, kinds=has_kinds)
         chosen = read_target(request.target, self.class_names)
         seen = self._look(*open_image(request))
         predictions = [self._prediction(seen, c) for c in np.argsort(-seen.logits, kind="stable")]
@@ -139,6 +171,7 @@ class FakeExplainer:
             parameters={"groups": "greedy"},
             layers=["pool"],
             head_kind="gap_linear",
+            calibration=_calibration() if self.calibrated else None,
         )
 
     def _look(self, image: Image.Image, decoder: str) -> Seen:
@@ -171,13 +204,13 @@ class FakeExplainer:
         evidence = channel_maps.mean(axis=(1, 2))
         with_groups = request.groups or not request.HasField("groups")
         painter = Painter(request.heatmap, seen, channel_maps, with_groups)
-        members, chosen = self._chosen(request, evidence)
-        rest = np.flatnonzero(~np.isin(members, chosen))
+        chosen = self._chosen(request, evidence, self.class_names[index])
+        rest = np.flatnonzero(~np.isin(self._members, chosen))
         message = pb.Explanation(
             target=self._prediction(seen, index),
             logit=evidence.sum() + bias,
             bias=bias,
-            phrases=[self._phrase(p, evidence, members == p) for p in chosen],
+            phrases=[self._phrase(p, evidence) for p in chosen],
             rest=painter.group(-1, rest),
             sentence=self._sentence(index, against, chosen),
             in_logit_units=True,
@@ -185,37 +218,89 @@ class FakeExplainer:
         if against is not None:
             message.against.CopyFrom(self._prediction(seen, against))
         if with_groups:
-            groups = [painter.group(i, np.flatnonzero(members == p)) for i, p in enumerate(chosen)]
-            message.groups.extend(groups)
+            message.groups.extend(
+                painter.group(i, np.flatnonzero(self._members == p), self._supports[p])
+                for i, p in enumerate(chosen)
+            )
         painter.paint(message, channel_maps.sum(axis=0))
         return message
 
     def _chosen(
-        self, request: pb.ExplainRequest, evidence: NDArray[np.float64]
-    ) -> tuple[NDArray[np.intp], list[int]]:
-        """Each channel's phrase, and the phrases with the most evidence for them."""
+        self, request: pb.ExplainRequest, evidence: NDArray[np.float64], class_name: str
+    ) -> list[int]:
+        """The phrases that may be said and are probable enough, the most probable first."""
         count = request.phrases if request.HasField("phrases") else DEFAULT_PHRASES
-        members = np.arange(CHANNELS) % len(self.phrases)
-        shares = np.bincount(members, evidence, minlength=len(self.phrases))
-        ranked = np.argsort(-shares, kind="stable")[:count]
-        return members, [int(p) for p in ranked if shares[p] > 0]
+        shares = self._shares(evidence)
+        least = DEFAULT_MIN_PROBABILITY
+        if request.HasField("min_probability"):
+            least = request.min_probability
+        chances = self._probabilities(evidence)
+        said = [
+            int(p)
+            for p in np.argsort(-shares, kind="stable")
+            if shares[p] > 0
+            and (not self.calibrated or chances[p] >= least)
+            and (not request.kinds or KINDS.get(self.phrases[p]) in request.kinds)
+            and (request.repeat_class or not _repeats(self.phrases[p], class_name))
+        ]
+        return said[:count]
 
-    def _phrase(
-        self, index: int, evidence: NDArray[np.float64], members: NDArray[np.bool_]
-    ) -> pb.Phrase:
+    def _shares(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+        shares = np.bincount(self._members, evidence, minlength=len(self.phrases))
+        return np.asarray(shares, np.float64)
+
+    def _probabilities(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(V,), in order of the shares: .44 without evidence, .5 from a fortieth of it all."""
+        parts = self._shares(evidence) / np.abs(evidence).sum()
+        return np.asarray(1 / (1 + np.exp(0.25 - 10 * parts)))
+
+    def _phrase(self, index: int, evidence: NDArray[np.float64]) -> pb.Phrase:
+        members = self._members == index
         share = evidence[members].sum()
-        return pb.Phrase(
+        phrase = pb.Phrase(
             text=self.phrases[index],
             vocabulary_index=index,
             score=share / np.abs(evidence).sum(),
             similarity=share / np.linalg.norm(evidence) / np.sqrt(members.sum()),
             evidence=share,
+            effect=evidence[self._supports[index]].sum(),
+            kind=KINDS.get(self.phrases[index], pb.PHRASE_KIND_UNSPECIFIED),
         )
+        if self.calibrated:
+            phrase.probability = self._probabilities(evidence)[index]
+        return phrase
 
     def _sentence(self, index: int, against: int | None, chosen: Sequence[int]) -> str:
         rather = "" if against is None else f" rather than {self.class_names[against]}"
         seen = ", ".join(self.phrases[p] for p in chosen) or "nothing in particular"
         return f"{self.class_names[index].capitalize()}{rather}, because of {seen}."
+
+
+def _repeats(phrase: str, class_name: str) -> bool:
+    """Whether one has no word that the other has not: "cat", or "small tabby cat", a tabby cat."""
+    ours, theirs = set(phrase.casefold().split()), set(class_name.casefold().split())
+    return ours <= theirs or theirs <= ours
+
+
+def _calibration() -> pb.Calibration:
+    """Made up: probabilities that held to 2 hundredths."""
+    bins = [
+        pb.Calibration.Bin(
+            lower=tenth / 10,
+            upper=(tenth + 1) / 10,
+            probability=tenth / 10 + 0.05,
+            observed=tenth / 10 + 0.05 + (0.02 if tenth % 2 else -0.02),
+            count=1000 - 90 * tenth,
+        )
+        for tenth in range(10)
+    ]
+    return pb.Calibration(
+        source="labels",
+        images=500,
+        min_probability=DEFAULT_MIN_PROBABILITY,
+        expected_calibration_error=0.02,
+        bins=bins,
+    )
 
 
 def _digest(text: str) -> str:

@@ -61,7 +61,22 @@ def check_options(request: pb.ExplainRequest) -> None:
         raise invalid("INVALID_ARGUMENT", "lane", f"no lane {request.lane}")
     if request.HasField("phrases"):
         _require_range("phrases", request.phrases, 1, MAX_PHRASES)
+    if not 0 <= request.min_probability <= 1:
+        message = f"min_probability is 0 to 1, not {request.min_probability}"
+        raise invalid("INVALID_ARGUMENT", "min_probability", message)
+    for kind in request.kinds:
+        if kind == pb.PHRASE_KIND_UNSPECIFIED or kind not in pb.PhraseKind.values():
+            raise invalid("INVALID_ARGUMENT", "kinds", f"no kind of phrases {kind}")
     _require_range("predictions", request.predictions, 0, None)
+
+
+def check_bank(request: pb.ExplainRequest, *, calibrated: bool, kinds: bool) -> None:
+    """Check what only some banks and vocabularies have; raises Refused."""
+    if request.min_probability > 0 and not calibrated:
+        message = "the bank has no calibration: its phrases have no probability"
+        raise invalid("INVALID_ARGUMENT", "min_probability", message)
+    if request.kinds and not kinds:
+        raise invalid("INVALID_ARGUMENT", "kinds", "the vocabulary does not say its phrases' kinds")
 
 
 def read_target(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -103,12 +103,15 @@ class AsyncClient:
         if self._owns_channel and self._channel is not None:
             await self._channel.close()
 
-    async def explain(
+    async def explain(  # noqa: PLR0913 - one argument per option
         self,
         image: ImageInput,
         *,
         target: Target = None,
         phrases: int | None = None,
+        min_probability: float | None = None,
+        kinds: Sequence[str] | None = None,
+        repeat_class: bool = False,
         groups: bool = True,
         heatmap: HeatmapForm = "saliency",
         predictions: int | None = None,
@@ -125,6 +128,9 @@ class AsyncClient:
             Options(
                 target,
                 phrases,
+                min_probability,
+                kinds,
+                repeat_class,
                 groups,
                 heatmap,
                 predictions,

@@ -14,11 +14,12 @@ from textcam_client import types
 from textcam_client.errors import MalformedAnswer, MethodIgnored, Unavailable
 from textcam_client.geometry import Crop, Float32Array, UInt8Array
 from textcam_client.images import ImageSource
-from textcam_client.model import Model, ModelSummary, Provenance
-from textcam_client.requests import method_name
-from textcam_client.view import View
+from textcam_client.model import Calibration, CalibrationBin, Model, ModelSummary, Provenance
+from textcam_client.requests import PHRASE_KINDS, method_name
+from textcam_client.view import Peak, View
 
 _Value = TypeVar("_Value")
+_KIND_NAMES: Mapping[int, str] = {number: name for name, number in PHRASE_KINDS.items()}
 _DTYPES: Mapping[int, Any] = {
     pb.Tensor.D_TYPE_UINT8: np.dtype(np.uint8),
     pb.Tensor.D_TYPE_FLOAT32: np.dtype("<f4"),
@@ -110,9 +111,8 @@ def tensor(message: pb.Tensor) -> NDArray[Any]:
 def _target_explanation(
     message: pb.Explanation, image_size: tuple[int, int], crop: Crop, source: ImageSource | None
 ) -> types.TargetExplanation:
-    saliency_map = _saliency_map(message)
-    peak = 0.0 if saliency_map is None else float(saliency_map.max())
-    view = View(image_size, crop, source, peak)
+    saliency_map = _map(message, "saliency_map")
+    view = View(image_size, crop, source, Peak(saliency_map, crop))
     phrases = tuple(_phrase(p) for p in message.phrases)
     return types.TargetExplanation(
         target=_prediction(message.target),
@@ -162,17 +162,18 @@ def _group(
         evidence=message.evidence,
         evidence_for=message.evidence_for,
         evidence_against=message.evidence_against,
-        saliency_map=_saliency_map(message),
+        saliency_map=_map(message, "saliency_map"),
+        relative_map=_map(message, "relative_map"),
         server_heatmap=_server_heatmap(message.heatmap),
         server_overlay=message.heatmap.overlay_png or None,
         _view=view,
     )
 
 
-def _saliency_map(message: pb.Explanation | pb.SaliencyGroup) -> Float32Array | None:
-    if not message.HasField("saliency_map"):
+def _map(message: pb.Explanation | pb.SaliencyGroup, name: str) -> Float32Array | None:
+    if not message.HasField(name):
         return None
-    values = tensor(message.saliency_map)
+    values = tensor(getattr(message, name))
     if values.ndim != 2 or not values.size or values.dtype != np.float32:
         raise MalformedAnswer(f"no float32 map (H, W): {values.dtype} of shape {values.shape}")
     return values
@@ -195,6 +196,10 @@ def _phrase(message: pb.Phrase) -> types.Phrase:
         message.score,
         message.similarity,
         message.evidence,
+        probability=message.probability if message.HasField("probability") else None,
+        effect=message.effect,
+        # A kind that is newer than this client has no name here.
+        kind=_KIND_NAMES.get(message.kind),
     )
 
 
@@ -212,6 +217,22 @@ def _provenance(message: pb.Provenance) -> Provenance:
         parameters=_by_name(message.parameters),
         layers=tuple(message.layers),
         head_kind=message.head_kind,
+        calibration=(
+            _calibration(message.calibration) if message.HasField("calibration") else None
+        ),
+    )
+
+
+def _calibration(message: pb.Calibration) -> Calibration:
+    return Calibration(
+        source=message.source,
+        images=message.images,
+        min_probability=message.min_probability,
+        expected_calibration_error=message.expected_calibration_error,
+        bins=tuple(
+            CalibrationBin(b.lower, b.upper, b.probability, b.observed, b.count)
+            for b in message.bins
+        ),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -115,12 +115,15 @@ class Client:
         if self._owns_channel:
             self._channel.close()
 
-    def explain(
+    def explain(  # noqa: PLR0913 - one argument per option
         self,
         image: ImageInput,
         *,
         target: Target = None,
         phrases: int | None = None,
+        min_probability: float | None = None,
+        kinds: Sequence[str] | None = None,
+        repeat_class: bool = False,
         groups: bool = True,
         heatmap: HeatmapForm = "saliency",
         predictions: int | None = None,
@@ -140,7 +143,16 @@ class Client:
                 arrays and PIL images.
             target: The class to explain, by index or name; several; TopK(k) for the k
                 most probable; Contrast(target, against); None: the most probable.
-            phrases: How many phrases to choose per target; None: the server's default.
+            phrases: How many phrases to choose per target at most; None: the server's default.
+                Fewer are answered, or none, where no more hold.
+            min_probability: Say no phrase whose probability of being true is below this, 0..1;
+                None: the threshold that came with the bank (Provenance.calibration). A server whose
+                bank has no calibration refuses any above 0.
+            kinds: Say phrases of these kinds alone: "thing", "part", "material", "texture",
+                "colour", "shape", "scene", "category"; None or empty: of all. A server whose
+                vocabulary has no kinds refuses them.
+            repeat_class: Whether phrases may be said that only repeat the name of the explained
+                class, such as "cat" of a tiger cat.
             groups: Whether to answer a map per phrase.
             heatmap: "saliency": float32 maps, from which heatmaps and overlays are made
                 here; "image" or "overlay": made by the server as well; "none": no maps.
@@ -164,14 +176,17 @@ class Client:
             MethodIgnored: The server answered by another method than was asked for.
             CallError: The call failed; its subclass says how.
             ClientClosed: The client was closed before.
-            ValueError: `heatmap`, `method` or `lane` is not of those that there are, `timeout` is
-                not above 0, or a number is outside what the contract can carry.
-            TypeError: `target` is of none of the types that name targets.
+            ValueError: `heatmap`, `method`, `lane` or one of `kinds` is not of those that there
+                are, `timeout` is not above 0, or a number is outside what the contract can carry.
+            TypeError: `target` is of none of the types that name targets, or `kinds` is one name.
         """
         options = self._settings.completed(
             Options(
                 target,
                 phrases,
+                min_probability,
+                kinds,
+                repeat_class,
                 groups,
                 heatmap,
                 predictions,
@@ -239,8 +254,8 @@ class Client:
 
         Raises:
             ValueError: `concurrency`, `on_error` or an option is out of its range.
-            TypeError: `images` is one image, there is no such option, or `target` is of none of the
-                types that name targets.
+            TypeError: `images` is one image, there is no such option, `target` is of none of the
+                types that name targets, or `kinds` is one name.
             ClientClosed: The client was closed before.
         """
         require_several(images)

@@ -4,63 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from textcam_client.colormap import blend
+from textcam_client import wording
+from textcam_client.colormap import blend, spotlight
+from textcam_client.figure_sheet import (
+    AGAINST,
+    FOR,
+    INK,
+    LINE,
+    OPACITY,
+    PAPER,
+    QUIET,
+    Sheet,
+    Tile,
+    heat_bar,
+    paragraph,
+    row,
+    shortened,
+    stacked,
+)
+from textcam_client.geometry import Crop, Float32Array, inside
 from textcam_client.images import ImageInput, ImageSource
 from textcam_client.types import Explanation, SaliencyGroup, TargetExplanation
-
-Colour: TypeAlias = tuple[int, int, int]
-
-_PAPER: Colour = (250, 249, 246)
-_INK: Colour = (28, 28, 32)
-_QUIET: Colour = (112, 112, 120)
-_LINE: Colour = (222, 220, 214)
-_FOR: Colour = (22, 120, 72)
-_AGAINST: Colour = (186, 44, 44)
-_OPACITY = 0.8
-
-
-@dataclass(frozen=True)
-class _Sheet:
-    """Measures in pixels, all multiples of the tile's width, and the font's file."""
-
-    tile: int
-    typeface: str | os.PathLike[str] | None = None
-
-    def px(self, parts: float) -> int:
-        """Hundredths of a tile in whole pixels."""
-        return max(1, round(self.tile * parts / 100))
-
-    def font(self, parts: float) -> Any:
-        """Pillow's own font, so that no font files are needed, unless one is given."""
-        if self.typeface is None:
-            return ImageFont.load_default(size=self.px(parts))
-        return ImageFont.truetype(os.fspath(self.typeface), self.px(parts))
-
-    @property
-    def margin(self) -> int:
-        """Around everything."""
-        return self.px(10)
-
-    @property
-    def gap(self) -> int:
-        """Between tiles."""
-        return self.px(6)
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """One panel: a picture under its caption and its number."""
-
-    caption: str
-    number: str
-    colour: Colour
-    picture: Image.Image
 
 
 def draw_figure(
@@ -71,9 +39,14 @@ def draw_figure(
     columns: int | None = None,
     font: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
-    """Draw the photograph, where the model looked, and a panel per phrase, by evidence.
+    """Draw the photograph, where the model looked, and a panel per phrase.
 
-    All maps of a target have one scale, its strongest support, so they can be compared.
+    The panel of a phrase shows where the evidence for it is more than its share
+    (SaliencyGroup.relative_heatmap), on a scale of its own: it says where, not how much, and not
+    where in the image a part is. "Where it looked" and "all the rest" have one scale, the target's
+    strongest support; so have the phrases' panels of an answer without relative maps, which show
+    the groups' own maps. What the network did not see is dimmed. Beside a phrase stand its
+    probability, its share and its effect; the figure says what they mean.
 
     Args:
         explanation: An answer with maps; each of its targets gets a section.
@@ -99,7 +72,7 @@ def draw_figure(
             f"tile_width is at least 1 pixel and columns is at least 1, "
             f"not tile_width={tile_width}, columns={columns}"
         )
-    sheet = _Sheet(tile_width, font)
+    sheet = Sheet(tile_width, font)
     photo = explanation.explanations[0].picture() if image is None else ImageSource(image).picture()
     # Tall photographs get narrower panels' worth of picture, never taller panels.
     photo.thumbnail((tile_width, tile_width), Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -108,85 +81,86 @@ def draw_figure(
         photo = photo.resize(
             (round(photo.width * scale), round(photo.height * scale)), Image.Resampling.BICUBIC
         )
-    sections = [_section(sheet, target, photo, columns) for target in explanation.explanations]
-    return _stacked(sections, sheet)
+    canvas = _Canvas(photo, explanation.crop, explanation.image_size, sheet.px(0.5))
+    sections = [_section(sheet, target, canvas, columns) for target in explanation.explanations]
+    return stacked(sections, sheet)
+
+
+class _Canvas:
+    """The photograph at the size of a panel, to draw heat on.
+
+    Args:
+        photo: Its pixels.
+        crop: What the network saw of the image.
+        image_size: (h, w) of the image as sent.
+        frame: Width of the line around the crop, pixels.
+    """
+
+    def __init__(
+        self, photo: Image.Image, crop: Crop, image_size: tuple[int, int], frame: int
+    ) -> None:
+        self.photo = photo
+        self.size = (photo.height, photo.width)
+        self._seen = inside(crop, image_size, self.size)
+        self.framed = not self._seen.all()
+        self._frame = frame
+
+    def drawn(self, heat: Float32Array) -> Image.Image:
+        """The photograph under heat (h, w), what the network did not see dimmed."""
+        heated = blend(np.asarray(self.photo), heat, OPACITY)
+        return Image.fromarray(spotlight(heated, self._seen, self._frame))
 
 
 def _section(
-    sheet: _Sheet, target: TargetExplanation, photo: Image.Image, columns: int | None
+    sheet: Sheet, target: TargetExplanation, canvas: _Canvas, columns: int | None
 ) -> Image.Image:
-    tiles = _tiles(target, photo)
+    tiles = _tiles(target, canvas)
     columns = columns or _columns(len(tiles))
     width = columns * sheet.tile + (columns - 1) * sheet.gap
-    parts = [
-        _header(sheet, target, width),
+    parts = [_header(sheet, target, width)]
+    if not target.phrases:
+        parts.append(paragraph(sheet, wording.NOTHING_SAID, width, 7.2, INK))
+    parts += [
+        row(sheet, tiles[start : start + columns], width, canvas.photo.height)
+        for start in range(0, len(tiles), columns)
+    ]
+    parts.append(_footer(sheet, target, width, framed=canvas.framed))
+    return stacked(parts, sheet, margin=0, gap=sheet.px(5))
+
+
+def _tiles(target: TargetExplanation, canvas: _Canvas) -> list[Tile]:
+    whole = wording.amount(target, wording.whole_evidence(target))
+    heat = target.heatmap(canvas.size, smooth=True)
+    return [
+        Tile("photograph", "", INK, canvas.photo),
+        Tile("where it looked", whole, INK, canvas.drawn(heat)),
         *(
-            _row(sheet, tiles[start : start + columns], width, photo.height)
-            for start in range(0, len(tiles), columns)
-        ),
-        _footer(sheet, target, width),
-    ]
-    return _stacked(parts, sheet, margin=0, gap=sheet.px(5))
-
-
-def _tiles(target: TargetExplanation, photo: Image.Image) -> list[_Tile]:
-    size = (photo.height, photo.width)
-    pixels = np.asarray(photo)
-
-    def drawn(heat: Any) -> Image.Image:
-        return Image.fromarray(blend(pixels, heat, _OPACITY))
-
-    tiles = [
-        _Tile("photograph", "", _INK, photo),
-        _Tile(
-            "where it looked",
-            _said(target, _evidence(target)),
-            _INK,
-            drawn(target.heatmap(size)),
+            _group_tile(target, group, canvas)
+            for group in (*wording.in_order(target), target.rest)
+            if group.saliency_map is not None
         ),
     ]
-    return tiles + [
-        _group_tile(target, group, drawn(group.heatmap(size)))
-        for group in (*_by_evidence(target.groups), target.rest)
-        if group.saliency_map is not None
-    ]
 
 
-def _by_evidence(groups: Sequence[SaliencyGroup]) -> list[SaliencyGroup]:
-    return sorted(groups, key=lambda group: -group.evidence)
-
-
-def _group_tile(target: TargetExplanation, group: SaliencyGroup, picture: Image.Image) -> _Tile:
-    number = _said(target, group.evidence)
-    if group.phrase is None:
-        return _Tile("all the rest", number, _QUIET, picture)
-    colour = _FOR if group.evidence >= 0 else _AGAINST
-    return _Tile(group.phrase.text, number, colour, picture)
-
-
-def _parts(target: TargetExplanation) -> list[float]:
-    return [*(phrase.evidence for phrase in target.phrases), target.rest.evidence]
-
-
-def _evidence(target: TargetExplanation) -> float:
-    return sum(_parts(target))
-
-
-def _said(target: TargetExplanation, evidence: float) -> str:
-    """An amount of the logit; else a share of all evidence, for and against."""
-    if target.in_logit_units:
-        return _number(evidence, "+")
-    # Rounded first, and 0.0 added: a share that rounds to nothing has no minus.
-    return f"{round(evidence / (sum(map(abs, _parts(target))) or 1.0), 2) + 0.0:+.0%}"
-
-
-def _number(amount: float, sign: Literal["", "+"] = "") -> str:
-    return f"{round(amount, 1) + 0.0:{sign}.1f}"
-
-
-def _explained(target: TargetExplanation) -> str:
-    """What the evidence adds up to."""
-    return "logit" if target.against is None else "difference of logits"
+def _group_tile(target: TargetExplanation, group: SaliencyGroup, canvas: _Canvas) -> Tile:
+    number = wording.amount(target, group.evidence)
+    if group.relative_map is None:
+        picture = canvas.drawn(group.heatmap(canvas.size, smooth=True))
+    else:
+        picture = canvas.drawn(group.relative_heatmap(canvas.size))
+    phrase = group.phrase
+    if phrase is None:
+        return Tile("all the rest", number, QUIET, picture)
+    effect = wording.effect(target, phrase)
+    return Tile(
+        phrase.text,
+        number,
+        FOR if group.evidence >= 0 else AGAINST,
+        picture,
+        chance=wording.chance(phrase),
+        kind=phrase.kind or "",
+        note=effect and f"effect {effect}",
+    )
 
 
 def _columns(tiles: int) -> int:
@@ -194,116 +168,55 @@ def _columns(tiles: int) -> int:
     return min((4, 5, 3), key=lambda columns: (-tiles % columns, abs(columns - 4)))
 
 
-def _row(sheet: _Sheet, tiles: Sequence[_Tile], width: int, height: int) -> Image.Image:
-    caption_height = sheet.px(12)
-    row = Image.new("RGB", (width, caption_height + height), _PAPER)
-    draw = ImageDraw.Draw(row)
-    font = sheet.font(6.6)
-    for place, tile in enumerate(tiles):
-        left = place * (sheet.tile + sheet.gap)
-        baseline = caption_height - sheet.px(4)
-        number_width = draw.textlength(tile.number, font)
-        draw.text((left + sheet.tile, baseline), tile.number, tile.colour, font, anchor="rs")
-        room = sheet.tile - number_width - sheet.px(4)
-        draw.text(
-            (left, baseline), _shortened(draw, tile.caption, font, room), _INK, font, anchor="ls"
-        )
-        row.paste(tile.picture, (left + (sheet.tile - tile.picture.width) // 2, caption_height))
-    return row
-
-
-def _header(sheet: _Sheet, target: TargetExplanation, width: int) -> Image.Image:
+def _header(sheet: Sheet, target: TargetExplanation, width: int) -> Image.Image:
     name = target.target.class_name
     if target.against is not None:
         name = f"{name} rather than {target.against.class_name}"
-    header = Image.new("RGB", (width, sheet.px(17)), _PAPER)
+    header = Image.new("RGB", (width, sheet.px(17)), PAPER)
     draw = ImageDraw.Draw(header)
     large, small = sheet.font(11), sheet.font(7)
     baseline = sheet.px(11)
     chance = f"{target.target.probability:.1%}"
     chance_width = draw.textlength(chance, large)
-    draw.text((width, baseline), chance, _INK, large, anchor="rs")
-    label = f"{_explained(target)} {_number(target.logit)}"
+    draw.text((width, baseline), chance, INK, large, anchor="rs")
+    label = f"{wording.explained(target)} {wording.number(target.logit)}"
     label_right = width - chance_width - sheet.px(5)
-    draw.text((label_right, baseline), label, _QUIET, small, anchor="rs")
+    draw.text((label_right, baseline), label, QUIET, small, anchor="rs")
     room = label_right - draw.textlength(label, small) - sheet.px(6)
-    draw.text((0, baseline), _shortened(draw, name, large, room), _INK, large, anchor="ls")
+    draw.text((0, baseline), shortened(draw, name, large, room), INK, large, anchor="ls")
     bar_top = header.height - sheet.px(1.6)
-    draw.rectangle((0, bar_top, width, header.height), _LINE)
-    draw.rectangle((0, bar_top, width * target.target.probability, header.height), _INK)
+    draw.rectangle((0, bar_top, width, header.height), LINE)
+    draw.rectangle((0, bar_top, width * target.target.probability, header.height), INK)
     return header
 
 
-def _footer(sheet: _Sheet, target: TargetExplanation, width: int) -> Image.Image:
-    body, small = sheet.font(7.2), sheet.font(5.6)
-    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    lines = _wrapped(measure, target.sentence, body, width)
-    line_height = sheet.px(10)
-    text_height = len(lines) * line_height
-    footer = Image.new("RGB", (width, text_height + sheet.px(11)), _PAPER)
-    draw = ImageDraw.Draw(footer)
-    for number, line in enumerate(lines):
-        draw.text((0, number * line_height), line, _INK, body)
-    middle = text_height + sheet.px(6)
-    legend_width = _legend(sheet, footer, middle, small)
-    sums = _shortened(draw, _sums(target), small, width - legend_width - sheet.px(8))
-    draw.text((width, middle), sums, _QUIET, small, anchor="rm")
-    return footer
+def _footer(sheet: Sheet, target: TargetExplanation, width: int, *, framed: bool) -> Image.Image:
+    small = sheet.font(5.6)
+    scale = Image.new("RGB", (width, sheet.px(8)), PAPER)
+    middle = scale.height // 2
+    bar_width = heat_bar(sheet, scale, middle, small)
+    draw = ImageDraw.Draw(scale)
+    sums = shortened(draw, wording.sums(target), small, width - bar_width - sheet.px(8))
+    draw.text((width, middle), sums, QUIET, small, anchor="rm")
+    parts = [
+        paragraph(sheet, target.sentence, width, 7.2, INK),
+        scale,
+        *(paragraph(sheet, told, width, 5.2, QUIET) for told in _meanings(target, framed=framed)),
+    ]
+    return stacked(parts, sheet, margin=0, gap=sheet.px(1))
 
 
-def _legend(sheet: _Sheet, footer: Image.Image, middle: int, font: Any) -> int:
-    """The scale of the heat; returns its width."""
-    draw = ImageDraw.Draw(footer)
-    draw.text((0, middle), "no support", _QUIET, font, anchor="lm")
-    left = int(draw.textlength("no support", font)) + sheet.px(3)
-    length, height = sheet.px(40), sheet.px(4)
-    heat = np.repeat(np.linspace(0, 1, length, dtype=np.float32)[None], height, axis=0)
-    paper = np.full((height, length, 3), 225, np.uint8)
-    footer.paste(Image.fromarray(blend(paper, heat, _OPACITY)), (left, middle - height // 2))
-    right = left + length + sheet.px(3)
-    draw.text((right, middle), "strongest", _QUIET, font, anchor="lm")
-    return right + int(draw.textlength("strongest", font))
-
-
-def _sums(target: TargetExplanation) -> str:
-    phrases = _said(target, _evidence(target) - target.rest.evidence)
-    sums = f"phrases {phrases}   rest {_said(target, target.rest.evidence)}   "
-    whole = f"{_explained(target)} {_number(target.logit)}"
-    if not target.in_logit_units:
-        return f"{sums}of the method's evidence, not of the {whole}"
-    gap = f"gap {target.gap:+.1f}   " if f"{abs(target.gap):.1f}" != "0.0" else ""
-    return f"{sums}bias {_number(target.bias, '+')}   {gap}= {whole}"
-
-
-def _stacked(
-    parts: Sequence[Image.Image], sheet: _Sheet, margin: int | None = None, gap: int | None = None
-) -> Image.Image:
-    margin = sheet.margin if margin is None else margin
-    gap = sheet.margin if gap is None else gap
-    width = max(part.width for part in parts) + 2 * margin
-    height = sum(part.height for part in parts) + gap * (len(parts) - 1) + 2 * margin
-    sheet_image = Image.new("RGB", (width, height), _PAPER)
-    top = margin
-    for part in parts:
-        sheet_image.paste(part, (margin, top))
-        top += part.height + gap
-    return sheet_image
-
-
-def _shortened(draw: ImageDraw.ImageDraw, text: str, font: Any, room: float) -> str:
-    if draw.textlength(text, font) <= room:
-        return text
-    while text and draw.textlength(text.rstrip() + "...", font) > room:
-        text = text[:-1]
-    return text.rstrip() + "..."
-
-
-def _wrapped(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> list[str]:
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and draw.textlength(longer, font) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
+def _meanings(target: TargetExplanation, *, framed: bool) -> Sequence[str]:
+    """A paragraph on the numbers, and one on the panels."""
+    groups = [group for group in target.groups if group.saliency_map is not None]
+    frame = "The frame holds what the network saw." if framed else ""
+    if not groups:
+        return [frame] if frame else []
+    if any(group.relative_map is not None for group in groups):
+        panels = (
+            "A phrase's panel shows where the evidence for it is more than its share, on a scale "
+            "of its own: where, not how much, and not where a part of the object is."
+        )
+    else:
+        panels = "All panels have one scale, so they can be compared."
+    return [" ".join(wording.meanings(target)), f"{panels} {frame}".rstrip()]

@@ -29,36 +29,104 @@ class Crop:
 
 
 def upsample(
-    values: NDArray[Any], crop: Crop, image_size: tuple[int, int], size: tuple[int, int]
+    values: NDArray[Any],
+    crop: Crop,
+    image_size: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    smooth: bool = False,
 ) -> Float32Array:
-    """Stretch a map over its crop: bilinear, half-pixel centres, edges clamped.
+    """Stretch a map over its crop, with half-pixel centres and edges clamped.
 
     Args:
         values: (H, W) cells.
         crop: Where the cells lie, in pixels of an image of `image_size`.
         image_size: (h, w) of the image as sent.
         size: (h, w) of the result; another than `image_size` scales image and crop.
+        smooth: For the eye: cubic B-splines in place of bilinear interpolation, whose ridges
+            show where few cells are drawn large. They stay in the cells' range, but flatten it.
 
     Returns:
         float32 of `size`; 0 at pixels whose centre is outside the crop.
     """
-    scale_y, scale_x = size[0] / image_size[0], size[1] / image_size[1]
-    vertical = crop.top * scale_y, crop.height * scale_y, crop.shift_y * scale_y
-    across = crop.left * scale_x, crop.width * scale_x, crop.shift_x * scale_x
-    rows = _weights(values.shape[0], size[0], *vertical)
-    columns = _weights(values.shape[1], size[1], *across)
+    within_y, within_x = _spans(crop, image_size, size)
+    rows = _weights(values.shape[0], *within_y, smooth)
+    columns = _weights(values.shape[1], *within_x, smooth)
     return np.asarray(rows @ np.asarray(values, np.float32) @ columns.T, np.float32)
 
 
-def _weights(cells: int, pixels: int, start: float, extent: float, shift: float) -> Float32Array:
+def inside(crop: Crop, image_size: tuple[int, int], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which pixels have their centre in the crop; the arguments are those of `upsample`."""
+    rows, columns = (
+        (centres >= start) & (centres < start + extent)
+        for centres, start, extent, _ in _spans(crop, image_size, size)
+    )
+    return np.asarray(rows[:, None] & columns)
+
+
+def smooth_peak(values: NDArray[Any], crop: Crop) -> float:
+    """About the largest value that smooth upsampling has anywhere, at whatever size."""
+    height, width = values.shape
+    shift = crop.shift_x / crop.width * width, crop.shift_y / crop.height * height
+    cells = Crop(0, 0, width, height, *shift)
+    size = height * _fineness(height), width * _fineness(width)
+    return float(upsample(values, cells, (height, width), size, smooth=True).max())
+
+
+def _fineness(cells: int) -> int:
+    """Into how many points a cell is parted: 64 along a side, or at least 2 per cell."""
+    return max(2, -(-64 // cells))
+
+
+_Span: TypeAlias = tuple[NDArray[Any], float, float, float]
+"""Along one axis: the pixels' centres, the crop's start and extent, and the cells' shift."""
+
+
+def _spans(crop: Crop, image_size: tuple[int, int], size: tuple[int, int]) -> tuple[_Span, _Span]:
+    """Down and across."""
+    given = (
+        (size[0], size[0] / image_size[0], crop.top, crop.height, crop.shift_y),
+        (size[1], size[1] / image_size[1], crop.left, crop.width, crop.shift_x),
+    )
+    down, across = (
+        (np.arange(pixels) + 0.5, start * scale, extent * scale, shift * scale)
+        for pixels, scale, start, extent, shift in given
+    )
+    return down, across
+
+
+def _weights(
+    cells: int,
+    centres: NDArray[Any],
+    start: float,
+    extent: float,
+    shift: float,
+    smooth: bool,
+) -> Float32Array:
     """(pixels, cells): the share of each cell in each pixel along one axis."""
-    centres = np.arange(pixels) + 0.5
-    inside = np.flatnonzero((centres >= start) & (centres < start + extent))
-    place = np.clip((centres[inside] - start - shift) / extent * cells - 0.5, 0, cells - 1)
+    seen = np.flatnonzero((centres >= start) & (centres < start + extent))
+    # Splines reach what is held at the edge a cell further out, and without a crease.
+    beyond = 1 if smooth else 0
+    place = (centres[seen] - start - shift) / extent * cells - 0.5
+    place = np.clip(place, -beyond, cells - 1 + beyond)
     low = np.floor(place).astype(np.intp)
-    high = np.minimum(low + 1, cells - 1)
-    weights = np.zeros((pixels, cells), np.float32)
-    weights[inside, low] = 1 - (place - low)
-    # Added, since low and high are the same cell at the far edge.
-    weights[inside, high] += place - low
+    weights = np.zeros((len(centres), cells), np.float32)
+    for offset, share in (_cubic if smooth else _linear)(place - low).items():
+        # Added, since several are one and the same cell at an edge.
+        np.add.at(weights, (seen, np.clip(low + offset, 0, cells - 1)), share)
     return weights
+
+
+def _linear(past: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
+    """Of each neighbour, its share in what lies `past` (0..1) the centre of cell 0."""
+    return {0: 1 - past, 1: past}
+
+
+def _cubic(past: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
+    """Likewise, by the uniform cubic B-spline."""
+    return {
+        -1: (1 - past) ** 3 / 6,
+        0: (4 - 6 * past**2 + 3 * past**3) / 6,
+        1: (1 + 3 * past + 3 * past**2 - 3 * past**3) / 6,
+        2: past**3 / 6,
+    }

@@ -7,6 +7,45 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class CalibrationBin:
+    """Phrases whose probability fell into one range: one line of a reliability table.
+
+    Attributes:
+        lower: Of the range, 0..1.
+        upper: Of the range; itself not in it.
+        probability: Mean probability of the phrases in it.
+        observed: The share of them that was true; with probabilities that hold, the same.
+        count: How many there were, each phrase counted once for every image.
+    """
+
+    lower: float
+    upper: float
+    probability: float
+    observed: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How well the phrases' probabilities held on the probing images when the bank was built.
+
+    Attributes:
+        source: Where the truth came from: "class_table", "labels" or "image_text_scores".
+        images: Probing images that the probabilities were fitted on.
+        min_probability: Below it no phrase is said, unless a request names another threshold.
+        expected_calibration_error: By how much probability and observed share differ, mean over
+            the bins weighted by count; 0 is best.
+        bins: The reliability table, from the lowest range up.
+    """
+
+    source: str
+    images: int
+    min_probability: float
+    expected_calibration_error: float
+    bins: tuple[CalibrationBin, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What made the answer, so that it can be made again.
 
@@ -25,6 +64,8 @@ class Provenance:
             integrative_cam; empty from a server that does not tell.
         head_kind: "gap_linear", "gradient", "forward" or "none"; "" from a server that does not
             tell.
+        calibration: How the phrases' probabilities were fitted, and how well they held; None: the
+            bank has none, and phrases have no probability.
     """
 
     model_name: str
@@ -39,6 +80,7 @@ class Provenance:
     parameters: Mapping[str, str] = field(hash=False)
     layers: tuple[str, ...] = ()
     head_kind: str = ""
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ class ExplainOptions(TypedDict, total=False):
 
     target: Target
     phrases: int | None
+    min_probability: float | None
+    kinds: Sequence[str] | None
+    repeat_class: bool
     groups: bool
     heatmap: HeatmapForm
     predictions: int | None
@@ -59,6 +62,9 @@ class Options:
 
     target: Target = None
     phrases: int | None = None
+    min_probability: float | None = None
+    kinds: Sequence[str] | None = None
+    repeat_class: bool = False
     groups: bool = True
     heatmap: HeatmapForm = "saliency"
     predictions: int | None = None

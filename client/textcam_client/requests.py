@@ -28,11 +28,18 @@ _HEATMAP_FORMS: Mapping[str, pb.HeatmapForm] = {
 }
 
 
+PHRASE_KINDS: Mapping[str, pb.PhraseKind] = {
+    pb.PhraseKind.Name(number).removeprefix("PHRASE_KIND_").lower(): number
+    for number in pb.PhraseKind.values()
+    if number
+}
+
+
 def request_template(options: Options) -> pb.ExplainRequest:
     """Build a request without its image and id.
 
     Raises:
-        TypeError: The target is of none of the types that name targets.
+        TypeError: The target is of none of the types that name targets, or `kinds` is one name.
         ValueError: An option is outside what the contract can carry.
     """
     if options.heatmap not in _HEATMAP_FORMS:
@@ -43,6 +50,9 @@ def request_template(options: Options) -> pb.ExplainRequest:
         model=model_spec(options.model, options.version),
         target=target_message(options.target),
         phrases=options.phrases,
+        min_probability=options.min_probability,
+        kinds=_kind_numbers(options.kinds or ()),
+        repeat_class=options.repeat_class,
         groups=options.groups,
         heatmap=_HEATMAP_FORMS[options.heatmap],
         predictions=options.predictions,
@@ -50,6 +60,15 @@ def request_template(options: Options) -> pb.ExplainRequest:
         lane=None if options.lane is None else _LANES[options.lane],
         may_degrade=options.may_degrade,
     )
+
+
+def _kind_numbers(names: Sequence[str]) -> list[pb.PhraseKind]:
+    if isinstance(names, str):
+        raise TypeError(f"kinds is a list of names, not one: [{names!r}]")
+    for name in names:
+        if name not in PHRASE_KINDS:
+            raise ValueError(f"a kind is one of {', '.join(PHRASE_KINDS)}, not {name!r}")
+    return [PHRASE_KINDS[name] for name in names]
 
 
 def _method_number(name: str) -> pb.CamMethod:

@@ -151,6 +151,7 @@ def serve_in_memory(
     version: str = "1",
     class_names: Sequence[str] = CLASS_NAMES,
     phrases: Sequence[str] = PHRASES,
+    calibrated: bool = True,
     latency: Latency = 0.0,
     max_message_bytes: int = _MAX_MESSAGE_BYTES,
 ) -> Iterator[InMemoryServer]:
@@ -160,7 +161,8 @@ def serve_in_memory(
         model: Name of the one model.
         version: Its version.
         class_names: Its classes.
-        phrases: Its vocabulary.
+        phrases: Its vocabulary. Those of the default one have kinds, others have none.
+        calibrated: Whether its phrases have probabilities; a bank without refuses min_probability.
         latency: Seconds before each answer, or a function of the request that says so.
         max_message_bytes: Largest request; one over it ends its call or stream.
     """
@@ -174,7 +176,8 @@ def serve_in_memory(
         grpc_server = grpc.server(pool, options=options)
         port = grpc_server.add_insecure_port("127.0.0.1:0")
         server = InMemoryServer(f"127.0.0.1:{port}", latency)
-        servicer = _Servicer(server, FakeExplainer(model, version, class_names, phrases))
+        explainer = FakeExplainer(model, version, class_names, phrases, calibrated=calibrated)
+        servicer = _Servicer(server, explainer)
         pb_grpc.add_ExplainerServiceServicer_to_server(servicer, grpc_server)  # type: ignore[no-untyped-call]  # generated
         health_pb2_grpc.add_HealthServicer_to_server(servicer, grpc_server)
         grpc_server.start()

@@ -18,7 +18,7 @@ from PIL import Image
 from textcam_client.geometry import Crop, Float32Array, UInt8Array
 from textcam_client.images import ImageInput
 from textcam_client.model import Provenance
-from textcam_client.view import View
+from textcam_client.view import Peak, View
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,21 @@ class Phrase:
     Attributes:
         text: The phrase.
         vocabulary_index: Its place in the model's vocabulary.
-        score: Its coefficient in the sparse approximation of the evidence embedding, > 0.
-        similarity: Cosine with the evidence embedding, -1..1.
-        evidence: Signed share of the logit, logit units; see TargetExplanation.in_logit_units.
+        score: With a calibrated bank, how far the evidence speaks for it beyond what the probing
+            images' own evidence does, in standard deviations; else its coefficient in the sparse
+            approximation of the evidence embedding. Above 0.
+        similarity: Cosine of the evidence with the phrase's supports; without a calibrated bank, of
+            the evidence embedding with the phrase's. -1..1.
+        evidence: Its share, signed: the evidence of the channels in its group. Each channel is in
+            one group, so shares, rest, bias and gap add up to the logit. In logit units; see
+            TargetExplanation.in_logit_units.
+        probability: Of being true of what the network saw, 0..1, calibrated on the probing images
+            (Provenance.calibration); None: the bank has no calibration, or the server is older.
+        effect: The evidence of all channels that support it, whichever group they are in, in units
+            as `evidence`. Phrases share channels, so effects overlap and add up to nothing. 0 from
+            a server that does not tell.
+        kind: What it names: "thing", "part", "material", "texture", "colour", "shape", "scene" or
+            "category"; None: not known.
     """
 
     text: str
@@ -55,6 +67,9 @@ class Phrase:
     score: float
     similarity: float
     evidence: float
+    probability: float | None = None
+    effect: float = 0.0
+    kind: str | None = None
 
 
 class _ReadOnly:
@@ -79,6 +94,11 @@ class SaliencyGroup(_ReadOnly):
         evidence_against: Its negative part, <= 0.
         saliency_map: float32 (H, W), in the same units, with the mean `evidence`; None where
             maps were declined.
+        relative_map: float32 (H, W), what the phrase has of its own: where the channels that
+            support it more than the other phrases add more than their share. Signed, and only
+            differences within one map mean something: it is no part of a sum. It shows where the
+            network's evidence for the phrase lies, not where in the image a part is. None of the
+            rest, where maps were declined, and from a server that does not tell.
         server_heatmap: uint8 (h, w), where heatmap="image" was asked for.
         server_overlay: PNG file, where heatmap="overlay" was asked for.
     """
@@ -89,12 +109,17 @@ class SaliencyGroup(_ReadOnly):
     evidence_for: float
     evidence_against: float
     saliency_map: Float32Array | None = field(repr=False)
+    relative_map: Float32Array | None = field(repr=False)
     server_heatmap: UInt8Array | None = field(repr=False)
     server_overlay: bytes | None = field(repr=False)
     _view: View = field(repr=False)
 
     def heatmap(
-        self, size: tuple[int, int] | None = None, *, scale: Literal["target", "own"] = "target"
+        self,
+        size: tuple[int, int] | None = None,
+        *,
+        scale: Literal["target", "own"] = "target",
+        smooth: bool = False,
     ) -> Float32Array:
         """Where the group's support lies, at image resolution.
 
@@ -102,6 +127,7 @@ class SaliencyGroup(_ReadOnly):
             size: (h, w) of the result; default: the image as sent.
             scale: What becomes 1: the target's strongest support, so that the groups
                 can be compared, or the group's own. Of a target without support, no part has any.
+            smooth: For the eye; see TargetExplanation.heatmap.
 
         Returns:
             float32 (h, w), 0..1; 0 outside the crop.
@@ -110,7 +136,7 @@ class SaliencyGroup(_ReadOnly):
             MapsDeclined: The answer was requested without this map.
             ValueError: There is no such scale.
         """
-        return self._view.heatmap(self.saliency_map, size, self._peak(scale))
+        return self._view.heatmap(self.saliency_map, size, self._peak(scale), smooth=smooth)
 
     def overlay(
         self,
@@ -120,7 +146,34 @@ class SaliencyGroup(_ReadOnly):
         opacity: float = 0.75,
     ) -> Image.Image:
         """The heatmap over the image; see TargetExplanation.overlay."""
-        return self._view.overlay(self.saliency_map, image, self._peak(scale), opacity)
+        return self._view.overlay(
+            lambda size: self.heatmap(size, scale=scale, smooth=True), image, opacity
+        )
+
+    def relative_heatmap(self, size: tuple[int, int] | None = None) -> Float32Array:
+        """Where the network's evidence for the phrase is more than elsewhere, for its share.
+
+        It is what `draw_figure` shows: the part of `relative_map` above its mean, drawn smoothly
+        and on a scale of its own, so that it says where, and not how much. It is no measure of
+        where in the image a part is.
+
+        Args:
+            size: (h, w) of the result; default: the image as sent.
+
+        Returns:
+            float32 (h, w), 0..1; 0 outside the crop, and everywhere if the map is the same
+            everywhere.
+
+        Raises:
+            MapsDeclined: The answer has no such map; see `relative_map`.
+        """
+        return self._view.relative_heatmap(self.relative_map, size)
+
+    def relative_overlay(
+        self, image: ImageInput | None = None, *, opacity: float = 0.75
+    ) -> Image.Image:
+        """The relative heatmap over the image; see TargetExplanation.overlay."""
+        return self._view.overlay(self.relative_heatmap, image, opacity)
 
     def picture(self) -> Image.Image:
         """Open the image that was explained, as RGB; raises PictureUnavailable."""
@@ -134,14 +187,21 @@ class SaliencyGroup(_ReadOnly):
             "evidence": self.evidence,
             "evidence_for": self.evidence_for,
             "evidence_against": self.evidence_against,
-            **({"saliency_map": _listed(self.saliency_map)} if arrays else {}),
+            **(
+                {
+                    "saliency_map": _listed(self.saliency_map),
+                    "relative_map": _listed(self.relative_map),
+                }
+                if arrays
+                else {}
+            ),
         }
 
-    def _peak(self, scale: str) -> float:
+    def _peak(self, scale: str) -> Peak:
         if scale not in ("target", "own"):
             raise ValueError(f"scale is 'target' or 'own', not {scale!r}")
-        if scale == "own" and self.saliency_map is not None:
-            return float(self.saliency_map.max())
+        if scale == "own":
+            return Peak(self.saliency_map, self._view.crop)
         return self._view.peak
 
 
@@ -162,9 +222,8 @@ class TargetExplanation(_ReadOnly):
         saliency_map: float32 (H, W), in the evidence's units; None where maps were declined. With
             most methods the groups' maps and the rest's add up to it, and its mean is
             logit - bias - gap; the contract says with which it is otherwise.
-        phrases: Chosen phrases, in the order in which they were chosen: the first says most of
-            the evidence, each after it most of what those before it leave unsaid. Their evidence
-            is in no order; `sentence` and `draw_figure` go by it, from the greatest down.
+        phrases: Chosen phrases, in the order in which they are best said; none is an answer: the
+            vocabulary has no words for what the network saw. Their evidence is in no order.
         groups: One per phrase, in the same order; empty where groups were declined.
         rest: The channels that support none of the phrases.
         sentence: The rationale in one English sentence, what is against the target last.
@@ -192,11 +251,14 @@ class TargetExplanation(_ReadOnly):
     server_overlay: bytes | None = field(repr=False)
     _view: View = field(repr=False)
 
-    def heatmap(self, size: tuple[int, int] | None = None) -> Float32Array:
+    def heatmap(self, size: tuple[int, int] | None = None, *, smooth: bool = False) -> Float32Array:
         """Where the model looked, at image resolution, computed here from the saliency map.
 
         Args:
             size: (h, w) of the result; default: the image as sent.
+            smooth: Whether it is for the eye, as `overlay` and `draw_figure` draw it: without the
+                ridges that bilinear interpolation leaves of few cells, and a little wider and
+                flatter. Else it is the heatmap that the server makes.
 
         Returns:
             float32 (h, w), 0..1: 1 is the strongest support, 0 is no support, or outside
@@ -205,10 +267,10 @@ class TargetExplanation(_ReadOnly):
         Raises:
             MapsDeclined: The answer was requested without maps.
         """
-        return self._view.heatmap(self.saliency_map, size, self._view.peak)
+        return self._view.heatmap(self.saliency_map, size, self._view.peak, smooth=smooth)
 
     def overlay(self, image: ImageInput | None = None, *, opacity: float = 0.75) -> Image.Image:
-        """The heatmap over the image.
+        """The heatmap over the image, drawn smoothly.
 
         Args:
             image: What to draw on, of any size; default: the image that was explained.
@@ -222,7 +284,7 @@ class TargetExplanation(_ReadOnly):
             PictureUnavailable: The image's file is gone or has changed.
             ValueError: The opacity is not 0..1.
         """
-        return self._view.overlay(self.saliency_map, image, self._view.peak, opacity)
+        return self._view.overlay(lambda size: self.heatmap(size, smooth=True), image, opacity)
 
     def picture(self) -> Image.Image:
         """Open the image that was explained, as RGB; raises PictureUnavailable."""

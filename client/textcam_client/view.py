@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
 
 from textcam_client.colormap import blend
 from textcam_client.errors import ImageError, MapsDeclined, PictureUnavailable
-from textcam_client.geometry import Crop, Float32Array, upsample
+from textcam_client.geometry import Crop, Float32Array, smooth_peak, upsample
 from textcam_client.images import ImageInput, ImageSource
+
+
+@dataclass(frozen=True, eq=False)
+class Peak:
+    """What becomes the hottest of a heatmap: the strongest support of this map, in its units.
+
+    Attributes:
+        saliency_map: (H, W); None where maps were declined.
+        crop: Where its cells lie.
+    """
+
+    saliency_map: Float32Array | None
+    crop: Crop
+
+    @cached_property
+    def cell(self) -> float:
+        """Of its cells; 0 where there is no map."""
+        return 0.0 if self.saliency_map is None else float(self.saliency_map.max())
+
+    @cached_property
+    def drawn(self) -> float:
+        """What smooth interpolation, which flattens peaks, leaves of it."""
+        if self.saliency_map is None:
+            return 0.0
+        return smooth_peak(np.maximum(self.saliency_map, 0), self.crop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,23 +48,29 @@ class View:
         image_size: (h, w) of the image as sent, pixels.
         crop: The part of it that the maps cover.
         source: The image, or None where it was not kept.
-        peak: Largest value of the target's saliency map, in its units.
+        peak: Of the target's saliency map.
     """
 
     image_size: tuple[int, int]
     crop: Crop
     source: ImageSource | None
-    peak: float
+    peak: Peak
 
     def heatmap(
-        self, saliency_map: Float32Array | None, size: tuple[int, int] | None, peak: float
+        self,
+        saliency_map: Float32Array | None,
+        size: tuple[int, int] | None,
+        peak: Peak,
+        *,
+        smooth: bool = False,
     ) -> Float32Array:
         """Scale the map's support by `peak` and stretch it over the image.
 
         Args:
             saliency_map: (H, W); None where maps were declined.
             size: (h, w) of the result; None: of the image as sent.
-            peak: The value that becomes 1; more is clipped. Not above 0: nothing is support.
+            peak: What becomes 1; more is clipped. Not above 0: nothing is support.
+            smooth: Whether it is for the eye; see geometry.upsample.
 
         Returns:
             float32 (h, w), 0..1.
@@ -51,28 +84,67 @@ class View:
                 "or for a phrase's map with groups=False"
             )
         support = np.maximum(saliency_map, 0)
-        support = np.zeros_like(support) if peak <= 0 else np.minimum(support / np.float32(peak), 1)
-        heat = upsample(support, self.crop, self.image_size, size or self.image_size)
+        top = np.float32(peak.cell)
+        support = np.zeros_like(support) if top <= 0 else np.minimum(support / top, 1)
+        size = size or self.image_size
+        heat = upsample(support, self.crop, self.image_size, size, smooth=smooth)
+        if smooth and peak.drawn > 0:
+            heat *= top / np.float32(peak.drawn)
+        return np.clip(heat, 0, 1)
+
+    def relative_heatmap(
+        self, relative_map: Float32Array | None, size: tuple[int, int] | None
+    ) -> Float32Array:
+        """Stretch what is above the map's mean over the image, smoothly, its strongest as 1.
+
+        Only differences within such a map mean something, so it has no other zero.
+
+        Args:
+            relative_map: (H, W); None where the answer has none.
+            size: (h, w) of the result; None: of the image as sent.
+
+        Returns:
+            float32 (h, w), 0..1.
+
+        Raises:
+            MapsDeclined: There is no map.
+        """
+        if relative_map is None:
+            raise MapsDeclined(
+                "this answer has no such map: it was requested with heatmap='none' or "
+                "groups=False, or its server is older than relative maps; the rest has none"
+            )
+        above = relative_map - relative_map.mean(dtype=np.float64)
+        top = smooth_peak(above, self.crop)
+        # What rounding alone tells apart is no difference.
+        if not top > 1e-5 * float(np.abs(relative_map).max()):
+            above, top = np.zeros_like(above), 1.0
+        size = size or self.image_size
+        heat = upsample(above / top, self.crop, self.image_size, size, smooth=True)
         return np.clip(heat, 0, 1)
 
     def overlay(
         self,
-        saliency_map: Float32Array | None,
+        heat: Callable[[tuple[int, int]], Float32Array],
         image: ImageInput | None,
-        peak: float,
         opacity: float,
     ) -> Image.Image:
-        """Lay the heatmap over the image, or over the one given instead; RGB.
+        """Lay heat over the image, or over the one given instead; RGB.
+
+        Args:
+            heat: The heatmap at the size (h, w) that it is given.
+            image: What to draw on; None: the image that was explained.
+            opacity: Of the hottest heat.
 
         Raises:
             ValueError: The opacity is not 0..1.
-            MapsDeclined, PictureUnavailable: As heatmap() and picture().
+            MapsDeclined, PictureUnavailable: As `heat` and picture().
         """
         if not 0 <= opacity <= 1:
             raise ValueError(f"opacity is 0..1, not {opacity}")
         picture = self.picture(image)
-        heat = self.heatmap(saliency_map, (picture.height, picture.width), peak)
-        return Image.fromarray(blend(np.asarray(picture), heat, opacity))
+        drawn = blend(np.asarray(picture), heat((picture.height, picture.width)), opacity)
+        return Image.fromarray(drawn)
 
     def picture(self, image: ImageInput | None = None) -> Image.Image:
         """Open the image that was explained, or the one given instead, as RGB.

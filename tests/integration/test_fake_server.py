@@ -18,7 +18,9 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 from textcam_client import _fake, _fake_checks
 from textcam_client.errors import from_rpc_error
+from textcam_client.requests import PHRASE_KINDS
 from textcam_client.testing import serve_in_memory
+from textcam_service.core.types import PHRASE_KINDS as KINDS_SERVED
 from textcam_service.model_store import ModelStore
 from textcam_service.serving import requests
 from textcam_service.settings import ServerSettings
@@ -95,6 +97,15 @@ OPTIONS = {
     "an unknown heatmap": {"heatmap": 9},
     "an unknown lane": {"lane": 9},
     "an unknown method": {"method": 999},
+    "no least probability": {"min_probability": 0},
+    "a least probability": {"min_probability": 0.5},
+    "too low a probability": {"min_probability": -0.1},
+    "too high a probability": {"min_probability": 1.1},
+    "a probability that is no number": {"min_probability": float("nan")},
+    "kinds": {"kinds": [pb.PHRASE_KIND_PART]},
+    "an unknown kind": {"kinds": [99]},
+    "a kind that is unset": {"kinds": [0]},
+    "repeats": {"repeat_class": True},
     "another model": {"model": pb.ModelSpec(name="other")},
     "another version": {"model": pb.ModelSpec(name="m", version="7")},
 }
@@ -153,7 +164,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def fake() -> Iterator[str]:
-    with serve_in_memory(model="m", class_names=NAMES, phrases=PHRASES) as server:
+    # As the real one's: its bank has no calibration, its vocabulary no kinds.
+    with serve_in_memory(model="m", class_names=NAMES, phrases=PHRASES, calibrated=False) as server:
         yield server.address
 
 
@@ -210,6 +222,7 @@ def test_a_model_that_is_not_there_is_refused_alike(spec, real, fake):
 
 def test_the_fakes_limits_are_the_real_servers_by_default():
     settings = ServerSettings()
+    assert tuple(PHRASE_KINDS) == KINDS_SERVED
     assert settings.max_phrases == _fake_checks.MAX_PHRASES
     assert settings.max_targets == _fake_checks.MAX_TARGETS
     assert settings.max_image_bytes == _fake_checks.MAX_IMAGE_BYTES

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from textcam.v1 import explainer_pb2 as pb
 from textcam_client import Unavailable, UnreadableImage
 from textcam_client.testing import serve_in_memory
 from textcam_service.cli import main
@@ -189,6 +190,66 @@ def test_waiting_in_vain_says_for_whom_and_what_to_look_at(photo):
     code, said = run("explain", photo, "--server", NOBODY, "--wait", "0.3")
     assert code == 1
     assert f"no TextCAM server answered at {NOBODY} in 0.3 s: is it running" in said
+
+
+@pytest.mark.parametrize("given", ["-0.1", "1.1", "nan", "much"])
+def test_a_probability_that_is_none_is_a_usage_error(given, photo):
+    code, said = run("explain", photo, "--min-probability", given)
+    assert (code, "Invalid value for '--min-probability'" in said) == (2, True)
+
+
+@pytest.mark.parametrize("given", ["color", "part,", "part,thing,color", ""])
+def test_a_kind_that_is_none_is_a_usage_error_with_those_that_there_are(given, photo):
+    code, said = run("explain", photo, "--kinds", given)
+    assert code == 2
+    assert "is none of thing, part, material, texture, colour, shape, scene, category" in said
+
+
+def test_what_phrases_are_wanted_is_asked_of_the_server(photo):
+    with serve_in_memory() as server:
+        words = ["explain", photo, "--server", server.address]
+        assert run(*words)[0] == 0
+        assert run(*words, "--min-probability", "0.25", "--repeat-class")[0] == 0
+        assert run(*words, "--kinds", "part, Texture", "--kinds", "scene")[0] == 0
+    plain, wanted, kinds = server.requests
+    assert not plain.HasField("min_probability")
+    assert not plain.repeat_class
+    assert not plain.kinds
+    assert (wanted.min_probability, wanted.repeat_class) == (0.25, True)
+    assert list(kinds.kinds) == [
+        pb.PHRASE_KIND_PART,
+        pb.PHRASE_KIND_TEXTURE,
+        pb.PHRASE_KIND_SCENE,
+    ]
+
+
+def test_phrases_are_listed_with_chance_share_effect_and_kind(photo):
+    with serve_in_memory() as server, server.client() as client:
+        (target,) = client.explain(photo).explanations
+        words = ["explain", str(photo), "--server", server.address]
+        lines = CliRunner().invoke(main, words).output.splitlines()
+        told = json.loads(CliRunner().invoke(main, [*words, "--json"]).output)
+        _, nothing = run(*words, "--min-probability", "1")
+    head = lines.index("    true   share  effect  phrase")
+    shown = [line.split(None, 3) for line in lines[head + 1 : head + 1 + len(target.phrases)]]
+    assert shown == [
+        [f"{p.probability:.0%}", f"{p.evidence:+.1f}", f"{p.effect:+.1f}", f"{p.text} ({p.kind})"]
+        for p in target.phrases
+    ]
+    assert len(lines) == head + 1 + len(target.phrases)
+    first = told["explanations"][0]["phrases"][0]
+    assert first["probability"] == target.phrases[0].probability
+    assert (first["effect"], first["kind"]) == (target.phrases[0].effect, target.phrases[0].kind)
+    assert "nothing in particular" in nothing
+    assert "effect" not in nothing
+
+
+def test_what_a_server_does_not_tell_of_phrases_is_a_dash(photo):
+    with serve_in_memory(calibrated=False, phrases=["red", "blue"]) as server:
+        words = ["explain", str(photo), "--server", server.address]
+        lines = CliRunner().invoke(main, words).output.splitlines()
+    assert lines[-1].split()[0] == "-"
+    assert lines[-1].split()[-1] in {"red", "blue"}
 
 
 @pytest.mark.parametrize("against", [(), ("--against", "0")])

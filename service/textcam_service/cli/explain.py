@@ -17,23 +17,35 @@ from textcam_service.cli.server import server_options
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from textcam_client import Box, Client, Contrast, Explanation, TextCamClientError, TopK
+    from textcam_client import (
+        Box,
+        Client,
+        Contrast,
+        Explanation,
+        TargetExplanation,
+        TextCamClientError,
+        TopK,
+    )
     from textcam_client.regions import BoolArray
 
 # Part of the image; regions of a mask below it get no box, unless all are.
 _SMALLEST_BOX = 0.001
 
 
-class _Seconds(click.FloatRange):
-    """A range of seconds; click's own lets nan through."""
+class _Range(click.FloatRange):
+    """A range of numbers; click's own lets nan through."""
+
+    def __init__(self, what: str, **limits: Any) -> None:
+        super().__init__(**limits)
+        self._what = what
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        seconds = float(super().convert(value, param, ctx))
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is no number of seconds.", param, ctx)
-        return seconds
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is no {self._what}.", param, ctx)
+        return number
 
 
 def _no_folders(
@@ -44,6 +56,17 @@ def _no_folders(
             name = click.format_filename(path)
             raise click.BadParameter(f"{name} is a folder; for the images in it: {name}/*")
     return images
+
+
+def _kind_names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """The kinds that several options, or one with commas, name."""
+    from textcam_client.requests import PHRASE_KINDS  # noqa: PLC0415 - as below
+
+    names = tuple(name.strip().lower() for several in given for name in several.split(","))
+    for name in names:
+        if name not in PHRASE_KINDS:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(PHRASE_KINDS)}.")
+    return names
 
 
 @click.command()
@@ -83,22 +106,38 @@ def _no_folders(
     help="The CAM method: cam, grad_cam, score_cam ...; default: the model's own. Methods of many "
     "passes, ss_cam above all, may need a server with a higher --max-passes.",
 )
-@click.option("--phrases", type=click.IntRange(1), default=None, help="Phrases per class.")
+@click.option("--phrases", type=click.IntRange(1), default=None, help="Phrases per class at most.")
+@click.option(
+    "--min-probability",
+    type=_Range("probability", min=0, max=1),
+    default=None,
+    help="Say no phrase that is less probable than this.  [default: the bank's]",
+)
+@click.option(
+    "--kinds",
+    multiple=True,
+    callback=_kind_names,
+    help="Say phrases of these kinds alone: thing, part, material, texture, colour, shape, scene, "
+    "category; several with commas, or the option again.",
+)
+@click.option(
+    "--repeat-class", is_flag=True, help="Say also what only repeats the name of the class."
+)
 @click.option(
     "--timeout",
-    type=_Seconds(min=0, min_open=True),
+    type=_Range("number of seconds", min=0, min_open=True),
     default=30.0,
     show_default=True,
     help="Seconds per image.",
 )
 @click.option(
     "--wait",
-    type=_Seconds(min=0),
+    type=_Range("number of seconds", min=0),
     default=0.0,
     help="Wait so many seconds for the server.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per image and line.")
-def explain(  # noqa: PLR0917 - one argument per option
+def explain(  # noqa: PLR0913, PLR0917 - one argument per option
     images: tuple[Path, ...],
     connect: Callable[..., Client],
     model: str | None,
@@ -110,6 +149,9 @@ def explain(  # noqa: PLR0917 - one argument per option
     against: str | None,
     method: str | None,
     phrases: int | None,
+    min_probability: float | None,
+    kinds: tuple[str, ...],
+    repeat_class: bool,
     timeout: float,
     wait: float,
     as_json: bool,
@@ -119,6 +161,7 @@ def explain(  # noqa: PLR0917 - one argument per option
     \b
       textcam explain cat.jpg --output explained/
       textcam explain cat.jpg --class "tiger cat" --against "red fox"
+      textcam explain cat.jpg --min-probability 0.8 --kinds part,texture
       textcam explain cat-and-dog.jpg --top-k 2 --masks masks/
       textcam explain cat.jpg --server HOST:PORT --ca ca.crt --token-file token
     """
@@ -136,6 +179,9 @@ def explain(  # noqa: PLR0917 - one argument per option
             model=model,
             version=version,
             phrases=phrases,
+            min_probability=min_probability,
+            kinds=kinds,
+            repeat_class=repeat_class,
             method=method,
             on_error="return",
             concurrency=4,
@@ -241,6 +287,22 @@ def _print(path: Path, answer: Explanation, as_json: bool) -> None:
         click.echo(f"  {prediction.probability:6.1%}  {prediction.class_name}")
     for explanation in answer.explanations:
         click.echo(f"  {explanation.sentence}")
+        for line in _phrase_lines(explanation):
+            click.echo(f"    {line}")
+
+
+def _phrase_lines(explanation: TargetExplanation) -> Iterator[str]:
+    """A table of the phrases: how probable, what share, what effect, of which kind."""
+    from textcam_client import wording  # noqa: PLC0415 - as above
+
+    rows = [("true", "share", "effect", "phrase")] if explanation.phrases else []
+    for phrase in explanation.phrases:
+        share = wording.amount(explanation, phrase.evidence)
+        effect = wording.effect(explanation, phrase)
+        kind = f" ({phrase.kind})" if phrase.kind else ""
+        rows.append((wording.chance(phrase) or "-", share, effect or "-", f"{phrase.text}{kind}"))
+    for chance, share, effect, named in rows:
+        yield f"{chance:>4}  {share:>6}  {effect:>6}  {named}"
 
 
 def _tell(written: Path, as_json: bool) -> None:

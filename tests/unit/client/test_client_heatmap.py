@@ -15,8 +15,8 @@ from textcam_client import (
     pseudo_labels,
 )
 from textcam_client.answers import explanation
-from textcam_client.colormap import blend
-from textcam_client.geometry import upsample
+from textcam_client.colormap import blend, spotlight
+from textcam_client.geometry import inside, upsample
 from textcam_client.images import ImageSource
 
 
@@ -25,7 +25,7 @@ def tensor(values):
     return pb.Tensor(dtype=pb.Tensor.D_TYPE_FLOAT32, shape=values.shape, data=values.tobytes())
 
 
-def answer(saliency_map, group_map, crop, image_size, source=None):
+def answer(saliency_map, group_map, crop, image_size, source=None, relative_map=None):
     """An Explanation of one target with one group."""
     message = pb.Explanation(
         target=pb.Prediction(class_name="cat", probability=0.5, logit=2.0),
@@ -37,6 +37,8 @@ def answer(saliency_map, group_map, crop, image_size, source=None):
     if saliency_map is not None:
         message.saliency_map.CopyFrom(tensor(saliency_map))
         message.groups[0].saliency_map.CopyFrom(tensor(group_map))
+    if relative_map is not None:
+        message.groups[0].relative_map.CopyFrom(tensor(relative_map))
     response = pb.ExplainResponse(
         explanations=[message],
         image_height=image_size[0],
@@ -78,6 +80,97 @@ def test_upsampling_agrees_with_a_pixel_by_pixel_loop_for_a_fractional_crop_and_
                         share = max(0, 1 - abs(at_v - row)) * max(0, 1 - abs(at_u - column))
                         expected += share * values[row, column]
             assert result[y, x] == pytest.approx(expected, abs=1e-5), (y, x)
+
+
+def test_smooth_upsampling_agrees_with_scipys_splines_crop_shift_and_size_included():
+    ndimage = pytest.importorskip("scipy.ndimage")
+    values = np.random.default_rng(5).normal(size=(7, 5)).astype(np.float32)
+    crop = Crop(10.3, 4.2, 80.1, 70.6, shift_x=-3.0, shift_y=2.5)
+    image_size, size = (100, 120), (150, 100)
+    result = upsample(values, crop, image_size, size, smooth=True)
+    y, x = np.mgrid[: size[0], : size[1]] + 0.5
+    rows = (y * 100 / 150 - crop.top - crop.shift_y) / crop.height * 7 - 0.5
+    columns = (x * 120 / 100 - crop.left - crop.shift_x) / crop.width * 5 - 0.5
+    held = np.pad(values, 4, mode="edge")
+    expected = ndimage.map_coordinates(held, [rows + 4, columns + 4], order=3, prefilter=False)
+    seen = inside(crop, image_size, size)
+    np.testing.assert_allclose(result[seen], expected[seen], atol=1e-5)
+    assert not result[~seen].any()
+    assert seen.sum() == pytest.approx(80.1 * 70.6 * 150 / 120, rel=0.02)
+
+
+def test_smooth_heat_has_no_ridges_and_stays_in_range():
+    """A ridge is where the slope breaks: bilinear heat breaks it at every cell's centre."""
+    values = np.random.default_rng(6).uniform(0, 1, (7, 7))
+    target = answer(values, values, (0, 0, 448, 448), (448, 448))
+    breaks = []
+    for smooth in (False, True):
+        heat = target.heatmap(smooth=smooth)
+        assert heat.min() >= 0
+        assert heat.max() == pytest.approx(1, abs=0.02)
+        breaks.append(np.abs(np.diff(heat.astype(float), 2, axis=0)).max())
+    assert breaks[1] < breaks[0] / 8
+
+
+def test_smooth_heat_of_a_group_is_on_the_targets_scale_unless_on_its_own():
+    target = answer([[0.0, 8.0]], [[0.0, 2.0]], (0, 0, 64, 2), (2, 64))
+    (group,) = target.groups
+    whole = target.heatmap(smooth=True)
+    np.testing.assert_allclose(group.heatmap(smooth=True), whole / 4, atol=1e-6)
+    np.testing.assert_allclose(group.heatmap(scale="own", smooth=True), whole, atol=1e-6)
+    cold = answer([[-1.0, -2.0]], [[3.0, -5.0]], (0, 0, 64, 2), (2, 64))
+    assert not cold.groups[0].heatmap(smooth=True).any()
+
+
+def test_a_relative_heatmap_is_what_is_above_the_maps_mean_whatever_its_zero_and_scale():
+    crop, size = (8, 0, 64, 64), (64, 80)
+    relative = np.random.default_rng(7).normal(size=(7, 7)).astype(np.float32)
+    whole = np.ones((7, 7))
+    heats = [
+        answer(whole, whole, crop, size, relative_map=given).groups[0].relative_heatmap()
+        for given in (relative, 30 * relative, relative + 5, -relative)
+    ]
+    np.testing.assert_allclose(heats[1], heats[0], atol=1e-5)
+    np.testing.assert_allclose(heats[2], heats[0], atol=1e-5)
+    assert heats[0].max() == pytest.approx(1, abs=0.02)
+    # What one map shows, its opposite does not.
+    assert heats[0].any()
+    assert heats[3].any()
+    assert not (heats[0] * heats[3]).any()
+    assert not heats[0][:, :8].any()
+    assert not heats[0][:, 72:].any()
+    above = upsample(relative - relative.mean(), Crop(*crop), size, size, smooth=True)
+    np.testing.assert_array_equal(heats[0] > 0, above > 0)
+
+
+def test_a_relative_map_that_is_the_same_everywhere_shows_nothing():
+    same = np.full((7, 7), 0.3, np.float32)
+    same[2, 3] = np.nextafter(same[2, 3], 1)
+    target = answer(same, same, (0, 0, 64, 64), (64, 64), relative_map=same)
+    assert not target.groups[0].relative_heatmap().any()
+
+
+def test_a_relative_overlay_is_its_heat_over_the_image_at_any_size():
+    pixels = make_pixels(64, 64)
+    relative = [[1.0, -1.0], [-1.0, 0.0]]
+    target = answer(
+        relative, relative, (0, 0, 64, 64), (64, 64), ImageSource(pixels), relative_map=relative
+    )
+    (group,) = target.groups
+    drawn = np.asarray(group.relative_overlay(opacity=0.5))
+    np.testing.assert_array_equal(drawn, blend(pixels, group.relative_heatmap(), 0.5))
+    black = np.zeros((32, 32, 3), np.uint8)
+    expected = blend(black, group.relative_heatmap((32, 32)))
+    np.testing.assert_array_equal(np.asarray(group.relative_overlay(black)), expected)
+
+
+def test_without_a_relative_map_there_is_no_relative_heatmap():
+    target = answer([[1.0]], [[1.0]], (0, 0, 4, 2), (2, 4), ImageSource(make_pixels(2, 4)))
+    for part in (target.groups[0], target.rest):
+        assert part.relative_map is None
+        for draw in (part.relative_heatmap, part.relative_overlay):
+            with pytest.raises(MapsDeclined, match="older than relative maps"):
+                draw()
 
 
 def test_heatmap_drops_what_speaks_against_and_scales_by_the_strongest_support():
@@ -132,11 +225,11 @@ def test_overlay_changes_heated_pixels_only_and_keeps_the_size():
         [[0.0, 0.0, 9.0]], [[0.0, 0.0, 9.0]], (0, 0, 60, 40), (40, 60), ImageSource(pixels)
     )
     drawn = np.asarray(target.overlay())
-    cold = target.heatmap() == 0
+    cold = target.heatmap(smooth=True) == 0
     assert drawn.shape == (40, 60, 3)
     assert cold.any()
     np.testing.assert_array_equal(drawn[cold], pixels[cold])
-    np.testing.assert_array_equal(drawn, blend(pixels, target.heatmap()))
+    np.testing.assert_array_equal(drawn, blend(pixels, target.heatmap(smooth=True)))
     assert np.abs(drawn[:, -1].astype(int) - pixels[:, -1]).max() > 30
 
 
@@ -192,7 +285,29 @@ def test_overlay_refuses_an_image_that_is_decoded_to_another_size():
         target.overlay()
 
 
+def test_a_spotlight_dims_what_was_not_seen_and_frames_the_rest():
+    pixels = np.full((20, 30, 3), 200, np.uint8)
+    seen = inside(Crop(5, 2, 10, 16), (20, 30), (20, 30))
+    lit = spotlight(pixels, seen, 2, brightness=0.25)
+    assert (lit[~seen] == 50).all()
+    assert (lit[4:16, 7:13] == 200).all()
+    frame = seen.copy()
+    frame[4:16, 7:13] = False
+    assert (lit[frame] == 255).all()
+    assert (pixels == 200).all()
+    np.testing.assert_array_equal(spotlight(pixels, np.ones((20, 30), bool), 2), pixels)
+
+
 def test_blend_is_more_opaque_the_hotter_and_brighter_all_the_way():
     heat = np.linspace(0, 1, 11, dtype=np.float32)[None]
     on_grey = blend(np.full((1, 11, 3), 40, np.uint8), heat)[0] @ np.array([0.21, 0.72, 0.07])
     assert (np.diff(on_grey) > 0).all()
+
+
+def test_blend_draws_no_edge_where_heat_begins():
+    white = np.full((1, 101, 3), 255, np.uint8)
+    heat = np.linspace(0, 1, 101, dtype=np.float32)[None]
+    drawn = blend(white, heat)[0].astype(int)
+    assert np.abs(drawn[1] - 255).max() <= 1
+    assert np.abs(np.diff(drawn, axis=0)).max() <= 12
+    assert np.abs(drawn[50] - 255).max() > 60

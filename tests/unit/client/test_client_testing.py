@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import grpc
 import numpy as np
 import pytest
 from client_samples import QUICK, make_pixels
+from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import explainer_pb2_grpc
 from textcam_client import InvalidRequest, TopK, Unavailable
+from textcam_client.errors import from_rpc_error
 from textcam_client.testing import serve_in_memory
 
 
@@ -57,12 +61,121 @@ def test_own_classes_phrases_and_model_are_served():
 
 
 @pytest.mark.parametrize(
-    "options", [{"phrases": 0}, {"phrases": 21}, {"target": TopK(0)}, {"target": TopK(11)}]
+    ("options", "field"),
+    [
+        ({"phrases": 0}, "phrases"),
+        ({"phrases": 21}, "phrases"),
+        ({"target": TopK(0)}, "target.top_k.k"),
+        ({"target": TopK(11)}, "target.top_k.k"),
+        ({"min_probability": -0.01}, "min_probability"),
+        ({"min_probability": 1.01}, "min_probability"),
+        ({"min_probability": float("nan")}, "min_probability"),
+    ],
 )
-def test_ranges_are_checked_as_the_contract_says(client, options):
+def test_ranges_are_checked_as_the_contract_says(client, options, field):
     with pytest.raises(InvalidRequest) as caught:
         client.explain(make_pixels(), **options)
-    assert caught.value.violations
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+@pytest.mark.parametrize("kind", [pb.PHRASE_KIND_UNSPECIFIED, 99])
+def test_a_kind_that_is_none_is_refused(server, png, kind):
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        explainer_pb2_grpc.ExplainerServiceStub(channel).Explain(
+            pb.ExplainRequest(encoded=png, kinds=[pb.PHRASE_KIND_PART, kind])
+        )
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, InvalidRequest)
+    assert [violation.field for violation in error.violations] == ["kinds"]
+
+
+def test_phrases_are_said_from_the_threshold_on_the_most_probable_first(client):
+    image = make_pixels()
+    answer = client.explain(image, phrases=20)
+    usual, least = (
+        given.explanations[0].phrases
+        for given in (answer, client.explain(image, phrases=20, min_probability=0))
+    )
+    default = answer.provenance.calibration.min_probability
+    chances = [phrase.probability for phrase in least]
+    assert chances == sorted(chances, reverse=True)
+    assert 0 < chances[-1] < default <= chances[0] < 1
+    assert min(phrase.evidence for phrase in least) > 0
+    assert [p.text for p in usual] == [p.text for p in least if p.probability >= default]
+    middle = (chances[0] + chances[1]) / 2
+    (first,) = client.explain(image, min_probability=middle).explanations[0].phrases
+    assert first == least[0]
+    (nothing,) = client.explain(image, min_probability=1).explanations
+    assert nothing.phrases == nothing.groups == ()
+    assert nothing.rest.evidence + nothing.bias == pytest.approx(nothing.logit, abs=1e-5)
+
+
+def test_phrases_of_the_kinds_that_are_asked_for_are_said_alone(client):
+    image = make_pixels()
+    every = client.explain(image, phrases=20).explanations[0].phrases
+    kinds = {phrase.kind for phrase in every}
+    assert {"part", "material"} < kinds
+    some = client.explain(image, phrases=20, kinds=["material", "part"]).explanations[0].phrases
+    assert some == tuple(p for p in every if p.kind in {"material", "part"})
+    assert client.explain(image, phrases=20, kinds=[]).explanations[0].phrases == every
+
+
+def test_what_only_repeats_the_class_is_said_if_asked_for():
+    with (
+        serve_in_memory(
+            class_names=["Tabby cat"], phrases=["cat", "tabby cat", "sleepy tabby cat", "cat flap"]
+        ) as server,
+        server.client() as client,
+    ):
+        images = [make_pixels(seed=seed) for seed in range(4)]
+        said, repeated = (
+            {
+                phrase.text
+                for image in images
+                for phrase in client.explain(image, min_probability=0, repeat_class=repeat)
+                .explanations[0]
+                .phrases
+            }
+            for repeat in (False, True)
+        )
+    assert said <= {"cat flap"}
+    assert repeated & {"cat", "tabby cat", "sleepy tabby cat"}
+
+
+def test_a_bank_without_calibration_has_no_probabilities_and_refuses_thresholds():
+    with serve_in_memory(calibrated=False) as server, server.client() as client:
+        answer = client.explain(make_pixels(), min_probability=0)
+        with pytest.raises(InvalidRequest) as caught:
+            client.explain(make_pixels(), min_probability=0.5)
+    assert answer.provenance.calibration is None
+    assert {phrase.probability for phrase in answer.explanations[0].phrases} == {None}
+    assert [violation.field for violation in caught.value.violations] == ["min_probability"]
+
+
+def test_a_vocabulary_of_ones_own_has_no_kinds_and_refuses_them():
+    with serve_in_memory(phrases=["red", "blue"]) as server, server.client() as client:
+        answer = client.explain(make_pixels())
+        with pytest.raises(InvalidRequest) as caught:
+            client.explain(make_pixels(), kinds=["colour"])
+    assert {phrase.kind for phrase in answer.explanations[0].phrases} == {None}
+    assert [violation.field for violation in caught.value.violations] == ["kinds"]
+
+
+def test_effects_overlap_and_relative_maps_are_what_a_phrase_has_beyond_its_share(client):
+    (target,) = client.explain(make_pixels(), phrases=20).explanations
+    effects = [phrase.effect for phrase in target.phrases]
+    shares = [phrase.evidence for phrase in target.phrases]
+    assert not np.allclose(effects, shares)
+    maps = np.stack([group.relative_map for group in target.groups])
+    assert maps.dtype == np.float32
+    assert maps.shape[1:] == target.saliency_map.shape
+    between = np.corrcoef(maps.reshape(len(maps), -1))[~np.eye(len(maps), dtype=bool)]
+    additive = np.stack([group.saliency_map for group in target.groups])
+    alike = np.corrcoef(additive.reshape(len(maps), -1))[~np.eye(len(maps), dtype=bool)]
+    assert between.mean() < alike.mean()
+    assert target.rest.relative_map is None
+    (without,) = client.explain(make_pixels(), heatmap="none").explanations
+    assert {group.relative_map is None for group in without.groups} == {True}
 
 
 def test_heatmaps_are_those_that_the_client_draws_also_of_a_target_without_support(client, png):
