@@ -1,4 +1,4 @@
-"""A server beside a newer grpcio-health-checking than is pinned: its contract may have more methods.
+"""A server beside a newer grpcio-health-checking than is pinned: its contract may have more.
 
 The contract here is that of 1.85, which brought List, and one method that nobody knows yet.
 """

@@ -74,7 +74,7 @@ class Health:
             )
         return pb.HealthCheckResponse(status=self._status(request.service))
 
-    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def List(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
         """Answer the health of all services; RESOURCE_EXHAUSTED if they are too many."""
         if len(self._serving) > _MOST_LISTED:
             await context.abort(
