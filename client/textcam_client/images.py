@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from PIL.ImageFile import ImageFile
 
 from textcam_client.errors import ImageError, UnreadableImage, UnsupportedImage
 from textcam_client.geometry import UInt8Array
@@ -182,12 +183,18 @@ def _loaded(image: Image.Image | io.BytesIO) -> Image.Image:
     except UnsupportedImage:
         raise
     except DAMAGE as error:
-        if isinstance(error, AssertionError) or "closed" in str(error):
+        if isinstance(error, AssertionError) or "closed" in str(error) or _is_closed(image):
             raise UnreadableImage(
                 "the PIL image was closed before it was read: load() it while it is open, or give "
                 "its path"
             ) from error
         raise UnreadableImage(f"cannot decode the image: {_words(error)}") from error
+
+
+def _is_closed(image: Image.Image | io.BytesIO) -> bool:
+    """Whether it is an image whose file Pillow let go before a pixel of it was read."""
+    # Pillow before 12.1 reads it all the same, and complains of a None.
+    return isinstance(image, ImageFile) and image.fp is None
 
 
 def _check_mode(image: Image.Image) -> None:

@@ -12,7 +12,6 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from textcam.oip import open_inference_pb2, open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2, explainer_pb2_grpc
@@ -159,7 +158,7 @@ class Server:
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
             open_inference, self._server
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._health.add_to(self._server)
         names = (SERVICE, OPEN_INFERENCE, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         self.port = _listen(self._server, settings.address(settings.port), credentials)
@@ -176,7 +175,7 @@ class Server:
         self._probed = grpc.aio.server(
             interceptors=[self._decoding], options=_options(settings, _PROBE_BYTES)
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
+        self._health.add_to(self._probed)
         self.health_port = _listen(self._probed, settings.address(settings.health_port))
         await self._probed.start()
 
@@ -227,10 +226,10 @@ class Server:
             self._health.set(service, self._is_serving(model))
 
 
-def _options(settings: ServerSettings, max_bytes: int) -> list[tuple[str, int]]:
+def _options(settings: ServerSettings, most_received: int) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", max_bytes),
-        ("grpc.max_send_message_length", max_bytes),
+        ("grpc.max_receive_message_length", most_received),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
         # A message's size is compared before it is inflated, a thousandfold at worst.
         ("grpc.compression_enabled_algorithms_bitset", _UNCOMPRESSED),
         # Calls above max_concurrent are refused in words, up to here. Who opened and reset them
