@@ -210,6 +210,7 @@ def _supports_manifest(supports: PhraseSupports) -> dict[str, Any]:
     names = ("deviation", "slope", "prior_weight", "offset", "temperature", "source", "images")
     return {
         **{name: getattr(calibration, name) for name in names},
+        "said": None if calibration.said is None else list(calibration.said),
         "bins": [asdict(each) for each in calibration.bins],
         "classes": None if supports.attributes is None else supports.attributes.shape[0],
     }
@@ -229,6 +230,7 @@ def _read_supports(
         temperature=manifest["temperature"],
         source=manifest["source"],
         images=manifest["images"],
+        said=None if manifest["said"] is None else tuple(manifest["said"]),
         bins=tuple(ReliabilityBin(**each) for each in manifest["bins"]),
     )
     attributes = None

@@ -8,9 +8,13 @@ on soft labels: what a table of classes, or the embedder, holds of the probing i
 
 Where a table has the head's own classes, the network's opinion of the image says more: o_v is how
 true the phrase is of the classes that the network holds for possible, by their probabilities.
-Then logit P(v) = 0.25 logit P_e(v) + 0.9 logit o_v + 0.5. A table knows classes, and no single
+Then logit P(v) = 0.2 logit P_e(v) + 0.75 logit o_v + 1.1. A table knows classes, and no single
 image: it cannot teach these three numbers, which are constants, measured on photographs whose
-phrases people judged (tests/bench/RESULTS.md).
+phrases were judged by looking (tests/bench/RESULTS.md).
+
+Where the labels are an embedder's opinion of each image, what is said has been chosen for being
+high, and such labels are noisy: a second fit, on what is said of the probing images, keeps each
+label's likelihood ratio and puts the fit in the place of its prior (EM).
 
 Letters in shapes: N probing images, V phrases, C classes.
 """
@@ -21,13 +25,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from textcam_service.core.types import BoolArray, Float32Array, Float64Array, FloatArray
+from textcam_service.core.types import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    FloatArray,
+    IntArray,
+)
 
 _PAIRS = 60_000
-_STEPS = 25
+_STEPS, _LONGEST_STEP, _CONVERGED, _MOST = 25, 5.0, 1e-8, 50.0
 _BINS = 10
 _EDGE = 1e-3  # keeps the logit of 0 and 1 finite
-_BY_EVIDENCE, _BY_OPINION, _SHIFT = 0.25, 0.9, 0.5
+_BY_EVIDENCE, _BY_OPINION, _SHIFT = 0.2, 0.75, 1.1
+_ROUNDS, _LEAST_SAID = 50, 30
+_CLIPPED = 6.0  # greatest log likelihood ratio that one label has
 _TEMPERATURES = np.arange(0.3, 2.01, 0.05)
 
 
@@ -66,6 +78,7 @@ class Calibration:
             0: there is no table of the head's classes, and evidence speaks alone.
         source: Where the soft labels came from.
         images: N.
+        said: (a, b, d) of what is said, fitted by EM; None: not fitted.
         bins: The reliability table on the probing images.
     """
 
@@ -79,14 +92,19 @@ class Calibration:
     temperature: float
     source: str
     images: int
+    said: tuple[float, float, float] | None = None
     bins: tuple[ReliabilityBin, ...] = ()
 
     def scores(self, projected: FloatArray) -> Float32Array:
         """Standardise against the null: (..., V) as evidence_by_phrase gives it -> (..., V)."""
         return np.asarray((projected - self.mean) / np.float32(self.deviation), np.float32)
 
+    def by_evidence(self, scores: FloatArray) -> Float64Array:
+        """Turn scores (..., V) into probabilities over all phrases, by evidence alone."""
+        return sigmoid(self._by_evidence(scores))
+
     def probabilities(self, scores: FloatArray, opinion: FloatArray | None = None) -> Float64Array:
-        """Turn scores into probabilities.
+        """Turn scores into the probabilities of phrases that the evidence speaks for.
 
         Args:
             scores: (..., V).
@@ -95,10 +113,29 @@ class Calibration:
         Returns:
             (..., V), 0..1; 0 where the phrase is not grounded.
         """
-        total = self.slope * scores + (self.prior_weight * logit(self.prior) + self.offset)
         if opinion is not None:
-            total = _BY_EVIDENCE * total + _BY_OPINION * logit(opinion) + _SHIFT
+            total = _BY_EVIDENCE * self._by_evidence(scores) + _BY_OPINION * logit(opinion) + _SHIFT
+        elif self.said is not None:
+            slope, prior_weight, offset = self.said
+            total = slope * scores + (prior_weight * logit(self.prior) + offset)
+        else:
+            total = self._by_evidence(scores)
         return np.where(self.grounded, sigmoid(total), 0.0)
+
+    def denoised(
+        self, probabilities: FloatArray, labels: FloatArray, phrases: IntArray
+    ) -> Float64Array:
+        """Weigh a probability (K,) by what a noisy label (K,) of phrases (K,) adds to its prior."""
+        return sigmoid(logit(probabilities, 1e-9) + _likelihood(labels, self.prior[phrases]))
+
+    def speaks_for(self, scores: FloatArray, min_odds: float) -> BoolArray:
+        """Whether the evidence multiplies a phrase's odds by so much: (..., V) -> (..., V)."""
+        raised = self.slope * np.asarray(scores) >= np.log(min_odds)
+        return np.asarray(raised & (np.asarray(scores) > 0) & self.grounded)
+
+    def _by_evidence(self, scores: FloatArray) -> Float64Array:
+        known = self.prior_weight * logit(self.prior) + self.offset
+        return np.asarray(self.slope * np.asarray(scores, np.float64) + known)
 
     @property
     def expected_error(self) -> float:
@@ -151,17 +188,39 @@ def fit_calibration(
     return replace(blank, slope=slope, prior_weight=prior_weight, offset=offset)
 
 
-def with_reliability(
-    calibration: Calibration,
-    projected: FloatArray,
-    labels: FloatArray,
-    opinion: FloatArray | None = None,
+def fit_said(
+    calibration: Calibration, scores: Float64Array, labels: FloatArray, phrases: IntArray
 ) -> Calibration:
-    """Add the reliability table of the probing images; arguments as of fit_calibration."""
-    found = calibration.probabilities(calibration.scores(projected), opinion)
-    grounded = calibration.grounded
-    bins = reliability(found[:, grounded], np.asarray(labels)[:, grounded])
-    return replace(calibration, bins=bins)
+    """Fit what is said of the probing images, by EM on noisy labels.
+
+    Args:
+        calibration: Fitted over all phrases.
+        scores: (P,) of each said phrase of an image.
+        labels: (P,) its soft label.
+        phrases: (P,) its place in the vocabulary.
+
+    Returns:
+        The calibration with `said`; as it was where too little is said.
+    """
+    if len(scores) < _LEAST_SAID:
+        return calibration
+    prior = calibration.prior[phrases]
+    terms = np.stack([scores, logit(prior), np.ones(len(scores))], axis=1)
+    ratio = _likelihood(labels, prior)
+    true = np.asarray(labels, np.float64)
+    weights: Float64Array = np.zeros(3)
+    for _ in range(_ROUNDS):
+        weights = _logistic(terms, true, ridge=1.0)
+        true = sigmoid(terms @ weights + ratio)
+    slope, prior_weight, offset = weights.tolist()
+    return replace(calibration, said=(slope, prior_weight, offset))
+
+
+def with_reliability(
+    calibration: Calibration, probabilities: FloatArray, labels: FloatArray
+) -> Calibration:
+    """Add the reliability table of what is said of the probing images: both (P,)."""
+    return replace(calibration, bins=reliability(probabilities, labels))
 
 
 def opinion_temperature(logits: FloatArray, reference: FloatArray) -> float:
@@ -206,10 +265,10 @@ def reliability(probabilities: FloatArray, observed: FloatArray) -> tuple[Reliab
     )
 
 
-def logit(probability: FloatArray) -> Float64Array:
-    """log(p / (1 - p)), with both kept from 0."""
+def logit(probability: FloatArray, edge: float = _EDGE) -> Float64Array:
+    """log(p / (1 - p)), with both kept from 0 by `edge`."""
     held = np.asarray(probability, np.float64)
-    return np.asarray(np.log((held + _EDGE) / (1 - held + _EDGE)))
+    return np.asarray(np.log((held + edge) / (1 - held + edge)))
 
 
 def sigmoid(value: FloatArray) -> Float64Array:
@@ -217,15 +276,21 @@ def sigmoid(value: FloatArray) -> Float64Array:
     return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(value, np.float64))))
 
 
-def _logistic(terms: Float64Array, labels: FloatArray) -> Float64Array:
+def _likelihood(labels: FloatArray, prior: FloatArray) -> Float64Array:
+    """Log likelihood ratio that labels have beyond their prior."""
+    return np.clip(logit(labels, 1e-9) - logit(prior, 1e-9), -_CLIPPED, _CLIPPED)
+
+
+def _logistic(terms: Float64Array, labels: FloatArray, ridge: float = 0.0) -> Float64Array:
     """Fit a logistic regression on soft labels by Newton's method: (P, K), (P,) -> (K,)."""
     weights: Float64Array = np.zeros(terms.shape[1])
     for _ in range(_STEPS):
         found = sigmoid(terms @ weights)
         bend = (terms * (found * (1 - found))[:, None]).T @ terms
-        step = np.linalg.solve(bend + 1e-6 * np.eye(len(bend)), terms.T @ (labels - found))
-        # A fit that separates its labels would run away; no probability needs more than this.
-        weights = np.clip(weights + step, -50, 50)
-        if np.abs(step).max() < 1e-8:
+        slope = terms.T @ (labels - found) - ridge * weights
+        step = np.linalg.solve(bend + (ridge + 1e-6) * np.eye(len(bend)), slope)
+        # A fit that separates its labels would run away.
+        weights = weights + np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
+        if np.abs(step).max() < _CONVERGED:
             break
-    return weights
+    return np.clip(weights, -_MOST, _MOST)

@@ -2,70 +2,93 @@
 
 A phrase may be said where its probability reaches a threshold *and* the evidence itself multiplies
 its odds: without the first rare phrases are said by chance, without the second common ones are
-said whatever the network saw. What is said explains what is like it: a phrase whose score follows
-from a said one's, by how alike they are over the probing images, adds nothing and is left out.
+said whatever the network saw. What is said explains what is like it: of a phrase's score s_v, the
+part L_vu s_u follows from a said phrase u, by their likeness L over the probing images.
+
+Two stages. First what is new: a second, weaker cue comes before a mixture of it with the first,
+although the mixture scores higher, because also what *could* have been said in place of the first
+phrase, having about its score, explains the mixture. Then more about what is said, in order.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from textcam_service.core.types import BoolArray, FloatArray, IntArray, RationaleSettings
+from textcam_service.core.types import (
+    BoolArray,
+    Float64Array,
+    FloatArray,
+    IntArray,
+    RationaleSettings,
+)
 
-_EDGE = 1e-6
-# By how much a deviation of the score raises a phrase's log-odds in the order: what is probable of
-# all such images ("indoor scene") comes after what this one's evidence speaks for.
-_SPECIFIC = 0.3
+# A phrase that scores a fifth less than the first said one no longer explains in its stead.
+_REACH = 0.2
+# So many of the best are weighed at most: more have never been near.
+_CONSIDERED = 128
 
 
 def choose(
-    probabilities: FloatArray,
+    worth: FloatArray,
     scores: FloatArray,
-    slope: float,
+    able: BoolArray,
     likeness: FloatArray,
     count: int,
     settings: RationaleSettings,
-    allowed: BoolArray,
-    fallback: BoolArray,
     apart: BoolArray | None = None,
 ) -> IntArray:
     """Choose what to say of one image, best first.
 
     Args:
-        probabilities: (V,) of each phrase, 0..1.
-        scores: (V,) s_v in deviations.
-        slope: a, by which a score changes the log-odds.
-        likeness: (V, V) correlation of phrases over the probing images or the table's classes.
+        worth: (V,) by which phrases are ordered.
+        scores: (V,) s_v in deviations, > 0 where `able`.
+        able: (V,) what may be said.
+        likeness: (V, V) L, 0..1.
         count: At most so many phrases.
-        settings: See RationaleSettings.
-        allowed: (V,) what may be said at all.
-        fallback: (V,) broad phrases, of which one is said where nothing else can be.
+        settings: See RationaleSettings: `min_new` and `min_more`.
         apart: (V, V) pairs that must not be said together; None: there are none.
 
     Returns:
-        (K,) places, K <= count; none is an answer. Ties go to the lower place.
+        (K,) places, K <= count, in the order of saying; none is an answer. Ties go to the lower
+        place.
     """
-    spoken_for = slope * scores >= np.log(settings.min_odds)
-    able = allowed & spoken_for & (probabilities >= settings.min_probability)
-    pool = np.flatnonzero(able & ~fallback)
+    pool = np.flatnonzero(able)
     if not len(pool):
-        broad = np.flatnonzero(able & fallback)
-        return broad[np.argmax(probabilities[broad])][None] if len(broad) else broad
-    chances = np.clip(probabilities[pool], _EDGE, 1 - _EDGE)
-    worth = np.log(chances / (1 - chances)) + _SPECIFIC * scores[pool]
-    pool = pool[np.argsort(-worth, kind="stable")]
-    own, alike = scores[pool], np.maximum(likeness[np.ix_(pool, pool)], 0)
-    near = np.zeros_like(alike, bool) if apart is None else apart[np.ix_(pool, pool)]
+        return pool
+    pool = pool[np.argsort(-worth[pool], kind="stable")][:_CONSIDERED]
+    own = np.asarray(scores[pool], np.float64)
+    explains = likeness[np.ix_(pool, pool)] * own  # [v, u]: what u explains of v
+    free = np.ones(len(pool), bool)
     said: list[int] = []
-    open_ = np.ones(len(pool), bool)
-    explained = np.zeros(len(pool))
+
+    def say(place: int) -> None:
+        said.append(place)
+        free[place] = False
+        if apart is not None:
+            free[apart[pool[place], pool]] = False
+
+    say(0)
+    told = _instead_of_first(own, explains)
     while len(said) < count:
-        fresh = np.flatnonzero(open_ & (own - explained >= settings.min_gain))
+        new = np.where(free, (own - told) / np.sqrt(own), -np.inf)
+        newest = int(new.argmax())
+        if new[newest] < settings.min_new:
+            break
+        say(newest)
+        told = np.maximum(told, explains[:, said[-1]])
+    told = explains[:, said].max(axis=1)
+    while len(said) < count:
+        fresh = np.flatnonzero(free & (own - told >= settings.min_more))
         if not len(fresh):
             break
-        place = int(fresh[0])
-        said.append(place)
-        open_[place] = False
-        open_ &= ~near[place]
-        explained = np.maximum(explained, alike[place] * own[place])
+        say(int(fresh[0]))
+        told = np.maximum(told, explains[:, said[-1]])
     return pool[said]
+
+
+def _instead_of_first(own: Float64Array, explains: Float64Array) -> Float64Array:
+    """What the first phrase explains, or higher ones that score nearly as it does: (K,)."""
+    stead = np.clip(1 - (1 - own / own[0]) / _REACH, 0, 1)
+    higher = own[None, :] > own[:, None]
+    instead = (explains * stead * higher).max(axis=1)
+    return np.asarray(np.maximum(instead, explains[:, 0]))

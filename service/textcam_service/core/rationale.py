@@ -49,7 +49,7 @@ def explain_target(
     groups, rest = saliency_groups(
         assignment, cam_weights, activation_maps, evidence, relative_weights(evidence, supports)
     )
-    own_effects = effects(evidence, supports, wording.min_support)
+    own_effects = effects(evidence, supports)
     chosen = tuple(
         Phrase(
             text=phrases[index],

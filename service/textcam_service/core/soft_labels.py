@@ -4,36 +4,45 @@ from __future__ import annotations
 
 import numpy as np
 
-from textcam_service.core.types import Float32Array, FloatArray
+from textcam_service.core.calibration import sigmoid
+from textcam_service.core.cam import softmax
+from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 
-_STEPS = 60
+_SHARPNESS = 2.0  # of a label's slope, in the CLIP's own logit scale
+_EDGE = 1e-3
+_HALVINGS = 50
+_MARGIN = 20.0  # beyond the largest logit, every label of a phrase is 0
 
 
-def soft_labels(scores: FloatArray) -> Float32Array:
-    """Split each phrase's scores into two Gaussians; the upper one's posterior is its label.
+def prior_of_scores(scores: FloatArray, scale: float) -> Float64Array:
+    """Estimate how often each phrase is true: (N, V) cosines -> (V,).
+
+    The participation ratio of the CLIP's softmax over the vocabulary, mean(p)^2 / mean(p^2) over
+    images: were p a constant where a phrase is true and 0 elsewhere, this would be exactly the
+    share of images in which it is true. Nothing is fitted.
 
     Args:
         scores: (N, V) image-text cosines over the probing images.
+        scale: By which the CLIP multiplies cosines, exp(logit_scale).
+    """
+    shares = softmax(scale * np.asarray(scores, np.float64))
+    ratio = shares.mean(axis=0) ** 2 / (shares**2).mean(axis=0)
+    return np.asarray(np.clip(ratio, _EDGE, 1 - _EDGE))
+
+
+def soft_labels(scores: FloatArray, scale: float) -> Float32Array:
+    """Label each phrase in each image: sigmoid(2 scale x - t_v), in the mean the phrase's prior.
+
+    Arguments as of prior_of_scores.
 
     Returns:
         (N, V) in 0..1.
     """
-    scores = np.asarray(scores, np.float64)
-    low, high = np.quantile(scores, 0.25, axis=0), np.quantile(scores, 0.9, axis=0)
-    spread_low = spread_high = scores.std(axis=0) * 0.6 + 1e-6
-    share = np.full(scores.shape[1], 0.3)
-    posterior = np.zeros_like(scores)
-    for _ in range(_STEPS):
-        below = np.exp(-(((scores - low) / spread_low) ** 2) / 2) / spread_low * (1 - share)
-        above = np.exp(-(((scores - high) / spread_high) ** 2) / 2) / spread_high * share
-        posterior = above / (below + above + 1e-300)
-        count_high = posterior.sum(axis=0) + 1e-9
-        count_low = (1 - posterior).sum(axis=0) + 1e-9
-        low = ((1 - posterior) * scores).sum(axis=0) / count_low
-        high = (posterior * scores).sum(axis=0) / count_high
-        spread_low = np.sqrt(((1 - posterior) * (scores - low) ** 2).sum(axis=0) / count_low) + 1e-4
-        spread_high = np.sqrt((posterior * (scores - high) ** 2).sum(axis=0) / count_high) + 1e-4
-        share = count_high / len(scores)
-    # A wide component does not claim the other end.
-    posterior = np.where(scores < low, 0, posterior)
-    return np.asarray(np.where(scores > high, np.maximum(posterior, 0.5), posterior), np.float32)
+    prior = prior_of_scores(scores, scale)
+    raised = _SHARPNESS * scale * np.asarray(scores, np.float64)
+    low, high = raised.min(axis=0) - _MARGIN, raised.max(axis=0) + _MARGIN
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        above = sigmoid(raised - middle).mean(axis=0) > prior
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return np.asarray(sigmoid(raised - (low + high) / 2), np.float32)

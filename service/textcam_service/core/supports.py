@@ -16,6 +16,8 @@ from textcam_service.core.types import Float32Array, Float64Array, FloatArray, I
 from textcam_service.core.vectors import unit
 
 _TINY = 1e-9
+_BY_SUPPORTS = 0.25
+_FULL_SUPPORT = 0.3
 
 
 def standardise(values: FloatArray, axis: int = 0) -> Float32Array:
@@ -62,18 +64,39 @@ def evidence_by_phrase(evidence: FloatArray, supports: Float32Array) -> Float32A
     return np.asarray(unit(evidence).astype(np.float32) @ supports, np.float32)
 
 
-def effects(evidence: FloatArray, supports: FloatArray, min_support: float) -> Float64Array:
+def likeness(alike: FloatArray, supports: FloatArray) -> Float32Array:
+    """Say how far one phrase's score explains another's: (V, V), 0..1.
+
+    Args:
+        alike: (V, V) correlation of phrases over images or classes.
+        supports: (D, V).
+
+    Returns:
+        Three quarters of the positive correlation, and a quarter of it or of the cosine of the
+        phrases' supports, whichever is more: channels know mixtures that images seldom show.
+    """
+    positive = np.maximum(alike, 0)
+    columns = unit(np.asarray(supports).T).astype(np.float32)
+    return np.asarray(
+        (1 - _BY_SUPPORTS) * positive + _BY_SUPPORTS * np.maximum(positive, columns @ columns.T),
+        np.float32,
+    )
+
+
+def effects(evidence: FloatArray, supports: FloatArray) -> Float64Array:
     """Sum the evidence of all channels that support each phrase, whichever group they are in.
+
+    A channel counts by its support, and fully from a correlation of 0.3 on.
 
     Args:
         evidence: (D,) e_j.
         supports: (D, K) of K phrases.
-        min_support: From where on a channel supports a phrase.
 
     Returns:
         (K,) in the evidence's units. They overlap, and add up to nothing.
     """
-    return np.asarray(np.asarray(evidence, np.float64) @ (supports >= min_support), np.float64)
+    share = np.clip(np.asarray(supports, np.float64) / _FULL_SUPPORT, 0, 1)
+    return np.asarray(np.asarray(evidence, np.float64) @ share)
 
 
 def strongest_support(supports: FloatArray, min_support: float) -> IntArray:

@@ -245,7 +245,7 @@ class Wish:
 class RationaleSettings:
     """How phrases are chosen and channels assigned to them.
 
-    By supports (core.choice, core.supports), where the bank has them, with the first five; by
+    By supports (core.choice, core.supports), where the bank has them, with the first seven; by
     embeddings (core.phrases, core.groups), which is the paper's way, with the others.
 
     Attributes:
@@ -253,8 +253,10 @@ class RationaleSettings:
             goes by embeddings.
         min_probability: Below it a phrase is not said; 0 to 1.
         min_odds: By how much the evidence itself must multiply a phrase's odds; >= 1.
-        min_gain: How much of a phrase's score, in deviations, what is said before it must leave
-            unexplained; >= 0.
+        min_new: From where on a phrase is something new: its score that nothing said explains, over
+            the root of its score, in deviations; >= 0.
+        min_more: How much of a score what is said must leave unexplained for the phrase to be said
+            too, in deviations; >= 0.
         join: Support from where on a channel joins a phrase; -1 to 1.
         repeat_class: Whether phrases are said that only repeat the explained class's name.
         sparsity: lambda_1, the price of a phrase's coefficient; >= 0.
@@ -272,9 +274,10 @@ class RationaleSettings:
     """
 
     wording: WordingKind = "supports"
-    min_probability: float = 0.5
-    min_odds: float = 2.0
-    min_gain: float = 0.6
+    min_probability: float = 0.75
+    min_odds: float = 1.3
+    min_new: float = 0.38
+    min_more: float = 0.45
     join: float = 0.1
     repeat_class: bool = False
     sparsity: float = 0.0
@@ -293,7 +296,7 @@ class RationaleSettings:
         """
         if self.wording not in get_args(WordingKind):
             raise ValueError(f"wording is one of {', '.join(get_args(WordingKind))}")
-        for name in ("sparsity", "decorrelation", "prior", "min_gain"):
+        for name in ("sparsity", "decorrelation", "prior", "min_new", "min_more"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is a finite number, at least 0")
         if not (0 <= self.max_similarity <= 1 and -1 <= self.min_support <= 1):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textcam_service.core.attributes import ClassAttributes
-from textcam_service.core.calibration import Calibration
+from textcam_service.core.calibration import Calibration, logit
 from textcam_service.core.cam import softmax
 from textcam_service.core.choice import choose
 from textcam_service.core.phrases import choose_phrases, evidence_embedding
@@ -34,6 +34,11 @@ from textcam_service.core.types import (
 
 _FALLBACK = "category"
 _LIKENESS_STEPS = 127
+# By evidence alone, and over all phrases, what is less probable than this is never said.
+_PLAUSIBLE = 0.1
+# By how much a deviation of the score raises a phrase's log-odds in the order: what is probable of
+# all such images ("indoor scene") comes after what this one's evidence speaks for.
+_SPECIFIC = 0.2
 
 
 class Wording(Protocol):
@@ -62,7 +67,7 @@ class PhraseSupports:
 
     Attributes:
         supports: (D, V) correlations, see core.supports.
-        likeness: (V, V) correlation of phrases over the probing images or the table's classes, in
+        likeness: (V, V) how far a phrase's score explains another's, see core.supports.likeness, in
             steps of 1/127.
         calibration: How evidence becomes probability.
         apart: (P, 2) pairs of phrases that say the same, and are not said together.
@@ -79,7 +84,7 @@ class PhraseSupports:
 
 
 def stored_likeness(likeness: FloatArray) -> Int8Array:
-    """Round correlations (V, V) to steps of 1/127."""
+    """Round likeness (V, V) to steps of 1/127."""
     return np.asarray(np.rint(np.clip(likeness, -1, 1) * _LIKENESS_STEPS), np.int8)
 
 
@@ -110,24 +115,18 @@ class SupportWording:
         self, evidence: Float64Array, logits: FloatArray, class_index: int, wish: Wish
     ) -> Choice:
         """Choose phrases for the evidence (D,) of a class, out of an image's logits (C,)."""
-        calibration = self.bank.calibration
+        calibration, settings = self.bank.calibration, self.settings
         projected = evidence_by_phrase(evidence, self.bank.supports)
-        scores = calibration.scores(projected)
-        probabilities = calibration.probabilities(scores, self._opinion(logits))
-        settings = self.settings
-        if wish.min_probability is not None:
-            settings = replace(settings, min_probability=wish.min_probability)
-        indices = choose(
-            probabilities,
-            scores,
-            calibration.slope,
-            self._likeness,
-            wish.count,
-            settings,
-            self._allowed(class_index, wish),
-            self._broad,
-            self._apart,
-        )
+        scores, opinion = calibration.scores(projected), self._opinion(logits)
+        probabilities = calibration.probabilities(scores, opinion)
+        least = wish.min_probability
+        able = calibration.speaks_for(scores, settings.min_odds)
+        able &= probabilities >= (settings.min_probability if least is None else least)
+        able &= self._allowed(class_index, wish)
+        if opinion is None:
+            able &= calibration.by_evidence(scores) >= _PLAUSIBLE
+        worth = _worth(scores, probabilities, opinion is not None)
+        indices = self._chosen(worth, scores, able, wish)
         lengths = np.linalg.norm(self.bank.supports[:, indices], axis=0)
         similarities = projected[indices] / np.where(lengths > 0, lengths, 1)
         return Choice(
@@ -136,6 +135,18 @@ class SupportWording:
             similarities.astype(np.float64),
             probabilities[indices],
         )
+
+    def _chosen(
+        self, worth: FloatArray, scores: FloatArray, able: BoolArray, wish: Wish
+    ) -> IntArray:
+        """The choice among phrases that are not broad; else the worthiest broad one."""
+        likeness, apart = self._likeness, self._apart
+        own = worth, scores, able & ~self._broad, likeness, wish.count, self.settings, apart
+        chosen = choose(*own)
+        if len(chosen):
+            return chosen
+        broad = np.flatnonzero(able & self._broad)
+        return broad[np.argmax(worth[broad])][None] if len(broad) else broad
 
     def _opinion(self, logits: FloatArray) -> Float64Array | None:
         table, temperature = self.bank.attributes, self.bank.calibration.temperature
@@ -171,6 +182,11 @@ class SupportWording:
         first, second = self.bank.apart.T
         apart[first, second] = apart[second, first] = True
         return apart
+
+
+def _worth(scores: FloatArray, probabilities: FloatArray, of_opinion: bool) -> FloatArray:
+    """By what phrases are ordered (V,): by how common it is alone, a phrase says nothing."""
+    return logit(probabilities) + _SPECIFIC * scores if of_opinion else scores
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,9 @@ def build_bank(
         seen.opinions[chosen],
         _labels_of(_readable(images, seen, chosen), labels or {}),
     )
-    supports = bank_supports(probing, phrases, texts, backbone, embedder, tables or Tables())
+    own_tables = tables or Tables()
+    seen_by = probing, phrases, texts, backbone, embedder, own_tables
+    supports = bank_supports(*seen_by, kinds, rationale)
     bank = ConceptBank(
         channel_embeddings=directions.embeddings,
         dead=directions.dead,
@@ -250,7 +252,7 @@ def replace_vocabulary(
         kept = _probing_of(folder)
         if backbone is not None and kept is not None:
             own = kept, phrases, texts, backbone, embedder, tables or Tables()
-            supports = bank_supports(*own)
+            supports = bank_supports(*own, kinds, bank.rationale)
         else:
             supports = chosen_phrases(bank.supports, artefact.vocabulary.phrases, phrases)
     known = dict(zip(artefact.vocabulary.phrases, artefact.vocabulary.kinds, strict=False))

@@ -41,6 +41,10 @@ class Embedder(Protocol):
     def dimension(self) -> int:
         """E."""
 
+    @property
+    def logit_scale(self) -> float:
+        """By what it multiplies image-text cosines before a softmax."""
+
     def embed_images(self, images: Sequence[Picture]) -> Float32Array:
         """N upright RGB images (PIL, or uint8 (h, w, 3)) -> (N, E) unit vectors."""
 

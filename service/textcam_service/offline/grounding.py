@@ -30,6 +30,7 @@ _SOFT = 3.0
 _SAME_TEXT = 0.6  # cosine of sentence embeddings above which two phrases say the same
 _SAME_AS_CLASS = 0.65
 _LETTERS = 3  # shorter words tell no class
+BY_SCORES = "image_text_scores"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Opinions:
         labels: (N, V) soft labels, 0..1: what probabilities are fitted on.
         prior: (V,) how common each phrase is; 0: not grounded.
         source: "labels", "class_table" or "image_text_scores"; "+" between several.
-        likeness: (V, V) how phrases go together.
+        alike: (V, V) correlation of phrases over the images or the table's classes.
         table: (C, V) of the head's own classes; None: the table's classes are not the head's.
         reference: (N, C) probabilities of another classifier of the same classes, whose sureness
             is right; None: there is none.
@@ -51,7 +52,7 @@ class Opinions:
     labels: Float32Array
     prior: Float32Array
     source: str
-    likeness: Float32Array
+    alike: Float32Array
     table: Float32Array | None = None
     reference: Float32Array | None = None
 
@@ -100,13 +101,11 @@ def by_labels(
     return Opinions(values, values, prior, source, _columns_alike(rows), rows)
 
 
-def by_scores(image_embeddings: FloatArray, text_embeddings: FloatArray) -> Opinions:
-    """Ask a CLIP: (N, E) and (V, E) unit vectors."""
+def by_scores(image_embeddings: FloatArray, text_embeddings: FloatArray, scale: float) -> Opinions:
+    """Ask a CLIP that multiplies cosines by `scale`: (N, E) and (V, E) unit vectors."""
     values = np.asarray(image_embeddings @ text_embeddings.T, np.float32)
-    labels = soft_labels(values)
-    return Opinions(
-        values, labels, labels.mean(axis=0), "image_text_scores", correlations(values, values)
-    )
+    labels = soft_labels(values, scale)
+    return Opinions(values, labels, labels.mean(axis=0), BY_SCORES, correlations(values, values))
 
 
 def first_known(sources: Sequence[Opinions]) -> Opinions:

@@ -53,6 +53,7 @@ class OpenClipEmbedder:
         self._preprocess: Any = preprocess
         self.identity = f"open_clip/{model_name}@{state_digest(model)}"
         self.dimension = self.embed_texts(["a"]).shape[1]
+        self.logit_scale = float(model.logit_scale.detach().exp())
 
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
         """N texts -> (N, E) unit vectors; tokens beyond the model's context are cut off."""

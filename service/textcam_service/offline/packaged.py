@@ -59,6 +59,7 @@ class PackagedEmbedder:
         digest.update("\0".join(self._class_texts).encode())
         self.identity = f"packaged/{_TEXT_MODEL}+conse-{_CLASSIFIER}@sha256:{digest.hexdigest()}"
         self.dimension = 384
+        self.logit_scale = 1.0  # its images are mixtures of classes: no softmax was trained
 
     @cached_property
     def class_embeddings(self) -> Float32Array:

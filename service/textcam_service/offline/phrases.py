@@ -15,18 +15,27 @@ from textcam_service.artefact import Tensors
 from textcam_service.backbone import Backbone
 from textcam_service.core.attributes import ClassAttributes
 from textcam_service.core.calibration import (
+    Calibration,
     fit_calibration,
+    fit_said,
     opinion_temperature,
     with_reliability,
 )
 from textcam_service.core.cam import softmax
-from textcam_service.core.supports import evidence_by_phrase, phrase_supports
-from textcam_service.core.types import Float32Array, IntArray
-from textcam_service.core.wording import PhraseSupports, stored_likeness
+from textcam_service.core.supports import evidence_by_phrase, likeness, phrase_supports
+from textcam_service.core.types import (
+    Float32Array,
+    FloatArray,
+    IntArray,
+    RationaleSettings,
+    Wish,
+)
+from textcam_service.core.wording import PhraseSupports, SupportWording, stored_likeness
 from textcam_service.errors import VocabularyError
 from textcam_service.offline.attributes import Table, packaged_table, read_phrase_table
 from textcam_service.offline.embed import ClassifierEmbedder, Embedder
 from textcam_service.offline.grounding import (
+    BY_SCORES,
     Opinions,
     by_class_table,
     by_labels,
@@ -37,6 +46,7 @@ from textcam_service.offline.grounding import (
 )
 
 _ALIKE_NAMES = 0.8
+_SAID = 5  # phrases of each probing image that a calibration looks at
 
 
 @dataclass(frozen=True)
@@ -147,7 +157,7 @@ def phrase_opinions(
         if not of_head and tables.own:
             sources.insert(0, _own_classes(probing, phrases, backbone, tables.own))
     else:
-        sources.append(by_scores(probing.embeddings, texts))
+        sources.append(by_scores(probing.embeddings, texts, embedder.logit_scale))
         if tables.own:
             sources.insert(0, _own_classes(probing, phrases, backbone, tables.own))
     return first_known(sources)
@@ -171,6 +181,8 @@ def bank_supports(
     backbone: Backbone,
     embedder: Embedder,
     tables: Tables,
+    kinds: Sequence[str] = (),
+    settings: RationaleSettings | None = None,
 ) -> PhraseSupports:
     """Compute what a bank knows of V phrases.
 
@@ -181,19 +193,20 @@ def bank_supports(
         backbone: The served one.
         embedder: Of the bank.
         tables: The user's.
+        kinds: V of PHRASE_KINDS or ""; empty: not known.
+        settings: How phrases will be chosen; None: the defaults.
     """
+    settings = settings or RationaleSettings()
     opinions = phrase_opinions(probing, phrases, texts, backbone, embedder, tables)
     head = backbone.head_weights if backbone.is_linear and opinions.table is not None else None
     supports = phrase_supports(probing.scores, opinions.values, head, opinions.table)
     projected = evidence_by_phrase(probing.evidence, supports)
     fitted = projected, opinions.labels, opinions.prior, opinions.source
-    calibration, attributes, opinion = fit_calibration(*fitted), None, None
+    calibration, attributes = fit_calibration(*fitted), None
     if opinions.reference is not None and opinions.table is not None:
         attributes = ClassAttributes.of(opinions.table)
         temperature = opinion_temperature(probing.logits, opinions.reference)
         calibration = replace(calibration, temperature=temperature)
-        opinion = softmax(probing.logits / temperature).astype(np.float32) @ opinions.table
-    calibration = with_reliability(calibration, projected, opinions.labels, opinion)
     names = backbone.manifest.class_names
     apart: IntArray = np.zeros((0, 2), np.int64)
     repeats = repeated_names(names, phrases)
@@ -202,9 +215,38 @@ def bank_supports(
         apart = same_text(plain)
         said = embedder.embed_texts([name.split(",")[0] for name in names])
         repeats = repeated_names(names, phrases, said, plain)
-    return PhraseSupports(
-        supports, stored_likeness(opinions.likeness), calibration, apart, repeats, attributes
-    )
+    alike = stored_likeness(likeness(opinions.alike, supports))
+    found = PhraseSupports(supports, alike, calibration, apart, repeats, attributes)
+    wording = SupportWording(found, kinds or ("",) * len(phrases), settings)
+    return replace(found, calibration=_calibrated(wording, probing, opinions))
+
+
+def _calibrated(wording: SupportWording, probing: Probing, opinions: Opinions) -> Calibration:
+    """The calibration with the fit, and the reliability, of what is said of the probing images."""
+    calibration, scores, said = wording.bank.calibration, [], []
+    wish = Wish(_SAID, min_probability=0.0)
+    pairs = [*zip(probing.evidence, probing.logits, strict=True)]
+    by_scores_alone = opinions.source == BY_SCORES
+    for evidence, logits in pairs if by_scores_alone else ():
+        choice = wording.choose(evidence.astype(np.float64), logits, int(logits.argmax()), wish)
+        scores.append(choice.scores)
+        said.append(choice.indices)
+    if by_scores_alone:
+        rows = np.repeat(np.arange(len(said)), [len(own) for own in said])
+        places = np.concatenate(said)
+        labels = opinions.labels[rows, places]
+        calibration = fit_said(calibration, np.concatenate(scores), labels, places)
+        wording = replace(wording, bank=replace(wording.bank, calibration=calibration))
+    given, true = [], []
+    for row, (evidence, logits) in enumerate(pairs):
+        choice = wording.choose(evidence.astype(np.float64), logits, int(logits.argmax()), wish)
+        own: FloatArray = opinions.labels[row, choice.indices]
+        assert choice.probabilities is not None  # noqa: S101 - by supports
+        if by_scores_alone:
+            own = calibration.denoised(choice.probabilities, own, choice.indices)
+        given.append(choice.probabilities)
+        true.append(own)
+    return with_reliability(calibration, np.concatenate(given), np.concatenate(true))
 
 
 def chosen_phrases(
