@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 _CHARTED = {
-    "words": ("precision_1", "precision_3", "recall"),
+    "words": ("precision", "swapped", "recall"),
+    "reliability": ("probability", "observed"),
     "place": ("pointing", "energy", "iou_best"),
     "groups": ("pointing", "chance"),
-    "counterfactual": ("rank_correlation",),
+    "counterfactual": ("rank_correlation", "within_scene"),
     "cues": ("named", "named_by_twin", "auroc"),
 }
 _INK, _GREY, _ACCENTS = "#22222a", "#b9b9c4", ("#5a3fd6", "#c2418f", "#f08a4b")
