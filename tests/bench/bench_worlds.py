@@ -4,8 +4,10 @@
 
 Five worlds beside the package's own, each with a floor and an object that betray a class. In each a
 small network is trained from random weights for a few minutes (4,000 or 5,000 scenes, 5 epochs: it
-is weaker than the package's), and gets a bank by the same settings. Its twin is the package's unbiased
-classifier. --train trains the networks and ends; those in build/worlds are not trained again.
+is weaker than the package's), and gets a bank as in bench_truth.py, of the same probing scenes. Its
+twin is the package's unbiased classifier. A cue that the network hardly uses (accuracy is the same
+without it) need not be named. --train trains the networks and ends; those in build/worlds are not
+trained again.
 """
 
 import argparse
@@ -14,11 +16,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bench_truth import PROBING, RATIONALE, SETTINGS
 from safetensors.torch import save_file
+from textcam_service.backbone import Backbone
+from textcam_service.bundle import ModelBundle
+from textcam_service.evaluation.cues import judge_cues
+from textcam_service.evaluation.report import as_text
+from textcam_service.offline.build import build_bank
+from textcam_service.offline.embed import load_embedder
+from textcam_service.offline.export import export_network
+from textcam_service.offline.networks import load_network
 from textcam_service.offline.scene_models import SceneNet
 from textcam_service.offline.scene_training import _epochs
 from textcam_service.scenes.classes import CLASSES, Bias, class_scene
+from textcam_service.scenes.probing import render_probing_set
 from textcam_service.scenes.render import render
+from textcam_service.scenes.world import vocabulary
 from torch import nn
 
 WORK = Path("build/worlds")
@@ -75,6 +88,37 @@ def main():
     weights = {world: trained(world, *how) for world, how in WORLDS.items()}
     if arguments.train:
         return
+    embedder = load_embedder("scenes")
+    images = render_probing_set(WORK / "probing", PROBING)
+    unbiased = bundle_of("classifier", None, embedder, images)
+    report = {"cues": {}, "moved": {}}
+    for world, (_, bias) in WORLDS.items():
+        biased = bundle_of(str(world), weights[world], embedder, images)
+        cues, moved = judge_cues(biased, unbiased, arguments.count, bias)
+        for cue, figures in cues.items():
+            row = f"{world}: {cue}"
+            report["cues"][row] = figures
+            report["moved"][row] = {
+                "named, least": min(moves[cue] for moves in moved.values()),
+                "named, most": max(moves[cue] for moves in moved.values()),
+                "twin, most": max(moves[f"{cue}, twin"] for moves in moved.values()),
+            }
+        print(f"world {world} judged", flush=True)
+    text = as_text(report)
+    print(text)
+    Path("build/bench").mkdir(parents=True, exist_ok=True)
+    Path("build/bench/worlds.txt").write_text(text + "\n")
+
+
+def bundle_of(name, weights, embedder, images):
+    """A network with its bank; None: the package's own weights."""
+    folder, bank = WORK / f"{name}-backbone", WORK / f"{name}-bank"
+    network = load_network("scenes:classifier", weights and str(weights))
+    export_network(network, folder)
+    build_bank(
+        Backbone(folder), embedder, images, vocabulary(), bank, SETTINGS, rationale=RATIONALE
+    )
+    return ModelBundle.load(name, folder, bank)
 
 
 if __name__ == "__main__":
