@@ -70,7 +70,7 @@ bench: $(BACKBONE)/backbone.json ## Run the benchmarks; tables go to build/bench
 bench-truth: $(VENV)/.done ## Judge explanations by the rendered world's truth
 	$(BIN)/python tests/bench/bench_truth.py
 
-bench-worlds: $(VENV)/.done ## Judge whether cues of five other biased worlds are named (20 minutes)
+bench-worlds: bench-truth ## Judge whether cues of five other biased worlds are named (20 minutes)
 	$(BIN)/python tests/bench/bench_worlds.py
 
 bench-cams: $(VENV)/.done ## Time every CAM method beside grad-cam, torchcam and the bare forward

@@ -1,40 +1,42 @@
 """Does a rationale name the cue in biased worlds that nothing was tuned on?
 
-    python tests/bench/bench_worlds.py [--count 98] [--train]
+    python tests/bench/bench_worlds.py [--count 98] [--train]    (after bench_truth.py)
 
 Five worlds beside the package's own, each with a floor and an object that betray a class. In each a
 small network is trained from random weights for a few minutes (4,000 or 5,000 scenes, 5 epochs: it
-is weaker than the package's), and gets a bank as in bench_truth.py, of the same probing scenes. Its
-twin is the package's unbiased classifier. A cue that the network hardly uses (accuracy is the same
-without it) need not be named. --train trains the networks and ends; those in build/worlds are not
-trained again.
+is weaker than the package's), and gets supports as bench_truth.py's bank, of the same probing
+scenes. Its twin is the package's unbiased classifier. A cue that the network hardly uses, so that
+its accuracy is the same without it, need not be named. --train trains the networks and ends; those
+in build/worlds are not trained again.
 """
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from bench_truth import PROBING, RATIONALE, SETTINGS
+from PIL import Image
 from safetensors.torch import save_file
 from textcam_service.backbone import Backbone
 from textcam_service.bundle import ModelBundle
 from textcam_service.evaluation.cues import judge_cues
 from textcam_service.evaluation.report import as_text
-from textcam_service.offline.build import build_bank
+from textcam_service.imaging import prepare
+from textcam_service.offline.build import probing_order
 from textcam_service.offline.embed import load_embedder
 from textcam_service.offline.export import export_network
 from textcam_service.offline.networks import load_network
+from textcam_service.offline.phrases import Tables, bank_supports, read_probing
 from textcam_service.offline.scene_models import SceneNet
 from textcam_service.offline.scene_training import _epochs
 from textcam_service.scenes.classes import CLASSES, Bias, class_scene
-from textcam_service.scenes.probing import render_probing_set
 from textcam_service.scenes.render import render
-from textcam_service.scenes.world import vocabulary
 from torch import nn
 
 WORK = Path("build/worlds")
+TRUTH = Path("build/scenes")  # of bench_truth.py
 EPOCHS = 5
 TRAINING_SEED = 900
 
@@ -89,11 +91,12 @@ def main():
     if arguments.train:
         return
     embedder = load_embedder("scenes")
-    images = render_probing_set(WORK / "probing", PROBING)
-    unbiased = bundle_of("classifier", None, embedder, images)
+    images = sorted((TRUTH / "probing").glob("*.png"))
+    unbiased = ModelBundle.load("classifier", TRUTH / "backbone", TRUTH / "bank")
+    probing = read_probing(TRUTH / "bank")
     report = {"cues": {}, "moved": {}}
     for world, (_, bias) in WORLDS.items():
-        biased = bundle_of(str(world), weights[world], embedder, images)
+        biased = bundle_of(world, weights[world], unbiased, probing, embedder, images)
         cues, moved = judge_cues(biased, unbiased, arguments.count, bias)
         for cue, figures in cues.items():
             row = f"{world}: {cue}"
@@ -110,15 +113,25 @@ def main():
     Path("build/bench/worlds.txt").write_text(text + "\n")
 
 
-def bundle_of(name, weights, embedder, images):
-    """A network with its bank; None: the package's own weights."""
-    folder, bank = WORK / f"{name}-backbone", WORK / f"{name}-bank"
-    network = load_network("scenes:classifier", weights and str(weights))
-    export_network(network, folder)
-    build_bank(
-        Backbone(folder), embedder, images, vocabulary(), bank, SETTINGS, rationale=RATIONALE
-    )
-    return ModelBundle.load(name, folder, bank)
+def bundle_of(world, weights, unbiased, probing, embedder, images):
+    """A world's network with supports of the same probing scenes, embedded once."""
+    folder = WORK / f"{world}-backbone"
+    export_network(load_network("scenes:classifier", str(weights)), folder)
+    backbone = Backbone(folder)
+    size, parts = backbone.manifest.preprocessing, []
+    for start in range(0, len(images), 32):
+        pictures = [Image.open(path) for path in images[start : start + 32]]
+        logits, maps = backbone.run(np.stack([prepare(one, size)[0] for one in pictures]))
+        parts.append((logits, maps.mean((2, 3))))
+    order = probing_order(np.arange(len(images)), None)  # as the builder shuffles them
+    logits, scores = (np.concatenate(own)[order] for own in zip(*parts, strict=True))
+    evidence = backbone.head_weights[logits.argmax(1)] * scores
+    own = replace(probing, logits=logits, scores=scores, evidence=evidence)
+    texts = unbiased.artefact.vocabulary.embeddings
+    known = own, unbiased.phrases, texts, backbone, embedder, Tables(), (), unbiased.settings
+    bank = replace(unbiased.artefact.bank, supports=bank_supports(*known))
+    artefact = replace(unbiased.artefact, bank=bank)
+    return replace(unbiased, name=str(world), backbone=backbone, artefact=artefact)
 
 
 if __name__ == "__main__":

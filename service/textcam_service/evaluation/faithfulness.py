@@ -309,7 +309,8 @@ def _mean(values: FloatArray) -> float:
 
 
 def _bounds(prefix: str, drawn: Sequence[float]) -> dict[str, float]:
-    low, high = np.quantile(drawn, (0.025, 0.975)) if drawn else (np.nan, np.nan)
+    known = np.array(drawn)[~np.isnan(drawn)] if drawn else np.zeros(0)
+    low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
     return {f"{prefix}low": float(low), f"{prefix}high": float(high)}
 
 
