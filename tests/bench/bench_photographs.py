@@ -116,7 +116,7 @@ def figures(rationales, truth, bundle, alike, classes):
     right = sum(own[mark == TRUE].sum() for own, mark in zip(named, marks, strict=True))
     judged = sum(own[mark != DOUBTFUL].sum() for own, mark in zip(named, marks, strict=True))
     whole = sum(own.sum() + abs(r.rest.evidence) for own, r in zip(named, rationales, strict=True))
-    pairs = [alike[np.ix_(own, own)][np.triu_indices(len(own), 1)] for own in places]
+    pairs = [alike[np.ix_(own, own)][np.triu_indices(len(own), 1)] for own in places if own]
     repeats = repeated(bundle, rationales, classes)
     return {
         "said": float(np.mean([len(own) for own in places])),
@@ -200,7 +200,7 @@ class Ungated(Calibration):
         return np.maximum(super().scores(projected), 0.05)
 
     def speaks_for(self, scores, min_odds):
-        return self.grounded
+        return self.grounded.copy()
 
 
 def lookup(bundle, photographs):
@@ -277,11 +277,11 @@ def right_or_wrong(shared, photographs, rationales):
     for row, file in enumerate(photographs.files):
         if file in labels:
             hit = photographs.seen[row].prediction.class_index == labels[file]
-            found[hit] += [
-                photographs.truth[row, p.vocabulary_index] for p in rationales[row].phrases
-            ]
+            own = [p.vocabulary_index for p in rationales[row].phrases]
+            found[hit] += photographs.truth[row, own].tolist()
     return {
-        name: sum(m == TRUE for m in found[hit]) / max(1, sum(m != DOUBTFUL for m in found[hit]))
+        name: float(sum(m == TRUE for m in found[hit]))
+        / max(1, sum(m != DOUBTFUL for m in found[hit]))
         for name, hit in (("right", True), ("wrong", False))
     }
 
@@ -327,11 +327,10 @@ def main():
         table = [lookup(bundle, photographs)[place] for place in places]
         marks = np.concatenate([truth[row, own] for row, own in enumerate(table)])
         right = (marks == TRUE).sum() / (marks != DOUBTFUL).sum()
-        print(
-            f"{'rival: the predicted class in the table':<52}said {PHRASES:.3f}  precision {right:.3f}"
-        )
+        print(f"{'rival: the class in the table':<52}said {PHRASES:.3f}  precision {right:.3f}")
         own = [rows["by supports (default)"][place] for place in places]
-        print("by kind", {k: (n, round(p, 2)) for k, (n, p) in by_kind(bundle, own, truth).items()})
+        kinds = by_kind(bundle, own, truth).items()
+        print("by kind", {kind: (n, round(float(p), 2)) for kind, (n, p) in kinds})
         print("reliability", report[f"{half}: by supports (default)"]["bins"])
     report["by class right"] = right_or_wrong(
         arguments.shared, photographs, rows["by supports (default)"]
@@ -339,6 +338,7 @@ def main():
     report["maps"] = maps(bundle, photographs)
     print("\nnetwork right or wrong", report["by class right"], "\nmaps", report["maps"])
     output = Path("build/bench/photographs.json")
+    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(report, indent=2) + "\n")
 
 
