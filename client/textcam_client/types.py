@@ -151,7 +151,7 @@ class SaliencyGroup(_ReadOnly):
         )
 
     def relative_heatmap(self, size: tuple[int, int] | None = None) -> Float32Array:
-        """Where the network's evidence for the phrase is more than elsewhere, for its share.
+        """Where the network sees the phrase more than the other phrases.
 
         It is what `draw_figure` shows: the part of `relative_map` above its mean, drawn smoothly
         and on a scale of its own, so that it says where, and not how much. It is no measure of

@@ -86,8 +86,8 @@ def meanings(target: TargetExplanation) -> list[str]:
     )
     if effect(target, phrase):
         told.append(
-            f"effect {effect(target, phrase)}: all evidence that supports it; phrases overlap, so "
-            "effects do not add up."
+            f"effect {effect(target, phrase)}: all evidence, by how far it supports the phrase; "
+            "phrases overlap, so effects do not add up."
         )
     return told
 
