@@ -56,8 +56,8 @@ class Phrase:
         probability: Of being true of what the network saw, 0..1, calibrated on the probing images
             (Provenance.calibration); None: the bank has no calibration, or the server is older.
         effect: The evidence of all channels that support it, each by how far, whichever group they
-            are in, in units as `evidence`. Phrases share channels, so effects overlap and add up to nothing. 0 from
-            a server that does not tell.
+            are in, in units as `evidence`. Phrases share channels, so effects overlap and add up to
+            nothing. 0 from a server that does not tell.
         kind: What it names: "thing", "part", "material", "texture", "colour", "shape", "scene" or
             "category"; None: not known.
     """
