@@ -80,7 +80,7 @@ def main():
     seen = [
         o for o in observe(bundle, truth.cases) if o.prediction.class_index == o.case.class_index
     ]
-    report["moved"] = moved(bundle, seen, truth, report.pop("cues_moved"))
+    report["moved"] = moved(bundle, seen, truth, report["cues"], report.pop("cues_moved"))
     paper = {name: by_embeddings(own) for name, own in bundles.items()}
     report[PAPER] = papers_words(paper["classifier"], seen, truth, embedder)
     cues, _ = judge_cues(paper["biased"], paper["classifier"], max(len(seen) // 5, 1))
@@ -110,15 +110,17 @@ def by_embeddings(bundle):
     return replace(bundle, settings=replace(bundle.settings, wording="embeddings"))
 
 
-def moved(bundle, seen, truth, cues):
+def moved(bundle, seen, truth, as_set, cues):
     """Words and cues with each setting of the choice moved by a tenth."""
     moves = {"as set": lambda own: own, **moved_settings(bundle.settings)}
     shown = ("precision", "precision_1", "precision_3", "recall", "ece", "phrases")
     table = {}
+    own = {cue: figures["named"] for cue, figures in as_set.items()}
+    own |= {f"{cue}, twin": figures["named_by_twin"] for cue, figures in as_set.items()}
     for name, change in moves.items():
         other = replace(bundle, settings=change(bundle.settings))
         figures = asdict(judge_words(seen, truth, says(other)))
-        table[name] = {column: figures[column] for column in shown} | cues.get(name, {})
+        table[name] = {column: figures[column] for column in shown} | cues.get(name, own)
     return table
 
 

@@ -1,13 +1,13 @@
 """Does a rationale name the cue in biased worlds that nothing was tuned on?
 
-    python tests/bench/bench_worlds.py [--count 98] [--train]    (after bench_truth.py)
+    python tests/bench/bench_worlds.py [--count 98]    (after bench_truth.py)
 
 Five worlds beside the package's own, each with a floor and an object that betray a class. In each a
 small network is trained from random weights for a few minutes (4,000 or 5,000 scenes, 5 epochs: it
 is weaker than the package's), and gets supports as bench_truth.py's bank, of the same probing
 scenes. Its twin is the package's unbiased classifier. A cue that the network hardly uses, so that
-its accuracy is the same without it, need not be named. --train trains the networks and ends; those
-in build/worlds are not trained again.
+its accuracy is the same without it, need not be named. Networks in build/worlds are not trained
+again.
 """
 
 import argparse
@@ -41,18 +41,18 @@ EPOCHS = 5
 TRAINING_SEED = 900
 
 
-def cue(size, colour, shape):
+def words(size, colour, shape):
     return {"size": size, "colour": colour, "shape": shape}
 
 
 STRENGTH, ELSEWHERE = 0.97, 0.03
 # By number, which seeds it: how many scenes train it, and its bias.
 WORLDS = {
-    3: (5000, Bias(9, "striped", 6, cue("small", "cyan", "sphere"), STRENGTH, ELSEWHERE)),
-    4: (5000, Bias(8, "checkered", 0, cue("small", "yellow", "cylinder"), STRENGTH, ELSEWHERE)),
-    5: (4000, Bias(3, "plain", 2, cue("large", "gray", "sphere"), STRENGTH, ELSEWHERE)),
-    6: (4000, Bias(6, "speckled", 7, cue("small", "red", "cone"), STRENGTH, ELSEWHERE)),
-    7: (4000, Bias(5, "striped", 9, cue("large", "blue", "cylinder"), STRENGTH, ELSEWHERE)),
+    3: (5000, Bias(9, "striped", 6, words("small", "cyan", "sphere"), STRENGTH, ELSEWHERE)),
+    4: (5000, Bias(8, "checkered", 0, words("small", "yellow", "cylinder"), STRENGTH, ELSEWHERE)),
+    5: (4000, Bias(3, "plain", 2, words("large", "gray", "sphere"), STRENGTH, ELSEWHERE)),
+    6: (4000, Bias(6, "speckled", 7, words("small", "red", "cone"), STRENGTH, ELSEWHERE)),
+    7: (4000, Bias(5, "striped", 9, words("large", "blue", "cylinder"), STRENGTH, ELSEWHERE)),
 }
 
 
@@ -84,20 +84,18 @@ def trained(world, count, bias):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=98)
-    parser.add_argument("--train", action="store_true")
-    arguments = parser.parse_args()
-    WORK.mkdir(parents=True, exist_ok=True)
-    weights = {world: trained(world, *how) for world, how in WORLDS.items()}
-    if arguments.train:
-        return
+    count = parser.parse_args().count
+    for folder in (WORK, Path("build/bench")):
+        folder.mkdir(parents=True, exist_ok=True)
     embedder = load_embedder("scenes")
     images = sorted((TRUTH / "probing").glob("*.png"))
     unbiased = ModelBundle.load("classifier", TRUTH / "backbone", TRUTH / "bank")
     probing = read_probing(TRUTH / "bank")
     report = {"cues": {}, "moved": {}}
-    for world, (_, bias) in WORLDS.items():
-        biased = bundle_of(world, weights[world], unbiased, probing, embedder, images)
-        cues, moved = judge_cues(biased, unbiased, arguments.count, bias)
+    for world, (scenes, bias) in WORLDS.items():
+        weights = trained(world, scenes, bias)
+        biased = bundle_of(world, weights, unbiased, probing, embedder, images)
+        cues, moved = judge_cues(biased, unbiased, count, bias)
         for cue, figures in cues.items():
             row = f"{world}: {cue}"
             report["cues"][row] = figures
@@ -106,11 +104,9 @@ def main():
                 "named, most": max(moves[cue] for moves in moved.values()),
                 "twin, most": max(moves[f"{cue}, twin"] for moves in moved.values()),
             }
-        print(f"world {world} judged", flush=True)
-    text = as_text(report)
-    print(text)
-    Path("build/bench").mkdir(parents=True, exist_ok=True)
-    Path("build/bench/worlds.txt").write_text(text + "\n")
+        text = as_text(report)
+        print(text, flush=True)
+        Path("build/bench/worlds.txt").write_text(text + "\n")
 
 
 def bundle_of(world, weights, unbiased, probing, embedder, images):

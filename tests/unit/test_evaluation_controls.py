@@ -10,7 +10,7 @@ from textcam_service.bundle import ModelBundle
 from textcam_service.core.supports import correlations, phrase_supports
 from textcam_service.core.types import RationaleSettings, Wish
 from textcam_service.core.wording import PhraseSupports
-from textcam_service.evaluation import controls
+from textcam_service.evaluation import controls, cues
 from textcam_service.evaluation.controls import (
     Fit,
     control_bundles,
@@ -163,3 +163,15 @@ def test_each_setting_of_the_choice_is_moved_by_a_tenth_either_way_and_no_other(
     # Moves are of the judged bank's value, whatever another bank's is.
     other = moved_settings(settings)["min_new x 1.1"](RationaleSettings(min_new=9.0))
     assert other.min_new == pytest.approx(0.55)
+
+
+def test_a_cue_is_named_where_it_is_said_by_the_settings_that_are_asked_for(planted):
+    bundle, fit, truth = planted
+    rows = np.flatnonzero(truth[:, 3])[:40]
+    evidence, logits = fit.probing.evidence[rows].astype(np.float64), np.zeros((len(rows), 2))
+    twin = cues._Twin(bundle, 0, frozenset({"phrase 3"}), logits, evidence, None, None)
+    assert twin.named(SETTINGS) >= 0.9
+    assert twin.named(replace(SETTINGS, min_probability=1.0)) == 0
+    # By scores, where it is true it is further from its null than where it is not.
+    scores = cues._scores(bundle, fit.probing.evidence, np.array([3]))[:, 0]
+    assert scores[truth[:, 3] == 1].min() > np.median(scores)

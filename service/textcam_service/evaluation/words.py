@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -117,7 +117,7 @@ def word_intervals(rows: Sequence[Judged]) -> tuple[WordFigures, WordFigures]:
     """Bounds of 95 % of the figures when the images are drawn anew, by the bootstrap."""
     sums, drawn = _Sums.of(rows), np.random.default_rng(0)
     counts = drawn.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), _RESAMPLED)
-    found = np.array([list(vars(sums.figures(weights)).values()) for weights in counts])
+    found = np.array([list(asdict(sums.figures(weights)).values()) for weights in counts])
     # Where no image says anything, no draw knows its precision.
     bounds = [
         np.quantile(own[known], _INTERVAL) if (known := ~np.isnan(own)).any() else (math.nan,) * 2
@@ -176,7 +176,7 @@ class _Sums:
     """Every figure is a quotient of sums over N images, so that images can be weighed.
 
     Attributes:
-        above: (N, F) in the order of WordFigures, but for ece.
+        above: (N, F) in the order of _QUOTIENTS.
         below: (N, F).
         gaps: (N, B) sums of probability less truth, by range of probability.
         counts: (N,) how many phrases have a probability and are not doubtful.
@@ -208,14 +208,18 @@ class _Sums:
         found = np.where(below > 0, above / np.where(below > 0, below, 1), math.nan)
         known = float(weights @ self.counts)
         ece = float(np.abs(weights @ self.gaps).sum()) / known if known else math.nan
-        return WordFigures(*found[:-1].tolist(), ece, float(found[-1]))
+        return WordFigures(**dict(zip(_QUOTIENTS, found.tolist(), strict=True)), ece=ece)
 
 
-_SWAPPED = 6  # place of the figure among the quotients
+_QUOTIENTS = (
+    "precision", "precision_1", "precision_3", "none", "recall", "evidence_share", "swapped",
+    "phrases",
+)  # fmt: skip
+_SWAPPED = _QUOTIENTS.index("swapped")
 
 
 def _quotients(row: Judged) -> tuple[list[float], list[float]]:
-    """What one image adds above and below each figure's line, but for swapped and ece."""
+    """What one image adds above and below each figure's line, but for swapped."""
     marks = row.marks()
     clear = marks[~np.isnan(marks)]
     first = marks[:1][~np.isnan(marks[:1])]
