@@ -172,7 +172,7 @@ def test_a_users_table_is_of_the_backbones_classes_else_of_imagenets(tmp_path):
     assert other.imagenet == {"stripes": {340: 0.87, 292: 0.87}}
     assert read_tables(path, imagenet_names()).own == other.imagenet
     path.write_text("stripes: zebra, barn owl\n")  # one of each
-    with pytest.raises(VocabularyError, match="no class 'barn owl'; .* backbone's own 4"):
+    with pytest.raises(VocabularyError, match=r"no class 'barn owl'; .* backbone's own 4"):
         read_tables(path, NAMES)
     with pytest.raises(VocabularyError, match="there is no class 'barn owl'; there are 1000"):
         read_tables(path, imagenet_names())
