@@ -1,4 +1,4 @@
-"""Banks with supports on disk: what is written is what is read, and what does not fit is refused."""
+"""Banks with supports on disk: what is written is read, and what does not fit is refused."""
 
 import json
 import shutil
