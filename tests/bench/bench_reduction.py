@@ -99,12 +99,13 @@ def judged(bundle, reference, other):
         explained.append(bundle.rationale(seen, terms, target, None, Wish(5)))
     spread = float(reference.logits.std())
     maps = [found.saliency_map.ravel() for found in explained]
+    first = [[phrase.text for phrase in found.phrases[:1]] for found in explained]
     return {
         "logit": float(np.abs(reference.logits - other.logits).max()) / spread,
         "top_logit": float(abs(reference.logits[top] - other.logits[top])) / spread,
         "same_class": bool(other.logits.argmax() == top),
         "margin": float(first - second) / spread,
-        "first_phrase": explained[0].phrases[0].text == explained[1].phrases[0].text,
+        "first_phrase": first[0] == first[1],
         "map_correlation": float(np.corrcoef(maps)[0, 1]),
     }
 
