@@ -305,6 +305,8 @@ def test_a_bank_is_built_from_a_table_and_labels_and_tells_how_well_it_holds(
     assert "1 phrases are grounded by nothing and are never said: odd one." in said
     manifest = json.loads((tmp_path / "bank" / "bank.json").read_text())
     assert manifest["supports"]["source"] == "labels+class_table"
+    code, said = run(*common, *tables[2:])
+    assert (code, "--labels needs --attributes, which says what is true" in said) == (2, True)
     (tmp_path / "table.txt").write_text("sail: class 9\n")
     code, said = run(*common, *tables)
     assert code == 1
