@@ -74,7 +74,9 @@ ABLATIONS = {
     "dense, share 0.3": RegionSettings("dense", share=0.3),
 }
 # As bench_truth: chosen for whole images there.
-PAPER = RationaleSettings(sparsity=0.48, decorrelation=0.15, candidates=1000, root=False, prior=0.0)
+PAPER = RationaleSettings(
+    "embeddings", sparsity=0.48, decorrelation=0.15, candidates=1000, root=False, prior=0.0
+)
 
 
 def independent(rng):
@@ -345,7 +347,7 @@ def worded(bundle, seen, truth, probing, settings):
     found = {"passes": passes, "seconds": round(seconds, 1)}
     for name, rationale, removed in (
         ("paper", PAPER, False),
-        ("defaults", RationaleSettings(), True),
+        ("defaults", RationaleSettings("embeddings"), True),
     ):
         own = replace(settings, remove_common=removed)
         directions = channel_directions(probing[1], embeddings, own, samples=samples)

@@ -11,7 +11,7 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam_client.colormap import blend
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.methods import METHODS
-from textcam_service.core.types import Crop
+from textcam_service.core.types import Crop, Wish
 from textcam_service.errors import AnswerTooLarge, DeadlineExpired
 from textcam_service.serving.drawing import Drawing, Scene
 from textcam_service.serving.requests import Job, TopK
@@ -33,7 +33,7 @@ JOB = Job(
     encoded=png(PIXELS),
     pixels=None,
     target=TopK(2),
-    phrases=3,
+    wish=Wish(3),
     groups=True,
     heatmap=pb.HEATMAP_FORM_OVERLAY,
     predictions=1,

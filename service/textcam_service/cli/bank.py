@@ -150,6 +150,10 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
           --embedder open_clip:ViT-B-32:laion2b_s34b_b79k --output build/bank
     """
     need("offline")
+    if labels is not None and attributes is None:
+        raise click.UsageError(
+            "--labels needs --attributes, which says what is true of the classes"
+        )
     chosen, phrasing = _region_settings(regions, region), _rationale_settings(rationale)
     from textcam_service.backbone import Backbone  # noqa: PLC0415 - onnxruntime
     from textcam_service.core.channels import ChannelSettings  # noqa: PLC0415
