@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textcam_service.artefact import read_artefact, require_replaceable
+from textcam_service.artefact import require_replaceable
 from textcam_service.backbone import Backbone
 from textcam_service.bank import (
     WRITTEN,
@@ -23,7 +23,6 @@ from textcam_service.bank import (
 from textcam_service.core.channels import TWO_CLASS, ChannelSettings, channel_directions
 from textcam_service.core.types import Float32Array, IntArray, RationaleSettings
 from textcam_service.errors import (
-    ArtefactMissing,
     BundleMismatch,
     InvalidSettings,
     ProbingSetError,
@@ -41,6 +40,7 @@ from textcam_service.offline.phrases import (
     Tables,
     bank_supports,
     chosen_phrases,
+    read_probing,
 )
 from textcam_service.offline.regions import region_samples
 
@@ -252,7 +252,7 @@ def replace_vocabulary(
         kinds = [known.get(phrase, "") for phrase in phrases]
     supports, kept = None, None
     if bank.supports is not None:
-        kept = _probing_of(folder)
+        kept = read_probing(folder)
         if backbone is not None and kept is not None:
             own = kept, phrases, texts, backbone, embedder, tables or Tables()
             supports = bank_supports(*own, kinds, bank.rationale)
@@ -270,13 +270,6 @@ def replace_vocabulary(
     )
     ungrounded = () if supports is None else np.flatnonzero(~supports.calibration.grounded)
     return read_bank(output), tuple(phrases[place] for place in ungrounded)
-
-
-def _probing_of(folder: Path) -> Probing | None:
-    try:
-        return Probing.of(read_artefact(folder, "probing")[0])
-    except ArtefactMissing:
-        return None
 
 
 def probing_order(predicted: IntArray, per_class: int | None) -> IntArray:
