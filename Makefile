@@ -104,9 +104,9 @@ contract: $(VENV)/.done ## Note the contract as released; later ones must not br
 	$(BIN)/python protos/generate.py --released
 
 bank: $(BACKBONE)/backbone.json ## Rebuild the default bank from ../shared (maintainers)
-	$(BIN)/textcam bank build --backbone $(BACKBONE) --images ../shared/photos --images ../shared/caltech \
-		--samples 200 --shrinkage 0.8 --per-class 4 --output build/bank
-	cp build/bank/* $(BANK)/
+	$(BIN)/textcam bank build --backbone $(BACKBONE) --images ../shared/photos --images ../shared/imagenet-small \
+		--images ../shared/sun-scenes --images ../shared/food-tags --samples 200 --shrinkage 0.8 --per-class 2 --output build/bank
+	cp build/bank/bank.* build/bank/vocabulary.* $(BANK)/
 
 clean: ## Remove what was built, but not .venv
 	rm -rf build

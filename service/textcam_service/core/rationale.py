@@ -86,7 +86,11 @@ def sentence(target: Prediction, against: Prediction | None, rationale: Rational
     said = _amount if rationale.in_logit_units else _share_of(rationale)
     seen = _seen(rationale, said)
     whole = "difference of logits" if against else "logit"
-    others, logit = f"other channels add {said(rationale.rest.evidence)}", _amount(rationale.logit)
+    which = "other" if rationale.phrases else "its"
+    others, logit = (
+        f"{which} channels add {said(rationale.rest.evidence)}",
+        _amount(rationale.logit),
+    )
     if not rationale.in_logit_units:
         rest = f"{others}, in shares of the method's evidence, not of the {whole} {logit}"
     elif abs(rationale.gap) < _SMALL_GAP * max(1.0, abs(rationale.logit)):
