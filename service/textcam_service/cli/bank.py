@@ -279,9 +279,10 @@ def bank_vocabulary(
 def _tell_calibration(artefact: Any) -> None:
     """Print how well probabilities hold on the probing images, and what is never said."""
     calibration = artefact.bank.supports.calibration
+    of_classes = ", which know classes and no single image" if calibration.temperature else ""
     click.echo(
         f"probabilities by {calibration.source} of {calibration.images} images: expected "
-        f"calibration error {calibration.expected_error:.3f}"
+        f"calibration error {calibration.expected_error:.3f} by their soft labels{of_classes}"
     )
     phrases = artefact.vocabulary.phrases
     _tell_ungrounded(

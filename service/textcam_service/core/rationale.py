@@ -10,7 +10,7 @@ from textcam_service.core.cam import channel_evidence, saliency_map
 from textcam_service.core.groups import saliency_groups
 from textcam_service.core.maps import Maps
 from textcam_service.core.methods.base import CamTerms
-from textcam_service.core.supports import effects, relative_weights, strongest_support
+from textcam_service.core.supports import contrasts, effects, strongest_support
 from textcam_service.core.types import FloatArray, Phrase, Prediction, Rationale, Wish
 from textcam_service.core.wording import Wording
 
@@ -47,7 +47,7 @@ def explain_target(
     supports = wording.supports(choice.indices)
     assignment = strongest_support(supports, wording.min_support)
     groups, rest = saliency_groups(
-        assignment, cam_weights, activation_maps, evidence, relative_weights(evidence, supports)
+        assignment, cam_weights, activation_maps, evidence, contrasts(supports)
     )
     own_effects = effects(evidence, supports)
     chosen = tuple(
@@ -103,8 +103,8 @@ def sentence(target: Prediction, against: Prediction | None, rationale: Rational
 
 
 _MEANING = (
-    "Shares and other channels add up; an effect counts all channels that support a phrase, and "
-    "effects overlap."
+    "Shares and other channels add up; an effect counts all channels by how far they support the "
+    "phrase, and effects overlap."
 )
 
 
