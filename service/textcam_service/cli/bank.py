@@ -102,7 +102,8 @@ def bank() -> None:
     type=click.Path(path_type=Path),
     default=None,
     help="Table that grounds phrases: a line 'phrase: class, class, ...' each, of the backbone's "
-    "classes or ImageNet's, by name or index; 'class?' says often in place of nearly always.",
+    "classes or ImageNet's, by name or index; 'class?' says often in place of nearly always, "
+    "'class 40%' how often.",
 )
 @click.option(
     "--labels",
