@@ -61,7 +61,7 @@ types: $(VENV)/.done ## Check types
 
 bench: $(BACKBONE)/backbone.json ## Run the benchmarks; tables go to build/bench
 	$(BIN)/python tests/bench/bench_bank.py
-	$(BIN)/python tests/bench/bench_words.py
+	$(BIN)/python tests/bench/bench_photographs.py
 	$(BIN)/python tests/bench/bench_labels.py
 	$(BIN)/python tests/bench/bench_arena.py
 	$(BIN)/python tests/bench/bench_decode.py

@@ -27,7 +27,12 @@ from textcam_service.artefact import (
 from textcam_service.core.attributes import ClassAttributes
 from textcam_service.core.calibration import Calibration, ReliabilityBin
 from textcam_service.core.phrases import centre_texts
-from textcam_service.core.types import BoolArray, Float32Array, RationaleSettings
+from textcam_service.core.types import (
+    PHRASE_KINDS,
+    BoolArray,
+    Float32Array,
+    RationaleSettings,
+)
 from textcam_service.core.wording import PhraseSupports
 from textcam_service.errors import ArtefactCorrupt, BundleMismatch
 
@@ -147,7 +152,8 @@ def read_bank(folder: Path) -> BankArtefact:
 
     Raises:
         ArtefactMissing: A file is not there.
-        ArtefactCorrupt: A digest is another, a field is missing, or its settings are refused.
+        ArtefactCorrupt: A digest is another, a field is missing, a kind is unknown, or its settings
+            are refused.
         BundleMismatch: Bank and vocabulary are of different embedders, or of different phrases.
     """
     tensors, manifest = read_artefact(folder, "bank")
@@ -181,6 +187,7 @@ def read_bank(folder: Path) -> BankArtefact:
             f"the bank in {folder} has supports of other phrases than its vocabulary; use "
             "`textcam bank vocabulary`, which changes both"
         )
+    _require_kinds(vocabulary, folder)
     _require_settings(bank, folder)
     return BankArtefact(bank, vocabulary, manifest["digest"], text_manifest["digest"])
 
@@ -270,6 +277,14 @@ def _require_same_space(bank: ConceptBank, vocabulary: Vocabulary) -> None:
     if vocabulary.kinds and len(vocabulary.kinds) != len(vocabulary.phrases):
         raise BundleMismatch(
             f"{len(vocabulary.phrases)} phrases have {len(vocabulary.kinds)} kinds"
+        )
+
+
+def _require_kinds(vocabulary: Vocabulary, folder: Path) -> None:
+    if unknown := sorted({*vocabulary.kinds} - {*PHRASE_KINDS, ""}):
+        raise ArtefactCorrupt(
+            f"the bank in {folder} has a kind of phrases that this version does not know: "
+            f"{', '.join(unknown)}; use the version that built it"
         )
 
 

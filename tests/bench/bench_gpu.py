@@ -31,6 +31,7 @@ from textcam_service.backbone import Backbone
 from textcam_service.bank import ConceptBank, read_bank, write_bank
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.predictions import predictions
+from textcam_service.core.types import Wish
 from textcam_service.cpus import usable_cpus
 from textcam_service.errors import TextCamError
 from textcam_service.providers import CUDA, TENSORRT, DeviceOptions
@@ -78,7 +79,7 @@ def explain(bundle, seen, image):
     index = int(seen.logits.argmax())
     target = predictions(seen.logits, bundle.class_names, [index])[0]
     terms = bundle.terms(seen, image, target, None)
-    return bundle.rationale(seen.activation_maps, terms, target, None, PHRASES)
+    return bundle.rationale(seen, terms, target, None, Wish(PHRASES))
 
 
 def bare_rate(bundle, images, batches):

@@ -7,6 +7,11 @@ chose every constant (tuning), the other reports. None of them is in the bank's 
 which is otherwise the default bank's.
 
     python tests/bench/bench_photographs.py [--shared ../shared] [--backbone build/backbone]
+
+Any CLIP repeats the tables, with a bank of its own:
+
+    python tests/bench/bench_photographs.py --bank build/bench/clip-bank \\
+        --embedder open_clip:ViT-B-32:laion2b_s34b_b79k
 """
 
 import argparse
@@ -22,9 +27,8 @@ from textcam_service.artefact import read_artefact
 from textcam_service.backbone import Backbone
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.calibration import Calibration, fit_calibration, reliability
-from textcam_service.core.cam import channel_evidence
 from textcam_service.core.channels import ChannelSettings
-from textcam_service.core.supports import evidence_by_phrase, relative_weights
+from textcam_service.core.supports import contrasts, evidence_by_phrase
 from textcam_service.core.types import Wish
 from textcam_service.evaluation.cases import Case, explain_case, observed, terms_of
 from textcam_service.offline.attributes import matrix, packaged_table
@@ -49,8 +53,8 @@ def is_tuning(file):
     return int(hashlib.sha256(file.encode()).hexdigest(), 16) % 2 == 0
 
 
-def build(shared, backbone, output):
-    """The default bank without the photographs that judge."""
+def build(shared, backbone, embedder, output):
+    """The default bank, or one of another embedder, without the photographs that judge."""
     judged = {entry["file"] for entry in json.loads(TRUTH.read_text())["images"]}
     images = [
         path
@@ -60,7 +64,7 @@ def build(shared, backbone, output):
     phrases, kinds = read_vocabulary(DATA / "vocabulary.txt")
     settings = ChannelSettings(samples=200, shrinkage=0.8)
     build_bank(
-        backbone, load_embedder("packaged"), images, phrases, output, settings,
+        backbone, embedder, images, phrases, output, settings,
         per_class=2, kinds=kinds,
     )  # fmt: skip
 
@@ -223,21 +227,12 @@ def maps(bundle, photographs):
         indices = np.array([p.vocabulary_index for p in rationale.phrases])
         if not len(indices):
             continue
-        weights = terms_of(bundle, one).weights
-        evidence = channel_evidence(weights, one.activation_maps)
-        gains = relative_weights(evidence, bundle.wording.supports(indices))
-        terms = weights[:, None, None] * one.activation_maps
-        half = rng.permutation(len(weights)) % 2 == 0
-        parts = [
-            np.tensordot(
-                relative_weights(evidence * own, bundle.wording.supports(indices)),
-                terms * own[:, None, None],
-                1,
-            )
-            for own in (half, ~half)
-        ]
+        sizes = np.abs(terms_of(bundle, one).weights)
+        rows = contrasts(bundle.wording.supports(indices)) * sizes
+        half = rng.permutation(len(sizes)) % 2 == 0
+        parts = [np.tensordot(rows * own, one.activation_maps, 1) for own in (half, ~half)]
         halves += [correlation(*pair) for pair in zip(*parts, strict=True)]
-        relative = np.tensordot(gains, terms, 1)
+        relative = [g.relative_map for g in rationale.groups]
         group = [g.saliency_map for g in rationale.groups]
         for kind, other, among in ((relative, whole, pairs), (group, added_whole, added)):
             other += [correlation(own, rationale.saliency_map) for own in kind]
@@ -289,15 +284,16 @@ def main():
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--backbone", type=Path, default=Path("build/backbone"))
     parser.add_argument("--bank", type=Path, default=Path("build/bench/photographs-bank"))
+    parser.add_argument("--embedder", default="packaged", help="with a --bank of its own")
     arguments = parser.parse_args()
     for name in JUDGED:
         if not (arguments.shared / name).is_dir():
             sys.exit(f"SKIPPED: {arguments.shared / name} is not there; words were not measured")
+    embedder = load_embedder(arguments.embedder)
     if not arguments.bank.is_dir():
         arguments.bank.parent.mkdir(parents=True, exist_ok=True)
-        build(arguments.shared, Backbone(arguments.backbone), arguments.bank)
+        build(arguments.shared, Backbone(arguments.backbone), embedder, arguments.bank)
     bundle = ModelBundle.load("photographs", arguments.backbone, arguments.bank)
-    embedder = load_embedder("packaged")
     plain = embedder.embed_texts(list(bundle.phrases))
     photographs = Photographs(arguments.shared, bundle)
     control, slope = shuffled(bundle, embedder, arguments.bank)

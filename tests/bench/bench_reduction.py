@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from textcam_service.bundle import ModelBundle
-from textcam_service.core.types import Prediction
+from textcam_service.core.types import Prediction, Wish
 from textcam_service.imaging import DecodedImage, ImageLimits, decode, prepare
 
 LIMITS = ImageLimits()
@@ -96,15 +96,16 @@ def judged(bundle, reference, other):
         terms = bundle.terms(
             seen, np.zeros(0, np.float32), target, None
         )  # of the linear head alone
-        explained.append(bundle.rationale(seen.activation_maps, terms, target, None, 5))
+        explained.append(bundle.rationale(seen, terms, target, None, Wish(5)))
     spread = float(reference.logits.std())
     maps = [found.saliency_map.ravel() for found in explained]
+    first = [[phrase.text for phrase in found.phrases[:1]] for found in explained]
     return {
         "logit": float(np.abs(reference.logits - other.logits).max()) / spread,
         "top_logit": float(abs(reference.logits[top] - other.logits[top])) / spread,
         "same_class": bool(other.logits.argmax() == top),
         "margin": float(first - second) / spread,
-        "first_phrase": explained[0].phrases[0].text == explained[1].phrases[0].text,
+        "first_phrase": first[0] == first[1],
         "map_correlation": float(np.corrcoef(maps)[0, 1]),
     }
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from textcam_service.artefact import sha256
 from textcam_service.backbone import Backbone
-from textcam_service.bank import ConceptBank, Vocabulary, write_bank
+from textcam_service.bank import ConceptBank, Vocabulary, read_bank, write_bank
+from textcam_service.core.calibration import Calibration, ReliabilityBin
 from textcam_service.core.types import Preprocessing
+from textcam_service.core.wording import PhraseSupports, stored_likeness
 from textcam_service.graphs import (
     ACTIVATION_MAPS,
     GAP_LINEAR,
@@ -99,3 +102,39 @@ def _graph(kernel: np.ndarray, head: np.ndarray) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
+
+
+def add_supports(folder: Path, kinds: tuple[str, ...] = (), repeats: tuple[int, ...] = ()) -> Path:
+    """Give the model's bank random supports, by which probabilities from 0.3 to 1 are said.
+
+    Args:
+        folder: As write_model made it.
+        kinds: Of the 9 phrases.
+        repeats: Phrases that repeat the name of every class.
+    """
+    artefact = read_bank(folder / "bank")
+    count = len(artefact.vocabulary.phrases)
+    calibration = Calibration(
+        mean=np.zeros(count, np.float32),
+        deviation=0.1,
+        prior=np.full(count, 0.5, np.float32),
+        grounded=np.ones(count, bool),
+        slope=1.0,
+        prior_weight=1.0,
+        offset=-0.9,
+        temperature=0.0,
+        source="labels",
+        images=77,
+        bins=(ReliabilityBin(0.7, 0.8, 0.75, 0.7, 30), ReliabilityBin(0.9, 1.0, 0.95, 0.95, 10)),
+    )
+    supports = PhraseSupports(
+        np.random.default_rng(11).normal(0, 0.3, (CHANNELS, count)).astype(np.float32),
+        stored_likeness(np.eye(count)),
+        calibration,
+        np.zeros((0, 2), np.int64),
+        np.array([[each, phrase] for each in range(CLASSES) for phrase in repeats], np.int64)
+        .reshape(-1, 2),
+    )  # fmt: skip
+    bank = replace(artefact.bank, supports=supports)
+    write_bank(folder / "bank", bank, replace(artefact.vocabulary, kinds=kinds))
+    return folder

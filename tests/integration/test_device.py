@@ -21,6 +21,7 @@ from textcam_service.bank import ConceptBank, Vocabulary, write_bank
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.methods import METHODS, MethodSettings, drive
 from textcam_service.core.predictions import predictions
+from textcam_service.core.types import Wish
 from textcam_service.device import FOLDER, PICKED, ROWS, VALUES, Device, Row
 from textcam_service.errors import InvalidSettings
 from textcam_service.evaluation.cases import explain_case, observe, scene_truth
@@ -96,7 +97,7 @@ def explained(bundle, seen, image, method, index):
     subject = bundle.subject(seen, image, target, None)
     steps = METHODS[method].steps(subject, MethodSettings(chunk=4))
     terms = drive(steps, lambda ask: bundle.backbone.answer(ask, seen))
-    return bundle.rationale(seen.activation_maps, terms, target, None, 3)
+    return bundle.rationale(seen, terms, target, None, Wish(3))
 
 
 def assert_alike(found, wanted, tolerance=1e-5):

@@ -72,6 +72,20 @@ def total(explanation):
     return explanation.bias + explanation.gap + sum(part.evidence for part in parts)
 
 
+def require_words(explanation):
+    """A group for each phrase; where the evidence speaks for none, a sentence that says so."""
+    assert len(explanation.phrases) == len(explanation.groups)
+    assert all(0.75 <= phrase.probability <= 1 for phrase in explanation.phrases)
+    if not explanation.phrases:
+        assert "the vocabulary has no words for what the model saw" in explanation.sentence
+
+
+def test_the_default_methods_have_words(linear, deeper, scenes):
+    for client in (linear, deeper):
+        said = [client.explain(scene).explanations[0].phrases for scene in scenes[:10]]
+        assert sum(map(bool, said)) >= 5
+
+
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"ss_cam", "integrative_cam", "legrad"}))
 def test_a_linear_head_answers_each_method_and_says_its_passes(linear, scenes, name):
     answer = linear.explain(scenes[0], method=name)
@@ -80,7 +94,7 @@ def test_a_linear_head_answers_each_method_and_says_its_passes(linear, scenes, n
     assert total(explanation) == pytest.approx(explanation.logit, abs=1e-3)
     assert np.isfinite(explanation.saliency_map).all()
     assert np.ptp(explanation.saliency_map) > 0
-    assert len(explanation.phrases) >= 1
+    require_words(explanation)
     if name in EXACT:
         assert explanation.gap == pytest.approx(0, abs=1e-3)
     size = (192, 144, MethodSettings())
@@ -101,7 +115,7 @@ def test_a_head_of_its_own_graph_answers_each_method(deeper, scenes, name):
     assert total(explanation) == pytest.approx(explanation.logit, abs=1e-3)
     assert np.isfinite(explanation.saliency_map).all()
     assert np.ptp(explanation.saliency_map) > 0
-    assert len(explanation.phrases) >= 1
+    require_words(explanation)
     expected = {"ablation_cam": 96, "recipro_cam": 145, "eigen_cam": 0, "integrative_cam": 2}
     if name in expected:
         assert explanation.head_passes == expected[name]

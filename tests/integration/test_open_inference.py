@@ -18,7 +18,8 @@ from textcam_client import Client
 
 OUTPUTS = (
     *("logits", "probabilities", "class_index", "class_name", "saliency_map", "phrases"),
-    *("evidence", "group_maps", "rest_map", "rest_evidence", "bias", "gap", "sentence"),
+    *("evidence", "effects", "phrase_probabilities", "group_maps", "rest_map", "rest_evidence"),
+    *("bias", "gap", "sentence"),
 )
 
 # As tritonclient's InferRequestedOutput(class_count=2) and set_shared_memory("region", ...) say it.

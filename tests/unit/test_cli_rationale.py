@@ -10,8 +10,10 @@ from textcam_service.core.types import RationaleSettings
 
 
 def test_pairs_become_settings():
-    given = ("sparsity=0.4", "root=false", "candidates=12")
-    assert _rationale_settings(given) == RationaleSettings(sparsity=0.4, root=False, candidates=12)
+    given = ("sparsity=0.4", "root=false", "candidates=12", "wording=embeddings", "join=0.2")
+    assert _rationale_settings(given) == RationaleSettings(
+        sparsity=0.4, root=False, candidates=12, wording="embeddings", join=0.2
+    )
     assert _rationale_settings(()) == RationaleSettings()
 
 
@@ -19,7 +21,7 @@ def test_pairs_become_settings():
     "pair", ["sparsity", "sparsity=", "nothing=1", "root=1", "sparsity=true", 'prior="0"']
 )
 def test_what_is_no_setting_is_refused_with_what_there_is(pair):
-    with pytest.raises(click.BadParameter, match="is no NAME=VALUE of sparsity, decorrelation"):
+    with pytest.raises(click.BadParameter, match="is no NAME=VALUE of wording, min_probability"):
         _rationale_settings((pair,))
 
 
@@ -33,6 +35,12 @@ def test_what_is_no_setting_is_refused_with_what_there_is(pair):
         ("max_similarity=-1", "max_similarity is from 0 to 1"),
         ("min_support=NaN", "min_support from -1 to 1"),
         ("candidates=-5", "candidates is at least 1"),
+        ("min_probability=1.1", "min_probability is from 0 to 1"),
+        ("min_odds=0.9", "min_odds is a finite number, at least 1"),
+        ("min_new=-1", "min_new is a finite number, at least 0"),
+        ("min_more=Infinity", "min_more is a finite number, at least 0"),
+        ("join=2", "join from -1 to 1"),
+        ("wording=lda", "wording is one of supports, embeddings"),
     ],
 )
 def test_a_setting_out_of_its_range_is_refused(pair, said):

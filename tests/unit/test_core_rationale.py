@@ -9,7 +9,6 @@ from scipy.optimize import nnls
 from textcam_client.geometry import Crop as ClientCrop
 from textcam_client.geometry import upsample
 from textcam_service.core.cam import activation_scores, channel_evidence, saliency_map, softmax
-from textcam_service.core.groups import REST, assign_channels
 from textcam_service.core.heatmap import heatmap, to_uint8
 from textcam_service.core.methods import CamTerms
 from textcam_service.core.phrases import (
@@ -20,21 +19,30 @@ from textcam_service.core.phrases import (
 )
 from textcam_service.core.preprocess import centre_crop
 from textcam_service.core.rationale import explain_target, sentence
-from textcam_service.core.types import Crop, Prediction, Preprocessing, RationaleSettings
+from textcam_service.core.types import Crop, Prediction, Preprocessing, RationaleSettings, Wish
+from textcam_service.core.wording import EmbeddingWording
 
 
 def unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def synthetic(seed, channels=40, dimensions=12, phrases=30):
+def synthetic(seed, count, channels=40, dimensions=12, phrases=30):
+    """What explain_target takes but for the logit and the bias, worded by embeddings."""
     rng = np.random.default_rng(seed)
     return {
         "activation_maps": np.maximum(rng.standard_normal((channels, 5, 6)), 0).astype(np.float32),
         "terms": CamTerms(rng.standard_normal(channels)),
-        "channel_embeddings": unit(rng.standard_normal((channels, dimensions))).astype(np.float32),
-        "mean_embedding": unit(rng.standard_normal(dimensions)).astype(np.float32),
-        "text_embeddings": centre_texts(unit(rng.standard_normal((phrases, dimensions)))),
+        "logits": np.zeros(3, np.float32),
+        "class_index": 0,
+        "wish": Wish(count),
+        "wording": EmbeddingWording(
+            unit(rng.standard_normal((channels, dimensions))).astype(np.float32),
+            unit(rng.standard_normal(dimensions)).astype(np.float32),
+            centre_texts(unit(rng.standard_normal((phrases, dimensions)))),
+            ("part", "") * (phrases // 2),
+            RationaleSettings(),
+        ),
         "phrases": [f"phrase {i}" for i in range(phrases)],
     }
 
@@ -57,11 +65,8 @@ def test_weights_by_position_by_hand():
 
 
 def test_what_a_method_does_not_account_for_is_its_gap_and_is_said():
-    case = synthetic(0)
     terms = CamTerms(np.zeros(40), np.ones((5, 6), np.float32))
-    made = explain_target(
-        logit=3.0, bias=0.5, count=2, settings=RationaleSettings(), **{**case, "terms": terms}
-    )
+    made = explain_target(logit=3.0, bias=0.5, **{**synthetic(0, 2), "terms": terms})
     assert made.gap == 2.5
     assert made.saliency_map.tolist() == np.ones((5, 6)).tolist()
     cat = Prediction(0, "cat", 0.9, 3.0)
@@ -69,11 +74,9 @@ def test_what_a_method_does_not_account_for_is_its_gap_and_is_said():
 
 
 def test_evidence_on_a_scale_of_its_own_is_said_in_shares_and_never_as_a_logits():
-    case = synthetic(0)
+    case = synthetic(0, 2)
     terms = CamTerms(1e-4 * case["terms"].weights, in_logit_units=False)
-    made = explain_target(
-        logit=3.0, bias=0.5, count=2, settings=RationaleSettings(), **{**case, "terms": terms}
-    )
+    made = explain_target(logit=3.0, bias=0.5, **{**case, "terms": terms})
     assert not made.in_logit_units
     first, second, rest = (part.evidence for part in (*made.groups, made.rest))
     whole = abs(first) + abs(second) + abs(rest)
@@ -88,8 +91,7 @@ def test_evidence_on_a_scale_of_its_own_is_said_in_shares_and_never_as_a_logits(
 
 def rationale_of(bias=0.5, **evidence):
     """A rationale whose phrases were chosen in the order of the arguments."""
-    case = synthetic(0)
-    made = explain_target(logit=3.0, bias=bias, count=1, settings=RationaleSettings(), **case)
+    made = explain_target(logit=3.0, bias=bias, **synthetic(0, 1))
     phrases = tuple(
         replace(made.phrases[0], text=text, evidence=amount) for text, amount in evidence.items()
     )
@@ -110,13 +112,14 @@ def rationale_of(bias=0.5, **evidence):
         ),
         ({"butterfly": -0.5}, "the phrases speak against it: butterfly (-0.5)"),
         ({"haze": -0.04}, "the model saw haze (+0.0)"),
-        ({}, "no phrase of the vocabulary fits what the model saw"),
+        ({}, "the vocabulary has no words for what the model saw"),
     ],
 )
 def test_a_sentence_goes_by_evidence_and_says_last_what_is_against(evidence, seen):
     said = sentence(Prediction(0, "cat", 0.9, 3.0), None, rationale_of(**evidence))
+    which = "other" if evidence else "its"
     assert said == (
-        f"'cat' (90%): {seen}; other channels add +0.0 and the bias +0.5 to make the logit +3.0."
+        f"'cat' (90%): {seen}; {which} channels add +0.0 and the bias +0.5 to make the logit +3.0."
     )
 
 
@@ -130,12 +133,11 @@ def test_what_rounds_to_nothing_is_said_without_a_minus():
 @pytest.mark.parametrize("by_position", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_group_maps_add_up_to_the_map_and_evidence_to_the_logit(seed, by_position):
-    case = synthetic(seed)
-    bias = 0.7
+    case, bias = synthetic(seed, 5), 0.7
     weights = np.random.default_rng(seed).standard_normal((40, 5, 6) if by_position else 40)
     case["terms"] = CamTerms(weights)
     logit = float(channel_evidence(weights, case["activation_maps"]).sum()) + bias
-    made = explain_target(logit=logit, bias=bias, count=5, settings=RationaleSettings(), **case)
+    made = explain_target(logit=logit, bias=bias, **case)
     parts = [*made.groups, made.rest]
     total = sum(part.saliency_map.astype(np.float64) for part in parts)
     np.testing.assert_allclose(total, made.saliency_map, rtol=1e-4, atol=1e-4)
@@ -225,12 +227,6 @@ def test_the_choice_lowers_the_objective_below_the_best_single_phrase():
             moved = five.scores.copy()
             moved[i] += step
             assert objective(five.indices, moved) >= objective(five.indices, five.scores)
-
-
-def test_channels_go_to_the_phrase_they_support_best_or_to_the_rest():
-    channels = np.array([[1, 0], [0.6, 0.8], [-1, 0], [0, 0]], np.float32)
-    assert assign_channels(channels, np.eye(2), 0.1).tolist() == [0, 1, REST, REST]
-    assert assign_channels(channels, np.zeros((0, 2)), 0.1).tolist() == [REST] * 4
 
 
 def test_centred_texts_lose_their_mean_direction_and_one_phrase_stays():

@@ -3,6 +3,7 @@
 import pytest
 from textcam.v1 import explainer_pb2 as pb
 from textcam_service.core.methods import METHODS
+from textcam_service.core.types import Wish
 from textcam_service.serving.degrade import degrade
 from textcam_service.serving.requests import Classes, Job, TopK
 
@@ -18,7 +19,7 @@ def job(**changes):
         "encoded": b"x",
         "pixels": None,
         "target": TopK(3),
-        "phrases": 5,
+        "wish": Wish(5),
         "groups": True,
         "heatmap": pb.HEATMAP_FORM_OVERLAY,
         "predictions": 5,

@@ -148,7 +148,7 @@ def test_copies_are_mirrored_so_that_edges_go_on():
 class Grey:
     """An embedder of mean grey, which counts and keeps what it is given."""
 
-    identity, dimension = "grey@sha256:0", 2
+    identity, dimension, logit_scale = "grey@sha256:0", 2, 1.0
 
     def __init__(self):
         self.given = []

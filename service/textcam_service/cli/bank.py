@@ -102,7 +102,8 @@ def bank() -> None:
     type=click.Path(path_type=Path),
     default=None,
     help="Table that grounds phrases: a line 'phrase: class, class, ...' each, of the backbone's "
-    "classes or ImageNet's, by name or index; 'class?' says often in place of nearly always.",
+    "classes or ImageNet's, by name or index; 'class?' says often in place of nearly always, "
+    "'class 40%' how often.",
 )
 @click.option(
     "--labels",
@@ -150,6 +151,10 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
           --embedder open_clip:ViT-B-32:laion2b_s34b_b79k --output build/bank
     """
     need("offline")
+    if labels is not None and attributes is None:
+        raise click.UsageError(
+            "--labels needs --attributes, which says what is true of the classes"
+        )
     chosen, phrasing = _region_settings(regions, region), _rationale_settings(rationale)
     from textcam_service.backbone import Backbone  # noqa: PLC0415 - onnxruntime
     from textcam_service.core.channels import ChannelSettings  # noqa: PLC0415

@@ -89,10 +89,10 @@ def choose_phrases(
     beta: Float64Array = np.zeros(0)
     # A phrase that points away from the evidence is never named.
     allowed = similarities[pool] > 0
-    while len(chosen) < count:
+    while len(chosen) < count and allowed.any():
         gain = target - coupling[:, chosen] @ beta
         best = int(np.argmax(np.where(allowed, gain, -np.inf)))
-        if not allowed[best] or gain[best] <= 0:
+        if gain[best] <= 0:
             break
         chosen.append(best)
         allowed &= gram[best] <= settings.max_similarity

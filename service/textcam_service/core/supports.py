@@ -49,14 +49,15 @@ def phrase_supports(
         attributes: (C, V) the table's probabilities; needed with `head_weights`.
 
     Returns:
-        (D, V) correlations; with a head, the sum of both over the root of 2, so that chance
-        gives the same deviation as one of them.
+        (D, V) correlations; with a head, for phrases that its table knows, the sum of both over
+        the root of 2, so that chance gives the same deviation as one of them.
     """
     found = correlations(scores, opinions)
     if head_weights is None:
         return found
     assert attributes is not None  # noqa: S101 - the caller has both or none
-    return np.asarray((found + correlations(head_weights, attributes)) / np.sqrt(2), np.float32)
+    both = (found + correlations(head_weights, attributes)) / np.sqrt(2)
+    return np.asarray(np.where(np.any(attributes, axis=0), both, found), np.float32)
 
 
 def evidence_by_phrase(evidence: FloatArray, supports: Float32Array) -> Float32Array:

@@ -247,6 +247,9 @@ def replace_vocabulary(
             f"{backbone.manifest.weights_digest}; give the bank's own"
         )
     texts = embed_with_templates(embedder, phrases, TEMPLATES)
+    if not any(kinds):
+        known = dict(zip(artefact.vocabulary.phrases, artefact.vocabulary.kinds, strict=False))
+        kinds = [known.get(phrase, "") for phrase in phrases]
     supports, kept = None, None
     if bank.supports is not None:
         kept = read_probing(folder)
@@ -255,9 +258,6 @@ def replace_vocabulary(
             supports = bank_supports(*own, kinds, bank.rationale)
         else:
             supports = chosen_phrases(bank.supports, artefact.vocabulary.phrases, phrases)
-    known = dict(zip(artefact.vocabulary.phrases, artefact.vocabulary.kinds, strict=False))
-    if not any(kinds):
-        kinds = [known.get(phrase, "") for phrase in phrases]
     vocabulary = Vocabulary(
         tuple(phrases), texts, embedder.identity, tuple(kinds) if any(kinds) else ()
     )

@@ -20,7 +20,12 @@ _FP32_BYTES = 4
 
 
 def outputs_of(bundle: ModelBundle, phrases: int) -> Outputs:
-    """What there is of each image of a model, with `phrases` phrases."""
+    """What there is of each image of a model, with `phrases` phrases.
+
+    Of each phrase there are its share of the logit, `evidence`, which adds up with the rest, bias
+    and gap; its effect, `effects`; and how likely it is true, `phrase_probabilities`, NaN where the
+    bank has no calibration. See Phrase in explainer.proto.
+    """
     manifest = bundle.backbone.manifest
     cells, classes = (manifest.map_height, manifest.map_width), (len(bundle.class_names),)
     return {
@@ -31,6 +36,8 @@ def outputs_of(bundle: ModelBundle, phrases: int) -> Outputs:
         "saliency_map": ("FP32", cells),
         "phrases": ("BYTES", (phrases,)),
         "evidence": ("FP32", (phrases,)),
+        "effects": ("FP32", (phrases,)),
+        "phrase_probabilities": ("FP32", (phrases,)),
         "group_maps": ("FP32", (phrases, *cells)),
         "rest_map": ("FP32", cells),
         "rest_evidence": ("FP32", ()),
@@ -96,10 +103,12 @@ def _parts(answer: pb.ExplainResponse, outputs: Outputs) -> dict[str, Any]:
     (explanation,) = answer.explanations
     ranked = sorted(answer.predictions, key=lambda prediction: prediction.class_index)
     (count,) = outputs["phrases"][1]
-    words, evidence = np.full(count, b"", object), np.zeros(count, np.float32)
+    words, (evidence, effects, chances) = np.full(count, b"", object), np.zeros((3, count))
     for place, phrase in enumerate(explanation.phrases):
         words[place] = phrase.text.encode()
         evidence[place] = phrase.evidence
+        effects[place] = phrase.effect
+        chances[place] = phrase.probability if phrase.HasField("probability") else np.nan
     parts = {
         "logits": np.array([prediction.logit for prediction in ranked]),
         "probabilities": np.array([prediction.probability for prediction in ranked]),
@@ -108,6 +117,8 @@ def _parts(answer: pb.ExplainResponse, outputs: Outputs) -> dict[str, Any]:
         "saliency_map": _map(explanation.saliency_map),
         "phrases": words,
         "evidence": evidence,
+        "effects": effects,
+        "phrase_probabilities": chances,
         "rest_evidence": np.float32(explanation.rest.evidence),
         "bias": np.float32(explanation.bias),
         "gap": np.float32(explanation.gap),
