@@ -5,7 +5,7 @@
 A logistic regression on EfficientNet-Lite0's trunk is written as a backbone; two thirds of each
 species train it and build its bank, with their labels and the species' attributes. Truth of a
 photograph: its species' attributes, >= 50 % of annotations true, < 10 % false, between left out.
---min-probability was chosen on every other held-out photograph; the others report.
+--min-probability and --min-odds were chosen on every other held-out photograph; the others report.
 
 A lookup of the predicted species' row cannot be beaten where the head is right, and the commonest
 phrases are nearly always true: so rare phrases count (true of under 30 % of species), and the same
@@ -42,6 +42,7 @@ from textcam_service.core.supports import (
 )
 from textcam_service.core.types import RationaleSettings, Wish
 from textcam_service.core.wording import PhraseSupports, SupportWording, stored_likeness
+from textcam_service.offline.attributes import GRADES
 from textcam_service.offline.build import build_bank
 from textcam_service.offline.embed import load_embedder
 from textcam_service.offline.grounding import by_labels
@@ -49,8 +50,13 @@ from textcam_service.offline.phrases import Tables
 
 OUTPUT = Path("build/bench")
 COUNT = 5  # phrases at most
-DEFAULT, CHOSEN = RationaleSettings().min_probability, 0.5
-SWEEP = (0.3, 0.35, 0.4, 0.5, 0.6, DEFAULT)
+DEFAULT = RationaleSettings()
+# Of --min-probability and --min-odds; the last reaches every mark on the tuning photographs.
+PLAIN, LEAST, GENTLE, CHOSEN = (
+    RationaleSettings(min_probability=least, min_odds=odds)
+    for least, odds in ((0.5, DEFAULT.min_odds), (0.35, 3.0), (0.5, 2.0), (0.5, 6.0))
+)
+SHUFFLED = 10  # draws
 NEVER = 5  # species that a head is never trained on, of each of the seven
 ALIKE = 0.6  # correlation over species above which a lookup takes a phrase for said
 
@@ -86,7 +92,7 @@ def probed(head, scores, species):
     return Probed(scores, own, np.searchsorted(head.species, species))
 
 
-def made(birds, head, seen, *, of_head=True, shuffled=False):
+def made(birds, head, seen, *, of_head=True, shuffled=None, table=None):
     """Supports of a head, as offline.phrases.bank_supports makes them with labels.
 
     Args:
@@ -94,14 +100,16 @@ def made(birds, head, seen, *, of_head=True, shuffled=False):
         head: The explained one, or without the explained species.
         seen: Probing photographs of its species.
         of_head: Whether its weights count; else the photographs alone.
-        shuffled: Control: which channel supports what is drawn anew.
+        shuffled: Control: a seed, by which it is drawn anew which channel supports what.
+        table: In place of the attributes' own.
     """
     shares = np.eye(len(head.species), dtype=np.float32)[seen.labels]
-    opinions = by_labels(shares, table_of(birds, head.species), birds.phrases, labelled=True)
+    table = table_of(birds, head.species) if table is None else table
+    opinions = by_labels(shares, table, birds.phrases, labelled=True)
     weights = head.weights if of_head else None
     supports = phrase_supports(seen.scores, opinions.values, weights, opinions.table)
-    if shuffled:
-        supports = supports[np.random.default_rng(0).permutation(len(supports))]
+    if shuffled is not None:
+        supports = supports[np.random.default_rng(shuffled).permutation(len(supports))]
     projected = evidence_by_phrase(seen.evidence, supports)
     calibration = fit_calibration(projected, opinions.labels, opinions.prior, opinions.source)
     none = np.zeros((0, 2), np.int64)
@@ -117,7 +125,7 @@ def others(head, seen, index):
     return head.without(index), less
 
 
-def say(birds, head, scores, supports, least, rules):
+def say(birds, head, scores, supports, settings, rules):
     """Lists of (phrases, probabilities) of photographs, by supports of each predicted species.
 
     Args:
@@ -125,10 +133,9 @@ def say(birds, head, scores, supports, least, rules):
         head: The explained one.
         scores: (N, D).
         supports: By the predicted one of the head's species.
-        least: --min-probability.
+        settings: Of the choice.
         rules: The product's bank's `apart` and `repeats`, of all species.
     """
-    settings = RationaleSettings(min_probability=least)
     apart, repeats = rules
     place = {species: index for index, species in enumerate(head.species.tolist())}
     own = [(place[species], phrase) for species, phrase in repeats.tolist() if species in place]
@@ -160,7 +167,10 @@ def looked_up(birds, values, alike):
 
 
 def judge(birds, said, species, predicted, *, units=None):
-    """Figures of lists, with 95 % of a bootstrap over photographs, or over `units` of them."""
+    """Figures of lists, with 95 % of a bootstrap over photographs, or over `units` of them.
+
+    With `units`, "rare_again" holds the bootstrap's own shares, to be compared pairwise.
+    """
     rare, truth = birds.rare, birds.percent[species]
     right, sure = truth >= TRUE, (truth >= TRUE) | (truth < FALSE)
     sums = {name: np.zeros((len(said), 2)) for name in ("precision", "strict", "rare_precision")}
@@ -176,15 +186,17 @@ def judge(birds, said, species, predicted, *, units=None):
     figures = dict(
         zip(("said", "rare_said", "some_rare", "none"), counts.mean(axis=0), strict=True)
     )
-    units = np.arange(len(said)) if units is None else np.unique(units, return_inverse=True)[1]
-    drawn = np.random.default_rng(0).integers(0, units.max() + 1, (1000, units.max() + 1))
+    by = np.unique(np.arange(len(said)) if units is None else units, return_inverse=True)[1]
+    drawn = np.random.default_rng(0).integers(0, by.max() + 1, (1000, by.max() + 1))
     for name, own in sums.items():
         total = own.sum(axis=0)
-        by_unit = np.stack([np.bincount(units, column) for column in own.T], axis=1)
+        by_unit = np.stack([np.bincount(by, column) for column in own.T], axis=1)
         again = by_unit[drawn].sum(axis=1)
         shares = again[:, 0] / np.maximum(again[:, 1], 1e-9)
         figures[name] = total[0] / total[1] if total[1] else float("nan")
         figures[f"{name}_interval"] = np.quantile(shares, (0.025, 0.975)).tolist()
+        if units is not None and name == "rare_precision":
+            figures["rare_again"] = shares
     return {name: np.asarray(value).tolist() for name, value in figures.items()}
 
 
@@ -203,125 +215,139 @@ def show(title, table):
         print(f"{name:{first}}" + "".join(cells))
 
 
-def expected_error(bins):
-    return sum(abs(b.probability - b.observed) * b.count for b in bins) / sum(b.count for b in bins)
-
-
-def known(birds, scores, train, bundle):
+def known(birds, scores, train, head, product):
     """Held-out photographs of species that the head knows."""
-    head, product = bundle
     seen = probed(head, scores[train], birds.species[train])
     held = np.flatnonzero(~train)
     halves = {"tuning": held[0::2], "reporting": held[1::2]}
     predicted = head.logits(scores).argmax(axis=1)
     alike, rules = correlations(birds.percent, birds.percent), (product.apart, product.repeats)
-    photographs, shuffled = (
-        made(birds, head, seen, of_head=False),
-        made(birds, head, seen, shuffled=True),
-    )
-    less = [made(birds, *others(head, seen, index)) for index in head.species]
-    less_photographs = [
-        made(birds, *others(head, seen, index), of_head=False) for index in head.species
-    ]
+    every = head.species
+    less = [made(birds, *others(head, seen, index)) for index in every]
+    less_photographs = [made(birds, *others(head, seen, i), of_head=False) for i in every]
+    photographs = made(birds, head, seen, of_head=False)
+    graded = made(birds, head, seen, table=graded_table(birds))
     report = {}
 
-    def told(rows, supports, least):
-        said = say(birds, head, scores[rows], supports, least, rules)
-        return judge(birds, said, birds.species[rows], predicted[rows])
+    def told(rows, ways):
+        said = {
+            name: say(birds, head, scores[rows], supports, settings, rules)
+            for name, (supports, settings) in ways.items()
+        }
+        rows_of = birds.percent[predicted[rows]]
+        said["lookup of the predicted species"] = [looked_up(birds, own, alike) for own in rows_of]
+        common = looked_up(birds, birds.percent.mean(axis=0), alike)
+        said["the commonest phrases"] = [common] * len(rows)
+        return {
+            name: judge(birds, own, birds.species[rows], predicted[rows])
+            for name, own in said.items()
+        }
 
+    def product_ways(*all_settings):
+        return {f"product, {_named(own)}": (lambda _: product, own) for own in all_settings}
+
+    sweep = product_ways(DEFAULT, PLAIN, LEAST, GENTLE, CHOSEN)
+    further = {
+        "by photographs alone, chosen": (lambda _: photographs, CHOSEN),
+        "by a table of two grades, chosen": (lambda _: graded, CHOSEN),
+        f"without the explained species, {_named(PLAIN)}": (less.__getitem__, PLAIN),
+        f"without the explained species, {_named(GENTLE)}": (less.__getitem__, GENTLE),
+        "without the explained species, chosen": (less.__getitem__, CHOSEN),
+        "the same, by photographs alone": (less_photographs.__getitem__, CHOSEN),
+    }
     for half, rows in halves.items():
-        wrong = rows[predicted[rows] != birds.species[rows]]
-        accuracy = 1 - len(wrong) / len(rows)
-        ways = {f"product, {least}": (lambda _: product, least) for least in SWEEP}
+        accuracy = (predicted[rows] == birds.species[rows]).mean()
+        table = told(rows, sweep if half == "tuning" else sweep | further)
         if half == "reporting":
-            ways |= {
-                "by photographs alone": (lambda _: photographs, CHOSEN),
-                "channels shuffled, refitted": (lambda _: shuffled, CHOSEN),
-                "without the explained species": (less.__getitem__, CHOSEN),
-                "the same, by photographs alone": (less_photographs.__getitem__, CHOSEN),
-            }
-        table = {name: told(rows, *way) for name, way in ways.items()}
-        rows_of = {"lookup of the predicted species": birds.percent[predicted[rows]]}
-        rows_of["the commonest phrases"] = np.tile(birds.percent.mean(axis=0), (len(rows), 1))
-        for name, values in rows_of.items():
-            said = [looked_up(birds, own, alike) for own in values]
-            table[name] = judge(birds, said, birds.species[rows], predicted[rows])
+            table |= shuffled_rows(birds, head, scores, seen, rows, rules)
         title = f"held out, {half}: {len(rows)} birds, accuracy {accuracy:.3f}"
         show(title, table)
         report[title] = table
     wrong = held[predicted[held] != birds.species[held]]
-    table = {
-        f"product, {CHOSEN}": told(wrong, lambda _: product, CHOSEN),
-        f"product, {DEFAULT}": told(wrong, lambda _: product, DEFAULT),
-        "without the explained species": told(wrong, less.__getitem__, CHOSEN),
-    }
-    said = [looked_up(birds, own, alike) for own in birds.percent[predicted[wrong]]]
-    table["lookup of the predicted species"] = judge(
-        birds, said, birds.species[wrong], predicted[wrong]
-    )
+    ways = product_ways(DEFAULT, GENTLE, CHOSEN)
+    ways["without the explained species, chosen"] = (less.__getitem__, CHOSEN)
     title = f"held out, both halves, where the head is wrong: {len(wrong)} birds"
-    show(title, table)
-    report[title] = table
-    report["reliability"] = reliabilities(birds, head, scores, halves["reporting"], product, less)
+    report[title] = told(wrong, ways)
+    show(title, report[title])
+    ways = {"product": lambda _: product, "without the explained species": less.__getitem__}
+    report["reliability"] = reliabilities(birds, head, scores, halves["reporting"], ways, rules)
     return report
 
 
-def reliabilities(birds, head, scores, rows, product, less):
+def _named(settings):
+    chosen = ", chosen" if settings == CHOSEN else ""
+    return f"{settings.min_probability} x {settings.min_odds}{chosen}"
+
+
+def graded_table(birds):
+    """As a table without percentages says it: nearly always from 70 % on, often from 35 %."""
+    grades = [*GRADES.values()]
+    rounded = np.where(birds.percent >= 0.7, grades[0], grades[1] * (birds.percent >= 0.35))
+    return table_of(replace(birds, percent=rounded), np.arange(len(birds.names)))
+
+
+def shuffled_rows(birds, head, scores, seen, rows, rules):
+    """What shuffled channels say, over some draws: few classes let chance look like a slope."""
+    controls = [made(birds, head, seen, shuffled=seed) for seed in range(SHUFFLED)]
+    predicted = np.tile(head.logits(scores[rows]).argmax(axis=1), SHUFFLED)
+    table = {}
+    for settings in (PLAIN, GENTLE, CHOSEN):
+        said = []
+        for control in controls:
+            said += say(birds, head, scores[rows], lambda _, own=control: own, settings, rules)
+        name = f"channels shuffled, refitted, {_named(settings)}"
+        table[name] = judge(birds, said, np.tile(birds.species[rows], SHUFFLED), predicted)
+    return table
+
+
+def reliabilities(birds, head, scores, rows, ways, rules):
     """Probability against the share of annotations, of what is said and could be said."""
-    report, rules = {}, (product.apart, product.repeats)
-    for name, supports in (("product", lambda _: product), ("without", less.__getitem__)):
-        for least in (0.0, CHOSEN):
-            said = say(birds, head, scores[rows], supports, least, rules)
-            truth = [
-                birds.percent[birds.species[row]][p] for row, (p, _) in zip(rows, said, strict=True)
-            ]
-            bins = reliability(np.concatenate([p for _, p in said]), np.concatenate(truth))
+    report = {}
+    for name, supports in ways.items():
+        for settings in (RationaleSettings(min_probability=0.0), CHOSEN):
+            said = say(birds, head, scores[rows], supports, settings, rules)
+            truth = birds.percent[birds.species[rows]]
+            true = [own[places] for own, (places, _) in zip(truth, said, strict=True)]
+            bins = reliability(np.concatenate([p for _, p in said]), np.concatenate(true))
             own = [(b.lower, round(b.probability, 3), round(b.observed, 3), b.count) for b in bins]
-            report[f"{name}, {least}"] = {"expected_error": expected_error(bins), "bins": own}
-            print(f"\nreliability, {name}, said from {least}: error {expected_error(bins):.3f}")
+            error = sum(abs(p - o) * n for _, p, o, n in own) / sum(n for *_, n in own)
+            report[f"{name}, {_named(settings)}"] = {"expected_error": error, "bins": own}
+            print(f"\nreliability, {name}, {_named(settings)}: error {error:.3f}")
             print("  ".join(f"{p:.2f}:{o:.2f} ({n})" for _, p, o, n in own))
     return report
 
 
 def never_trained(birds, scores, train, rules):
     """All species in turn, each asked of a head that was trained without it."""
-    alike = correlations(birds.percent, birds.percent)
+    alike, lookup = correlations(birds.percent, birds.percent), "lookup of the predicted species"
     parts = np.random.default_rng(0).permutation(len(birds.names)).reshape(-1, NEVER)
-    found = {}
-
-    def keep(name, said):
-        found.setdefault(name, []).extend(said)
-
-    all_rows, all_predicted = [], []
-    for number, never in enumerate(parts):
-        print(f"\rhead {number + 1} of {len(parts)}", end="", flush=True)
+    found, all_rows, all_predicted = {}, [], []
+    for never in parts:
         strange = np.isin(birds.species, never)
         own, rows = train & ~strange, np.flatnonzero(strange)
         species = np.setdiff1d(np.arange(len(birds.names)), never)
         head = Head(*fit_head(scores[own], birds.species[own]), species)
         seen = probed(head, scores[own], birds.species[own])
-        product, shuffled = made(birds, head, seen), made(birds, head, seen, shuffled=True)
+        product = made(birds, head, seen)
         photographs = made(birds, head, seen, of_head=False)
         answers = head.logits(scores[rows]).argmax(axis=1)
-        explained = np.unique(answers)
-        less = {index: made(birds, *others(head, seen, index)) for index in explained}
-        less_photographs = {
-            index: made(birds, *others(head, seen, index), of_head=False) for index in explained
+        less = {index: made(birds, *others(head, seen, index)) for index in np.unique(answers)}
+        ways = {
+            f"{name}, {_named(settings)}": (supports, settings)
+            for name, supports in (
+                ("product", lambda _, own=product: own),
+                ("by photographs alone", lambda _, own=photographs: own),
+                ("without the explained species", less.__getitem__),
+            )
+            for settings in (DEFAULT, GENTLE, CHOSEN)
         }
-        for name, supports, least in (
-            (f"product, {CHOSEN}", lambda _, own=product: own, CHOSEN),
-            (f"product, {DEFAULT}", lambda _, own=product: own, DEFAULT),
-            ("by photographs alone", lambda _, own=photographs: own, CHOSEN),
-            ("channels shuffled, refitted", lambda _, own=shuffled: own, CHOSEN),
-            ("without the explained species", less.__getitem__, CHOSEN),
-            (f"the same, {DEFAULT}", less.__getitem__, DEFAULT),
-            ("the same, by photographs alone", less_photographs.__getitem__, CHOSEN),
-        ):
-            keep(name, say(birds, head, scores[rows], supports, least, rules))
+        for name, (supports, settings) in ways.items():
+            said = say(birds, head, scores[rows], supports, settings, rules)
+            found.setdefault(name, []).extend(said)
         for values in birds.percent[species[answers]]:
-            keep("lookup of the predicted species", [looked_up(birds, values, alike)])
+            found.setdefault(lookup, []).append(looked_up(birds, values, alike))
         commonest = looked_up(birds, birds.percent[species].mean(axis=0), alike)
-        keep("the commonest phrases", [commonest] * len(rows))
+        found.setdefault("the commonest phrases", []).extend([commonest] * len(rows))
         all_rows.append(rows)
         all_predicted.append(species[answers])
     rows, predicted = np.concatenate(all_rows), np.concatenate(all_predicted)
@@ -329,6 +355,14 @@ def never_trained(birds, scores, train, rules):
     table = {name: judge(birds, said, true, predicted, units=true) for name, said in found.items()}
     title = f"never trained: {len(rows)} birds of {len(birds.names)} species, by {len(parts)} heads"
     show(title, table)
+    again = {name: figures.pop("rare_again") for name, figures in table.items()}
+    print("\nrare precision less the lookup's, 95 % over species drawn anew")
+    for name, shares in again.items():
+        if name not in (lookup, "the commonest phrases"):
+            less_lookup = np.array(shares) - np.array(again[lookup])
+            table[name]["rare_less_lookup"] = np.quantile(less_lookup, (0.025, 0.975)).tolist()
+            low, high = table[name]["rare_less_lookup"]
+            print(f"{name}: {less_lookup.mean():+.3f} [{low:+.2f} {high:+.2f}]")
     return {title: table}
 
 
@@ -367,7 +401,7 @@ def main():
         f"{calibration.expected_error:.3f} on {calibration.images} probing photographs"
     )
     assert np.allclose(head.weights, backbone.head_weights)
-    report = known(birds, scores, train, (head, product))
+    report = known(birds, scores, train, head, product)
     report |= never_trained(birds, scores, train, (product.apart, product.repeats))
     (OUTPUT / "birds.json").write_text(json.dumps(report, indent=1) + "\n")
 

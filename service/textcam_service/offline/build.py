@@ -40,6 +40,7 @@ from textcam_service.offline.phrases import (
     Tables,
     bank_supports,
     chosen_phrases,
+    default_rationale,
     read_probing,
 )
 from textcam_service.offline.regions import region_samples
@@ -74,7 +75,7 @@ def build_bank(
         settings: How channels become directions.
         per_class: At most so many images per class that the backbone predicts; None: all.
             Balances a set in which a few classes have most of the images.
-        rationale: How phrases will be chosen with this bank; None: the defaults.
+        rationale: How phrases will be chosen with this bank; None: see default_rationale.
         kinds: What each phrase names, of PHRASE_KINDS or ""; empty: not known.
         tables: The user's, of classes and phrases; None: there are none.
         labels: True class of images, by path; None: not known.
@@ -123,6 +124,7 @@ def build_bank(
     )
     own_tables = tables or Tables()
     seen_by = probing, phrases, texts, backbone, embedder, own_tables
+    rationale = rationale or default_rationale(own_tables, backbone.manifest.class_names)
     supports = bank_supports(*seen_by, kinds, rationale)
     bank = ConceptBank(
         channel_embeddings=directions.embeddings,
@@ -136,7 +138,7 @@ def build_bank(
             "architecture": backbone.manifest.architecture,
             "channel_settings": asdict(settings),
             "per_class": per_class,
-            "rationale": asdict(rationale or RationaleSettings()),
+            "rationale": asdict(rationale),
             "probing_images": len(chosen),
             "skipped": len(seen.skipped),
             "embedder_passes": {

@@ -103,6 +103,18 @@ class Tables:
     imagenet: Table = field(default_factory=dict)
 
 
+def default_rationale(tables: Tables, class_names: Sequence[str]) -> RationaleSettings:
+    """How phrases are chosen with a bank, unless its builder says otherwise.
+
+    A table of the head's own classes is truth about them, so that a phrase may be said at even
+    odds; but chance ties few classes to channels, so that the evidence must say more (measured on
+    birds: tests/bench/RESULTS.md). ImageNet's many classes go by the defaults.
+    """
+    if tables.own and not knows_imagenet(class_names):
+        return RationaleSettings(min_probability=0.5, min_odds=6.0)
+    return RationaleSettings()
+
+
 def knows_imagenet(class_names: Sequence[str]) -> bool:
     """Whether classes are ImageNet's 1000 in their usual order, by their first names."""
     known = imagenet_names()
