@@ -96,7 +96,7 @@ def bank() -> None:
     help="How phrases are chosen with this bank; may be given more than once. By supports: "
     "min_probability, min_odds, min_new, min_more, join, repeat_class. By embeddings (wording="
     "embeddings): sparsity, decorrelation, max_similarity, candidates, root, prior, min_support. "
-    "Default: what was measured, min_probability=0.74 min_odds=1.3; with a table of the backbone's "
+    "Default: what was measured, min_probability=0.78 min_odds=1.3; with a table of the backbone's "
     "own classes min_probability=0.5 min_odds=6.",
 )
 @click.option(

@@ -274,7 +274,7 @@ class RationaleSettings:
     """
 
     wording: WordingKind = "supports"
-    min_probability: float = 0.74
+    min_probability: float = 0.78
     min_odds: float = 1.3
     min_new: float = 0.38
     min_more: float = 0.45
