@@ -41,7 +41,7 @@ def draw_figure(
 ) -> Image.Image:
     """Draw the photograph, where the model looked, and a panel per phrase.
 
-    The panel of a phrase shows where the evidence for it is more than its share
+    The panel of a phrase shows where the network sees it more than the other phrases
     (SaliencyGroup.relative_heatmap), on a scale of its own: it says where, not how much, and not
     where in the image a part is. "Where it looked" and "all the rest" have one scale, the target's
     strongest support; so have the phrases' panels of an answer without relative maps, which show
@@ -214,8 +214,8 @@ def _meanings(target: TargetExplanation, *, framed: bool) -> Sequence[str]:
         return [frame] if frame else []
     if any(group.relative_map is not None for group in groups):
         panels = (
-            "A phrase's panel shows where the evidence for it is more than its share, on a scale "
-            "of its own: where, not how much, and not where a part of the object is."
+            "A phrase's panel shows where the network sees it more than the other phrases, on a "
+            "scale of its own: where, not how much, and not where a part of the object is."
         )
     else:
         panels = "All panels have one scale, so they can be compared."

@@ -55,9 +55,9 @@ class Phrase:
             TargetExplanation.in_logit_units.
         probability: Of being true of what the network saw, 0..1, calibrated on the probing images
             (Provenance.calibration); None: the bank has no calibration, or the server is older.
-        effect: The evidence of all channels that support it, whichever group they are in, in units
-            as `evidence`. Phrases share channels, so effects overlap and add up to nothing. 0 from
-            a server that does not tell.
+        effect: The evidence of all channels that support it, each by how far, whichever group they
+            are in, in units as `evidence`. Phrases share channels, so effects overlap and add up to
+            nothing. 0 from a server that does not tell.
         kind: What it names: "thing", "part", "material", "texture", "colour", "shape", "scene" or
             "category"; None: not known.
     """
@@ -95,10 +95,11 @@ class SaliencyGroup(_ReadOnly):
         saliency_map: float32 (H, W), in the same units, with the mean `evidence`; None where
             maps were declined.
         relative_map: float32 (H, W), what the phrase has of its own: where the channels that
-            support it more than the other phrases add more than their share. Signed, and only
-            differences within one map mean something: it is no part of a sum. It shows where the
-            network's evidence for the phrase lies, not where in the image a part is. None of the
-            rest, where maps were declined, and from a server that does not tell.
+            support it more than they support the other phrases are active, by the size of their
+            weights. Its mean is 0, and only differences within one map mean something: it is no
+            part of a sum. It shows where the network sees the phrase more than the others, not
+            where in an object a part is. None of the rest, where maps were declined, and from a
+            server that does not tell.
         server_heatmap: uint8 (h, w), where heatmap="image" was asked for.
         server_overlay: PNG file, where heatmap="overlay" was asked for.
     """
@@ -151,7 +152,7 @@ class SaliencyGroup(_ReadOnly):
         )
 
     def relative_heatmap(self, size: tuple[int, int] | None = None) -> Float32Array:
-        """Where the network's evidence for the phrase is more than elsewhere, for its share.
+        """Where the network sees the phrase more than the other phrases.
 
         It is what `draw_figure` shows: the part of `relative_map` above its mean, drawn smoothly
         and on a scale of its own, so that it says where, and not how much. It is no measure of

@@ -90,7 +90,7 @@ class View:
         heat = upsample(support, self.crop, self.image_size, size, smooth=smooth)
         if smooth and peak.drawn > 0:
             heat *= top / np.float32(peak.drawn)
-        return np.clip(heat, 0, 1)
+        return np.clip(heat, 0, 1, out=heat)
 
     def relative_heatmap(
         self, relative_map: Float32Array | None, size: tuple[int, int] | None
@@ -121,7 +121,7 @@ class View:
             above, top = np.zeros_like(above), 1.0
         size = size or self.image_size
         heat = upsample(above / top, self.crop, self.image_size, size, smooth=True)
-        return np.clip(heat, 0, 1)
+        return np.clip(heat, 0, 1, out=heat)
 
     def overlay(
         self,

@@ -77,7 +77,7 @@ def meanings(target: TargetExplanation) -> list[str]:
     if chance(phrase):
         told.append(
             f"{chance(phrase)}: the chance that the phrase is true of what the network saw, as "
-            "measured when its bank was built."
+            "calibrated with its bank."
         )
     whole = explained(target) if target.in_logit_units else "method's evidence"
     parts = "shares, rest and bias" if target.in_logit_units else "shares and rest"
@@ -86,8 +86,8 @@ def meanings(target: TargetExplanation) -> list[str]:
     )
     if effect(target, phrase):
         told.append(
-            f"effect {effect(target, phrase)}: all evidence that supports it; phrases overlap, so "
-            "effects do not add up."
+            f"effect {effect(target, phrase)}: all evidence, by how far it supports the phrase; "
+            "phrases overlap, so effects do not add up."
         )
     return told
 

@@ -32,7 +32,8 @@ from textcam_service.core.phrases import centre_texts
 from textcam_service.core.regions import RegionSettings
 from textcam_service.core.types import RationaleSettings
 from textcam_service.evaluation.cases import observe, scene_truth
-from textcam_service.evaluation.words import judge_words, says, with_directions
+from textcam_service.evaluation.controls import with_directions
+from textcam_service.evaluation.words import judge_words, says
 from textcam_service.imaging import prepare
 from textcam_service.offline.build import build_bank, probing_order
 from textcam_service.offline.embed import TEMPLATES, embed_with_templates, load_embedder
@@ -75,7 +76,7 @@ ABLATIONS = {
 }
 # As bench_truth: chosen for whole images there.
 PAPER = RationaleSettings(
-    "embeddings", sparsity=0.48, decorrelation=0.15, candidates=1000, root=False, prior=0.0
+    wording="embeddings", sparsity=0.48, decorrelation=0.15, candidates=1000, root=False, prior=0.0
 )
 
 
@@ -347,7 +348,7 @@ def worded(bundle, seen, truth, probing, settings):
     found = {"passes": passes, "seconds": round(seconds, 1)}
     for name, rationale, removed in (
         ("paper", PAPER, False),
-        ("defaults", RationaleSettings("embeddings"), True),
+        ("defaults", RationaleSettings(wording="embeddings"), True),
     ):
         own = replace(settings, remove_common=removed)
         directions = channel_directions(probing[1], embeddings, own, samples=samples)

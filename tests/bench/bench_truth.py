@@ -7,7 +7,6 @@ backbones, probing scenes and banks go to build/scenes.
 """
 
 import argparse
-import shutil
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,25 +25,42 @@ from textcam_service.core.heatmap import heatmap
 from textcam_service.core.phrases import choose_phrases, evidence_embedding
 from textcam_service.core.types import RationaleSettings
 from textcam_service.evaluation.cases import explain_case, observe, scene_truth
+from textcam_service.evaluation.controls import (
+    EMBEDDER,
+    control_bundles,
+    says_of_image,
+    with_directions,
+)
+from textcam_service.evaluation.cues import judge_cues, moved_settings
 from textcam_service.evaluation.report import as_json, as_text, write_report
 from textcam_service.evaluation.run import evaluate
-from textcam_service.evaluation.words import PHRASES, judge_words, says, with_directions
-from textcam_service.offline.build import build_bank, probing_order
+from textcam_service.evaluation.words import PHRASES, SaidPhrase, judge_words, says
+from textcam_service.offline.build import build_bank
 from textcam_service.offline.embed import load_embedder
 from textcam_service.offline.export import export_network
-from textcam_service.offline.extract import extract
 from textcam_service.offline.networks import load_network
+from textcam_service.offline.phrases import read_probing
 from textcam_service.scenes.probing import render_probing_set
 from textcam_service.scenes.world import vocabulary
 
 WORK = Path("build/scenes")
 PROBING = 4000
-# The paper's own way: Ledoit-Wolf LDA, plain evidence, both lambdas, the whole vocabulary.
+# Class names are descriptions here, so that to say them is no repetition; and a spurious cue is
+# rare in the unbiased probing set, so that its probability is low: what the evidence speaks for is
+# said whatever its probability. The others are the paper's own way (wording=embeddings):
+# Ledoit-Wolf LDA, plain evidence, both lambdas, the whole vocabulary.
 # Chosen on scenes of seed 300; those of seed 100 report.
 SETTINGS = ChannelSettings(remove_common=False)
 RATIONALE = RationaleSettings(
-    sparsity=0.48, decorrelation=0.15, candidates=1000, root=False, prior=0.0
+    min_probability=0.0,
+    repeat_class=True,
+    sparsity=0.48,
+    decorrelation=0.15,
+    candidates=1000,
+    root=False,
+    prior=0.0,
 )
+PAPER = "paper's way (wording=embeddings, LDA)"
 RIVALS = ("mean_difference", "correlation", "top_mean", "contrast", "soft_wpmi")
 
 
@@ -57,14 +73,21 @@ def main():
     embedder = load_embedder("scenes")
     images = render_probing_set(WORK / "probing", PROBING)
     bundles = {name: bundle_of(name, embedder, images) for name in ("classifier", "biased")}
-    bundle, truth = bundles["classifier"], scene_truth(count)
-    report = evaluate(bundle, truth, embedder=embedder, biased=bundles["biased"], progress=print)
+    bundle, truth, probing = bundles["classifier"], scene_truth(count), read_probing(WORK / "bank")
+    report = evaluate(
+        bundle, truth, embedder=embedder, probing=probing, biased=bundles["biased"], progress=print
+    )
     seen = [
         o for o in observe(bundle, truth.cases) if o.prediction.class_index == o.case.class_index
     ]
-    scores, embeddings, texts = probing_arrays(bundle, embedder, images)
-    report["rivals"] = rivals(bundle, seen, truth, scores, embeddings, texts)
-    report["ablations"] = ablations(bundle, seen, truth, scores, embeddings, texts)
+    report["moved"] = moved(bundle, seen, truth, report["cues"], report.pop("cues_moved"))
+    paper = {name: by_embeddings(own) for name, own in bundles.items()}
+    report[PAPER] = papers_words(paper["classifier"], seen, truth, embedder)
+    cues, _ = judge_cues(paper["biased"], paper["classifier"], max(len(seen) // 5, 1))
+    report["cues"] |= {f"{cue}, paper's way": figures for cue, figures in cues.items()}
+    known = probing.scores, probing.embeddings, bundle.artefact.vocabulary.embeddings
+    report["rivals"] = rivals(paper["classifier"], seen, truth, *known)
+    report["ablations"] = ablations(paper["classifier"], seen, truth, *known)
     draw_sheet(bundle, seen, Path("build/bench/scenes.png"))
     report["seconds"] = round(time.monotonic() - begun)
     print(as_text(report))
@@ -83,13 +106,29 @@ def bundle_of(name, embedder, images):
     return ModelBundle.load(name, folder, bank)
 
 
-def probing_arrays(bundle, embedder, images):
-    """Activation scores, embeddings and text embeddings, as the builder sees them."""
-    seen = extract(images, bundle.backbone, embedder, WORK / "work")
-    order = probing_order(seen.predicted, None)
-    texts = bundle.artefact.vocabulary.embeddings
-    shutil.rmtree(WORK / "work")
-    return seen.activation_scores[order], seen.embeddings[order], texts
+def by_embeddings(bundle):
+    return replace(bundle, settings=replace(bundle.settings, wording="embeddings"))
+
+
+def moved(bundle, seen, truth, as_set, cues):
+    """Words and cues with each setting of the choice moved by a tenth."""
+    moves = {"as set": lambda own: own, **moved_settings(bundle.settings)}
+    shown = ("precision", "precision_1", "precision_3", "recall", "ece", "phrases")
+    table = {}
+    own = {cue: figures["named"] for cue, figures in as_set.items()}
+    own |= {f"{cue}, twin": figures["named_by_twin"] for cue, figures in as_set.items()}
+    for name, change in moves.items():
+        other = replace(bundle, settings=change(bundle.settings))
+        figures = asdict(judge_words(seen, truth, says(other)))
+        table[name] = {column: figures[column] for column in shown} | cues.get(name, own)
+    return table
+
+
+def papers_words(bundle, seen, truth, embedder):
+    others = control_bundles(bundle)
+    explainers = {"LDA": says(bundle)} | {name: says(other) for name, other in others.items()}
+    explainers[EMBEDDER] = says_of_image(bundle, embedder)
+    return {name: asdict(judge_words(seen, truth, own)) for name, own in explainers.items()}
 
 
 def words_with(bundle, seen, truth, directions):
@@ -124,7 +163,7 @@ def ablations(bundle, seen, truth, scores, embeddings, texts):
         "no sparsity, no decorrelation": {
             "settings": replace(bundle.settings, sparsity=0.0, decorrelation=0.0)
         },
-        "the photographs' defaults": {"settings": RationaleSettings()},
+        "the photographs' defaults": {"settings": RationaleSettings(wording="embeddings")},
     }
     for name, change in changed.items():
         table[name] = asdict(judge_words(seen, truth, chosen(bundle, **change)))
@@ -200,7 +239,7 @@ def chosen(
         target = evidence_embedding(own, bank.channel_embeddings, bank.mean_embedding, settings)
         choice = choose_phrases(target, texts[places], PHRASES, settings)
         said = [bundle.phrases[places[index]] for index in choice.indices]
-        return [(phrase, float("nan")) for phrase in said]
+        return [SaidPhrase(phrase) for phrase in said]
 
     return explain
 

@@ -202,8 +202,10 @@ def test_explanations_under_any_head_and_method_are_judged_by_truth(cut_deeper):
     made.backbone.manifest = replace(made.backbone.manifest, head_kind="none")
     without_head = evaluate(made, scene_truth(10, seed=6))
     assert np.isnan(without_head["counterfactual"]["TextCAM"]["ablation_error"])
+    kept = "the controls keep the bank's calibration, for the bank has no probing images beside it"
     assert without_head["notes"] == [
+        kept,
         "ablation_error is left out: it takes a head that can run by itself, and this one's is "
-        "'none'"
+        "'none'",
     ]
-    assert report["notes"] == []
+    assert report["notes"] == [kept]

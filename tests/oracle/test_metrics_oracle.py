@@ -10,8 +10,9 @@ import quantus
 import torch
 from PIL import ImageFilter
 from pytorch_grad_cam.metrics.cam_mult_image import DropInConfidence, IncreaseInConfidence
-from scipy.stats import rankdata
+from scipy.stats import bootstrap, rankdata
 from skimage.morphology import dilation, disk
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc, jaccard_score
 from textcam_service.backbone import Backbone
 from textcam_service.bank import BankArtefact, ConceptBank, Vocabulary
@@ -26,7 +27,14 @@ from textcam_service.evaluation.place import (
     judge_place,
     objects_with,
 )
-from textcam_service.evaluation.words import PHRASES
+from textcam_service.evaluation.words import (
+    PHRASES,
+    Judged,
+    SaidPhrase,
+    word_figures,
+    word_intervals,
+    word_reliability,
+)
 from textcam_service.offline.export import export_network
 from textcam_service.offline.networks import load_network
 from textcam_service.scenes.world import vocabulary
@@ -128,8 +136,8 @@ def test_pointing_is_the_pointing_game_on_masks_grown_by_the_tolerance(world, he
     assert judge_place(seen, heat).pointing == pytest.approx(theirs.mean())
 
 
-@pytest.mark.parametrize("whole_map", [False, True])
-def test_groups_point_as_the_pointing_game_says(world, whole_map):
+@pytest.mark.parametrize("shown", ["group", "relative", "whole"])
+def test_groups_point_as_the_pointing_game_says(world, shown):
     """A group is right on any object of which its phrase is true: the mask is their union."""
     bundle, seen = world
     owners, heats, masks = [], [], []
@@ -138,12 +146,16 @@ def test_groups_point_as_the_pointing_game_says(world, whole_map):
         for phrase, group in zip(rationale.phrases, rationale.groups, strict=True):
             having = objects_with(o.case.scene, phrase.text)
             if having and group.evidence > 0:
-                shown = rationale.saliency_map if whole_map else group.saliency_map
+                maps = {
+                    "group": group.saliency_map,
+                    "relative": group.relative_map,
+                    "whole": rationale.saliency_map,
+                }
                 owners.append(o)
-                heats.append(enlarged(shown, bundle.backbone.manifest.grid_shift))
+                heats.append(enlarged(maps[shown], bundle.backbone.manifest.grid_shift))
                 masks.append(within_tolerance(o.case.masks[having].any(axis=0)))
     theirs = localise(quantus.PointingGame(**QUIET), owners, heats, masks)
-    mine = judge_groups(bundle, seen, whole_map)
+    mine = judge_groups(bundle, seen, shown)
     assert mine["groups"] == len(owners) >= 20
     assert 0 < mine["pointing"] < 1
     assert mine["pointing"] == pytest.approx(theirs.mean(), abs=1e-9)
@@ -279,6 +291,47 @@ def test_drop_and_increase_are_grad_cams(world, network, heat):
     assert 0 < np.mean(theirs, axis=0)[1] < 1
     several = perturbation(bundle, seen[:4], heat)
     assert several["average_drop"] == pytest.approx(np.mean(theirs[:4], axis=0)[0], abs=1e-3)
+
+
+def random_rows(count):
+    """Lists of phrases with probabilities, about as often right as they say, of some images."""
+    rng, rows = np.random.default_rng(3), []
+    for _ in range(count):
+        chances = rng.random(rng.integers(0, 5))
+        names = [f"p{place}" for place in range(len(chances))]
+        right = {name for name, chance in zip(names, chances, strict=True) if rng.random() < chance}
+        phrases = [SaidPhrase(n, 1.0, float(c)) for n, c in zip(names, chances, strict=True)]
+        rows.append(Judged(tuple(phrases), frozenset(right)))
+    return rows
+
+
+def test_calibration_error_is_scikit_learns_curve_weighed_by_counts():
+    rows = random_rows(400)
+    chances = np.array([phrase.probability for row in rows for phrase in row.said])
+    marks = np.concatenate([row.marks() for row in rows])
+    true, given = calibration_curve(marks, chances, n_bins=10)
+    table = list(word_reliability(rows).values())
+    np.testing.assert_allclose([row["observed"] for row in table], true)
+    np.testing.assert_allclose([row["probability"] for row in table], given)
+    counts = np.histogram(chances, np.linspace(0, 1, 11))[0]
+    error = (np.abs(true - given) * counts).sum() / counts.sum()
+    assert word_figures(rows).ece == pytest.approx(error)
+
+
+def test_intervals_are_scipys_percentile_bootstrap_over_images():
+    rows = random_rows(400)
+    low, high = word_intervals(rows)
+    hits = np.array([row.marks().sum() for row in rows])
+    counts = np.array([len(row.said) for row in rows])
+
+    def precision(hit, count, axis=-1):
+        return hit.sum(axis) / count.sum(axis)
+
+    options = {"paired": True, "method": "percentile", "n_resamples": 4000, "rng": 1}
+    theirs = bootstrap((hits, counts), precision, vectorized=True, **options).confidence_interval
+    assert (low.precision, high.precision) == pytest.approx(tuple(theirs), abs=0.004)
+    lengths = bootstrap((counts,), np.mean, **{**options, "paired": False}).confidence_interval
+    assert (low.phrases, high.phrases) == pytest.approx(tuple(lengths), abs=0.015)
 
 
 def cams(model, inputs, targets, **_):

@@ -117,8 +117,9 @@ def rationale_of(bias=0.5, **evidence):
 )
 def test_a_sentence_goes_by_evidence_and_says_last_what_is_against(evidence, seen):
     said = sentence(Prediction(0, "cat", 0.9, 3.0), None, rationale_of(**evidence))
+    which = "other" if evidence else "its"
     assert said == (
-        f"'cat' (90%): {seen}; other channels add +0.0 and the bias +0.5 to make the logit +3.0."
+        f"'cat' (90%): {seen}; {which} channels add +0.0 and the bias +0.5 to make the logit +3.0."
     )
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
+from textcam_client import geometry
 from textcam_client.colormap import blend
+from textcam_client.view import Peak, View
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.methods import METHODS
 from textcam_service.core.types import Crop, Wish
@@ -21,6 +23,9 @@ SCENE = Scene(HEIGHT, WIDTH, "pillow/PNG", Crop(250, 0, 900, 900))
 RNG = np.random.default_rng(3)
 PIXELS = RNG.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 MAP = RNG.random((7, 7)).astype(np.float32)
+CROP = geometry.Crop(250, 0, 900, 900)
+PEAK = Peak(MAP, CROP)
+VIEW = View((HEIGHT, WIDTH), CROP, None, PEAK)
 
 
 def png(pixels):
@@ -59,33 +64,33 @@ def test_the_size_of_overlays_is_not_foretold():
 
 @pytest.mark.parametrize("job", [JOB, LEVELS])
 def test_no_more_heatmaps_are_drawn_than_fit_a_message(job):
-    one = drawing(job).draw(MAP, 1.0).ByteSize()
+    one = drawing(job).draw(MAP, PEAK).ByteSize()
     limited = drawing(job, max_bytes=3 * one)
     for _ in range(3):
-        limited.draw(MAP, 1.0)
+        limited.draw(MAP, PEAK)
     with pytest.raises(AnswerTooLarge):
-        limited.draw(MAP, 1.0)
+        limited.draw(MAP, PEAK)
 
 
 @pytest.mark.parametrize("job", [JOB, replace(JOB, encoded=None, pixels=PIXELS)])
 def test_an_overlay_lies_on_the_whole_image(job):
-    drawn = Image.open(io.BytesIO(drawing(job).draw(MAP, 0.9).overlay_png))
-    expected = blend(PIXELS, heatmap(MAP, SCENE.crop, HEIGHT, WIDTH, 0.9))
+    drawn = Image.open(io.BytesIO(drawing(job).draw(MAP, PEAK).overlay_png))
+    expected = blend(PIXELS, VIEW.heatmap(MAP, None, PEAK, smooth=True))
     np.testing.assert_array_equal(np.asarray(drawn), expected)
 
 
 def test_levels_are_the_heatmap_rounded():
-    levels = np.frombuffer(drawing(LEVELS).draw(MAP, 0.9).image.data, np.uint8)
-    expected = heatmap(MAP, SCENE.crop, HEIGHT, WIDTH, 0.9).ravel()
+    levels = np.frombuffer(drawing(LEVELS).draw(MAP, PEAK).image.data, np.uint8)
+    expected = heatmap(MAP, SCENE.crop, HEIGHT, WIDTH, float(MAP.max())).ravel()
     assert np.abs(levels / 255 - expected).max() <= 0.5 / 255 + 1e-6
 
 
 def test_what_nobody_waits_for_is_not_drawn():
     wanted = drawing()
-    wanted.draw(MAP, 1.0)
+    wanted.draw(MAP, PEAK)
     wanted.abandon()
     with pytest.raises(DeadlineExpired):
-        wanted.draw(MAP, 1.0)
+        wanted.draw(MAP, PEAK)
     in_time = drawing(deadline=time.monotonic() + 60)
     in_time.require_wanted()
     late = drawing(deadline=time.monotonic() - 0.001)

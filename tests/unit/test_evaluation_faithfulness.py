@@ -27,10 +27,14 @@ from textcam_service.evaluation.cases import (
     observe,
     observed,
 )
+from textcam_service.evaluation.controls import with_directions
 from textcam_service.evaluation.faithfulness import (
+    Removals,
     channel_ablation,
     counterfactual_agreement,
+    effects_of,
     perturbation,
+    removals,
 )
 from textcam_service.evaluation.place import judge_groups
 from textcam_service.evaluation.report import as_text
@@ -193,7 +197,7 @@ def test_a_group_is_right_where_its_own_map_peaks_on_an_object_of_its_phrase():
     # Any point on an object is right for "cube" (both are), and half of them for "red".
     assert found == {"pointing": 0.5, "chance": 0.75, "groups": 2}
     # The whole map peaks where "red" does, and there stands a cube as well.
-    assert judge_groups(toy_bundle(), seen, whole_map=True)["pointing"] == 1
+    assert judge_groups(toy_bundle(), seen, "whole")["pointing"] == 1
 
 
 def test_groups_that_speak_against_are_not_judged():
@@ -212,28 +216,75 @@ def test_nothing_to_judge_is_nan_and_not_nought():
     assert found["groups"] == 0
 
 
-@pytest.mark.parametrize(
-    ("channels", "whole", "present"),
-    [
-        # Evidence red 2, cube 1, floor 0.5, blue 0.25; their removal costs 2, 1, 0.5 and 0.
-        ([0, 1, 2, 3], 1.0, 1.0),
-        # Red and cube swapped: squared rank differences 1 + 1, of 4 and of 3 phrases.
-        ([1, 0, 2, 3], 1 - 6 * 2 / (4 * 15), 1 - 6 * 2 / (3 * 8)),
-        # Evidence floor 2, cube 1, red 0.5: ranks of those present are reversed.
-        ([2, 1, 0, 3], 1 - 6 * (4 + 4) / (4 * 15), -1.0),
-    ],
-)
-def test_evidence_is_ranked_with_what_removal_costs(monkeypatch, channels, whole, present):
+@pytest.fixture
+def removed(monkeypatch):
+    """Of one toy scene: the red cube's colour is the class's, its shape and the floor are not."""
     monkeypatch.setattr(
         faithfulness, "render", lambda scene: SimpleNamespace(image=toy_picture(scene))
     )
-    bundle = toy_bundle(ToyBackbone(bias=0.3, constant=0.25), AXES[channels])
+    bundle = toy_bundle(ToyBackbone(bias=0.3, constant=0.25))
     case = Case("a", Image.fromarray(toy_picture(SCENE)), 0, frozenset(), SCENE)
-    found = counterfactual_agreement(bundle, observe(bundle, [case]))
-    assert found["phrases"] == 4
-    assert found["present"] == 3 / 4  # nothing is blue, so blue cannot be removed
-    assert found["rank_correlation"] == pytest.approx(whole)
-    assert found["rank_correlation_present"] == pytest.approx(present)
+    truth = Truth([case], {0: frozenset({"red", "metal"})})
+    return bundle, removals(bundle, observe(bundle, [case]), truth)
+
+
+def test_of_a_scene_as_many_other_phrases_are_removed_as_the_classs_own(removed):
+    """Red costs 2, cube 1, plain floor 0.5; metal is not true, and nothing else is known."""
+    own, other = removed[1].phrases.tolist()
+    assert PHRASES[own] == "red"
+    assert PHRASES[other] in {"cube", "plain floor"}
+    cost = {"cube": 1.0, "plain floor": 0.5}[PHRASES[other]]
+    assert removed[1].costs == pytest.approx([2, cost], abs=1e-5)
+    assert removed[1].places.tolist() == [0, 0]
+
+
+def test_effects_are_ranked_with_what_removal_costs(removed):
+    bundle, one = removed
+    three = replace(one, places=np.zeros(3, np.int64), phrases=np.arange(3), costs=COSTS)
+    # Channel k supports phrase k: the effects are the evidence, 2, 1 and 0.5.
+    assert effects_of(three, bundle) == pytest.approx([2, 1, 0.5], abs=1e-5)
+    found = counterfactual_agreement(three, bundle)
+    assert found["rank_correlation"] == found["within_scene"] == pytest.approx(1)
+    assert found["pairs"] == 3
+    turned = with_directions(bundle, AXES[[2, 1, 0, 3]])
+    assert counterfactual_agreement(three, turned)["rank_correlation"] == pytest.approx(-1)
+
+
+COSTS = np.array([2.0, 1.0, 0.5])
+
+
+def test_phrases_that_share_a_channel_both_have_its_effect(removed):
+    """As in no sum: an effect counts a channel for every phrase that it supports."""
+    bundle, one = removed
+    both = np.float32([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    shared = with_directions(bundle, both / np.linalg.norm(both, axis=1, keepdims=True))
+    three = replace(one, places=np.zeros(3, np.int64), phrases=np.arange(3), costs=COSTS)
+    assert effects_of(three, shared) == pytest.approx([2, 3, 0.5], abs=1e-5)
+
+
+def test_ranks_are_taken_over_all_pairs_and_within_each_scene(removed):
+    """Scene 0 is ranked rightly, scene 1 the other way round, scene 2 has two phrases alone."""
+    places = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    costs = np.array([1.0, 2, 3, 11, 12, 13, 5, 6])
+    estimates = np.array([1.0, 2, 3, 13, 12, 11, 6, 5])
+    some = Removals([], places, np.zeros(8, np.int64), costs)
+    found = counterfactual_agreement(some, estimates)
+    ranks = np.array([0, 1, 2, 7, 6, 5, 4, 3]) - np.array([0, 1, 2, 5, 6, 7, 3, 4])
+    assert found["rank_correlation"] == pytest.approx(1 - 6 * (ranks**2).sum() / (8 * 63))
+    assert found["within_scene"] == pytest.approx((1 - 1) / 2)
+    assert (found["within_low"], found["within_high"]) == (-1, 1)
+    assert found["low"] < found["rank_correlation"] < found["high"]
+    # What is the same for all phrases of a scene ranks none of them, however well it ranks scenes.
+    by_scene = counterfactual_agreement(some, np.array([2.0, 12, 5])[places])
+    assert by_scene["within_scene"] == 0
+    assert by_scene["rank_correlation"] > 0.8
+
+
+def test_nothing_removed_is_not_known():
+    none: np.ndarray = np.zeros(0, np.int64)
+    found = counterfactual_agreement(Removals([], none, none, np.zeros(0)), np.zeros(0))
+    assert found["pairs"] == 0
+    assert np.isnan([found["rank_correlation"], found["within_scene"], found["low"]]).all()
 
 
 def test_without_a_groups_channels_the_logit_falls_by_its_evidence_or_the_error_is_told():
@@ -290,6 +341,7 @@ def test_true_phrases_that_cannot_be_named_are_noted_and_letter_case_is_not_aske
     true = frozenset({"RED", "dog", "Cat"})
     report = run.evaluate(toy_bundle(), Truth([toy_case(phrases=true)]))
     assert report["words"]["TextCAM"]["precision_1"] == 1
+    assert "reliability" not in report  # by embeddings there are no probabilities
     assert report["notes"] == [
         "2 of 3 true phrases are not in the vocabulary and cannot be named: 'Cat', 'dog'"
     ]

@@ -8,7 +8,7 @@ from textcam_service.core.calibration import Calibration
 from textcam_service.core.cam import channel_evidence
 from textcam_service.core.methods import CamTerms
 from textcam_service.core.rationale import explain_target, sentence
-from textcam_service.core.supports import effects, relative_weights
+from textcam_service.core.supports import contrasts, effects
 from textcam_service.core.types import Prediction, RationaleSettings, Wish
 from textcam_service.core.vertices import Vertices, placed
 from textcam_service.core.wording import PhraseSupports, SupportWording, stored_likeness
@@ -78,13 +78,13 @@ def test_groups_and_rest_add_up_to_logit_and_map_and_each_channel_is_in_one(seed
 
 
 @pytest.mark.parametrize("by_position", [False, True])
-def test_relative_maps_are_the_channels_terms_by_their_relative_weights(by_position):
-    made, maps, weights, evidence, chosen = explained(1, by_position=by_position)
-    terms = (weights if by_position else weights[:, None, None]) * maps
-    relative = relative_weights(evidence, chosen)
-    for group, own in zip(made.groups, relative, strict=True):
-        by_hand = sum(own[channel] * terms[channel] for channel in range(D))
-        np.testing.assert_allclose(group.relative_map, by_hand, atol=1e-5)
+def test_relative_maps_are_the_maps_by_contrast_and_size_of_weight(by_position):
+    made, maps, weights, _, chosen = explained(1, by_position=by_position)
+    size = np.abs(weights if by_position else weights[:, None, None])
+    size = size / size.mean()
+    for group, own in zip(made.groups, contrasts(chosen), strict=True):
+        by_hand = sum(own[channel] * size[channel] * maps[channel] for channel in range(D))
+        np.testing.assert_allclose(group.relative_map, by_hand - by_hand.mean(), atol=1e-5)
     assert made.rest.relative_map is None
     # Contrasts of all phrases are 0 in sum.
     whole = sum(group.relative_map.astype(float) for group in made.groups)
@@ -111,7 +111,7 @@ def test_where_nothing_is_said_all_is_rest():
     np.testing.assert_array_equal(made.rest.saliency_map, made.saliency_map)
     said = sentence(CAT, None, made)
     assert said.startswith(
-        "'cat' (90%): the vocabulary has no words for what the model saw; other channels add "
+        "'cat' (90%): the vocabulary has no words for what the model saw; its channels add "
         f"{made.rest.evidence:+.1f} and the bias +0.7 to make the logit {made.logit:+.1f}."
     )
     assert "effect" not in said
@@ -160,7 +160,7 @@ def test_calibrated_phrases_are_said_in_their_order_with_chance_share_and_effect
         "'cat' (90%): the model saw striped fur (92% likely, share +0.0, effect +1.2) and long "
         "whiskers (80% likely, share +2.6, effect +2.6); other channels add +0.4 and the bias +0.5 "
         "to make the logit +3.0. Shares and other channels add up; an effect counts all channels "
-        "that support a phrase, and effects overlap."
+        "by how far they support the phrase, and effects overlap."
     )
 
 

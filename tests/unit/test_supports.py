@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from textcam_service.core.supports import (
+    contrasts,
     correlations,
     effects,
     evidence_by_phrase,
     likeness,
     phrase_supports,
-    relative_weights,
     standardise,
     strongest_support,
 )
@@ -88,24 +88,16 @@ def test_a_channel_goes_to_the_phrase_that_it_supports_most_or_to_the_rest():
     assert strongest_support(np.zeros((3, 0)), 0.1).tolist() == [-1, -1, -1]
 
 
-def test_relative_weights_are_contrasts_less_their_mean_by_evidence():
-    evidence = np.array([1.0, -3.0])
+def test_contrasts_are_supports_less_the_mean_of_the_other_phrases():
     two = np.array([[0.4, 0.2], [0.1, 0.3]])
-    # Contrasts 0.2 and -0.2, whose mean by evidence, a quarter and three, is -0.1.
-    assert relative_weights(evidence, two) == pytest.approx(np.array([[0.3, -0.1], [-0.3, 0.1]]))
-    one = relative_weights(evidence, two[:, :1])
-    assert one == pytest.approx(np.array([[0.4 - 0.175, 0.1 - 0.175]]))
-    three = relative_weights(np.array([1.0, 0.0]), np.array([[0.4, 0.2, 0.0], [0.1, 0.3, 0.5]]))
-    # 0.4 less the mean of 0.2 and 0.0, at the one channel that has evidence, is where 0 lies.
-    assert three[0] == pytest.approx([0, (0.1 - 0.4) - (0.4 - 0.1)])
+    assert contrasts(two) == pytest.approx(np.array([[0.2, -0.2], [-0.2, 0.2]]))
+    three = contrasts(np.array([[0.4, 0.2, 0.0], [0.1, 0.3, 0.5]]))
+    assert three[0] == pytest.approx([0.4 - 0.1, 0.1 - 0.4])
+    assert contrasts(two[:, :1]) == pytest.approx(two[:, :1].T)  # nothing to be told apart from
+    assert contrasts(np.zeros((4, 0))).shape == (0, 4)
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_a_relative_map_has_no_part_of_the_whole(count):
-    """By absolute evidence its weights are 0 in the mean, and contrasts of all are 0 in sum."""
-    evidence, supports = RNG.standard_normal(30), RNG.standard_normal((30, count))
-    weights = relative_weights(evidence, supports)
-    assert weights @ np.abs(evidence) == pytest.approx(np.zeros(count), abs=1e-9)
-    if count > 1:
-        assert weights.sum(axis=0) == pytest.approx(np.zeros(30), abs=1e-9)
-    assert np.isfinite(relative_weights(np.zeros(30), supports)).all()
+@pytest.mark.parametrize("count", [2, 5])
+def test_contrasts_of_all_phrases_are_nothing_in_sum(count):
+    found = contrasts(RNG.standard_normal((30, count)))
+    assert found.sum(axis=0) == pytest.approx(np.zeros(30), abs=1e-9)

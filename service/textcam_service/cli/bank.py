@@ -93,16 +93,19 @@ def bank() -> None:
     "--rationale",
     multiple=True,
     metavar="NAME=VALUE",
-    help="How phrases are chosen with this bank: sparsity, decorrelation, max_similarity, "
-    "candidates, root, prior or min_support; may be given more than once. The paper's plain "
-    "evidence: --rationale root=false --rationale prior=0.",
+    help="How phrases are chosen with this bank; may be given more than once. By supports: "
+    "min_probability, min_odds, min_new, min_more, join, repeat_class. By embeddings (wording="
+    "embeddings): sparsity, decorrelation, max_similarity, candidates, root, prior, min_support. "
+    "Default: what was measured, min_probability=0.74 min_odds=1.3; with a table of the backbone's "
+    "own classes min_probability=0.5 min_odds=6.",
 )
 @click.option(
     "--attributes",
     type=click.Path(path_type=Path),
     default=None,
     help="Table that grounds phrases: a line 'phrase: class, class, ...' each, of the backbone's "
-    "classes or ImageNet's, by name or index; 'class?' says often in place of nearly always.",
+    "classes or ImageNet's, by name or index; 'class?' says often in place of nearly always, "
+    "'class 40%' how often.",
 )
 @click.option(
     "--labels",
@@ -282,9 +285,10 @@ def bank_vocabulary(
 def _tell_calibration(artefact: Any) -> None:
     """Print how well probabilities hold on the probing images, and what is never said."""
     calibration = artefact.bank.supports.calibration
+    of_classes = ", which know classes and no single image" if calibration.temperature else ""
     click.echo(
         f"probabilities by {calibration.source} of {calibration.images} images: expected "
-        f"calibration error {calibration.expected_error:.3f}"
+        f"calibration error {calibration.expected_error:.3f} by their soft labels{of_classes}"
     )
     phrases = artefact.vocabulary.phrases
     _tell_ungrounded(
@@ -354,8 +358,8 @@ def bank_verify(folder: Path, backbone: Path | None) -> None:
     click.echo(f"{folder}: sound" + (f", and fits {backbone}" if backbone else ""))
 
 
-def _rationale_settings(given: tuple[str, ...]) -> RationaleSettings:
-    return settings_of(RationaleSettings, given, "--rationale")
+def _rationale_settings(given: tuple[str, ...]) -> RationaleSettings | None:
+    return settings_of(RationaleSettings, given, "--rationale") if given else None
 
 
 def _region_settings(regions: str, given: tuple[str, ...]) -> RegionSettings | None:

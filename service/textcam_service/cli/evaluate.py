@@ -41,7 +41,11 @@ _FOLDER = click.Path(path_type=Path)
     callback=known_method,
     help="The CAM method; default: the bundle's own.",
 )
-@click.option("--embedder", default=None, help="Of the bank, for the control that asks it alone.")
+@click.option(
+    "--embedder",
+    default=None,
+    help="Of the bank: for the control that asks it alone, and to calibrate controls anew.",
+)
 @click.option(
     "--biased-backbone", type=_FOLDER, default=None, help="The twin from the biased world."
 )
@@ -72,13 +76,15 @@ def evaluate(
       textcam scenes --count 4000 --output build/scenes/probing
       textcam bank build --backbone build/scenes/backbone --images build/scenes/probing \\
           --embedder scenes --vocabulary build/scenes/probing/vocabulary.txt \\
+          --rationale repeat_class=true --rationale min_probability=0 \\
           --output build/scenes/bank
       textcam evaluate --backbone build/scenes/backbone --bank build/scenes/bank
 
     A truth file for photographs:
-    {"images": [{"file": "a.jpg", "class_index": 3, "phrases": ["dog"]}],
+    {"images": [{"file": "a.jpg", "class_index": 3, "phrases": ["dog"], "doubtful": ["puppy"]}],
     "class_phrases": {"3": ["dog", "animal"]}}. Classes go by the backbone's order; phrases
-    are those of the bank's vocabulary, in any letter case.
+    are those of the bank's vocabulary, in any letter case. Doubtful ones are judged neither right
+    nor wrong, and a phrase that is neither true nor doubtful is wrong.
     """
     need("offline")
     from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
@@ -86,6 +92,7 @@ def evaluate(
     from textcam_service.evaluation.report import as_text, write_report  # noqa: PLC0415
     from textcam_service.evaluation.run import evaluate as run  # noqa: PLC0415 - torch
     from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
+    from textcam_service.offline.phrases import read_probing  # noqa: PLC0415 - torch
 
     twin = None
     if biased_backbone is not None and biased_bank is not None:
@@ -97,6 +104,7 @@ def evaluate(
         bundle,
         scene_truth(count, seed) if truth == "scenes" else read_truth(Path(truth)),
         embedder=load_embedder(embedder) if embedder else None,
+        probing=read_probing(bank),
         biased=twin,
         progress=lambda step: click.echo(f"{step} ...", err=True),
     )

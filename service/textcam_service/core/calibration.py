@@ -35,7 +35,9 @@ from textcam_service.core.types import (
 
 _PAIRS = 60_000
 _STEPS, _LONGEST_STEP, _CONVERGED, _MOST = 25, 5.0, 1e-8, 50.0
-_BINS = 10
+BINS = 10
+"""Ranges of a reliability table."""
+
 _EDGE = 1e-3  # keeps the logit of 0 and 1 finite
 _BY_EVIDENCE, _BY_OPINION, _SHIFT = 0.2, 0.75, 1.1
 _ROUNDS, _LEAST_SAID = 50, 30
@@ -250,13 +252,13 @@ def reliability(probabilities: FloatArray, observed: FloatArray) -> tuple[Reliab
         observed: Of the same shape: 0, 1, or soft labels.
     """
     given, true = np.ravel(probabilities), np.ravel(observed)
-    place = np.minimum((given * _BINS).astype(np.int64), _BINS - 1)
-    count = np.bincount(place, minlength=_BINS)
-    sums = [np.bincount(place, weights=values, minlength=_BINS) for values in (given, true)]
+    place = np.minimum((given * BINS).astype(np.int64), BINS - 1)
+    count = np.bincount(place, minlength=BINS)
+    sums = [np.bincount(place, weights=values, minlength=BINS) for values in (given, true)]
     return tuple(
         ReliabilityBin(
-            index / _BINS,
-            (index + 1) / _BINS,
+            index / BINS,
+            (index + 1) / BINS,
             float(sums[0][index] / count[index]),
             float(sums[1][index] / count[index]),
             int(count[index]),

@@ -16,7 +16,7 @@ def saliency_groups(
     cam_weights: FloatArray,
     activation_maps: FloatArray | RemoteMaps,
     evidence: FloatArray,
-    relative: FloatArray,
+    contrast: FloatArray,
 ) -> tuple[tuple[SaliencyGroup, ...], SaliencyGroup]:
     """Split the map and the evidence: V_g = sum over j in g of w_j A_j.
 
@@ -25,20 +25,24 @@ def saliency_groups(
         cam_weights: (D,) or (D, H, W) of the method.
         activation_maps: (D, H, W).
         evidence: (D,) e_j; see Rationale.in_logit_units.
-        relative: (K, D) weights of the phrases' relative maps, see relative_weights.
+        contrast: (K, D) of the phrases' relative maps, see core.supports.contrasts.
 
     Returns:
         K groups in the phrases' order, and the rest. Maps and evidence of all of them add
         up to the whole's.
     """
-    count, channels = relative.shape
-    rows = np.zeros((2 * count + 1, channels))
-    rows[np.where(assignment == REST, count, assignment), np.arange(channels)] = 1
-    rows[count + 1 :] = relative
+    count, channels = contrast.shape
+    member = np.zeros((count + 1, channels))  # the rest is the last row
+    member[np.where(assignment == REST, count, assignment), np.arange(channels)] = 1
     if cam_weights.ndim == 1:
-        maps = weighted_maps(rows * cam_weights, activation_maps)
+        size = np.abs(cam_weights)
+        rows = np.concatenate([member * cam_weights, contrast * size / (size.mean() or 1.0)])
+        maps = weighted_maps(rows, activation_maps)
     else:
-        maps = weighted_maps(rows, cam_weights * np.asarray(activation_maps))
+        here, size = np.asarray(activation_maps), np.abs(cam_weights)
+        own = weighted_maps(member, cam_weights * here)
+        maps = np.concatenate([own, weighted_maps(contrast, size / (size.mean() or 1.0) * here)])
+    relative = maps[count + 1 :] - maps[count + 1 :].mean(axis=(1, 2), keepdims=True)
 
     def group(phrase_index: int) -> SaliencyGroup:
         ids = np.flatnonzero(assignment == phrase_index)
@@ -51,7 +55,7 @@ def saliency_groups(
             evidence_for=float(own[own > 0].sum()),
             evidence_against=float(own[own < 0].sum()),
             saliency_map=maps[count if of_rest else phrase_index],
-            relative_map=None if of_rest else maps[count + 1 + phrase_index],
+            relative_map=None if of_rest else relative[phrase_index],
         )
 
     return tuple(group(index) for index in range(count)), group(REST)

@@ -10,7 +10,7 @@ from textcam_service.core.cam import channel_evidence, saliency_map
 from textcam_service.core.groups import saliency_groups
 from textcam_service.core.maps import Maps
 from textcam_service.core.methods.base import CamTerms
-from textcam_service.core.supports import effects, relative_weights, strongest_support
+from textcam_service.core.supports import contrasts, effects, strongest_support
 from textcam_service.core.types import FloatArray, Phrase, Prediction, Rationale, Wish
 from textcam_service.core.wording import Wording
 
@@ -47,7 +47,7 @@ def explain_target(
     supports = wording.supports(choice.indices)
     assignment = strongest_support(supports, wording.min_support)
     groups, rest = saliency_groups(
-        assignment, cam_weights, activation_maps, evidence, relative_weights(evidence, supports)
+        assignment, cam_weights, activation_maps, evidence, contrasts(supports)
     )
     own_effects = effects(evidence, supports)
     chosen = tuple(
@@ -86,7 +86,11 @@ def sentence(target: Prediction, against: Prediction | None, rationale: Rational
     said = _amount if rationale.in_logit_units else _share_of(rationale)
     seen = _seen(rationale, said)
     whole = "difference of logits" if against else "logit"
-    others, logit = f"other channels add {said(rationale.rest.evidence)}", _amount(rationale.logit)
+    which = "other" if rationale.phrases else "its"
+    others, logit = (
+        f"{which} channels add {said(rationale.rest.evidence)}",
+        _amount(rationale.logit),
+    )
     if not rationale.in_logit_units:
         rest = f"{others}, in shares of the method's evidence, not of the {whole} {logit}"
     elif abs(rationale.gap) < _SMALL_GAP * max(1.0, abs(rationale.logit)):
@@ -99,8 +103,8 @@ def sentence(target: Prediction, against: Prediction | None, rationale: Rational
 
 
 _MEANING = (
-    "Shares and other channels add up; an effect counts all channels that support a phrase, and "
-    "effects overlap."
+    "Shares and other channels add up; an effect counts all channels by how far they support the "
+    "phrase, and effects overlap."
 )
 
 

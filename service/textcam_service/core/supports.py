@@ -116,25 +116,16 @@ def strongest_support(supports: FloatArray, min_support: float) -> IntArray:
     return np.where(supports[np.arange(len(supports)), best] >= min_support, best, -1)
 
 
-def relative_weights(evidence: FloatArray, supports: FloatArray) -> Float64Array:
-    """Weigh channels by how far they support a phrase beyond the other said ones.
+def contrasts(supports: FloatArray) -> Float64Array:
+    """Say how far channels support a phrase beyond the other said ones: (D, K) -> (K, D).
 
-    A phrase's relative map is R_v = sum_j g_jv w_j A_j with the weights g_jv = r_jv less its mean
-    over the other said phrases, less the mean of that over channels by their absolute evidence.
-    So it is high where the phrase's channels are stronger than their share, and cannot be a copy
-    of the whole map.
-
-    Args:
-        evidence: (D,) e_j.
-        supports: (D, K) of the said phrases.
-
-    Returns:
-        (K, D) weights g.
+    A phrase's relative map is R_v = sum_j g_jv |w_j| A_j, less its mean over cells, with the
+    contrast g_jv = r_jv less its mean over the other said phrases; one phrase alone has nothing to
+    be told apart from. The weights' signs are left out: the map shows where the network sees the
+    phrase more than the others, whether it counts for the class or against it.
     """
     own = np.asarray(supports, np.float64).T
     count = len(own)
-    if count > 1:
-        own = own - (own.sum(axis=0) - own) / (count - 1)
-    share = np.abs(np.asarray(evidence, np.float64))
-    share /= share.sum() or 1.0
-    return np.asarray(own - (own @ share)[:, None])
+    if count < 2:
+        return own
+    return np.asarray(own - (own.sum(axis=0) - own) / (count - 1))

@@ -158,7 +158,7 @@ class SaliencyGroup:
         evidence_for: Positive part of the evidence.
         evidence_against: Negative part (<= 0).
         saliency_map: (H, W), in the evidence's units; its mean is `evidence`.
-        relative_map: (H, W), what the phrase has of its own, see core.supports.relative_weights;
+        relative_map: (H, W), what the phrase has of its own, see core.supports.contrasts;
             None for the rest.
     """
 
@@ -274,7 +274,7 @@ class RationaleSettings:
     """
 
     wording: WordingKind = "supports"
-    min_probability: float = 0.75
+    min_probability: float = 0.74
     min_odds: float = 1.3
     min_new: float = 0.38
     min_more: float = 0.45

@@ -120,11 +120,13 @@ class SupportWording:
         scores, opinion = calibration.scores(projected), self._opinion(logits)
         probabilities = calibration.probabilities(scores, opinion)
         least = wish.min_probability
-        able = calibration.speaks_for(scores, settings.min_odds)
-        able &= probabilities >= (settings.min_probability if least is None else least)
-        able &= self._allowed(class_index, wish)
+        able = (
+            calibration.speaks_for(scores, settings.min_odds)
+            & (probabilities >= (settings.min_probability if least is None else least))
+            & self._allowed(class_index, wish)
+        )
         if opinion is None:
-            able &= calibration.by_evidence(scores) >= _PLAUSIBLE
+            able = able & (calibration.by_evidence(scores) >= _PLAUSIBLE)
         worth = _worth(scores, probabilities, opinion is not None)
         indices = self._chosen(worth, scores, able, wish)
         lengths = np.linalg.norm(self.bank.supports[:, indices], axis=0)

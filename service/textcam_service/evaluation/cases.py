@@ -46,6 +46,7 @@ class Case:
         phrases: True of the image, whichever class is predicted.
         scene: What was rendered; None: a photograph.
         masks: (K, h, w) of the scene's objects.
+        doubtful: Phrases that may be true of the image: judged neither right nor wrong.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Case:
     phrases: frozenset[str] = frozenset()
     scene: Scene | None = None
     masks: BoolArray = field(default_factory=lambda: np.zeros((0, 0, 0), bool))
+    doubtful: frozenset[str] = frozenset()
 
     @property
     def image(self) -> Image.Image:
@@ -146,9 +148,10 @@ def scene_case(name: str, scene: Scene, class_index: int | None) -> Case:
 def read_truth(path: Path) -> Truth:
     """Read a truth file.
 
-    JSON: {"images": [{"file": "a.jpg", "class_index": 3, "phrases": ["dog"]}, ...],
-    "class_phrases": {"3": ["dog", "animal"]}}. Files are relative to the truth file;
-    class_index, phrases and class_phrases may be left out, but not both of the phrases.
+    JSON: {"images": [{"file": "a.jpg", "class_index": 3, "phrases": ["dog"], "doubtful":
+    ["wet nose"]}, ...], "class_phrases": {"3": ["dog", "animal"]}}. Files are relative to the
+    truth file; class_index, phrases, doubtful and class_phrases may be left out, but not both of
+    the phrases.
 
     Raises:
         InvalidTruth: The file is not there, malformed, or says nothing.
@@ -179,7 +182,9 @@ def _photograph(folder: Path, entry: Mapping[str, Any]) -> Case:
     file = folder / entry["file"]
     if not file.is_file():
         raise FileNotFoundError(f"{file} is not there")
-    return Case(entry["file"], file, class_index, _phrases(entry.get("phrases", [])))
+    doubtful = _phrases(entry.get("doubtful", []))
+    phrases = _phrases(entry.get("phrases", []))
+    return Case(entry["file"], file, class_index, phrases, doubtful=doubtful)
 
 
 def _phrases(given: Any) -> frozenset[str]:

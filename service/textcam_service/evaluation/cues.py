@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -12,7 +15,14 @@ from sklearn.metrics import roc_auc_score
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.cam import channel_evidence
 from textcam_service.core.phrases import evidence_embedding
-from textcam_service.core.types import FloatArray, Wish
+from textcam_service.core.supports import evidence_by_phrase
+from textcam_service.core.types import (
+    Float64Array,
+    FloatArray,
+    IntArray,
+    RationaleSettings,
+    Wish,
+)
 from textcam_service.errors import InvalidTruth
 from textcam_service.evaluation.cases import (
     EVALUATION_SEED,
@@ -35,6 +45,7 @@ from textcam_service.scenes.world import (
 )
 
 _FIRST = 3
+Table: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
 def judge_cues(
@@ -43,14 +54,8 @@ def judge_cues(
     count: int,
     bias: Bias = BIASED,
     seed: int = EVALUATION_SEED,
-) -> dict[str, dict[str, float]]:
+) -> tuple[Table, Table]:
     """Scenes of the two betrayed classes, with their cue, explained by both twins.
-
-    By cue: "named" and "named_by_twin", how often one of the cue's phrases is among the first
-    three; "auroc", how well the cue's score tells the twins apart over images (the score is the
-    highest similarity of a cue phrase to the evidence embedding); "accuracy_without", of the
-    biased twin when the cue is gone, and "accuracy_with"; "rank_correlation", of the evidence of
-    the channels that support the cue with the logit that its removal costs.
 
     Args:
         biased: Trained in the biased world.
@@ -59,6 +64,17 @@ def judge_cues(
         bias: Of the world.
         seed: Of the scenes.
 
+    Returns:
+        By cue: "named" and "named_by_twin", how often one of the cue's phrases is among the first
+        three, by each bank's own settings; "auroc", how well the cue's score tells the twins apart
+        over images (the highest of its phrases' scores, see Choice.scores; by embeddings their
+        highest similarity to the evidence embedding); "accuracy_without", of the biased twin when
+        the cue is gone, and "accuracy_with"; "rank_correlation", of the evidence of the channels
+        that support the cue with the logit that its removal costs.
+
+        By move of a setting of the choice (see moved_settings): each cue's "named", and that
+        by the twin; empty where the words go by embeddings.
+
     Raises:
         InvalidTruth: The twins' banks do not share embedder and vocabulary, or lack the cues.
     """
@@ -66,7 +82,9 @@ def judge_cues(
         raise InvalidTruth(
             "the twins' banks have different vocabularies or embedders; build both alike"
         )
-    found = {}
+    moves = moved_settings(biased.settings) if biased.calibration is not None else {}
+    found: dict[str, dict[str, float]] = {}
+    moved: dict[str, dict[str, float]] = {move: {} for move in moves}
     for class_index, cue in bias.cue_phrases.items():
         scenes = [
             class_scene(
@@ -78,25 +96,44 @@ def judge_cues(
             for index in range(count)
         ]
         truth = Truth([scene_case(str(i), s, class_index) for i, s in enumerate(scenes)])
-        said = [_explained(twin, truth, class_index, bias) for twin in (biased, unbiased)]
+        own, twin = (_Twin.of(each, truth, class_index, bias) for each in (biased, unbiased))
         bare = logits_of(
             biased,
             [Image.fromarray(render(without_cue(s, class_index, bias)).image) for s in scenes],
         )
-        logits = np.array([observation.logits for observation in said[0][0]])
-        cost = logits[:, class_index] - bare[:, class_index]
-        scores = np.concatenate([said[0][2], said[1][2]])
-        labels = np.repeat([1, 0], count)
+        cost = own.logits[:, class_index] - bare[:, class_index]
         found[cue] = {
-            "named": float(np.mean(said[0][1])),
-            "named_by_twin": float(np.mean(said[1][1])),
-            "auroc": float(roc_auc_score(labels, scores)),
-            "accuracy_with": float((logits.argmax(1) == class_index).mean()),
+            "named": own.named(biased.settings),
+            "named_by_twin": twin.named(unbiased.settings),
+            "auroc": float(
+                roc_auc_score(np.repeat([1, 0], count), np.concatenate([own.scores, twin.scores]))
+            ),
+            "accuracy_with": float((own.logits.argmax(1) == class_index).mean()),
             "accuracy_without": float((bare.argmax(1) == class_index).mean()),
             "logit_cost": float(cost.mean()),
-            "rank_correlation": float(spearmanr(said[0][3], cost).statistic),
+            "rank_correlation": float(spearmanr(own.channel_evidence, cost).statistic),
         }
-    return found
+        for move, change in moves.items():
+            moved[move][cue] = own.named(change(biased.settings))
+            moved[move][f"{cue}, twin"] = twin.named(change(unbiased.settings))
+    return found, moved
+
+
+def moved_settings(
+    settings: RationaleSettings,
+) -> dict[str, Callable[[RationaleSettings], RationaleSettings]]:
+    """Ways to move each setting of the choice by a tenth, down and up, from the given ones."""
+
+    def mover(name: str, factor: float) -> Callable[[RationaleSettings], RationaleSettings]:
+        least = 1.0 if name == "min_odds" else 0.0
+        value = max(getattr(settings, name) * factor, least)
+        return lambda own: replace(own, **{name: value})
+
+    return {
+        f"{name} x {factor:g}": mover(name, factor)
+        for name in ("min_new", "min_more", "min_odds")
+        for factor in (0.9, 1.1)
+    }
 
 
 def without_cue(scene: Scene, class_index: int, bias: Bias) -> Scene:
@@ -133,32 +170,72 @@ def cue_phrases(class_index: int, bias: Bias) -> frozenset[str]:
     )
 
 
-def _explained(
-    bundle: ModelBundle, truth: Truth, class_index: int, bias: Bias
-) -> tuple[list[Observation], list[bool], FloatArray, FloatArray]:
-    """Observations, whether the cue is named, its similarity, and its channels' evidence."""
-    observations = observe(bundle, truth.cases)
-    names = cue_phrases(class_index, bias)
-    columns = [index for index, phrase in enumerate(bundle.phrases) if phrase in names]
-    if not columns:
-        raise InvalidTruth(
-            f"the vocabulary has no phrase for the cue '{bias.cue_phrases[class_index]}', so it "
-            "can never be named; `textcam bank vocabulary` gives the bank another"
+@dataclass(frozen=True)
+class _Twin:
+    """What a network makes of n scenes with a cue.
+
+    Attributes:
+        bundle: The network's.
+        class_index: Which the cue betrays.
+        names: Phrases that name the cue.
+        logits: (n, C).
+        evidence: (n, D) for the betrayed class.
+        scores: (n,) of the cue.
+        channel_evidence: (n,) of the tenth of the channels that support the cue most.
+    """
+
+    bundle: ModelBundle
+    class_index: int
+    names: frozenset[str]
+    logits: FloatArray
+    evidence: FloatArray
+    scores: FloatArray
+    channel_evidence: FloatArray
+
+    @staticmethod
+    def of(bundle: ModelBundle, truth: Truth, class_index: int, bias: Bias) -> _Twin:
+        names = cue_phrases(class_index, bias)
+        columns = np.flatnonzero(np.isin(bundle.phrases, sorted(names)))
+        if not len(columns):
+            raise InvalidTruth(
+                f"the vocabulary has no phrase for the cue '{bias.cue_phrases[class_index]}', so "
+                "it can never be named; `textcam bank vocabulary` gives the bank another"
+            )
+        observations = observe(bundle, truth.cases)
+        evidence = np.array([_evidence(bundle, each, class_index) for each in observations])
+        support = bundle.wording.supports(columns).max(axis=1)
+        return _Twin(
+            bundle,
+            class_index,
+            names,
+            np.array([observation.logits for observation in observations]),
+            evidence,
+            _scores(bundle, evidence, columns).max(axis=1),
+            evidence[:, support >= np.quantile(support, 0.9)].sum(axis=1),
         )
-    texts = bundle.text_embeddings[columns]
-    bank = bundle.artefact.bank
-    support = (bank.channel_embeddings @ texts.T).max(axis=1)
-    channels = support >= np.quantile(support, 0.9)
-    named, similarity, evidence = [], [], []
-    for observation in observations:
-        target = predict(bundle, observation.logits, class_index)
-        terms = terms_of(bundle, observation, target)
-        rationale = bundle.rationale(observation.seen, terms, target, None, Wish(_FIRST))
-        named.append(any(phrase.text in names for phrase in rationale.phrases))
-        own = channel_evidence(terms.weights, observation.activation_maps)
-        embedding = evidence_embedding(
-            own, bank.channel_embeddings, bank.mean_embedding, bundle.settings
-        )
-        similarity.append(float((texts @ embedding).max()))
-        evidence.append(float(own[channels].sum()))
-    return observations, named, np.array(similarity), np.array(evidence)
+
+    def named(self, settings: RationaleSettings) -> float:
+        """How often the cue is among the first phrases when they are chosen so."""
+        wording, phrases = replace(self.bundle, settings=settings).wording, self.bundle.phrases
+        wish, hits = Wish(_FIRST), []
+        for evidence, logits in zip(self.evidence, self.logits, strict=True):
+            choice = wording.choose(evidence, logits, self.class_index, wish)
+            hits.append(any(phrases[place] in self.names for place in choice.indices.tolist()))
+        return float(np.mean(hits))
+
+
+def _evidence(bundle: ModelBundle, observation: Observation, class_index: int) -> Float64Array:
+    target = predict(bundle, observation.logits, class_index)
+    terms = terms_of(bundle, observation, target)
+    return channel_evidence(terms.weights, observation.activation_maps)
+
+
+def _scores(bundle: ModelBundle, evidence: FloatArray, columns: IntArray) -> FloatArray:
+    """How far evidence (n, D) speaks for phrases: (n, K)."""
+    bank, calibration = bundle.artefact.bank, bundle.calibration
+    if calibration is not None and bank.supports is not None:
+        scores = calibration.scores(evidence_by_phrase(evidence, bank.supports.supports))
+        return scores[:, columns]
+    own = bank.channel_embeddings, bank.mean_embedding, bundle.settings
+    embeddings = np.array([evidence_embedding(each, *own) for each in evidence])
+    return np.asarray(embeddings @ bundle.text_embeddings[columns].T)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,10 +15,18 @@ from scipy.stats import spearmanr
 
 from textcam_service.backbone import Backbone
 from textcam_service.bundle import ModelBundle
-from textcam_service.core.cam import softmax
+from textcam_service.core.cam import channel_evidence, softmax
 from textcam_service.core.methods import Need
-from textcam_service.core.types import Float32Array, FloatArray
-from textcam_service.evaluation.cases import Observation, explain_case, logits_of, observe
+from textcam_service.core.supports import effects
+from textcam_service.core.types import Float32Array, Float64Array, FloatArray, IntArray
+from textcam_service.evaluation.cases import (
+    Observation,
+    Truth,
+    explain_case,
+    logits_of,
+    observe,
+    terms_of,
+)
 from textcam_service.evaluation.place import HeatOf, objects_with
 from textcam_service.evaluation.words import PHRASES
 from textcam_service.graphs import Graphs, write_backbone
@@ -27,6 +35,8 @@ from textcam_service.scenes.world import ATTRIBUTES, FLOORS, Scene
 
 _STEPS = 16
 _BLUR = 8  # pixels
+_REMOVED = 4  # phrases of the class, and as many others, that are taken out of a scene
+_RESAMPLED = 200
 
 
 def perturbation(
@@ -95,39 +105,102 @@ def channel_ablation(bundle: ModelBundle, observations: Sequence[Observation]) -
     return worst / largest
 
 
-def counterfactual_agreement(
-    bundle: ModelBundle, observations: Sequence[Observation]
-) -> dict[str, float]:
-    """Rank correlation of a phrase's evidence with what its removal from the scene costs.
+@dataclass(frozen=True)
+class Removals:
+    """Phrases that are true of scenes, each taken out of its scene.
+
+    Attributes:
+        observations: Of the scenes as they are.
+        places: (P,) whose scene each is of.
+        phrases: (P,) places in the vocabulary.
+        costs: (P,) what its removal takes from the predicted class's logit.
+    """
+
+    observations: Sequence[Observation]
+    places: IntArray
+    phrases: IntArray
+    costs: Float64Array
+
+
+def removals(bundle: ModelBundle, observations: Sequence[Observation], truth: Truth) -> Removals:
+    """Take phrases out of scenes: the class's own, and as many others that are true of the scene.
 
     The renderer gives every object of which the phrase is true other words in its place (or the
-    scene another floor). A phrase that is true of nothing cannot be removed: it costs 0.
+    scene another floor). At most four of each kind are drawn from the vocabulary.
     """
     rng = np.random.default_rng(0)
-    evidence: list[float] = []
-    before: list[float] = []
-    changed: list[Image.Image | None] = []
-    classes: list[int] = []
-    for observation in observations:
-        assert observation.case.scene is not None  # noqa: S101 - the caller chose scenes
-        rationale = explain_case(bundle, observation, PHRASES)
-        for phrase in rationale.phrases:
-            other = without_phrase(observation.case.scene, phrase.text, rng)
-            evidence.append(phrase.evidence)
-            before.append(rationale.logit)
-            classes.append(observation.prediction.class_index)
-            changed.append(None if other is None else Image.fromarray(render(other).image))
-    after = np.array(before)
-    present = [place for place, image in enumerate(changed) if image is not None]
-    logits = logits_of(bundle, [image for image in changed if image is not None])
-    after[present] = logits[np.arange(len(present)), np.array(classes)[present]]
-    cost = np.array(before) - after
+    place = {phrase: index for index, phrase in enumerate(bundle.phrases)}
+    pairs: list[tuple[int, int]] = []
+    changed: list[Image.Image] = []
+    for index, observation in enumerate(observations):
+        scene = observation.case.scene
+        assert scene is not None  # noqa: S101 - the caller chose scenes
+        right = truth.right(observation.case, observation.prediction.class_index)
+        there = sorted(phrase for phrase in scene.phrases if phrase in place)
+        kinds = [[p for p in there if (p in right) is own] for own in (True, False)]
+        count = min(_REMOVED, *map(len, kinds))
+        for phrase in [str(p) for kind in kinds for p in rng.permutation(kind)[:count]]:
+            other = without_phrase(scene, phrase, rng)
+            assert other is not None  # noqa: S101 - it is true of it
+            pairs.append((index, place[phrase]))
+            changed.append(Image.fromarray(render(other).image))
+    places, phrases = np.array(pairs, np.int64).reshape(-1, 2).T
+    classes = np.array([o.prediction.class_index for o in observations])[places]
+    before = np.array([o.prediction.logit for o in observations])[places]
+    after = logits_of(bundle, changed)[np.arange(len(pairs)), classes]
+    return Removals(observations, places, phrases, before - after)
+
+
+def counterfactual_agreement(
+    removed: Removals, estimate: ModelBundle | Float64Array
+) -> dict[str, float]:
+    """Rank correlation of phrases' effects with what their removal from the scene costs.
+
+    Args:
+        removed: What was removed.
+        estimate: Whose effects are judged; or (P,) any other estimates of the costs.
+
+    Returns:
+        "rank_correlation" over all pairs of scene and phrase, "within_scene" the mean of each
+        scene's own (0 where all its estimates are equal), both with bounds of 95 % when the scenes
+        are drawn anew; "pairs", how many.
+    """
+    own = effects_of(removed, estimate) if isinstance(estimate, ModelBundle) else estimate
+    rows = [np.flatnonzero(removed.places == place) for place in np.unique(removed.places)]
+    within = np.array(
+        [
+            _rank_correlation(own[row], removed.costs[row])
+            if len(row) > 2 and np.ptp(removed.costs[row])
+            else np.nan
+            for row in rows
+        ]
+    )
+    drawn = np.random.default_rng(0)
+    over_all, inside = [], []
+    for _ in range(_RESAMPLED if rows else 0):
+        some = drawn.integers(0, len(rows), len(rows))
+        taken = np.concatenate([rows[place] for place in some])
+        over_all.append(_rank_correlation(own[taken], removed.costs[taken]))
+        inside.append(_mean(within[some]))
     return {
-        "rank_correlation": _rank_correlation(np.array(evidence), cost),
-        "rank_correlation_present": _rank_correlation(np.array(evidence)[present], cost[present]),
-        "phrases": float(len(evidence)),
-        "present": len(present) / max(len(evidence), 1),
+        "rank_correlation": _rank_correlation(own, removed.costs),
+        **_bounds("", over_all),
+        "within_scene": _mean(within),
+        **_bounds("within_", inside),
+        "pairs": float(len(own)),
     }
+
+
+def effects_of(removed: Removals, bundle: ModelBundle) -> Float64Array:
+    """A bundle's effect (P,) of each removed phrase in its scene as it was."""
+    found: Float64Array = np.zeros(len(removed.places))
+    for place in np.unique(removed.places).tolist():
+        rows = removed.places == place
+        observation = removed.observations[place]
+        terms = terms_of(bundle, observation)
+        evidence = channel_evidence(terms.weights, observation.activation_maps)
+        found[rows] = effects(evidence, bundle.wording.supports(removed.phrases[rows]))
+    return found
 
 
 def without_phrase(scene: Scene, phrase: str, rng: np.random.Generator) -> Scene | None:
@@ -156,7 +229,8 @@ def randomisation(
 
     Cumulative: the head, then the later half of the layers' kernels, then all of them. "map" is
     the mean rank correlation of saliency maps of the same class, "map_absolute" the mean of its
-    magnitude, "words" the mean Jaccard index of the first three phrases.
+    magnitude, "words" the mean Jaccard index of the first three phrases, of images of which
+    either says something.
     """
     found = {}
     for name, share in (("head", 0.0), ("half of the layers", 0.5), ("all layers", 1.0)):
@@ -181,12 +255,12 @@ def _likeness(
             maps.append(_rank_correlation(before.saliency_map, after.saliency_map))
             sets = [{phrase.text for phrase in r.phrases} for r in (before, after)]
             either = sets[0] | sets[1]
-            words.append(len(sets[0] & sets[1]) / len(either) if either else 1.0)
+            words += [len(sets[0] & sets[1]) / len(either)] if either else []
     magnitude = float(np.mean(np.abs(maps)))
     return {
         "map": float(np.mean(maps)),
         "map_absolute": magnitude,
-        "words": float(np.mean(words)),
+        "words": _mean(np.array(words)),
     }
 
 
@@ -227,6 +301,17 @@ def _probabilities(
 ) -> FloatArray:
     images = [Image.fromarray(np.clip(frame, 0, 255).astype(np.uint8)) for frame in frames]
     return np.asarray(softmax(logits_of(bundle, images))[:, class_index])
+
+
+def _mean(values: FloatArray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _bounds(prefix: str, drawn: Sequence[float]) -> dict[str, float]:
+    known = np.array(drawn)[~np.isnan(drawn)] if drawn else np.zeros(0)
+    low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
+    return {f"{prefix}low": float(low), f"{prefix}high": float(high)}
 
 
 def _rank_correlation(one: FloatArray, two: FloatArray) -> float:

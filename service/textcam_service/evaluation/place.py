@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +22,7 @@ FIXED_THRESHOLD = 0.5
 _THRESHOLDS = np.linspace(0.05, 0.95, 19)
 
 HeatOf = Callable[[Observation], Float32Array]
+ShownMap = Literal["group", "relative", "whole"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def judge_place(observations: Sequence[Observation], heat_of: HeatOf) -> PlaceFi
 
 
 def judge_groups(
-    bundle: ModelBundle, observations: Sequence[Observation], whole_map: bool = False
+    bundle: ModelBundle, observations: Sequence[Observation], shown: ShownMap = "group"
 ) -> dict[str, float]:
     """How often a phrase's own map points at an object of which the phrase is true.
 
@@ -69,7 +71,8 @@ def judge_groups(
     Args:
         bundle: What is judged.
         observations: Of scenes.
-        whole_map: Judge the target's whole map in place of each group's own: a control.
+        shown: The group's own map; its phrase's relative map, which figures draw; or the target's
+            whole map, a control.
 
     Returns:
         "pointing", of the groups with positive evidence; "chance", of a random point on one of
@@ -85,8 +88,10 @@ def judge_groups(
             if not having or group.evidence <= 0:
                 continue
             mask = np.asarray(observation.case.masks[having].any(axis=0))
-            shown = rationale.saliency_map if whole_map else group.saliency_map
-            heat = _stretched(shown, observation)
+            relative = group.relative_map
+            assert relative is not None  # noqa: S101 - only the rest has none
+            own = {"group": group.saliency_map, "relative": relative}
+            heat = _stretched(own.get(shown, rationale.saliency_map), observation)
             hits.append(points_at(heat, mask))
             chances.append(len(having) / len(scene.objects))
     return {

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 _CHARTED = {
-    "words": ("precision_1", "precision_3", "recall"),
+    "words": ("precision", "swapped", "recall"),
+    "reliability": ("probability", "observed"),
     "place": ("pointing", "energy", "iou_best"),
     "groups": ("pointing", "chance"),
-    "counterfactual": ("rank_correlation",),
+    "counterfactual": ("rank_correlation", "within_scene"),
     "cues": ("named", "named_by_twin", "auroc"),
 }
 _INK, _GREY, _ACCENTS = "#22222a", "#b9b9c4", ("#5a3fd6", "#c2418f", "#f08a4b")
@@ -20,8 +21,10 @@ _INK, _GREY, _ACCENTS = "#22222a", "#b9b9c4", ("#5a3fd6", "#c2418f", "#f08a4b")
 
 def as_text(report: Mapping[str, Any]) -> str:
     """All tables, aligned, then the notes."""
-    lines = [f"{report['judged']} of {report['images']} images judged"]
-    if report["accuracy"] is not None:
+    lines = []
+    if "judged" in report:
+        lines.append(f"{report['judged']} of {report['images']} images judged")
+    if report.get("accuracy") is not None:
         lines[0] += f" (those that the network gets right: accuracy {report['accuracy']:.3f})"
     for name, table in report.items():
         if isinstance(table, Mapping):

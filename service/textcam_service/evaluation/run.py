@@ -6,29 +6,42 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.methods import Need
 from textcam_service.errors import BundleMismatch, InvalidTruth
 from textcam_service.evaluation.cases import Observation, Truth, observed
+from textcam_service.evaluation.controls import (
+    EMBEDDER,
+    SHUFFLED,
+    Fit,
+    control_bundles,
+    fit_of,
+    says_of_image,
+    shuffled_channels,
+)
 from textcam_service.evaluation.cues import judge_cues
 from textcam_service.evaluation.faithfulness import (
     channel_ablation,
     counterfactual_agreement,
     perturbation,
     randomisation,
+    removals,
 )
 from textcam_service.evaluation.place import centred_gaussian, heat_of, judge_groups, judge_place
 from textcam_service.evaluation.words import (
-    WordFigures,
+    Explain,
+    Judged,
     folded,
-    mean_figures,
-    random_directions,
+    judged,
     says,
-    says_of_image,
-    shuffled_directions,
     word_figures,
+    word_intervals,
+    word_reliability,
 )
 from textcam_service.offline.embed import Embedder
+from textcam_service.offline.phrases import Probing
 from textcam_service.scenes.classes import CLASSES
 
 METHOD = "TextCAM"
@@ -43,6 +56,7 @@ def evaluate(
     truth: Truth,
     *,
     embedder: Embedder | None = None,
+    probing: Probing | None = None,
     biased: ModelBundle | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
@@ -53,7 +67,9 @@ def evaluate(
         truth: Images with their truth. Where true classes are known, only images that the
             network gets right are judged: what it saw in the others has no known truth. Of
             scenes all maps are kept in memory, of photographs a batch's.
-        embedder: Of the bank's space, for the control that asks it alone; None: left out.
+        embedder: Of the bank's space, for the control that asks it alone, and for the calibration
+            of controls by supports; None: left out, and they keep the bank's.
+        probing: Of the bank's probing images, for the same; None: likewise.
         biased: The bundle's twin from the biased world; None: cues are not judged.
         progress: Told the name of each step.
 
@@ -62,9 +78,11 @@ def evaluate(
         BundleMismatch: The embedder is not the bank's.
 
     Returns:
-        Tables by name: "words" for all; "place", "groups", "faithfulness" and, but for int8
-        backbones, "randomisation" for scenes; "cues" with a twin. Every table has its controls.
-        "notes" says what was left out, and why, and which true phrases cannot be said.
+        Tables by name: "words" and "intervals" for all, "reliability" where phrases have
+        probabilities; "place", "groups", "faithfulness", "counterfactual" and, but for int8
+        backbones, "randomisation" for scenes; "cues" and "cues_moved" with a twin. Every table has
+        its controls. "notes" says what was left out, and why, and which true phrases cannot be
+        said.
     """
     of_scenes = any(case.scene is not None for case in truth.cases)
     for one in (bundle, biased):
@@ -77,68 +95,88 @@ def evaluate(
         )
     notes = _require_sayable(bundle, truth)
     progress("words")
-    report, judged = _words(bundle, truth, embedder, keep=of_scenes)
+    fit, why = fit_of(bundle, embedder, probing)
+    if why:
+        notes.append(f"the controls keep the bank's calibration, for {why}")
+    explainers = _explainers(bundle, embedder, fit)
+    report, judged = _words(bundle, truth, explainers, keep=of_scenes)
     if of_scenes:
-        report.update(_scene_tables(bundle, judged, progress))
+        report.update(_scene_tables(bundle, judged, truth, progress))
         notes += _notes(bundle)
     if biased is not None:
         progress("cues")
-        report["cues"] = judge_cues(biased, bundle, max(report["judged"] // 5, 1))
+        report["cues"], moved = judge_cues(biased, bundle, max(report["judged"] // 5, 1))
+        report.update({"cues_moved": moved} if moved else {})
     return {**report, "notes": notes}
 
 
+def _explainers(
+    bundle: ModelBundle, embedder: Embedder | None, fit: Fit | None
+) -> dict[str, Explain]:
+    explainers = {METHOD: says(bundle)}
+    explainers |= {name: says(other) for name, other in control_bundles(bundle, fit).items()}
+    if embedder is not None and (fit is not None or bundle.calibration is None):
+        explainers[EMBEDDER] = says_of_image(bundle, embedder, fit)
+    return explainers
+
+
 def _words(
-    bundle: ModelBundle, truth: Truth, embedder: Embedder | None, *, keep: bool
+    bundle: ModelBundle, truth: Truth, explainers: Mapping[str, Explain], *, keep: bool
 ) -> tuple[Report, list[Observation]]:
     """How many images are judged, and their words beside the controls'; what was seen of them."""
-    explainers = {
-        METHOD: says(bundle),
-        "control: random directions": says(random_directions(bundle)),
-        "control: shuffled channels": says(shuffled_directions(bundle)),
-    }
-    if embedder is not None:
-        explainers["control: embedder's opinion"] = says_of_image(bundle, embedder)
-    figures: dict[str, list[WordFigures]] = {name: [] for name in explainers}
+    rows: dict[str, list[Judged]] = {name: [] for name in explainers}
     kept: list[Observation] = []
     images = known = right = 0
     for batch in observed(bundle, truth.cases):
         told = [o for o in batch if o.case.class_index is not None]
         hits = [o for o in told if o.prediction.class_index == o.case.class_index]
-        judged = [o for o in batch if o.case.class_index is None] + hits
+        own = [o for o in batch if o.case.class_index is None] + hits
         for name, explain in explainers.items():
-            figures[name] += [word_figures(o, truth, explain(o)) for o in judged]
-        kept += judged if keep else []
+            rows[name] += [judged(o, truth, explain(o)) for o in own]
+        kept += own if keep else []
         images, known, right = images + len(batch), known + len(told), right + len(hits)
     if known == images and not right:
         raise InvalidTruth(
             f"the network is right on none of the {known} images whose class is given; is "
             "class_index counted in the backbone's order? Leave it out to judge what it predicts"
         )
+    low, high = word_intervals(rows[METHOD])
     report: Report = {
         "images": images,
         "judged": images - known + right,
         "accuracy": right / known if known else None,
-        "words": {name: asdict(mean_figures(own)) for name, own in figures.items()},
+        "words": {name: asdict(word_figures(own)) for name, own in rows.items()},
+        "intervals": {f"{METHOD}: 2.5 %": asdict(low), f"{METHOD}: 97.5 %": asdict(high)},
     }
+    if reliable := word_reliability(rows[METHOD]):
+        report["reliability"] = reliable
     return report, kept
 
 
 def _scene_tables(
-    bundle: ModelBundle, judged: Sequence[Observation], progress: Callable[[str], None]
+    bundle: ModelBundle,
+    judged: Sequence[Observation],
+    truth: Truth,
+    progress: Callable[[str], None],
 ) -> Mapping[str, Table]:
     heats = {METHOD: heat_of(bundle), "control: centred Gaussian": centred_gaussian}
     progress("place")
     place = {name: asdict(judge_place(judged, heat)) for name, heat in heats.items()}
+    shuffled = shuffled_channels(bundle)
     groups = {METHOD: judge_groups(bundle, judged)}
-    groups["control: shuffled channels"] = judge_groups(shuffled_directions(bundle), judged)
-    groups["control: whole map"] = judge_groups(bundle, judged, whole_map=True)
+    groups["relative maps"] = judge_groups(bundle, judged, "relative")
+    groups[SHUFFLED] = judge_groups(shuffled, judged)
+    groups["control: whole map"] = judge_groups(bundle, judged, "whole")
     progress("perturbation")
     some = judged[:_PERTURBED]
     faithfulness = {name: perturbation(bundle, some, heat) for name, heat in heats.items()}
     progress("counterfactuals")
-    controls = {METHOD: bundle, "control: shuffled channels": shuffled_directions(bundle)}
+    removed = removals(bundle, judged, truth)
+    logits = np.array([observation.prediction.logit for observation in judged])
     counterfactual = {
-        name: counterfactual_agreement(other, judged) for name, other in controls.items()
+        METHOD: counterfactual_agreement(removed, bundle),
+        "control: logit alone": counterfactual_agreement(removed, logits[removed.places]),
+        SHUFFLED: counterfactual_agreement(removed, shuffled),
     }
     counterfactual[METHOD]["ablation_error"] = channel_ablation(bundle, judged)
     tables: dict[str, Table] = {

@@ -21,6 +21,7 @@ GRADES = {"+": 0.87, "~": 0.52, "?": 0.25}
 """By the mark of a line: in what share of a class's photographs its phrases are plainly true."""
 
 _CLASS = re.compile(r"(\d+) (.+)")
+_PERCENT = re.compile(r"(.+?)\s+(\d+(?:\.\d+)?)\s*%")
 _IMAGENET = 1000
 _SURE, _OFTEN = GRADES["+"], GRADES["~"]
 
@@ -65,17 +66,19 @@ def read_class_table(path: Path) -> Table:
 
 
 def read_phrase_table(path: Path, class_names: Sequence[str]) -> Table:
-    """Read a user's table by phrase: "phrase: class, class?, ...", "#" begins a comment line.
+    """Read a user's table by phrase: "phrase: class, class?, class 40%", "#" begins a comment line.
 
     A class is its name, the first of its names, or its index; "?" after it says: often, not
-    nearly always. Where names have commas, part the classes by ";".
+    nearly always; a percentage, in what share of its photographs. Where names have commas, part
+    the classes by ";".
 
     Args:
         path: UTF-8 text.
         class_names: C names that the table may use.
 
     Raises:
-        VocabularyError: Unreadable, a line has no ":", or a class is unknown.
+        VocabularyError: Unreadable, a line has no ":", a class is unknown, or a percentage is above
+            100.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
@@ -93,15 +96,24 @@ def read_phrase_table(path: Path, class_names: Sequence[str]) -> Table:
             raise VocabularyError(f"{path}, line {number}: it must read 'phrase: class, class'")
         row = table.setdefault(phrase.strip(), {})
         for part in filter(None, map(str.strip, classes.split(";" if ";" in classes else ","))):
-            name, sure = part.rstrip("?").strip(), not part.endswith("?")
+            name, share = _graded(part)
             index = known.get(name.casefold(), int(name) if name.isdecimal() else -1)
             if not 0 <= index < len(class_names):
                 raise VocabularyError(
                     f"{path}, line {number}: there is no class '{name}'; there are "
                     f"{len(class_names)}: {', '.join(class_names[:3])} ..."
                 )
-            row[index] = _SURE if sure else _OFTEN
+            if share > 1:
+                raise VocabularyError(f"{path}, line {number}: '{part}' is above 100 %")
+            row[index] = share
     return table
+
+
+def _graded(part: str) -> tuple[str, float]:
+    """A class of a user's table, and in what share of its photographs the phrase is true."""
+    if stated := _PERCENT.fullmatch(part):
+        return stated[1], float(stated[2]) / 100
+    return part.rstrip("?").strip(), _OFTEN if part.endswith("?") else _SURE
 
 
 def matrix(table: Table, phrases: Sequence[str], class_count: int) -> Float32Array:

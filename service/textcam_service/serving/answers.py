@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from textcam.v1 import explainer_pb2 as pb
+from textcam_client.view import Peak
 
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.methods import Method, MethodSettings, Need
@@ -51,7 +52,7 @@ def explanation_message(
         DeadlineExpired: See Drawing.draw.
         AnswerTooLarge: See Drawing.draw.
     """
-    peak = float(np.maximum(rationale.saliency_map, 0).max())
+    peak = drawing.peak(rationale.saliency_map)
     message = pb.Explanation(
         target=prediction_message(target),
         logit=rationale.logit,
@@ -80,7 +81,7 @@ def _phrase_message(phrase: Phrase) -> pb.Phrase:
     return pb.Phrase(**fields, kind=pb.PhraseKind.Value(name))
 
 
-def _group_message(group: SaliencyGroup, drawing: Drawing, peak: float) -> pb.SaliencyGroup:
+def _group_message(group: SaliencyGroup, drawing: Drawing, peak: Peak) -> pb.SaliencyGroup:
     message = pb.SaliencyGroup(
         phrase_index=group.phrase_index,
         channel_ids=group.channel_ids.astype("<i4").tobytes(),
@@ -99,7 +100,7 @@ def _add_maps(
     message: pb.Explanation | pb.SaliencyGroup,
     saliency_map: Float32Array,
     drawing: Drawing,
-    peak: float,
+    peak: Peak,
 ) -> None:
     form = drawing.job.heatmap
     if form == pb.HEATMAP_FORM_NONE:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
+from textcam_client import geometry
 from textcam_client.colormap import blend
+from textcam_client.view import Peak, View
 
 from textcam_service.core.heatmap import heatmap, to_uint8
 from textcam_service.core.types import Crop, Float32Array, UInt8Array
@@ -92,12 +94,16 @@ class Drawing:
         if self.job.heatmap == pb.HEATMAP_FORM_IMAGE:
             self._require_room(maps * self.scene.height * self.scene.width)
 
-    def draw(self, saliency_map: Float32Array, peak: float) -> pb.Heatmap:
-        """One heatmap, in the form that is asked for.
+    def peak(self, saliency_map: Float32Array) -> Peak:
+        """What becomes the hottest of a target's heatmaps: the strongest support of its map."""
+        return Peak(saliency_map, self._crop)
+
+    def draw(self, saliency_map: Float32Array, peak: Peak) -> pb.Heatmap:
+        """One heatmap, in the form that is asked for; over the image it is drawn smoothly.
 
         Args:
             saliency_map: (H, W).
-            peak: The value that becomes the hottest.
+            peak: What becomes the hottest.
 
         Raises:
             DeadlineExpired: See require_wanted().
@@ -105,13 +111,15 @@ class Drawing:
         """
         self.require_wanted()
         scene = self.scene
-        heat = heatmap(saliency_map, scene.crop, scene.height, scene.width, peak)
+        size = scene.height, scene.width
         if self.job.heatmap == pb.HEATMAP_FORM_IMAGE:
-            levels = self._levels(heat)
+            levels = self._levels(heatmap(saliency_map, scene.crop, *size, max(peak.cell, 0.0)))
             dtype = pb.Tensor.D_TYPE_UINT8
             image = pb.Tensor(dtype=dtype, shape=levels.shape, data=levels.tobytes())
             drawn = pb.Heatmap(image=image)
         else:
+            view = View(size, self._crop, None, peak)
+            heat = view.heatmap(saliency_map, None, peak, smooth=True)
             drawn = pb.Heatmap(overlay_png=self._overlay(heat))
         self._bytes += drawn.ByteSize()
         self._require_room(self._bytes)
@@ -130,6 +138,10 @@ class Drawing:
         file = io.BytesIO()
         Image.fromarray(overlay).save(file, "PNG", compress_level=1)
         return file.getvalue()
+
+    @cached_property
+    def _crop(self) -> geometry.Crop:
+        return geometry.Crop(**asdict(self.scene.crop))
 
     @cached_property
     def _picture(self) -> UInt8Array:
