@@ -9,7 +9,7 @@ from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
 from textcam_client.errors import from_rpc_error
 from textcam_service.bundle import ModelBundle
-from textcam_service.core.types import PHRASE_KINDS, WordSettings
+from textcam_service.core.types import PHRASE_KINDS, RationaleSettings, WordSettings
 from textcam_service.errors import InvalidSettings
 from textcam_service.model_store import ModelStore
 from textcam_service.settings import read_settings
@@ -58,7 +58,7 @@ async def test_answers_have_probabilities_effects_kinds_and_relative_maps(store)
         assert len(found) > 3
         for phrase in found:
             assert phrase.HasField("probability")
-            assert 0.75 <= phrase.probability <= 1
+            assert RationaleSettings().min_probability <= phrase.probability <= 1
             kind = KINDS[phrase.vocabulary_index] or "unspecified"
             assert pb.PhraseKind.Name(phrase.kind) == f"PHRASE_KIND_{kind.upper()}"
         assert [phrase.effect for phrase in found] != [phrase.evidence for phrase in found]
@@ -94,7 +94,7 @@ async def test_a_requests_threshold_goes_before_the_banks(store):
             counts.append(len(found))
         assert counts == sorted(counts, reverse=True)
         assert counts[0] > counts[2] > counts[-1] == 0
-        assert counts[2] == len(await said(caller))
+        assert counts[3] <= len(await said(caller)) <= counts[1]
         answer = await ask(caller, min_probability=1.0)
         assert "the vocabulary has no words for what the model saw" in (
             answer.explanations[0].sentence
@@ -173,7 +173,7 @@ async def test_provenance_says_how_probabilities_were_calibrated(store):
         )
     calibration = found.calibration
     assert (calibration.source, calibration.images) == ("labels", 77)
-    assert calibration.min_probability == 0.75
+    assert calibration.min_probability == RationaleSettings().min_probability
     assert calibration.expected_calibration_error == pytest.approx(0.05 * 30 / 40)
     rows = [(b.lower, b.upper, b.probability, b.observed, b.count) for b in calibration.bins]
     assert rows == [(0.7, 0.8, 0.75, 0.7, 30), (0.9, 1.0, 0.95, 0.95, 10)]
@@ -221,7 +221,7 @@ async def test_without_supports_words_are_what_they_are_with_direction_lda(store
 def test_settings_reach_the_bundle(tmp_path):
     folder = add_supports(write_model(tmp_path, 0))
     given = "m", folder / "backbone", folder / "bank"
-    assert ModelBundle.load(*given).settings.min_probability == 0.75
+    assert ModelBundle.load(*given).settings == RationaleSettings(prior=0.0)
     settings = read_settings({"direction": "lda", "min_probability": 0.5})
     assert settings.words == WordSettings("embeddings", 0.5)
     bundle = ModelBundle.load(*given, words=settings.words)

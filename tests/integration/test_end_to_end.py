@@ -51,8 +51,9 @@ def test_photographs_are_explained_and_the_phrases_account_for_the_logit(client,
         for explanation in answer.explanations:
             accounts(explanation)
             texts = [phrase.text for phrase in explanation.phrases]
-            assert 1 <= len(texts) == len(set(texts)) <= 5
+            assert len(texts) == len(set(texts)) <= 5
             assert all(text in explanation.sentence for text in texts)
+        assert answer.explanations[0].phrases  # of less probable classes there may be none
         assert answer.provenance.bank_digest.startswith("sha256:")
         assert answer.provenance.layers == ("_swish",)
         assert answer.provenance.head_kind == "gap_linear"

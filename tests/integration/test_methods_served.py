@@ -13,6 +13,7 @@ from textcam_service.backbone import Backbone
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.channels import ChannelSettings
 from textcam_service.core.methods import METHODS, MethodSettings
+from textcam_service.core.types import RationaleSettings
 from textcam_service.evaluation.cases import observe, scene_truth
 from textcam_service.evaluation.place import heat_of, judge_place
 from textcam_service.evaluation.run import evaluate
@@ -75,7 +76,8 @@ def total(explanation):
 def require_words(explanation):
     """A group for each phrase; where the evidence speaks for none, a sentence that says so."""
     assert len(explanation.phrases) == len(explanation.groups)
-    assert all(0.75 <= phrase.probability <= 1 for phrase in explanation.phrases)
+    least = RationaleSettings().min_probability
+    assert all(least <= phrase.probability <= 1 for phrase in explanation.phrases)
     if not explanation.phrases:
         assert "the vocabulary has no words for what the model saw" in explanation.sentence
 
