@@ -107,8 +107,8 @@ def test_the_networks_opinion_is_blended_in_by_hand():
     scores, opinion = np.array([1.5, 0, 9]), np.array([0.6, 0.0, 1.0])
     by_evidence = [2 * 1.5 + 0.9 * log_odds(0.2) - 0.5, 0.9 * log_odds(0.01) - 0.5]
     blended = [
-        chance(0.2 * by_evidence[0] + 0.75 * log_odds(0.6) + 1.1),
-        chance(0.2 * by_evidence[1] + 0.75 * np.log(0.001 / 1.001) + 1.1),
+        chance(0.2 * by_evidence[0] + 0.75 * log_odds(0.6) + 1.4),
+        chance(0.2 * by_evidence[1] + 0.75 * np.log(0.001 / 1.001) + 1.4),
         0,
     ]
     assert MADE.probabilities(scores, opinion) == pytest.approx(blended, abs=1e-6)

@@ -175,13 +175,13 @@ def test_the_networks_opinion_raises_what_is_true_of_the_classes_it_holds_possib
     by_evidence = 2 + np.log(0.201 / 0.801)
     for index, probability in zip(choice.indices, choice.probabilities, strict=True):
         own = np.log((opinion[index] + 1e-3) / (1 - opinion[index] + 1e-3))
-        odds = 0.2 * by_evidence + 0.75 * own + 1.1
+        odds = 0.2 * by_evidence + 0.75 * own + 1.4
         assert probability == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-4)
     assert choice.indices.tolist() == [1, 0, 2]
     # At half the temperature a difference of logits of 1 counts as one of 2.
     surer = wording.choose(evidence, np.array([1.0, 0]), 0, Wish(1, min_probability=0.0))
     first = 0.8 / (1 + np.exp(-2.0))
-    odds = 0.2 * by_evidence + 0.75 * np.log((0.901) / (0.101)) + 1.1
+    odds = 0.2 * by_evidence + 0.75 * np.log((0.901) / (0.101)) + 1.4
     assert surer.probabilities == pytest.approx([1 / (1 + np.exp(-odds))], abs=1e-4)
     opinions = table.mixed(np.array([1 / (1 + np.exp(-2.0)), 1 / (1 + np.exp(2.0))]))
     assert opinions[:2] == pytest.approx([first, 0.9])

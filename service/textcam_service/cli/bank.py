@@ -333,6 +333,12 @@ def bank_inspect(folder: Path, as_json: bool) -> None:
     click.echo(_summary(artefact))
     click.echo(f"backbone   {artefact.bank.backbone_digest}")
     click.echo(f"embedder   {artefact.bank.embedder}")
+    if artefact.bank.supports is not None:
+        calibration = artefact.bank.supports.calibration
+        click.echo(
+            f"words      by supports, {int(calibration.grounded.sum())} phrases grounded, "
+            f"probabilities by {calibration.source} of {calibration.images} images"
+        )
     for key in ("command", "probing_images", "per_class", "channel_settings", "embedder_passes"):
         click.echo(f"{key:<10} {parameters.get(key)}")
 

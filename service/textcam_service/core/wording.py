@@ -141,10 +141,13 @@ class SupportWording:
     def _chosen(
         self, worth: FloatArray, scores: FloatArray, able: BoolArray, wish: Wish
     ) -> IntArray:
-        """The choice among phrases that are not broad; else the worthiest broad one."""
+        """The choice among phrases that are not broad; else the worthiest broad one.
+
+        Who asks for broad ones gets them like others.
+        """
         likeness, apart = self._likeness, self._apart
-        own = worth, scores, able & ~self._broad, likeness, wish.count, self.settings, apart
-        chosen = choose(*own)
+        ordinary = able if _FALLBACK in wish.kinds else able & ~self._broad
+        chosen = choose(worth, scores, ordinary, likeness, wish.count, self.settings, apart)
         if len(chosen):
             return chosen
         broad = np.flatnonzero(able & self._broad)
