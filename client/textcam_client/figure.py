@@ -41,12 +41,13 @@ def draw_figure(
 ) -> Image.Image:
     """Draw the photograph, where the model looked, and a panel per phrase.
 
-    The panel of a phrase shows where the network sees it more than the other phrases
-    (SaliencyGroup.relative_heatmap), on a scale of its own: it says where, not how much, and not
-    where in the image a part is. "Where it looked" and "all the rest" have one scale, the target's
-    strongest support; so have the phrases' panels of an answer without relative maps, which show
-    the groups' own maps. What the network did not see is dimmed. Beside a phrase stand its
-    probability, its share and its effect; the figure says what they mean.
+    The panel of a phrase shows where, of where the model looked, the network sees it more than the
+    other phrases (SaliencyGroup.relative_heatmap times the root of the target's heatmap), on a
+    scale of its own: it says where, not how much, and not where in the image a part is. "Where it
+    looked" and "all the rest" have one scale, the target's strongest support; so have the phrases'
+    panels of an answer without relative maps, which show the groups' own maps. What the network
+    did not see is dimmed. Beside a phrase stand its probability, its share and its effect; the
+    figure says what they mean.
 
     Args:
         explanation: An answer with maps; each of its targets gets a section.
@@ -147,7 +148,10 @@ def _group_tile(target: TargetExplanation, group: SaliencyGroup, canvas: _Canvas
     if group.relative_map is None:
         picture = canvas.drawn(group.heatmap(canvas.size, smooth=True))
     else:
-        picture = canvas.drawn(group.relative_heatmap(canvas.size))
+        # Where the model looked: elsewhere its channels are told apart as well, and mislead.
+        heat = group.relative_heatmap(canvas.size)
+        heat = heat * np.sqrt(target.heatmap(canvas.size, smooth=True))
+        picture = canvas.drawn(heat / (float(heat.max()) or 1.0))
     phrase = group.phrase
     if phrase is None:
         return Tile("all the rest", number, QUIET, picture)
@@ -214,8 +218,9 @@ def _meanings(target: TargetExplanation, *, framed: bool) -> Sequence[str]:
         return [frame] if frame else []
     if any(group.relative_map is not None for group in groups):
         panels = (
-            "A phrase's panel shows where the network sees it more than the other phrases, on a "
-            "scale of its own: where, not how much, and not where a part of the object is."
+            "A phrase's panel shows where, of where the model looked, the network sees it more "
+            "than the other phrases, on a scale of its own: where, not how much, and not where a "
+            "part of the object is."
         )
     else:
         panels = "All panels have one scale, so they can be compared."

@@ -227,7 +227,8 @@ class TargetExplanation(_ReadOnly):
             vocabulary has no words for what the network saw. Their evidence is in no order.
         groups: One per phrase, in the same order; empty where groups were declined.
         rest: The channels that support none of the phrases.
-        sentence: The rationale in one English sentence, what is against the target last.
+        sentence: The rationale in one English sentence, what is against the target last where
+            phrases have no probability.
         in_logit_units: Whether maps and evidence are amounts of the logit; else they are on the
             method's own scale, and only shares of the evidence mean something. False, too, from
             a server that does not tell.

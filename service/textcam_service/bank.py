@@ -31,6 +31,7 @@ from textcam_service.core.types import (
     PHRASE_KINDS,
     BoolArray,
     Float32Array,
+    IntArray,
     RationaleSettings,
 )
 from textcam_service.core.wording import PhraseSupports
@@ -248,7 +249,7 @@ def _read_supports(
             np.asarray(tensors["attribute_percent"] / np.float32(_PERCENT), np.float32),
             (manifest["classes"], phrase_count),
         )
-    return PhraseSupports(
+    found = PhraseSupports(
         supports=tensors["supports"].astype(np.float32),
         likeness=tensors["likeness"],
         calibration=calibration,
@@ -256,6 +257,45 @@ def _read_supports(
         repeats=tensors["repeats"].astype(np.int64),
         attributes=attributes,
     )
+    _require_shapes(found, len(tensors["dead"]), phrase_count)
+    return found
+
+
+def _require_shapes(supports: PhraseSupports, channels: int, phrases: int) -> None:
+    """Refuse what would fail at the first request; raises ArtefactCorrupt."""
+    calibration, table = supports.calibration, supports.attributes
+    numbers = (calibration.deviation, calibration.slope, calibration.prior_weight,
+               calibration.offset, calibration.temperature)  # fmt: skip
+    own = (calibration.mean, calibration.prior, calibration.grounded)
+    sound = (
+        supports.supports.shape == (channels, phrases)
+        and supports.likeness.shape == (phrases, phrases)
+        and all(each.shape == (phrases,) for each in own)
+        and all(isinstance(each, (int, float)) and np.isfinite(each) for each in numbers)
+        and calibration.deviation > 0
+        and bool(np.isfinite(supports.supports).all() and np.isfinite(calibration.mean).all())
+        and bool(np.isfinite(calibration.prior).all())
+        and _places(supports.apart, (phrases, phrases))
+        and _places(supports.repeats, (None, phrases))
+    )
+    if sound and table is not None:
+        sizes = {len(table.classes), len(table.phrases), len(table.values)}
+        entries = np.stack([table.classes, table.phrases], axis=1) if len(sizes) == 1 else None
+        sound = entries is not None and _places(entries, table.shape)
+    if not sound:
+        raise ArtefactCorrupt(
+            "the bank's supports do not fit its channels and phrases, or are no numbers; build it "
+            "again"
+        )
+
+
+def _places(pairs: IntArray, limits: tuple[int | None, int | None]) -> bool:
+    """Whether all of (P, 2) places lie within their limits."""
+    return pairs.ndim == 2 and pairs.shape[1] == 2 and all(
+        not len(pairs)
+        or (column.min() >= 0 and (limit is None or column.max() < limit))
+        for column, limit in zip(pairs.T, limits, strict=True)
+    )  # fmt: skip
 
 
 def _phrases_digest(phrases: tuple[str, ...]) -> str:

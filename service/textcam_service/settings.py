@@ -368,6 +368,7 @@ def read_settings(flags: Mapping[str, Any], config: Path | None = None) -> Serve
         raise InvalidSettings("default_phrases is above max_phrases")
     if settings.max_message_bytes > settings.max_bytes_in_work:
         raise InvalidSettings("max_message_bytes is above max_bytes_in_work")
+    _require_probabilities(settings)
     _require_together(settings, "tls_certificate", "tls_key")
     _require_together(settings, "jwt_keys", "jwt_issuer", "jwt_audience")
     if settings.tls_client_ca and not settings.tls_certificate:
@@ -391,6 +392,13 @@ def faults_of(error: ValidationError) -> str:
         ": ".join(filter(None, (".".join(str(part) for part in fault["loc"]), fault["msg"])))
         for fault in error.errors(include_input=False)
     )
+
+
+def _require_probabilities(settings: ServerSettings) -> None:
+    if settings.direction == "lda" and settings.min_probability:
+        raise InvalidSettings(
+            "min_probability goes by the supports' probabilities, which direction lda has not"
+        )
 
 
 def _require_together(settings: ServerSettings, *names: str) -> None:

@@ -210,6 +210,16 @@ def test_an_unknown_kind_is_refused_with_those_there_are(kind, tmp_path):
         read_vocabulary(path)
 
 
+@pytest.mark.parametrize("line", ["# Kind: part", "# kinds: part", "## kind:", "# kind : part"])
+def test_a_line_that_nearly_says_a_kind_is_refused(line, tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text(f"{line}\npaw\n")
+    with pytest.raises(
+        VocabularyError, match="a kind is said by '# kind: KIND', with one"
+    ):
+        read_vocabulary(path)
+
+
 def test_every_phrase_of_the_packaged_vocabulary_has_a_kind():
     assert set(KINDS) == set(PHRASE_KINDS)
     assert KINDS[VOCABULARY.index("animal")] == "category"
@@ -247,10 +257,10 @@ def test_labels_are_names_or_indices_of_files_under_any_folder(labelled):
 @pytest.mark.parametrize(
     ("rows", "head", "said"),
     [
-        (["1.png,stork"], "file,label", "has the label 'stork' of 1.png, .* 4 classes: tabby, "),
-        (["1.png,4"], "file,label", "has the label '4' of 1.png"),
-        (["1.png,0"], "image,label", "no CSV with the columns 'file' and 'label': 'file'"),
-        (["1.png"], "file,label", "no CSV with the columns 'file' and 'label'"),
+        (["1.png,stork"], "file,label", "line 2: 'stork' is none of .* 4 classes: tabby, "),
+        (["1.png,4"], "file,label", "line 2: '4' is none of"),
+        (["1.png,0"], "image,label", "have no column 'file'; .* have image, label"),
+        (["1.png"], "file,label", "line 2: a file and its label are needed"),
         (["gone.png,0"], "file,label", r"none of the files that .*labels\.csv names is under"),
     ],
 )
@@ -261,5 +271,5 @@ def test_labels_at_fault_are_refused_in_words(rows, head, said, labelled):
 
 
 def test_labels_that_are_not_there_are_told(labelled):
-    with pytest.raises(ProbingSetError, match="no CSV with the columns"):
+    with pytest.raises(ProbingSetError, match="cannot be read as CSV"):
         read_labels(labelled[0] / "absent.csv", labelled[1], NAMES)

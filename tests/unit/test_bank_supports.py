@@ -258,3 +258,23 @@ def test_a_vocabulary_of_new_phrases_alone_says_nothing():
     assert not found.calibration.grounded.any()
     assert (found.apart.shape, found.repeats.shape, found.attributes) == ((0, 2), (0, 2), None)
     assert not found.calibration.speaks_for(np.full(2, 9.0), 1.0).any()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"supports": np.zeros((D, V + 1), np.float32)},
+        {"supports": np.full((D, V), np.nan, np.float32)},
+        {"likeness": np.zeros((2, 2), np.int8)},
+        {"apart": np.array([[0, V]])},
+        {"repeats": np.array([[0, -1]])},
+        {"calibration": replace(CALIBRATION, deviation=0.0)},
+        {"calibration": replace(CALIBRATION, slope=float("nan"))},
+        {"calibration": replace(CALIBRATION, mean=np.zeros(V + 1, np.float32))},
+        {"attributes": ClassAttributes(np.array([C]), np.array([0]), np.ones(1), (C, V))},
+    ],
+)
+def test_supports_that_would_fail_at_the_first_request_are_refused(changes, tmp_path):
+    bank_folder(tmp_path / "bank", **changes)
+    with pytest.raises(ArtefactCorrupt, match="do not fit its channels and phrases, or are no num"):
+        read_bank(tmp_path / "bank")

@@ -112,7 +112,7 @@ def rationale_of(bias=0.5, **evidence):
         ),
         ({"butterfly": -0.5}, "the phrases speak against it: butterfly (-0.5)"),
         ({"haze": -0.04}, "the model saw haze (+0.0)"),
-        ({}, "the vocabulary has no words for what the model saw"),
+        ({}, "none of the words that may be said is likely enough for what the model saw"),
     ],
 )
 def test_a_sentence_goes_by_evidence_and_says_last_what_is_against(evidence, seen):

@@ -1,9 +1,11 @@
 """Shares in a user's table of phrases."""
 
+import json
+
 import pytest
 from textcam_service.core.types import RationaleSettings
 from textcam_service.errors import VocabularyError
-from textcam_service.offline.attributes import GRADES, read_phrase_table
+from textcam_service.offline.attributes import GRADES, matrix, read_phrase_table
 from textcam_service.offline.phrases import Tables, default_rationale, imagenet_names
 
 CLASSES = ("Groove billed Ani", "crow, American crow", "gull")
@@ -36,3 +38,17 @@ def test_a_table_of_few_own_classes_asks_more_of_the_evidence_and_less_of_the_ch
     assert (asked.min_probability, asked.min_odds) == (0.5, 6.0)
     assert default_rationale(Tables(imagenet=own), CLASSES) == RationaleSettings()
     assert default_rationale(Tables(own=own), imagenet_names()) == RationaleSettings()
+
+
+def test_letter_case_is_no_matter_for_tables():
+    assert matrix({"Tail fin": {1: 0.5}}, ("TAIL FIN", "tree"), 2).tolist() == [[0, 0], [0.5, 0]]
+
+
+def test_tables_are_kept_as_json_and_the_newer_lines_rule():
+    old = Tables(own={"beak": {0: 0.5}, "wing": {1: 0.25}}, imagenet={"fin": {2: 0.87}})
+    back = Tables.of(json.loads(json.dumps(old.manifest())))
+    assert back == old
+    new = Tables(own={"beak": {1: 0.87}})
+    assert new.over(back).own == {"beak": {1: 0.87}, "wing": {1: 0.25}}
+    assert new.over(back).imagenet == old.imagenet
+    assert old.unused(("Beak", "tree")) == ["fin", "wing"]

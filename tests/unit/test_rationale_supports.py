@@ -111,7 +111,8 @@ def test_where_nothing_is_said_all_is_rest():
     np.testing.assert_array_equal(made.rest.saliency_map, made.saliency_map)
     said = sentence(CAT, None, made)
     assert said.startswith(
-        "'cat' (90%): the vocabulary has no words for what the model saw; its channels add "
+        "'cat' (90%): none of the words that may be said is likely enough for what the model "
+        "saw; its channels add "
         f"{made.rest.evidence:+.1f} and the bias +0.7 to make the logit {made.logit:+.1f}."
     )
     assert "effect" not in said
@@ -189,3 +190,9 @@ def test_without_probabilities_a_phrase_has_its_share_alone():
         "'cat' (90%): the model saw fur (+2.1); other channels add +0.4 and the bias +0.5 to make "
         "the logit +3.0."
     )
+
+
+def test_what_is_less_than_even_is_said_as_possible_and_never_as_impossible():
+    said = sentence(CAT, None, saying(("frog", 0.002, 0.1, 0.1), ("fur", 0.999, 0.2, 0.2)))
+    assert "the model saw possibly frog (<1% likely, " in said
+    assert "and fur (>99% likely, " in said

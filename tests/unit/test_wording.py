@@ -136,6 +136,30 @@ def test_only_kinds_that_are_wished_for_are_said():
     assert chosen(given, Wish(5, kinds=frozenset({"scene"}))) == []
 
 
+def test_who_asks_for_broad_words_gets_several():
+    given = made([0, 0, 0, 4, 5, 0])
+    assert chosen(given, Wish(5, kinds=frozenset({"category"}))) == [4, 3]
+
+
+def test_a_lower_threshold_adds_phrases_and_takes_none_away():
+    """Alike phrases: the less probable one scores higher, and would explain the other away."""
+    wording, evidence = made([3.4, 0, 4.2, 0, 0, 0])
+    priors = np.array([0.5, 0.2, 0.02, 0.2, 0.2, 0.2], np.float32)
+    alike = np.eye(6)
+    alike[0, 2] = alike[2, 0] = 0.95
+    bank = replace(
+        wording.bank,
+        calibration=replace(wording.bank.calibration, prior=priors),
+        likeness=stored_likeness(alike),
+    )
+    own = replace(wording, bank=bank)
+    sure = own.choose(evidence, LOGITS, 0, Wish(5)).indices.tolist()
+    assert sure == [0]
+    low = own.choose(evidence, LOGITS, 0, Wish(5, min_probability=0.0)).indices.tolist()
+    assert low[: len(sure)] == sure
+    assert own.choose(evidence, LOGITS, 0, Wish(1, min_probability=0.0)).indices.tolist() == sure
+
+
 @pytest.mark.parametrize(("least", "said"), [(None, [0, 1]), (0.0, [0, 1, 2]), (0.95, [0])])
 def test_a_request_may_set_its_own_threshold(least, said):
     """With a prior of a fifth: probabilities of 0.97, 0.82 and 0.6."""

@@ -15,7 +15,7 @@ from textcam_service.cli.common import OUTPUT, backbone_option, need, progress_b
 from textcam_service.core.regions import RegionSettings
 from textcam_service.core.types import RationaleSettings
 
-_SHOWN = 10
+_SHOWN, _ENOUGH = 10, 300
 
 
 @click.group()
@@ -200,6 +200,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
         click.echo(f"skipped {path}: {reason}", err=True)
     click.echo(f"{output}: {_summary(artefact)}; {len(seen.skipped)} images skipped")
     _tell_calibration(artefact)
+    _tell_unused(tables, phrases)
     passes = artefact.bank.parameters["embedder_passes"]
     click.echo(f"embedder passes: {passes['images']} images, {passes['regions']} of regions")
     if store:
@@ -280,6 +281,7 @@ def bank_vocabulary(
     )
     click.echo(f"{output}: {_summary(artefact)}")
     _tell_ungrounded(ungrounded)
+    _tell_unused(tables, phrases)
 
 
 def _tell_calibration(artefact: Any) -> None:
@@ -296,12 +298,22 @@ def _tell_calibration(artefact: Any) -> None:
     )
 
 
+def _tell_unused(tables: Any, phrases: Sequence[str]) -> None:
+    if tables is not None and (unused := tables.unused(phrases)):
+        click.echo(
+            f"the table has {len(unused)} phrases that the vocabulary has not: "
+            f"{', '.join(unused[:_SHOWN])}{' ...' if len(unused) > _SHOWN else ''}",
+            err=True,
+        )
+
+
 def _tell_ungrounded(phrases: Sequence[str]) -> None:
     if phrases:
         shown = ", ".join(phrases[:_SHOWN]) + (" ..." if len(phrases) > _SHOWN else "")
         click.echo(
-            f"{len(phrases)} phrases are grounded by nothing and are never said: {shown}. A table "
-            "(--attributes) or a CLIP (--embedder open_clip:...) grounds them",
+            f"{len(phrases)} of the phrases are grounded by nothing, and never said by supports: "
+            f"{shown}. A table (--attributes, with --backbone) or a CLIP (--embedder "
+            "open_clip:...) grounds them",
             err=True,
         )
 

@@ -36,6 +36,7 @@ def choose(
     count: int,
     settings: RationaleSettings,
     apart: BoolArray | None = None,
+    before: IntArray | None = None,
 ) -> IntArray:
     """Choose what to say of one image, best first.
 
@@ -47,15 +48,18 @@ def choose(
         count: At most so many phrases.
         settings: See RationaleSettings: `min_new` and `min_more`.
         apart: (V, V) pairs that must not be said together; None: there are none.
+        before: (B,) of `able`, what is said already; None: nothing.
 
     Returns:
-        (K,) places, K <= count, in the order of saying; none is an answer. Ties go to the lower
-        place.
+        (K,) places, K <= count, in the order of saying, those `before` first; none is an answer.
+        Ties go to the lower place.
     """
     pool = np.flatnonzero(able)
     if not len(pool):
         return pool
-    pool = pool[np.argsort(-worth[pool], kind="stable")][:_CONSIDERED]
+    first = np.zeros(0, np.int64) if before is None else np.asarray(before, np.int64)
+    pool = pool[np.argsort(-worth[pool], kind="stable")]
+    pool = np.concatenate([first, pool[~np.isin(pool, first)]])[:_CONSIDERED]
     own = np.asarray(scores[pool], np.float64)
     explains = likeness[np.ix_(pool, pool)] * own  # [v, u]: what u explains of v
     free = np.ones(len(pool), bool)
@@ -67,8 +71,9 @@ def choose(
         if apart is not None:
             free[apart[pool[place], pool]] = False
 
-    say(0)
-    told = _instead_of_first(own, explains)
+    for place in range(max(1, len(first))):
+        say(place)
+    told = np.maximum(_instead_of_first(own, explains), explains[:, said].max(axis=1))
     while len(said) < count:
         new = np.where(free, (own - told) / np.sqrt(own), -np.inf)
         newest = int(new.argmax())

@@ -15,6 +15,7 @@ from textcam_service.core.types import FloatArray, Phrase, Prediction, Rationale
 from textcam_service.core.wording import Wording
 
 _SMALL_GAP = 1e-3
+_EVEN = 0.5
 
 
 def explain_target(
@@ -112,7 +113,7 @@ def _seen(rationale: Rationale, said: Callable[[float], str]) -> str:
     """Say the phrases, for the target and then against it; calibrated ones in their order."""
     phrases = rationale.phrases
     if not phrases:
-        return "the vocabulary has no words for what the model saw"
+        return "none of the words that may be said is likely enough for what the model saw"
     if all(phrase.probability is not None for phrase in phrases):
         return f"the model saw {_listed([_calibrated(phrase, said) for phrase in phrases])}"
     ranked = sorted(phrases, key=lambda phrase: -phrase.evidence)
@@ -125,8 +126,11 @@ def _seen(rationale: Rationale, said: Callable[[float], str]) -> str:
 
 
 def _calibrated(phrase: Phrase, said: Callable[[float], str]) -> str:
-    chance = f"{phrase.probability:.0%} likely"
-    return f"{phrase.text} ({chance}, share {said(phrase.evidence)}, effect {said(phrase.effect)})"
+    chance = phrase.probability or 0.0
+    shown = f"{chance:.0%}".replace("100%", ">99%")
+    shown = "<1%" if shown == "0%" else shown
+    text = phrase.text if chance >= _EVEN else f"possibly {phrase.text}"
+    return f"{text} ({shown} likely, share {said(phrase.evidence)}, effect {said(phrase.effect)})"
 
 
 def _listed(spoken: Sequence[str]) -> str:

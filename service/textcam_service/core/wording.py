@@ -119,16 +119,17 @@ class SupportWording:
         projected = evidence_by_phrase(evidence, self.bank.supports)
         scores, opinion = calibration.scores(projected), self._opinion(logits)
         probabilities = calibration.probabilities(scores, opinion)
-        least = wish.min_probability
-        able = (
-            calibration.speaks_for(scores, settings.min_odds)
-            & (probabilities >= (settings.min_probability if least is None else least))
-            & self._allowed(class_index, wish)
-        )
+        able = calibration.speaks_for(scores, settings.min_odds) & self._allowed(class_index, wish)
         if opinion is None:
             able = able & (calibration.by_evidence(scores) >= _PLAUSIBLE)
         worth = _worth(scores, probabilities, opinion is not None)
-        indices = self._chosen(worth, scores, able, wish)
+        least = settings.min_probability
+        wanted = least if wish.min_probability is None else wish.min_probability
+        sure = able & (probabilities >= max(least, wanted))
+        indices = self._chosen(worth, scores, sure, wish)
+        if wanted < least:  # less probable ones take nothing from what is said without them
+            more = able & (probabilities >= wanted)
+            indices = self._chosen(worth, scores, more, wish, indices)
         lengths = np.linalg.norm(self.bank.supports[:, indices], axis=0)
         similarities = projected[indices] / np.where(lengths > 0, lengths, 1)
         return Choice(
@@ -139,7 +140,12 @@ class SupportWording:
         )
 
     def _chosen(
-        self, worth: FloatArray, scores: FloatArray, able: BoolArray, wish: Wish
+        self,
+        worth: FloatArray,
+        scores: FloatArray,
+        able: BoolArray,
+        wish: Wish,
+        before: IntArray | None = None,
     ) -> IntArray:
         """The choice among phrases that are not broad; else the worthiest broad one.
 
@@ -147,7 +153,10 @@ class SupportWording:
         """
         likeness, apart = self._likeness, self._apart
         ordinary = able if _FALLBACK in wish.kinds else able & ~self._broad
-        chosen = choose(worth, scores, ordinary, likeness, wish.count, self.settings, apart)
+        if before is not None:
+            before = before[ordinary[before]]
+        own = worth, scores, ordinary, likeness, wish.count, self.settings, apart
+        chosen = choose(*own, before)
         if len(chosen):
             return chosen
         broad = np.flatnonzero(able & self._broad)

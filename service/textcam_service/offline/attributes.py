@@ -117,9 +117,10 @@ def _graded(part: str) -> tuple[str, float]:
 
 
 def matrix(table: Table, phrases: Sequence[str], class_count: int) -> Float32Array:
-    """The table's columns of some phrases: (C, V), 0 where it says nothing."""
+    """The table's columns of some phrases: (C, V), 0 where it says nothing; case is no matter."""
     values = np.zeros((class_count, len(phrases)), np.float32)
+    folded = {phrase.casefold(): row for phrase, row in table.items()}
     for place, phrase in enumerate(phrases):
-        for index, value in table.get(phrase, {}).items():
+        for index, value in folded.get(phrase.casefold(), {}).items():
             values[index, place] = value
     return values

@@ -42,6 +42,7 @@ from textcam_service.offline.phrases import (
     chosen_phrases,
     default_rationale,
     read_probing,
+    read_tables_of,
 )
 from textcam_service.offline.regions import region_samples
 
@@ -150,7 +151,8 @@ def build_bank(
         supports=supports,
     )
     vocabulary = Vocabulary(tuple(phrases), texts, embedder.identity, tuple(kinds))
-    write_bank(output, bank, vocabulary, (probing.tensors(), {"images": len(chosen)}))
+    manifest = {"images": len(chosen), "tables": own_tables.manifest()}
+    write_bank(output, bank, vocabulary, (probing.tensors(), manifest))
     shutil.rmtree(work, ignore_errors=True)
     return read_bank(output), seen
 
@@ -234,7 +236,8 @@ def replace_vocabulary(
         The new bank, and the phrases that it cannot ground: they are never said.
 
     Raises:
-        BundleMismatch: The embedder or the backbone is another.
+        BundleMismatch: The embedder or the backbone is another, or a table is given to a bank
+            that kept nothing of its probing images.
     """
     artefact = read_bank(folder)
     bank = artefact.bank
@@ -248,22 +251,35 @@ def replace_vocabulary(
             f"the bank was built for backbone {bank.backbone_digest}, and this one is "
             f"{backbone.manifest.weights_digest}; give the bank's own"
         )
-    texts = embed_with_templates(embedder, phrases, TEMPLATES)
+    kept = None if bank.supports is None else read_probing(folder)
+    if tables is not None and (kept is None or backbone is None):
+        raise BundleMismatch(
+            f"the bank in {folder} kept nothing of its probing images, as the package's own, so "
+            "that no table can ground new phrases; build a bank with the table"
+            if kept is None
+            else "a table grounds phrases by the bank's backbone; give it"
+        )
+    texts = _embedded(embedder, phrases, artefact.vocabulary)
     if not any(kinds):
-        known = dict(zip(artefact.vocabulary.phrases, artefact.vocabulary.kinds, strict=False))
-        kinds = [known.get(phrase, "") for phrase in phrases]
-    supports, kept = None, None
+        known = zip(artefact.vocabulary.phrases, artefact.vocabulary.kinds, strict=False)
+        kind = {phrase.casefold(): own for phrase, own in known}
+        kinds = [kind.get(phrase.casefold(), "") for phrase in phrases]
+    supports, all_tables = None, (tables or Tables())
+    if kept is not None:
+        all_tables = all_tables.over(read_tables_of(folder))
     if bank.supports is not None:
-        kept = read_probing(folder)
         if backbone is not None and kept is not None:
-            own = kept, phrases, texts, backbone, embedder, tables or Tables()
+            own = kept, phrases, texts, backbone, embedder, all_tables
             supports = bank_supports(*own, kinds, bank.rationale)
         else:
             supports = chosen_phrases(bank.supports, artefact.vocabulary.phrases, phrases)
     vocabulary = Vocabulary(
         tuple(phrases), texts, embedder.identity, tuple(kinds) if any(kinds) else ()
     )
-    manifest = {"images": 0 if kept is None else len(kept.scores)}
+    manifest = {
+        "images": 0 if kept is None else len(kept.scores),
+        "tables": all_tables.manifest(),
+    }
     write_bank(
         output,
         replace(bank, supports=supports),
@@ -272,6 +288,14 @@ def replace_vocabulary(
     )
     ungrounded = () if supports is None else np.flatnonzero(~supports.calibration.grounded)
     return read_bank(output), tuple(phrases[place] for place in ungrounded)
+
+
+def _embedded(embedder: Embedder, phrases: Sequence[str], known: Vocabulary) -> Float32Array:
+    """Embed the phrases that a vocabulary has not; take the others from it."""
+    rows = dict(zip(known.phrases, known.embeddings, strict=True))
+    new = [phrase for phrase in phrases if phrase not in rows]
+    rows |= dict(zip(new, embed_with_templates(embedder, new, TEMPLATES), strict=True))
+    return np.stack([rows[phrase] for phrase in phrases])
 
 
 def probing_order(predicted: IntArray, per_class: int | None) -> IntArray:

@@ -14,6 +14,7 @@ from textcam_service.errors import InvalidImage, InvalidRequest, ProbingSetError
 from textcam_service.imaging import SUFFIXES, ImageLimits, decode
 
 _KIND = re.compile(r"#\s*kind:\s*(\S+)")
+_NEARLY_KIND = re.compile(r"#+\s*kinds?\s*:", re.IGNORECASE)
 _LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
 
 
@@ -95,6 +96,11 @@ def read_vocabulary(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
                     f"the vocabulary {path} has the kind '{kind}'; there are "
                     f"{', '.join(PHRASE_KINDS)}"
                 )
+        elif _NEARLY_KIND.match(line):
+            raise VocabularyError(
+                f"the vocabulary {path} has the line '{line[:60]}'; a kind is said by "
+                f"'# kind: KIND', with one of {', '.join(PHRASE_KINDS)}"
+            )
         elif line and not line.startswith("#"):
             if line.casefold() in seen:
                 raise VocabularyError(f"the vocabulary {path} holds '{line}' twice; remove one")
@@ -120,17 +126,25 @@ def read_labels(path: Path, folders: Sequence[Path], class_names: Sequence[str])
     labels: dict[Path, int] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(row["file"], row["label"].strip()) for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, KeyError, AttributeError) as error:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            rows = [(reader.line_num, row.get("file"), row.get("label")) for row in reader]
+            columns = reader.fieldnames or ()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ProbingSetError(f"the labels {path} cannot be read as CSV: {error}") from error
+    if missing := [name for name in ("file", "label") if name not in columns]:
         raise ProbingSetError(
-            f"the labels {path} are no CSV with the columns 'file' and 'label': {error}"
-        ) from error
-    for name, label in rows:
-        index = known.get(label.casefold(), int(label) if label.isdecimal() else -1)
+            f"the labels {path} have no column '{missing[0]}'; they need 'file' and 'label', and "
+            f"have {', '.join(columns) or 'none'}"
+        )
+    for line, name, label in rows:
+        if not name or not label or not label.strip():
+            raise ProbingSetError(f"{path}, line {line}: a file and its label are needed")
+        text = label.strip()
+        index = known.get(text.casefold(), int(text) if text.isdecimal() else -1)
         if not 0 <= index < len(class_names):
             raise ProbingSetError(
-                f"{path} has the label '{label}' of {name}, which is none of the backbone's "
-                f"{len(class_names)} classes: {', '.join(class_names[:3])} ..."
+                f"{path}, line {line}: '{text}' is none of the backbone's {len(class_names)} "
+                f"classes: {', '.join(class_names[:3])} ..."
             )
         labels |= {folder / name: index for folder in folders if (folder / name).is_file()}
     if not labels:

@@ -122,10 +122,19 @@ def first_known(sources: Sequence[Opinions]) -> Opinions:
             np.where(known, found.prior, other.prior),
             f"{found.source}+{other.source}" if known.any() else other.source,
             correlations(values, values),
-            found.table if found.table is not None else other.table,
+            _first_table(found.table, other.table, known),
             found.reference if found.reference is not None else other.reference,
         )
     return found
+
+
+def _first_table(
+    one: Float32Array | None, other: Float32Array | None, known: BoolArray
+) -> Float32Array | None:
+    """Columns of the first table where it knows them, else of the other; both of one head."""
+    if one is None or other is None:
+        return other if one is None else one
+    return np.asarray(np.where(known, one, other), np.float32)
 
 
 def same_text(text_embeddings: FloatArray) -> IntArray:

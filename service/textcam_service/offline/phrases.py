@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -102,6 +102,32 @@ class Tables:
     own: Table = field(default_factory=dict)
     imagenet: Table = field(default_factory=dict)
 
+    def over(self, others: Tables) -> Tables:
+        """These lines, and others' of phrases that these have not."""
+        return Tables({**others.own, **self.own}, {**others.imagenet, **self.imagenet})
+
+    def unused(self, phrases: Sequence[str]) -> list[str]:
+        """Phrases of these tables that a vocabulary has not."""
+        known = {phrase.casefold() for phrase in phrases}
+        return sorted(p for p in {*self.own, *self.imagenet} if p.casefold() not in known)
+
+    def manifest(self) -> dict[str, Any]:
+        """As JSON: by table, phrase and class index."""
+        return {
+            name: {phrase: {str(i): v for i, v in row.items()} for phrase, row in table.items()}
+            for name, table in (("own", self.own), ("imagenet", self.imagenet))
+        }
+
+    @staticmethod
+    def of(manifest: Mapping[str, Any]) -> Tables:
+        """Back from JSON; none where it says nothing."""
+        return Tables(
+            *(
+                {p: {int(i): v for i, v in row.items()} for p, row in manifest.get(n, {}).items()}
+                for n in ("own", "imagenet")
+            )
+        )
+
 
 def default_rationale(tables: Tables, class_names: Sequence[str]) -> RationaleSettings:
     """How phrases are chosen with a bank, unless its builder says otherwise.
@@ -164,15 +190,22 @@ def phrase_opinions(
     if isinstance(embedder, ClassifierEmbedder):
         of_head = knows_imagenet(names)
         added = tables.own if of_head else tables.imagenet
-        table: Table = {**packaged_table(), **added}
+        table: Table = {**packaged_table(), **_as_packaged(added)}
         sources.append(by_class_table(probing.opinions, table, phrases, of_head=of_head))
-        if not of_head and tables.own:
+        labelled = bool((probing.labels >= 0).any())
+        if tables.own and (labelled or not of_head):
             sources.insert(0, _own_classes(probing, phrases, backbone, tables.own))
     else:
         sources.append(by_scores(probing.embeddings, texts, embedder.logit_scale))
         if tables.own:
             sources.insert(0, _own_classes(probing, phrases, backbone, tables.own))
     return first_known(sources)
+
+
+def _as_packaged(table: Table) -> Table:
+    """A user's lines under the packaged table's spelling of their phrases."""
+    spelt = {phrase.casefold(): phrase for phrase in packaged_table()}
+    return {spelt.get(phrase.casefold(), phrase): row for phrase, row in table.items()}
 
 
 def _own_classes(
@@ -256,6 +289,14 @@ def fitted(
     return replace(wording.bank, calibration=_calibrated(wording, probing, opinions))
 
 
+def read_tables_of(folder: Path) -> Tables:
+    """The user's tables that a bank was built with; none where it kept nothing."""
+    try:
+        return Tables.of(read_artefact(folder, "probing")[1].get("tables", {}))
+    except ArtefactMissing:
+        return Tables()
+
+
 def read_probing(folder: Path) -> Probing | None:
     """What is kept of the probing images beside a bank; None: nothing.
 
@@ -311,8 +352,8 @@ def chosen_phrases(
         known: Its V phrases.
         phrases: The new vocabulary.
     """
-    place = {phrase: index for index, phrase in enumerate(known)}
-    old = np.array([place.get(phrase, -1) for phrase in phrases], np.int64)
+    place = {phrase.casefold(): index for index, phrase in enumerate(known)}
+    old = np.array([place.get(phrase.casefold(), -1) for phrase in phrases], np.int64)
     new = np.full(len(known), -1, np.int64)
     new[old[old >= 0]] = np.flatnonzero(old >= 0)
     there, calibration = old >= 0, supports.calibration
