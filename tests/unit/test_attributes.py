@@ -214,9 +214,7 @@ def test_an_unknown_kind_is_refused_with_those_there_are(kind, tmp_path):
 def test_a_line_that_nearly_says_a_kind_is_refused(line, tmp_path):
     path = tmp_path / "words.txt"
     path.write_text(f"{line}\npaw\n")
-    with pytest.raises(
-        VocabularyError, match="a kind is said by '# kind: KIND', with one"
-    ):
+    with pytest.raises(VocabularyError, match="a kind is said by '# kind: KIND', with one"):
         read_vocabulary(path)
 
 

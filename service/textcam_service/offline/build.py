@@ -294,7 +294,8 @@ def _embedded(embedder: Embedder, phrases: Sequence[str], known: Vocabulary) -> 
     """Embed the phrases that a vocabulary has not; take the others from it."""
     rows = dict(zip(known.phrases, known.embeddings, strict=True))
     new = [phrase for phrase in phrases if phrase not in rows]
-    rows |= dict(zip(new, embed_with_templates(embedder, new, TEMPLATES), strict=True))
+    if new:
+        rows |= dict(zip(new, embed_with_templates(embedder, new, TEMPLATES), strict=True))
     return np.stack([rows[phrase] for phrase in phrases])
 
 

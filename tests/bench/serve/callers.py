@@ -51,8 +51,8 @@ async def textcam(address):
             except DeadlineExceeded as error:
                 raise Late(str(error)) from error
             target = found.explanations[0]
-            if not target.phrases or len(target.groups) != len(target.phrases):
-                raise ValueError("an answer came without its phrases or groups")
+            if target.saliency_map is None or len(target.groups) != len(target.phrases):
+                raise ValueError("an answer came without its map or groups")
             stages = dict(found.stage_seconds)
             return Answer(found.predictions[0].class_index, target.saliency_map, stages)
 

@@ -134,11 +134,10 @@ def test_a_phrases_panel_is_its_relative_map_and_the_rests_its_own(client):
     _, whole, *phrases, rest = (np.asarray(tile.picture) for tile in _tiles(target, canvas(pixels)))
     # Within the frame, which is drawn a pixel wide.
     seen = inside(Crop(21, 1, 78, 78), (80, 120), (80, 120))
-    heats = [
-        target.heatmap(smooth=True),
-        *(group.relative_heatmap() for group in target.groups),
-        target.rest.heatmap(smooth=True),
-    ]
+    whole_heat = target.heatmap(smooth=True)
+    # Of where the model looked, what is more for the phrase than for others, on its own scale.
+    products = [g.relative_heatmap() * np.sqrt(whole_heat) for g in target.groups]
+    heats = [whole_heat, *(p / p.max() for p in products), target.rest.heatmap(smooth=True)]
     for drawn, heat in zip((whole, *phrases, rest), heats, strict=True):
         np.testing.assert_array_equal(drawn[seen], blend(pixels, heat, 0.8)[seen])
     assert np.abs(phrases[0].astype(int) - phrases[1]).mean() > 5
@@ -171,8 +170,10 @@ def test_beside_a_phrase_stand_its_chance_share_effect_and_kind_and_below_what_t
     numbers, panels = _meanings(target, framed=True)
     assert "94%: the chance that the phrase is true of what the network saw" in numbers
     assert "+3.2: its share of the logit; shares, rest and bias add up" in numbers
-    assert "effect +8.7: all evidence that supports it; phrases overlap" in numbers
-    assert "where the evidence for it is more than its share" in panels
+    assert (
+        "effect +8.7: all evidence, by how far it supports the phrase; phrases overlap" in numbers
+    )
+    assert "the network sees it more than the other phrases" in panels
     assert "not where a part of the object is" in panels
     own_scale = replace(target, in_logit_units=False)
     assert (
