@@ -303,6 +303,7 @@ def test_a_bank_is_built_from_a_table_and_labels_and_tells_how_well_it_holds(
     assert code == 0, said
     assert "probabilities by labels+class_table of 60 images: expected calibration error" in said
     assert "1 of the phrases are grounded by nothing, and never said by supports: odd one." in said
+    assert "60 probing images are few: words will be poor" in said
     manifest = json.loads((tmp_path / "bank" / "bank.json").read_text())
     assert manifest["supports"]["source"] == "labels+class_table"
     code, said = run(*common, *tables[2:])

@@ -9,6 +9,7 @@ from textcam_service.offline.grounding import (
     by_labels,
     by_scores,
     first_known,
+    recognition,
     repeated_names,
     same_text,
 )
@@ -119,3 +120,12 @@ def test_a_phrase_that_says_the_same_as_the_name_repeats_it():
     names, texts = np.array([[1.0, 0], [0, 1]]), np.array([[0.7, 0.714], [0.6, -0.8]])
     found = repeated_names(["jet", "owl"], ["airplane", "sail"], names, texts)
     assert found.tolist() == [[0, 0], [1, 0]]
+
+
+def test_recognition_counts_how_often_the_own_name_is_nearest():
+    images = np.eye(3, dtype=np.float32)
+    assert recognition(images, np.eye(3), np.array([0, 1, 2])) == 1
+    assert recognition(images, np.eye(3)[[1, 2, 0]], np.array([0, 1, 2])) == pytest.approx(0.25)
+    # A name that is near to every image recognises none.
+    same = np.tile(images[:1], (3, 1))
+    assert recognition(images, same, np.array([0, 1, 2])) == 0.5

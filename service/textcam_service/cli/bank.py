@@ -15,7 +15,7 @@ from textcam_service.cli.common import OUTPUT, backbone_option, need, progress_b
 from textcam_service.core.regions import RegionSettings
 from textcam_service.core.types import RationaleSettings
 
-_SHOWN, _ENOUGH = 10, 300
+_SHOWN, _ENOUGH, _RECOGNISED = 10, 300, 0.7
 
 
 @click.group()
@@ -292,6 +292,20 @@ def _tell_calibration(artefact: Any) -> None:
         f"probabilities by {calibration.source} of {calibration.images} images: expected "
         f"calibration error {calibration.expected_error:.3f} by their soft labels{of_classes}"
     )
+    told = artefact.bank.parameters.get("recognition")
+    if told is not None and told < _RECOGNISED:
+        click.echo(
+            f"the embedder hardly tells the network's classes by their names ({told:.2f}; chance: "
+            "0.50): where these are plain words, its phrases and their probabilities mean nothing; "
+            "give another CLIP, or the default",
+            err=True,
+        )
+    if calibration.images < _ENOUGH:
+        click.echo(
+            f"{calibration.images} probing images are few: words will be poor, and their "
+            "probabilities are fitted on little; a thousand is better",
+            err=True,
+        )
     phrases = artefact.vocabulary.phrases
     _tell_ungrounded(
         [p for p, known in zip(phrases, calibration.grounded, strict=True) if not known]

@@ -30,11 +30,13 @@ from textcam_service.errors import (
 from textcam_service.offline.dataset import printable, readable, stated
 from textcam_service.offline.embed import (
     TEMPLATES,
+    ClassifierEmbedder,
     Embedder,
     embed_with_templates,
     part_embedder,
 )
 from textcam_service.offline.extract import Extraction, extract
+from textcam_service.offline.grounding import recognition
 from textcam_service.offline.phrases import (
     Probing,
     Tables,
@@ -147,6 +149,7 @@ def build_bank(
                 "regions": regions.passes if regions else 0,
             },
             "templates": list(TEMPLATES),
+            "recognition": _recognition(embedder, backbone, probing),
         },
         supports=supports,
     )
@@ -155,6 +158,15 @@ def build_bank(
     write_bank(output, bank, vocabulary, (probing.tensors(), manifest))
     shutil.rmtree(work, ignore_errors=True)
     return read_bank(output), seen
+
+
+def _recognition(embedder: Embedder, backbone: Backbone, probing: Probing) -> float | None:
+    """See grounding.recognition; None: the embedder knows images by classes in any case."""
+    names = backbone.manifest.class_names
+    if isinstance(embedder, ClassifierEmbedder) or len(names) < 2:
+        return None
+    texts = embed_with_templates(embedder, [name.split(",")[0] for name in names], TEMPLATES)
+    return round(recognition(probing.embeddings, texts, probing.logits.argmax(axis=1)), 4)
 
 
 def _labels_of(paths: Sequence[Path], labels: Mapping[Path, int]) -> IntArray:

@@ -108,6 +108,28 @@ def by_scores(image_embeddings: FloatArray, text_embeddings: FloatArray, scale: 
     return Opinions(values, labels, labels.mean(axis=0), BY_SCORES, correlations(values, values))
 
 
+def recognition(
+    image_embeddings: FloatArray, name_embeddings: FloatArray, predicted: IntArray
+) -> float:
+    """Measure how well an embedder tells a network's classes by their names.
+
+    Args:
+        image_embeddings: (N, E) unit vectors of the probing images.
+        name_embeddings: (C, E) unit vectors of the classes' names.
+        predicted: (N,) the network's class of each image.
+
+    Returns:
+        How often an image is nearer to the name of its class than to another class's, each name's
+        mean over the images taken off: 1 always, 0.5 by chance. Where it is near chance, and names
+        are plain words, nothing that the embedder thinks of phrases means anything.
+    """
+    near = np.asarray(image_embeddings @ name_embeddings.T, np.float32)
+    near = near - near.mean(axis=0)
+    own = near[np.arange(len(near)), predicted][:, None]
+    wins = (own > near).sum(axis=1) + ((own == near).sum(axis=1) - 1) / 2
+    return float(wins.mean() / max(1, near.shape[1] - 1))
+
+
 def first_known(sources: Sequence[Opinions]) -> Opinions:
     """Take each phrase from the first source that knows it."""
     found = sources[0]
