@@ -223,8 +223,9 @@ class TargetExplanation(_ReadOnly):
         saliency_map: float32 (H, W), in the evidence's units; None where maps were declined. With
             most methods the groups' maps and the rest's add up to it, and its mean is
             logit - bias - gap; the contract says with which it is otherwise.
-        phrases: Chosen phrases, in the order in which they are best said; none is an answer: the
-            vocabulary has no words for what the network saw. Their evidence is in no order.
+        phrases: Chosen phrases, in the order in which they are best said; none is an answer: none
+            that may be said is likely enough for what the network saw. Their evidence is in no
+            order.
         groups: One per phrase, in the same order; empty where groups were declined.
         rest: The channels that support none of the phrases.
         sentence: The rationale in one English sentence, what is against the target last where
