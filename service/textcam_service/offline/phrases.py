@@ -317,7 +317,9 @@ def _by_evidence(supports: Float32Array, probing: Probing, opinions: Opinions) -
 def _calibrated(wording: SupportWording, probing: Probing, opinions: Opinions) -> Calibration:
     """The calibration with the fit, and the reliability, of what is said of the probing images."""
     calibration, scores, said = wording.bank.calibration, [], []
-    wish = Wish(_SAID, min_probability=0.0)
+    # All at once: a threshold would go by the probabilities that are fitted here.
+    wording = replace(wording, settings=replace(wording.settings, min_probability=0.0))
+    wish = Wish(_SAID)
     pairs = [*zip(probing.evidence, probing.logits, strict=True)]
     by_scores_alone = opinions.source == BY_SCORES
     for evidence, logits in pairs if by_scores_alone else ():
