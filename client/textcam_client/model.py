@@ -30,7 +30,8 @@ class Calibration:
     """How well the phrases' probabilities held on the probing images when the bank was built.
 
     Attributes:
-        source: Where the truth came from: "class_table", "labels" or "image_text_scores".
+        source: Where the truth came from: "class_table", "labels", "own_predictions" or
+            "image_text_scores"; "+" between several.
         images: Probing images that the probabilities were fitted on.
         min_probability: Below it no phrase is said, unless a request names another threshold.
         expected_calibration_error: By how much probability and observed share differ, mean over

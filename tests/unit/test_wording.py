@@ -160,6 +160,12 @@ def test_a_lower_threshold_adds_phrases_and_takes_none_away():
     assert own.choose(evidence, LOGITS, 0, Wish(1, min_probability=0.0)).indices.tolist() == sure
 
 
+def test_a_lower_threshold_keeps_a_broad_word_that_was_said():
+    given = made([2, 0, 0, 4, 5, 0])
+    assert chosen(given, Wish(5)) == [4]
+    assert chosen(given, Wish(5, min_probability=0.2)) == [4, 0]
+
+
 @pytest.mark.parametrize(("least", "said"), [(None, [0, 1]), (0.0, [0, 1, 2]), (0.95, [0])])
 def test_a_request_may_set_its_own_threshold(least, said):
     """With a prior of a fifth: probabilities of 0.97, 0.82 and 0.6."""

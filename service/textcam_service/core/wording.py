@@ -153,8 +153,8 @@ class SupportWording:
         """
         likeness, apart = self._likeness, self._apart
         ordinary = able if _FALLBACK in wish.kinds else able & ~self._broad
-        if before is not None:
-            before = before[ordinary[before]]
+        if before is not None:  # a broad one too: what is said stays
+            ordinary = ordinary | np.isin(np.arange(len(able)), before)
         own = worth, scores, ordinary, likeness, wish.count, self.settings, apart
         chosen = choose(*own, before)
         if len(chosen):
