@@ -28,13 +28,13 @@ import torch
 import torchcam.methods
 import tqdm
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from textcam_service.backbone import Backbone
 from textcam_service.core.cam import saliency_map
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.methods import METHODS, MethodSettings, Subject, drive
 from textcam_service.core.types import Crop
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import load_network
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.runtime.backbone import Backbone
 
 OUTPUT = Path("build/bench/cams.json")
 CLASS = 3

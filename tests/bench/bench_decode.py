@@ -26,9 +26,9 @@ import simplejpeg
 from bench_reduction import encoded, with_grain
 from onnx import TensorProto, helper, numpy_helper
 from PIL import ExifTags, Image, ImageOps
-from textcam_service.backbone import Backbone
 from textcam_service.core.preprocess import normalise
-from textcam_service.imaging import DecodedImage, ImageLimits, decode, prepare
+from textcam_service.imaging.decoding import DecodedImage, ImageLimits, decode, prepare
+from textcam_service.runtime.backbone import Backbone
 
 LIMITS = ImageLimits()
 TURNS = 7

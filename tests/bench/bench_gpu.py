@@ -27,14 +27,14 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from textcam_service.backbone import Backbone
-from textcam_service.bank import ConceptBank, read_bank, write_bank
-from textcam_service.bundle import ModelBundle
+from textcam_service.artefacts.bank import ConceptBank, read_bank, write_bank
 from textcam_service.core.predictions import predictions
 from textcam_service.core.types import Wish
-from textcam_service.cpus import usable_cpus
 from textcam_service.errors import TextCamError
-from textcam_service.providers import CUDA, TENSORRT, DeviceOptions
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.cpus import usable_cpus
+from textcam_service.runtime.providers import CUDA, TENSORRT, DeviceOptions
 from threadpoolctl import threadpool_limits
 
 BANK = Path(__file__).parents[2] / "service" / "textcam_service" / "data" / "photos"
@@ -45,8 +45,8 @@ def prepare(work):
     """The backbone and its bank, made once."""
     if (work / "bank" / "bank.json").is_file():
         return
-    from textcam_service.offline.export import export_network  # noqa: PLC0415 - torch
-    from textcam_service.offline.networks import load_network  # noqa: PLC0415
+    from textcam_service.offline.export.export import export_network  # noqa: PLC0415 - torch
+    from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415
 
     export_network(load_network("torchvision:resnet50", "none"), work / "backbone")
     backbone, vocabulary = Backbone(work / "backbone"), read_bank(BANK).vocabulary

@@ -15,13 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from textcam_service.backbone import Backbone
-from textcam_service.bundle import ModelBundle
-from textcam_service.cpus import usable_cpus
-from textcam_service.imaging import ImageLimits, decode, prepare
+from textcam_service.artefacts.parity import Thresholds
+from textcam_service.imaging.decoding import ImageLimits, decode, prepare
+from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.dataset import find_images
-from textcam_service.offline.quantise import QuantisationSettings, quantise, split
-from textcam_service.parity import Thresholds
+from textcam_service.offline.quantization import QuantisationSettings, quantise, split
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.cpus import usable_cpus
 
 BANK = Path(__file__).parents[2] / "service" / "textcam_service" / "data" / "photos"
 CPU = ("CPUExecutionProvider",)

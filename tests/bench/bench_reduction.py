@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from textcam_service.bundle import ModelBundle
 from textcam_service.core.types import Prediction, Wish
-from textcam_service.imaging import DecodedImage, ImageLimits, decode, prepare
+from textcam_service.imaging.decoding import DecodedImage, ImageLimits, decode, prepare
+from textcam_service.model.bundle import ModelBundle
 
 LIMITS = ImageLimits()
 BANK = Path(__file__).parents[2] / "service" / "textcam_service" / "data" / "photos"

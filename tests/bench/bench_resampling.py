@@ -18,11 +18,11 @@ from pathlib import Path
 import cykooz_resizer
 import numpy as np
 from PIL import Image
-from textcam_service import resampling
-from textcam_service.backbone import Backbone
 from textcam_service.core.preprocess import centre_crop, normalise
-from textcam_service.imaging import ImageLimits, decode
-from textcam_service.resampling import resample
+from textcam_service.imaging import resampling
+from textcam_service.imaging.decoding import ImageLimits, decode
+from textcam_service.imaging.resampling import resample
+from textcam_service.runtime.backbone import Backbone
 
 SIZES = [(500, 375), (375, 500), (640, 480), (1280, 720), (1920, 1080), (4000, 3000)]
 LIMITS, TURNS, BATCH = ImageLimits(), 9, 8

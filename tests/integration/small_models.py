@@ -7,13 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
-from textcam_service.artefact import sha256
-from textcam_service.backbone import Backbone
-from textcam_service.bank import ConceptBank, Vocabulary, read_bank, write_bank
-from textcam_service.core.calibration import Calibration, ReliabilityBin
-from textcam_service.core.types import Preprocessing
-from textcam_service.core.wording import PhraseSupports, stored_likeness
-from textcam_service.graphs import (
+from textcam_service.artefacts.backbone import (
     ACTIVATION_MAPS,
     GAP_LINEAR,
     INPUT,
@@ -22,6 +16,12 @@ from textcam_service.graphs import (
     Graphs,
     write_backbone,
 )
+from textcam_service.artefacts.bank import ConceptBank, Vocabulary, read_bank, write_bank
+from textcam_service.artefacts.files import sha256
+from textcam_service.core.rationale.calibration import Calibration, ReliabilityBin
+from textcam_service.core.rationale.wording import PhraseSupports, stored_likeness
+from textcam_service.core.types import Preprocessing
+from textcam_service.runtime.backbone import Backbone
 
 CHANNELS, CLASSES, SIDE, EMBEDDING = 12, 5, 32, 16
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from PIL import Image
 from processes import TEXTCAM
-from textcam_service.backbone import Backbone
-from textcam_service.bank import read_bank
-from textcam_service.core.channels import ChannelSettings
-from textcam_service.core.regions import RegionSettings
+from textcam_service.artefacts.bank import read_bank
+from textcam_service.core.concepts.activated_regions import RegionSettings
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ProbingSetError, VocabularyError
-from textcam_service.offline.build import build_bank, probing_order
+from textcam_service.offline.banks.build import build_bank, probing_order
 from textcam_service.offline.dataset import find_images, read_phrases
-from textcam_service.offline.embed import load_embedder
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import Network
+from textcam_service.offline.embedders.loading import load_embedder
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import Network
+from textcam_service.runtime.backbone import Backbone
 from torch import nn
 
 SMALL = Preprocessing(36, 32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

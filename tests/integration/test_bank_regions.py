@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from textcam_service.backbone import Backbone
-from textcam_service.bundle import ModelBundle
 from textcam_service.cli.bank import bank_build
-from textcam_service.core.channels import ChannelSettings, channel_directions
-from textcam_service.core.phrases import centre_texts
-from textcam_service.core.regions import RegionSettings
+from textcam_service.core.concepts.activated_regions import RegionSettings
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
+from textcam_service.core.rationale.phrases import centre_texts
 from textcam_service.errors import EmbedderError, InvalidSettings
-from textcam_service.evaluation.cases import explain_case, observe, scene_truth
-from textcam_service.offline.build import build_bank
-from textcam_service.offline.embed import embed_with_templates, load_embedder
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import load_network
-from textcam_service.offline.regions import region_samples
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.banks.region_samples import region_samples
+from textcam_service.offline.embedders.loading import embed_with_templates, load_embedder
+from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.probing import render_probing_set
 from textcam_service.scenes.render import render
 from textcam_service.scenes.world import (
@@ -71,7 +71,7 @@ def test_regions_begin_again_where_they_stopped(world, embedder, monkeypatch):
     folder, images, backbone = world
     settings = WAYS["crop"]
     with monkeypatch.context() as patch:
-        patch.setattr("textcam_service.offline.build.write_bank", interrupted)
+        patch.setattr("textcam_service.offline.banks.build.write_bank", interrupted)
         with pytest.raises(KeyboardInterrupt):
             build_bank(backbone, embedder, images, ["red", "cube"], folder / "again", settings)
         patch.undo()
@@ -86,7 +86,7 @@ def interrupted(*_arguments):
 
 def test_what_cannot_be_built_is_refused_before_the_work(world, embedder, monkeypatch):
     folder, images, backbone = world
-    monkeypatch.setattr("textcam_service.offline.build.extract", interrupted)
+    monkeypatch.setattr("textcam_service.offline.banks.build.extract", interrupted)
     settings = ChannelSettings("correlation", 20, regions=RegionSettings("dense"))
     with pytest.raises(InvalidSettings, match="'correlation' is of whole images"):
         build_bank(backbone, embedder, images, ["red", "cube"], folder / "none", settings)

@@ -12,21 +12,21 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from small_models import write_model
-from textcam_service.backbone import Backbone
-from textcam_service.bank import read_bank
-from textcam_service.bundle import ModelBundle
+from textcam_service.artefacts.bank import read_bank
 from textcam_service.cli import main
 from textcam_service.core.cam import softmax
-from textcam_service.core.channels import ChannelSettings
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings
+from textcam_service.core.concepts.supports import correlations
 from textcam_service.core.predictions import predictions
-from textcam_service.core.supports import correlations
 from textcam_service.core.types import RationaleSettings, Wish
 from textcam_service.errors import BundleMismatch
-from textcam_service.imaging import prepare
-from textcam_service.offline.attributes import matrix, packaged_table
-from textcam_service.offline.build import build_bank, replace_vocabulary
-from textcam_service.offline.embed import ClassifierEmbedder
-from textcam_service.offline.phrases import Tables
+from textcam_service.imaging.decoding import prepare
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.banks.attribute_tables import matrix, packaged_table
+from textcam_service.offline.banks.build import build_bank, replace_vocabulary
+from textcam_service.offline.banks.phrases import Tables
+from textcam_service.offline.embedders.loading import ClassifierEmbedder
+from textcam_service.runtime.backbone import Backbone
 
 GOLDFISH, TABBY, ZEBRA, AIRLINER, CAR = CLASSES = (1, 281, 340, 404, 817)
 COLOURS = np.array(
@@ -255,7 +255,9 @@ def test_what_a_bank_says_by_embeddings_is_one_setting_away(made, bank):
 
 @pytest.fixture
 def packaged(monkeypatch):
-    monkeypatch.setattr("textcam_service.offline.embed.load_embedder", lambda _spec: EMBEDDER)
+    monkeypatch.setattr(
+        "textcam_service.offline.embedders.loading.load_embedder", lambda _spec: EMBEDDER
+    )
 
 
 def run(*words):

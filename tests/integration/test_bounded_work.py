@@ -18,12 +18,12 @@ from PIL import Image
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
-from textcam_service.bundle import ModelBundle
 from textcam_service.errors import DeadlineExpired
-from textcam_service.serving.conversation import Conversations
-from textcam_service.serving.metrics import Metrics
-from textcam_service.serving.queues import BatchLimits
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.serving.batching.queues import BatchLimits
+from textcam_service.serving.engine.method_runner import Conversations
 from textcam_service.serving.server import Server
+from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 from small_models import write_model
-from textcam_service.bank import Vocabulary, read_bank, write_bank
-from textcam_service.bundle import ModelBundle
+from textcam_service.artefacts.bank import Vocabulary, read_bank, write_bank
 from textcam_service.cli import main
 from textcam_service.errors import ArtefactCorrupt, UnknownClass
-from textcam_service.model_store import ModelStore
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.store.models import ModelStore
 
 
 @pytest.fixture(scope="module")

@@ -16,17 +16,18 @@ from test_heads import Around, Deeper, Transformer, exported
 from test_heads import images as pictures
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
-from textcam_service.backbone import Backbone
-from textcam_service.bank import ConceptBank, Vocabulary, write_bank
-from textcam_service.bundle import ModelBundle
+from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
+from textcam_service.artefacts.packaged import DEVICE
 from textcam_service.core.methods import METHODS, MethodSettings, drive
 from textcam_service.core.predictions import predictions
 from textcam_service.core.types import Wish
-from textcam_service.device import FOLDER, PICKED, ROWS, VALUES, Device, Row
 from textcam_service.errors import InvalidSettings
-from textcam_service.evaluation.cases import explain_case, observe, scene_truth
-from textcam_service.offline.device_graphs import device_graphs
-from textcam_service.providers import CPU, CUDA, DeviceOptions
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
+from textcam_service.offline.export.device_graphs import device_graphs
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.device_tensors import PICKED, ROWS, VALUES, Device, Row
+from textcam_service.runtime.providers import CPU, CUDA, DeviceOptions
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
 
@@ -248,9 +249,9 @@ def test_what_stays_on_the_device_does_not_keep_what_it_was_made_of():
 
 def test_the_small_graphs_are_what_their_source_makes():
     for name, made in device_graphs().items():
-        path = FOLDER / f"{name}.onnx"
-        assert path.read_bytes() == made, "python -m textcam_service.offline.device_graphs"
-    assert len(list(FOLDER.iterdir())) == len(device_graphs())
+        path = DEVICE / f"{name}.onnx"
+        assert path.read_bytes() == made, "python -m textcam_service.offline.export.device_graphs"
+    assert len(list(DEVICE.iterdir())) == len(device_graphs())
 
 
 def test_a_gpu_that_is_not_here_is_refused_with_the_mend(folders):

@@ -14,7 +14,7 @@ from PIL import Image
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
-from textcam_service.bundle import ModelBundle
+from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving import server as serving
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings

@@ -21,8 +21,8 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc as pb_grpc
 from textcam_client import AsyncClient, Client, Contrast, InvalidRequest, NotFound, TopK
 from textcam_client.errors import CallError
-from textcam_service.bundle import ModelBundle
-from textcam_service.resampling import RESAMPLER
+from textcam_service.imaging.resampling import RESAMPLER
+from textcam_service.model.bundle import ModelBundle
 
 LARGE = np.zeros((2000, 1201, 3), np.uint8)
 

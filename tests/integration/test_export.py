@@ -10,13 +10,13 @@ import skimage
 import timm
 import torch
 from PIL import Image, ImageOps
-from textcam_service.backbone import Backbone
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.preprocess import normalise
 from textcam_service.core.types import Crop, Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export import export_network, weights_digest
-from textcam_service.offline.networks import Network, load_network, unique_names
+from textcam_service.offline.export.export import export_network, weights_digest
+from textcam_service.offline.networks.loading import Network, load_network, unique_names
+from textcam_service.runtime.backbone import Backbone
 from torch import nn
 from torchvision import models
 from transformers.modeling_outputs import ImageClassifierOutput

@@ -5,13 +5,13 @@ import pytest
 from PIL import Image
 from small_models import write_model
 from test_heads import Pooled, Transformer, exported
-from textcam_service.backbone import Backbone
-from textcam_service.bank import ConceptBank, Vocabulary, write_bank
-from textcam_service.bundle import ModelBundle
+from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
 from textcam_service.core.predictions import predictions
 from textcam_service.core.types import Wish
-from textcam_service.imaging import prepare
-from textcam_service.offline.extract import extract
+from textcam_service.imaging.decoding import prepare
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.banks.extract import extract
+from textcam_service.runtime.backbone import Backbone
 
 COUNT = 20
 
@@ -95,7 +95,7 @@ def test_evidence_is_what_serving_explains_the_predicted_class_by(bundle, photos
 def test_what_was_kept_by_an_earlier_version_is_made_again(bundle, photos, tmp_path, monkeypatch):
     """Chunks of before evidence was kept: they are no reason to fail."""
     extract(photos, bundle.backbone, Blind(), tmp_path / "work")
-    read = "textcam_service.offline.extract.read_artefact"
+    read = "textcam_service.offline.banks.extract.read_artefact"
 
     def without(folder, name):
         kept = {"activation_scores": np.zeros((1, 1)), "embeddings": np.zeros((1, 3))}

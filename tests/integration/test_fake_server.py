@@ -16,14 +16,13 @@ from PIL import Image
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
-from textcam_client import _fake, _fake_checks
+from textcam_client._convert.requests import PHRASE_KINDS
 from textcam_client.errors import from_rpc_error
-from textcam_client.requests import PHRASE_KINDS
-from textcam_client.testing import serve_in_memory
+from textcam_client.testing import _checks, _explainer, serve_in_memory
 from textcam_service.core.types import PHRASE_KINDS as KINDS_SERVED
-from textcam_service.model_store import ModelStore
-from textcam_service.serving import requests
+from textcam_service.serving.grpc.explainer import requests
 from textcam_service.settings import ServerSettings
+from textcam_service.store.models import ModelStore
 
 NAMES = ("crane", "Crane", "sparrow", "Owl ", "gull")
 PHRASES = tuple(f"phrase {index}" for index in range(9))
@@ -223,10 +222,10 @@ def test_a_model_that_is_not_there_is_refused_alike(spec, real, fake):
 def test_the_fakes_limits_are_the_real_servers_by_default():
     settings = ServerSettings()
     assert tuple(PHRASE_KINDS) == KINDS_SERVED
-    assert settings.max_phrases == _fake_checks.MAX_PHRASES
-    assert settings.max_targets == _fake_checks.MAX_TARGETS
-    assert settings.max_image_bytes == _fake_checks.MAX_IMAGE_BYTES
-    assert settings.max_image_pixels == _fake_checks.MAX_IMAGE_PIXELS
-    assert settings.default_phrases == _fake.DEFAULT_PHRASES
-    assert requests.DEFAULT_PREDICTIONS == _fake.DEFAULT_PREDICTIONS
-    assert requests.MAX_REQUEST_ID == _fake_checks.MAX_REQUEST_ID
+    assert settings.max_phrases == _checks.MAX_PHRASES
+    assert settings.max_targets == _checks.MAX_TARGETS
+    assert settings.max_image_bytes == _checks.MAX_IMAGE_BYTES
+    assert settings.max_image_pixels == _checks.MAX_IMAGE_PIXELS
+    assert settings.default_phrases == _explainer.DEFAULT_PHRASES
+    assert requests.DEFAULT_PREDICTIONS == _explainer.DEFAULT_PREDICTIONS
+    assert requests.MAX_REQUEST_ID == _checks.MAX_REQUEST_ID

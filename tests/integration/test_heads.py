@@ -10,15 +10,15 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import helper, numpy_helper
-from textcam_service.artefact import canonical_json, sha256
-from textcam_service.backbone import Backbone
+from textcam_service.artefacts.backbone import BackboneManifest
+from textcam_service.artefacts.files import canonical_json, sha256
 from textcam_service.core.methods import Need
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ArtefactCorrupt, ExportRefused
-from textcam_service.graphs import BackboneManifest
-from textcam_service.offline import export
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import Network, load_network
+from textcam_service.offline.export import export
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import Network, load_network
+from textcam_service.runtime.backbone import Backbone
 from torch import nn
 from torch.nn import functional
 

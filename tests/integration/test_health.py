@@ -9,8 +9,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from model_callers import publish, served, until
 from small_models import write_model
-from textcam_service.model_store import ModelStore
-from textcam_service.serving import health
+from textcam_service.serving.grpc import health
+from textcam_service.store.models import ModelStore
 
 STATUS = health_pb2.HealthCheckResponse
 SOON_S = 10

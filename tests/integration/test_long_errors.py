@@ -8,7 +8,7 @@ from model_callers import Caller, picture, publish, served
 from small_models import write_model
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
-from textcam_service.model_store import ModelStore
+from textcam_service.store.models import ModelStore
 
 TEXTS = {"ascii": "x" * 100_000, "percent": "%" * 100_000, "wide": "\N{SAUROPOD}" * 100_000}
 # Some clients take no more than what gRPC's own begins to refuse at.

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from processes import running
 from textcam_client import Client, Contrast, DeadlineExceeded, InvalidRequest
-from textcam_service.backbone import Backbone
-from textcam_service.bundle import ModelBundle
-from textcam_service.core.channels import ChannelSettings
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.methods import METHODS, MethodSettings
 from textcam_service.core.types import RationaleSettings
-from textcam_service.evaluation.cases import observe, scene_truth
-from textcam_service.evaluation.place import heat_of, judge_place
-from textcam_service.evaluation.run import evaluate
-from textcam_service.offline.build import build_bank
-from textcam_service.offline.embed import load_embedder
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import load_network
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.embedders.loading import load_embedder
+from textcam_service.offline.evaluation.cases import observe, scene_truth
+from textcam_service.offline.evaluation.localization import heat_of, judge_place
+from textcam_service.offline.evaluation.run import evaluate
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.probing import render_probing_set
 from textcam_service.scenes.world import vocabulary
 

@@ -25,17 +25,17 @@ from small_models import write_model
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
-from textcam_service import model_store
 from textcam_service.errors import (
     ArtefactMissing,
     InvalidSettings,
     StoreFailed,
     VersionExists,
 )
-from textcam_service.model_store import ModelStore
 from textcam_service.serving.memory import settle
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
+from textcam_service.store import models as store_models
+from textcam_service.store.models import ModelStore
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ async def test_a_version_that_left_is_freed_at_once(store, made):
 
 
 async def test_the_canary_reports_drift_and_by_default_lets_it_pass(store, made, caplog):
-    caplog.set_level("INFO", "textcam_service.serving.watcher")
+    caplog.set_level("INFO", "textcam_service.serving.registry.watcher")
     publish(store, made["a"], "1")
     async with served(store.root) as caller:
         publish(store, made["a2"], "2")
@@ -347,7 +347,7 @@ async def test_a_server_that_starts_on_a_damaged_version_serves_the_one_before(
 
 async def test_the_canary_explains_the_images_that_were_published(store, made, tmp_path, caplog):
     """Its maps' correlation is that of both versions' answers to these images, by numpy."""
-    caplog.set_level("INFO", "textcam_service.serving.watcher")
+    caplog.set_level("INFO", "textcam_service.serving.registry.watcher")
     for seed in range(3):
         (tmp_path / f"{seed}.png").write_bytes(picture(seed))
     publish(store, made["a"], "1")
@@ -433,7 +433,7 @@ async def test_mixed_parts_are_refused_even_where_their_digests_hold(store, made
             load = staticmethod(lambda *_: None)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(model_store, "ModelBundle", Unverified)
+            patch.setattr(store_models, "ModelBundle", Unverified)
             store.publish("m", made["b"] / "backbone", made["c"] / "bank", "2")
         await caller.look()
         assert (caller.version(), caller.failures("BUNDLE_MISMATCH")) == ("1", 1)
@@ -496,7 +496,7 @@ def test_an_unknown_kind_of_store_is_told():
 PUBLISH = """
 import resource, signal, sys
 from pathlib import Path
-from textcam_service.model_store import ModelStore
+from textcam_service.store.models import ModelStore
 root, folder, limit = sys.argv[1:]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN if limit else signal.SIG_DFL)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))

@@ -9,7 +9,7 @@ from model_callers import picture, publish, served
 from small_models import write_model
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
-from textcam_service.model_store import ModelStore
+from textcam_service.store.models import ModelStore
 
 # By caller: the models that they may use.
 RIGHTS = {"one": ["ash"], "two": ["birch"], "gone": ["ash", "cedar"], "all": ["*"], "none": ["oak"]}

@@ -18,10 +18,10 @@ from processes import TEXTCAM
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
-from textcam_service.model_store import ModelStore
-from textcam_service.serving import watcher
+from textcam_service.serving.registry import watcher
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
+from textcam_service.store.models import ModelStore
 
 DRAIN_S = 10
 

@@ -13,7 +13,7 @@ from model_callers import publish, served
 from processes import TEXTCAM
 from small_models import write_model
 from textcam_service.errors import ArtefactMissing, StoreFailed, VersionInUse
-from textcam_service.model_store import ModelStore
+from textcam_service.store.models import ModelStore
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from model_callers import publish, served
 from small_models import write_model
 from textcam_service.errors import ArtefactMissing
-from textcam_service.model_store import ModelStore
+from textcam_service.store.models import ModelStore
 
 GUARD = {"canary_min_map_correlation": 0.9}
 

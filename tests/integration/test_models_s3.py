@@ -10,7 +10,7 @@ from processes import TEXTCAM
 from s3_server import moto, s3fs, start_s3
 from small_models import write_model
 from textcam_service.errors import ArtefactCorrupt, StoreFailed
-from textcam_service.model_store import ModelStore
+from textcam_service.store.models import ModelStore
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.networks import load_network, standard_preprocessing
+from textcam_service.offline.networks.loading import load_network, standard_preprocessing
 from torch import nn
 from torchvision import models
 

@@ -37,7 +37,7 @@ SERVICES = {"", "inference.GRPCInferenceService", "textcam.v1.ExplainerService"}
 CROWD = """
 import asyncio, grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from textcam_service.serving.health import Health
+from textcam_service.serving.grpc.health import Health
 
 async def main():
     health = Health()

@@ -8,12 +8,12 @@ import onnx
 import pytest
 import torch
 from processes import TEXTCAM
-from textcam_service.backbone import Backbone
 from textcam_service.core.methods import METHODS, MethodSettings, Need, Subject, drive
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import Network, standard_preprocessing
-from textcam_service.offline.onnx_cut import export_onnx
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.export.onnx.export import export_onnx
+from textcam_service.offline.networks.loading import Network, standard_preprocessing
+from textcam_service.runtime.backbone import Backbone
 from torch import nn
 
 SIZE = standard_preprocessing(64)

@@ -7,11 +7,11 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from textcam_service.backbone import Backbone
 from textcam_service.core.methods import METHODS, MethodSettings, Subject, drive
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.networks import standard_preprocessing
-from textcam_service.offline.onnx_cut import export_onnx
+from textcam_service.offline.export.onnx.export import export_onnx
+from textcam_service.offline.networks.loading import standard_preprocessing
+from textcam_service.runtime.backbone import Backbone
 
 RNG = np.random.default_rng(5)
 STEM = RNG.normal(0, 0.4, (6, 3, 3, 3)).astype(np.float32)

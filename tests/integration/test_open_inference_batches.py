@@ -15,8 +15,8 @@ from model_callers import picture, publish, served, until
 from PIL import Image
 from small_models import write_model
 from textcam.oip import open_inference_pb2 as oip
-from textcam_service.model_store import ModelStore
-from textcam_service.serving import open_inference
+from textcam_service.serving.grpc.oip import servicer
+from textcam_service.store.models import ModelStore
 
 BYTES, UINT8 = ("image", "BYTES"), ("pixels", "UINT8")
 
@@ -236,7 +236,7 @@ async def test_a_fault_of_the_server_is_internal_logged_and_counted(root, monkey
         raise ValueError("a secret of the inside")
 
     async with served(root) as caller:
-        monkeypatch.setattr(open_inference, "respond", broken)
+        monkeypatch.setattr(servicer, "respond", broken)
         code, words, reason = await refusal(caller, batch(BYTES, [1], bytes_contents=[picture(0)]))
         assert (code, reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
         assert words == "the server failed to answer; its log holds the reason"

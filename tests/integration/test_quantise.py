@@ -13,10 +13,9 @@ import torch
 from PIL import Image
 from processes import BANK, ROOT, TEXTCAM, running
 from textcam_client import Client
-from textcam_service.artefact import canonical_json, read_manifest, sha256
-from textcam_service.backbone import Backbone
-from textcam_service.bank import ConceptBank, Vocabulary, write_bank
-from textcam_service.bundle import ModelBundle
+from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
+from textcam_service.artefacts.files import canonical_json, read_manifest, sha256
+from textcam_service.artefacts.parity import Figures, Thresholds
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import (
     ArtefactCorrupt,
@@ -27,14 +26,15 @@ from textcam_service.errors import (
     ProbingSetError,
     QuantisationRefused,
 )
-from textcam_service.evaluation.parity import compare
-from textcam_service.imaging import prepare
+from textcam_service.imaging.decoding import prepare
+from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.dataset import find_images
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import Network
-from textcam_service.offline.quantise import QuantisationSettings, quantise, split
-from textcam_service.parity import Figures, Thresholds
-from textcam_service.providers import DeviceOptions
+from textcam_service.offline.evaluation.parity import compare
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import Network
+from textcam_service.offline.quantization import QuantisationSettings, quantise, split
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.providers import DeviceOptions
 from torch import nn
 
 CPU = ("CPUExecutionProvider",)

@@ -10,7 +10,7 @@ from authority import Authority
 from cryptography.hazmat.primitives.asymmetric import rsa
 from known import entry, public, write_callers
 from small_models import write_model
-from textcam_service.bundle import ModelBundle
+from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
 

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 from processes import BANK, TEXTCAM
-from textcam_service.backbone import Backbone
-from textcam_service.bundle import ModelBundle
-from textcam_service.core.channels import ChannelSettings
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.types import RationaleSettings
 from textcam_service.errors import BundleMismatch, InvalidTruth
-from textcam_service.evaluation.cases import Case, Truth, logits_of, observe, scene_truth
-from textcam_service.evaluation.cues import judge_cues, moved_settings
-from textcam_service.evaluation.run import evaluate
-from textcam_service.offline.build import build_bank, replace_vocabulary
-from textcam_service.offline.embed import load_embedder
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import load_network
-from textcam_service.offline.phrases import read_probing
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.banks.build import build_bank, replace_vocabulary
+from textcam_service.offline.banks.phrases import read_probing
+from textcam_service.offline.embedders.loading import load_embedder
+from textcam_service.offline.evaluation.cases import Case, Truth, logits_of, observe, scene_truth
+from textcam_service.offline.evaluation.run import evaluate
+from textcam_service.offline.evaluation.spurious_cues import judge_cues, moved_settings
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.classes import BIASED
 from textcam_service.scenes.probing import render_probing_set
 from textcam_service.scenes.render import render

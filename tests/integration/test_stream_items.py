@@ -11,7 +11,7 @@ from model_callers import picture, publish, served, until
 from PIL import Image
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
-from textcam_service.model_store import ModelStore
+from textcam_service.store.models import ModelStore
 
 REFUSED = {"method": "ExplainStream", "code": "INVALID_ARGUMENT"}
 

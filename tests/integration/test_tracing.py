@@ -24,8 +24,8 @@ from textcam.oip import open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 from textcam_service.errors import MissingExtra
-from textcam_service.serving.record import Record
-from textcam_service.serving.tracing import tracer_of
+from textcam_service.serving.telemetry.record import Record
+from textcam_service.serving.telemetry.tracing import tracer_of
 from textcam_service.settings import ServerSettings
 
 STAGES = ["decode", "queue", "inference", "method", "explain", "encode"]
@@ -363,8 +363,8 @@ def test_lines_and_spans_name_the_caller_and_never_the_token(
 
 _FAILING = """
 import asyncio, sys
-from textcam_service.backbone import Backbone
-from textcam_service.serving.logs import set_up_logs
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.serving.telemetry.logs import set_up_logs
 from textcam_service.serving.server import serve
 from textcam_service.settings import ServerSettings
 
@@ -488,7 +488,7 @@ def test_that_share_of_the_requests_is_traced_which_the_setting_says(receiver):
 
 
 def test_an_endpoint_without_the_extra_is_refused_with_the_mend(monkeypatch):
-    monkeypatch.delitem(sys.modules, "textcam_service.serving.otlp", raising=False)
+    monkeypatch.delitem(sys.modules, "textcam_service.serving.telemetry.otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
     with pytest.raises(MissingExtra, match=re.escape("pip install 'textcam-service[tracing]'")):
         tracer_of(ServerSettings(otlp_endpoint="http://collector:4317"))

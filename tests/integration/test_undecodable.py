@@ -14,7 +14,7 @@ from small_models import write_model
 from textcam.oip import open_inference_pb2
 from textcam.v1 import explainer_pb2
 from textcam.v1 import explainer_pb2 as pb
-from textcam_service.model_store import ModelStore
+from textcam_service.store.models import ModelStore
 
 CONTRACTS = (explainer_pb2, open_inference_pb2, health_pb2, reflection_pb2)
 METHODS = [

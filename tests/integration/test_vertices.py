@@ -9,19 +9,19 @@ import torch
 from PIL import Image
 from processes import running
 from textcam_client import Client
-from textcam_service.backbone import Backbone
-from textcam_service.core.channels import ChannelSettings
+from textcam_service.artefacts.backbone import GAP_LINEAR, GRADIENT, VERTEX_POSITIONS
+from textcam_service.core.concepts.activated_regions import RegionSettings
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.methods import METHODS, MethodSettings, Subject, drive
 from textcam_service.core.preprocess import normalise
-from textcam_service.core.regions import RegionSettings
 from textcam_service.core.types import Preprocessing
 from textcam_service.core.vertices import Vertices
 from textcam_service.errors import ExportRefused, InvalidSettings
-from textcam_service.graphs import GAP_LINEAR, GRADIENT, VERTEX_POSITIONS
-from textcam_service.offline.build import build_bank
-from textcam_service.offline.embed import load_embedder
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import load_network
+from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.embedders.loading import load_embedder
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.runtime.backbone import Backbone
 from torch import nn
 
 SIDE, COUNT, WIDTH, CLASSES, NEAR = 48, 23, 12, 4, 4

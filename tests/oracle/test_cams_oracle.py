@@ -32,7 +32,7 @@ from textcam_service.core.methods import (
     drive,
 )
 from textcam_service.core.methods.arrays import resample
-from textcam_service.core.methods.perturbing import smoothing_noise
+from textcam_service.core.methods.perturbation import smoothing_noise
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -10,10 +10,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from textcam_client import Tls
 from textcam_client.options import settings as client_settings
 from textcam_service.errors import AccessRefused, InvalidSettings, RateLimited
-from textcam_service.serving.access import Access, Rates
-from textcam_service.serving.callers import EVERYTHING, Caller, Shown, read_callers, read_keys
-from textcam_service.serving.metrics import Metrics
-from textcam_service.serving.reloading import Reloaded
+from textcam_service.serving.auth.authentication import (
+    EVERYTHING,
+    Caller,
+    Shown,
+    read_callers,
+    read_keys,
+)
+from textcam_service.serving.auth.authorization import Access, Rates
+from textcam_service.serving.auth.reloading import Reloaded
+from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings, read_settings
 
 HASH = "0" * 64

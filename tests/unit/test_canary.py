@@ -4,7 +4,7 @@ import math
 
 import pytest
 from textcam_service.errors import DriftRefused
-from textcam_service.serving.canary import Drift
+from textcam_service.serving.registry.canary import Drift
 from textcam_service.settings import ServerSettings
 
 ALIKE = {"map_correlation": 1.0, "same_phrase": 1.0, "same_class": 1.0, "share_difference": 0.0}

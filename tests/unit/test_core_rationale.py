@@ -6,21 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.optimize import nnls
-from textcam_client.geometry import Crop as ClientCrop
-from textcam_client.geometry import upsample
+from textcam_client._heatmaps.geometry import Crop as ClientCrop
+from textcam_client._heatmaps.geometry import upsample
 from textcam_service.core.cam import activation_scores, channel_evidence, saliency_map, softmax
 from textcam_service.core.heatmap import heatmap, to_uint8
 from textcam_service.core.methods import CamTerms
-from textcam_service.core.phrases import (
+from textcam_service.core.preprocess import centre_crop
+from textcam_service.core.rationale.phrases import (
     _non_negative_fit,
     centre_texts,
     choose_phrases,
     evidence_embedding,
 )
-from textcam_service.core.preprocess import centre_crop
-from textcam_service.core.rationale import explain_target, sentence
+from textcam_service.core.rationale.rationale import explain_target, sentence
+from textcam_service.core.rationale.wording import EmbeddingWording
 from textcam_service.core.types import Crop, Prediction, Preprocessing, RationaleSettings, Wish
-from textcam_service.core.wording import EmbeddingWording
 
 
 def unit(vectors):

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from textcam_service.cpus import cpu_quota, usable_cpus
+from textcam_service.runtime.cpus import cpu_quota, usable_cpus
 
 CPUS = len(os.sched_getaffinity(0))
 

@@ -4,8 +4,8 @@ import pytest
 from textcam.v1 import explainer_pb2 as pb
 from textcam_service.core.methods import METHODS
 from textcam_service.core.types import Wish
-from textcam_service.serving.degrade import degrade
-from textcam_service.serving.requests import Classes, Job, TopK
+from textcam_service.serving.engine.degradation import degrade
+from textcam_service.serving.grpc.explainer.requests import Classes, Job, TopK
 
 SMALLER, NO_GROUPS, FEWER = (
     pb.DEGRADATION_SMALLER_MAPS,

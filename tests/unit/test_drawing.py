@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
-from textcam_client import geometry
-from textcam_client.colormap import blend
-from textcam_client.view import Peak, View
+from textcam_client._heatmaps import geometry
+from textcam_client._heatmaps.colormap import blend
+from textcam_client._heatmaps.view import Peak, View
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.methods import METHODS
 from textcam_service.core.types import Crop, Wish
 from textcam_service.errors import AnswerTooLarge, DeadlineExpired
-from textcam_service.serving.drawing import Drawing, Scene
-from textcam_service.serving.requests import Job, TopK
+from textcam_service.serving.grpc.explainer.heatmaps import Drawing, Scene
+from textcam_service.serving.grpc.explainer.requests import Job, TopK
 
 HEIGHT, WIDTH = 900, 1400
 SCENE = Scene(HEIGHT, WIDTH, "pillow/PNG", Crop(250, 0, 900, 900))

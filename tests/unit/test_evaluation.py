@@ -9,18 +9,16 @@ import pytest
 from PIL import Image
 from textcam_service.core.types import Crop, Prediction
 from textcam_service.errors import InvalidTruth
-from textcam_service.evaluation.cases import (
+from textcam_service.offline.evaluation.cases import (
     Case,
     Observation,
     Truth,
     read_truth,
     scene_truth,
 )
-from textcam_service.evaluation.cues import cue_phrases, without_cue
-from textcam_service.evaluation.faithfulness import without_phrase
-from textcam_service.evaluation.place import centred_gaussian, judge_place, points_at
-from textcam_service.evaluation.report import as_text, write_report
-from textcam_service.evaluation.words import (
+from textcam_service.offline.evaluation.faithfulness import without_phrase
+from textcam_service.offline.evaluation.localization import centred_gaussian, judge_place, points_at
+from textcam_service.offline.evaluation.phrases import (
     Judged,
     SaidPhrase,
     judge_words,
@@ -30,6 +28,8 @@ from textcam_service.evaluation.words import (
     word_intervals,
     word_reliability,
 )
+from textcam_service.offline.evaluation.report import as_text, write_report
+from textcam_service.offline.evaluation.spurious_cues import cue_phrases, without_cue
 from textcam_service.scenes.classes import BIASED, CLASSES, SceneClass, class_scene
 
 RNG = np.random.default_rng(0)

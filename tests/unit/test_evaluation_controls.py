@@ -5,13 +5,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from textcam_service.bank import BankArtefact, ConceptBank, Vocabulary
-from textcam_service.bundle import ModelBundle
-from textcam_service.core.supports import correlations, phrase_supports
+from textcam_service.artefacts.bank import BankArtefact, ConceptBank, Vocabulary
+from textcam_service.core.concepts.supports import correlations, phrase_supports
+from textcam_service.core.rationale.wording import PhraseSupports
 from textcam_service.core.types import RationaleSettings, Wish
-from textcam_service.core.wording import PhraseSupports
-from textcam_service.evaluation import controls, cues
-from textcam_service.evaluation.controls import (
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.banks.grounding import BY_SCORES, Opinions
+from textcam_service.offline.banks.phrases import Probing, fitted
+from textcam_service.offline.evaluation import controls, spurious_cues
+from textcam_service.offline.evaluation.controls import (
     Fit,
     control_bundles,
     fit_of,
@@ -19,9 +21,7 @@ from textcam_service.evaluation.controls import (
     says_of_image,
     shuffled_channels,
 )
-from textcam_service.evaluation.cues import moved_settings
-from textcam_service.offline.grounding import BY_SCORES, Opinions
-from textcam_service.offline.phrases import Probing, fitted
+from textcam_service.offline.evaluation.spurious_cues import moved_settings
 
 IMAGES, CHANNELS, PHRASES = 1500, 8, 8
 SETTINGS = RationaleSettings(min_probability=0.5)
@@ -169,9 +169,9 @@ def test_a_cue_is_named_where_it_is_said_by_the_settings_that_are_asked_for(plan
     bundle, fit, truth = planted
     rows = np.flatnonzero(truth[:, 3])[:40]
     evidence, logits = fit.probing.evidence[rows].astype(np.float64), np.zeros((len(rows), 2))
-    twin = cues._Twin(bundle, 0, frozenset({"phrase 3"}), logits, evidence, None, None)
+    twin = spurious_cues._Twin(bundle, 0, frozenset({"phrase 3"}), logits, evidence, None, None)
     assert twin.named(SETTINGS) >= 0.9
     assert twin.named(replace(SETTINGS, min_probability=1.0)) == 0
     # By scores, where it is true it is further from its null than where it is not.
-    scores = cues._scores(bundle, fit.probing.evidence, np.array([3]))[:, 0]
+    scores = spurious_cues._scores(bundle, fit.probing.evidence, np.array([3]))[:, 0]
     assert scores[truth[:, 3] == 1].min() > np.median(scores)

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image, ImageFilter
 from scipy.special import expit
 from sklearn.metrics import auc
-from textcam_service.backbone import Backbone, Seen
-from textcam_service.bank import BankArtefact, ConceptBank, Vocabulary
-from textcam_service.bundle import ModelBundle
+from textcam_service.artefacts.backbone import GAP_LINEAR, NO_HEAD
+from textcam_service.artefacts.bank import BankArtefact, ConceptBank, Vocabulary
 from textcam_service.core.types import Crop, Prediction, Preprocessing, RationaleSettings
 from textcam_service.errors import InvalidTruth
-from textcam_service.evaluation import faithfulness, run
-from textcam_service.evaluation.cases import (
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.evaluation import faithfulness, run
+from textcam_service.offline.evaluation.cases import (
     Case,
     Observation,
     Truth,
@@ -27,8 +27,8 @@ from textcam_service.evaluation.cases import (
     observe,
     observed,
 )
-from textcam_service.evaluation.controls import with_directions
-from textcam_service.evaluation.faithfulness import (
+from textcam_service.offline.evaluation.controls import with_directions
+from textcam_service.offline.evaluation.faithfulness import (
     Removals,
     channel_ablation,
     counterfactual_agreement,
@@ -36,9 +36,9 @@ from textcam_service.evaluation.faithfulness import (
     perturbation,
     removals,
 )
-from textcam_service.evaluation.place import judge_groups
-from textcam_service.evaluation.report import as_text
-from textcam_service.graphs import GAP_LINEAR, NO_HEAD
+from textcam_service.offline.evaluation.localization import judge_groups
+from textcam_service.offline.evaluation.report import as_text
+from textcam_service.runtime.backbone import Backbone, Seen
 from textcam_service.scenes.world import Scene, SceneObject
 
 PHRASES = ("red", "cube", "plain floor", "blue", "green", "sphere", "striped floor", "cone")

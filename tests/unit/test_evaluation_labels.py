@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
-from textcam_service.core.channels import ChannelSettings
-from textcam_service.core.rivals import soft_wpmi
-from textcam_service.evaluation.labels import label_figures, label_places, name_fits, own_places
+from textcam_service.core.concepts.baselines import soft_wpmi
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings
+from textcam_service.offline.evaluation.neuron_labels import (
+    label_figures,
+    label_places,
+    name_fits,
+    own_places,
+)
 
 CLASSES, EACH, DIMENSIONS = 8, 30, 24
 NAMES = [f"class {index}" for index in range(CLASSES)]

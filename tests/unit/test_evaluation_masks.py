@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from textcam_service.core.types import Crop, Prediction
-from textcam_service.evaluation.cases import Observation, scene_truth
-from textcam_service.evaluation.masks import judge_masks
+from textcam_service.offline.evaluation.cases import Observation, scene_truth
+from textcam_service.offline.evaluation.masks import judge_masks
 
 
 def seen(count):

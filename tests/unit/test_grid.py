@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from textcam_service.offline.grid import grid_shift
+from textcam_service.offline.networks.cell_offsets import grid_shift
 from torch import nn
 
 EVEN = (1.0, 1.0, 1.0)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from scipy.special import softmax
-from textcam_service.core.soft_labels import soft_labels
-from textcam_service.offline.grounding import (
+from textcam_service.core.concepts.soft_labels import soft_labels
+from textcam_service.offline.banks.grounding import (
     by_class_table,
     by_labels,
     by_scores,

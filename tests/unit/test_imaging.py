@@ -15,7 +15,7 @@ from PIL import Image
 from textcam_service import errors
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.types import Preprocessing
-from textcam_service.imaging import ImageLimits, decode, from_pixels, prepare, whole_image
+from textcam_service.imaging.decoding import ImageLimits, decode, from_pixels, prepare, whole_image
 from torchvision import transforms
 
 LIMITS = ImageLimits(max_bytes=100_000, max_pixels=100_000)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 from grpc._cython import cygrpc
-from textcam_service.serving.logs import set_up_logs
+from textcam_service.serving.telemetry.logs import set_up_logs
 from textcam_service.settings import ServerSettings
 
 

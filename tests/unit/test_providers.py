@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from textcam_service.artefact import sha256
+from textcam_service.artefacts.files import sha256
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import InvalidSettings
-from textcam_service.providers import (
+from textcam_service.runtime.providers import (
     CPU,
     CUDA,
     TENSORRT,
@@ -15,7 +15,7 @@ from textcam_service.providers import (
     engines_of,
     provider_options,
 )
-from textcam_service.sessions import _by_kept_engines, require_started
+from textcam_service.runtime.sessions import _by_kept_engines, require_started
 from textcam_service.settings import read_settings
 
 ALL = (TENSORRT, CUDA, CPU)

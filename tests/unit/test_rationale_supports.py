@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from textcam_service.core.calibration import Calibration
 from textcam_service.core.cam import channel_evidence
+from textcam_service.core.concepts.supports import contrasts, effects
 from textcam_service.core.methods import CamTerms
-from textcam_service.core.rationale import explain_target, sentence
-from textcam_service.core.supports import contrasts, effects
+from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.core.rationale.rationale import explain_target, sentence
+from textcam_service.core.rationale.wording import PhraseSupports, SupportWording, stored_likeness
 from textcam_service.core.types import Prediction, RationaleSettings, Wish
 from textcam_service.core.vertices import Vertices, placed
-from textcam_service.core.wording import PhraseSupports, SupportWording, stored_likeness
 
 CAT, DOG = Prediction(0, "cat", 0.9, 3.0), Prediction(1, "dog", 0.1, 1.0)
 NO_PAIRS = np.zeros((0, 2), np.int64)

@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from textcam_service.cli.bank import _region_settings
-from textcam_service.core.channels import ChannelSettings, channel_directions
-from textcam_service.core.regions import (
+from textcam_service.core.concepts.activated_regions import (
     RegionSettings,
     Window,
     activated_cells,
@@ -22,13 +21,14 @@ from textcam_service.core.regions import (
     random_window,
     seen_window,
 )
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
 from textcam_service.core.types import Crop, Preprocessing
 from textcam_service.errors import EmbedderError
-from textcam_service.offline.dense import cell_shares
-from textcam_service.offline.embed import load_embedder, part_embedder
-from textcam_service.offline.mosaic import Sight, copies, embed_regions, mosaic
-from textcam_service.offline.regions import region_samples
-from textcam_service.offline.towers import dense_tower
+from textcam_service.offline.banks.mosaic import Sight, copies, embed_regions, mosaic
+from textcam_service.offline.banks.region_samples import region_samples
+from textcam_service.offline.embedders.dense import cell_shares
+from textcam_service.offline.embedders.loading import load_embedder, part_embedder
+from textcam_service.offline.embedders.openclip_towers import dense_tower
 from torch import nn
 
 WHOLE = Crop(0, 0, 80, 80)

@@ -6,8 +6,8 @@ import time
 
 import pytest
 from textcam_service.errors import InvalidSettings
-from textcam_service.serving import reloading
-from textcam_service.serving.reloading import Reloaded, watch
+from textcam_service.serving.auth import reloading
+from textcam_service.serving.auth.reloading import Reloaded, watch
 
 
 class Oddity(Exception):

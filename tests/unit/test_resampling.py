@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from textcam_service import resampling
-from textcam_service.resampling import resample
+from textcam_service.imaging import resampling
+from textcam_service.imaging.resampling import resample
 
 pytestmark = pytest.mark.skipif(resampling.simd is None, reason="no cykooz.resizer for this CPU")
 
@@ -100,7 +100,7 @@ def test_only_where_it_has_no_wheels_may_it_be_missing(machine, starts):
     script = (
         "import platform, sys; sys.modules['cykooz_resizer'] = None; "
         f"platform.machine = lambda: {machine!r}; "
-        "from textcam_service.resampling import simd; assert simd is None"
+        "from textcam_service.imaging.resampling import simd; assert simd is None"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False

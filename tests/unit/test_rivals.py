@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from textcam_service.core.channels import ChannelSettings, channel_directions
-from textcam_service.core.rivals import contrast, soft_wpmi, top_mean
+from textcam_service.core.concepts.baselines import contrast, soft_wpmi, top_mean
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.random((40, 3)).astype(np.float32)

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 from textcam_service.errors import DeadlineUnreachable
-from textcam_service.serving.queues import BatchLimits, Queues
-from textcam_service.serving.schedule import (
+from textcam_service.serving.batching.queues import BatchLimits, Queues
+from textcam_service.serving.batching.scheduling import (
     AnswerTimes,
     BatchCost,
     Lane,

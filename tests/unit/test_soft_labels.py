@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import logit, softmax
-from textcam_service.core.soft_labels import prior_of_scores, soft_labels
+from textcam_service.core.concepts.soft_labels import prior_of_scores, soft_labels
 
 
 @pytest.mark.parametrize("share", [0.05, 0.25, 0.8])

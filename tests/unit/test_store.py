@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from textcam_service.artefact import read_artefact, replaced_folder
-from textcam_service.bank import ConceptBank, Vocabulary, read_bank, write_bank
+from textcam_service.artefacts.bank import ConceptBank, Vocabulary, read_bank, write_bank
+from textcam_service.artefacts.files import read_artefact, replaced_folder
 from textcam_service.errors import (
     ArtefactCorrupt,
     ArtefactMissing,
@@ -17,7 +17,7 @@ from textcam_service.errors import (
     StoreFailed,
     VersionExists,
 )
-from textcam_service.store import BankStore
+from textcam_service.store.banks import BankStore
 
 
 def bank_folder(folder, seed=0, embedder="e"):

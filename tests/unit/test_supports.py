@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from textcam_service.core.supports import (
+from textcam_service.core.concepts.supports import (
     contrasts,
     correlations,
     effects,

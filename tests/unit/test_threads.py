@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import CancelledError
 
 import pytest
-from textcam_service.serving.threads import Threads
+from textcam_service.serving.engine.executors import Threads
 
 
 @pytest.fixture

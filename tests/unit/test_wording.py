@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from textcam_service.core.attributes import ClassAttributes
-from textcam_service.core.calibration import Calibration, fit_calibration
-from textcam_service.core.phrases import centre_texts, choose_phrases, evidence_embedding
-from textcam_service.core.supports import evidence_by_phrase, likeness, phrase_supports
-from textcam_service.core.types import RationaleSettings, Wish, WordSettings
-from textcam_service.core.wording import (
+from textcam_service.core.concepts.attributes import ClassAttributes
+from textcam_service.core.concepts.supports import evidence_by_phrase, likeness, phrase_supports
+from textcam_service.core.rationale.calibration import Calibration, fit_calibration
+from textcam_service.core.rationale.phrases import centre_texts, choose_phrases, evidence_embedding
+from textcam_service.core.rationale.wording import (
     EmbeddingWording,
     PhraseSupports,
     SupportWording,
     stored_likeness,
 )
+from textcam_service.core.types import RationaleSettings, Wish, WordSettings
 
 NO_PAIRS = np.zeros((0, 2), np.int64)
 SETTINGS = RationaleSettings()

@@ -79,12 +79,12 @@ def calibrated(network):
 def visit(name):
     """One network, in this process: a row of the table."""
     import numpy as np
-    from textcam_service.backbone import Backbone
     from textcam_service.core.cam import saliency_map
     from textcam_service.core.methods import METHODS as KNOWN
     from textcam_service.core.methods import MethodSettings, Subject, drive
-    from textcam_service.offline.export import export_network
-    from textcam_service.offline.networks import load_network
+    from textcam_service.offline.export.export import export_network
+    from textcam_service.offline.networks.loading import load_network
+    from textcam_service.runtime.backbone import Backbone
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

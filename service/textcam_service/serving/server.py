@@ -17,23 +17,23 @@ from textcam.oip import open_inference_pb2, open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2, explainer_pb2_grpc
 from threadpoolctl import threadpool_limits
 
-from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidSettings
-from textcam_service.serving.access import Access, AccessInterceptor
-from textcam_service.serving.desk import Desk
-from textcam_service.serving.health import SERVICE_NAME as HEALTH
-from textcam_service.serving.health import Health
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.serving.auth.authorization import Access, AccessInterceptor
+from textcam_service.serving.auth.reloading import watch
+from textcam_service.serving.auth.tls import Certificates
+from textcam_service.serving.dataplane import Desk
+from textcam_service.serving.grpc.explainer.servicer import ExplainerServicer
+from textcam_service.serving.grpc.health import SERVICE_NAME as HEALTH
+from textcam_service.serving.grpc.health import Health
+from textcam_service.serving.grpc.interceptors.active_calls import OpenCalls
+from textcam_service.serving.grpc.interceptors.decoding import DecodingInterceptor
+from textcam_service.serving.grpc.oip.servicer import OpenInferenceServicer
 from textcam_service.serving.memory import keep_trimming, settle
-from textcam_service.serving.metrics import Metrics, bundle_digests, publish
-from textcam_service.serving.models import Models
-from textcam_service.serving.open_calls import OpenCalls
-from textcam_service.serving.open_inference import OpenInferenceServicer
-from textcam_service.serving.reloading import watch
-from textcam_service.serving.servicer import ExplainerServicer
-from textcam_service.serving.tls import Certificates
-from textcam_service.serving.tracing import tracer_of
-from textcam_service.serving.watcher import Watcher
-from textcam_service.serving.wire import DecodingInterceptor
+from textcam_service.serving.registry.registry import Models
+from textcam_service.serving.registry.watcher import Watcher
+from textcam_service.serving.telemetry.metrics import Metrics, bundle_digests, publish
+from textcam_service.serving.telemetry.tracing import tracer_of
 from textcam_service.settings import ServerSettings
 
 # By model: what its bundle is, in labels.

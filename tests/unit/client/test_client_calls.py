@@ -44,10 +44,10 @@ from textcam_client import (
     TopK,
     Unavailable,
     Unimplemented,
-    testing,
 )
-from textcam_client._fake import FakeExplainer
-from textcam_client.answers import explanation, tensor
+from textcam_client._convert.responses import explanation, tensor
+from textcam_client.testing import server
+from textcam_client.testing._explainer import FakeExplainer
 
 
 class InLoop:
@@ -806,8 +806,8 @@ def old_server(monkeypatch):
             request.ClearField("method")
             return super().explain(request)
 
-    monkeypatch.setattr(testing, "FakeExplainer", Old)
-    with testing.serve_in_memory() as running:
+    monkeypatch.setattr(server, "FakeExplainer", Old)
+    with server.serve_in_memory() as running:
         yield running
 
 

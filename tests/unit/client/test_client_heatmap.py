@@ -14,9 +14,9 @@ from textcam_client import (
     UnreadableImage,
     pseudo_labels,
 )
-from textcam_client.answers import explanation
-from textcam_client.colormap import blend, spotlight
-from textcam_client.geometry import inside, upsample
+from textcam_client._convert.responses import explanation
+from textcam_client._heatmaps.colormap import blend, spotlight
+from textcam_client._heatmaps.geometry import inside, upsample
 from textcam_client.images import ImageSource
 
 

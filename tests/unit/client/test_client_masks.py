@@ -27,8 +27,8 @@ from textcam_client import (
     pseudo_labels,
     pseudo_mask,
 )
-from textcam_client.masks import otsu_threshold
-from textcam_client.regions import connected_regions
+from textcam_client.masks.connected_components import connected_regions
+from textcam_client.masks.pseudo_masks import otsu_threshold
 
 GREY, RED, GREEN = (128, 128, 128), (200, 30, 30), (30, 160, 60)
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=25))

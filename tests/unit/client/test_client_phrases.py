@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from textcam.v1 import explainer_pb2 as pb
 from textcam_client import CalibrationBin, draw_figure
-from textcam_client._fake import CLASS_NAMES, PHRASES, FakeExplainer
-from textcam_client.answers import explanation
+from textcam_client._convert.requests import PHRASE_KINDS
+from textcam_client._convert.responses import explanation
 from textcam_client.images import ImageSource
-from textcam_client.requests import PHRASE_KINDS
+from textcam_client.testing._explainer import CLASS_NAMES, PHRASES, FakeExplainer
 
 
 def test_what_phrases_are_wanted_reaches_the_server_and_unset_stays_unset(server, client, png):

@@ -28,8 +28,8 @@ from textcam_client import (
     UnreadableImage,
     UnsupportedImage,
 )
-from textcam_client.aio_stream import AsyncStream
-from textcam_client.peer import Peer
+from textcam_client._streaming.aio import AsyncStream
+from textcam_client._transport.peer import Peer
 from textcam_client.testing import serve_in_memory
 
 
@@ -462,8 +462,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("textcam_client.stream.time", clock)
-    monkeypatch.setattr("textcam_client.aio_stream.time", clock)
+    monkeypatch.setattr("textcam_client._streaming.sync.time", clock)
+    monkeypatch.setattr("textcam_client._streaming.aio.time", clock)
     return clock
 
 

@@ -17,9 +17,9 @@ from textcam_client import (
     Unavailable,
     UnsupportedImage,
 )
+from textcam_client._streaming.window import Window
+from textcam_client._transport.peer import Peer
 from textcam_client.images import ImageSource
-from textcam_client.peer import Peer
-from textcam_client.window import Window
 
 STEADY = Retry(attempts=3, initial_backoff=1.0, multiplier=2.0, max_backoff=100.0)
 

@@ -15,7 +15,7 @@ from textcam_service.core.methods.base import (
     Subject,
     drive,
 )
-from textcam_service.core.methods.catalogue import METHODS
+from textcam_service.core.methods.registry import METHODS
 
 __all__ = [
     "METHODS",
