@@ -96,7 +96,7 @@ def explained_rate(bundle, images, batches):
         under_way = deque()
         started = time.perf_counter()
         for _ in range(batches):
-            seen = bundle.backbone.see(images)
+            seen = bundle.backbone.forward(images)
             pairs = zip(seen, images, strict=True)
             under_way.append([pool.submit(explain, bundle, one, image) for one, image in pairs])
             if len(under_way) > AHEAD:
@@ -110,7 +110,7 @@ def explained_rate(bundle, images, batches):
 
 def alone_rate(bundle, images, batches):
     """Explanations per second of maps that are there."""
-    seen = bundle.backbone.see(images)
+    seen = bundle.backbone.forward(images)
     with ThreadPoolExecutor(usable_cpus()) as pool:
         started = time.perf_counter()
         for _ in range(batches):
@@ -124,7 +124,7 @@ def bucket_rate(bundle, images, turns, *, mixed):
     order = sizes * turns if mixed else [size for size in sizes for _ in range(turns)]
     started = time.perf_counter()
     for size in order:
-        bundle.backbone.see(images[:size])
+        bundle.backbone.forward(images[:size])
     return sum(order) / (time.perf_counter() - started)
 
 

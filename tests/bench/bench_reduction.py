@@ -124,7 +124,7 @@ def tolerance(bundle, sources, cases):
             found = {}
             for image in make(shorter, rng):
                 inputs = forms(image, spare, reduction, preprocessing, rng)
-                reference, *others = bundle.backbone.see(np.stack(list(inputs.values())))
+                reference, *others = bundle.backbone.forward(np.stack(list(inputs.values())))
                 for name, other in zip(list(inputs)[1:], others, strict=True):
                     found.setdefault(name, []).append(judged(bundle, reference, other))
             for name, marks in found.items():

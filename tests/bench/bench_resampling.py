@@ -18,7 +18,7 @@ from pathlib import Path
 import cykooz_resizer
 import numpy as np
 from PIL import Image
-from textcam_service.core.preprocess import centre_crop, normalise
+from textcam_service.core.preprocess import center_crop, normalise
 from textcam_service.imaging import resampling
 from textcam_service.imaging.decoding import ImageLimits, decode
 from textcam_service.imaging.resampling import resample
@@ -50,7 +50,7 @@ WAYS = {"pillow": pillow, "here": resample, "one call": one_call}
 
 def asked(image, preprocessing):
     """What the network wants of an image: size, filter, box."""
-    crop = centre_crop(image.height, image.width, preprocessing)
+    crop = center_crop(image.height, image.width, preprocessing)
     box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
     return (preprocessing.width, preprocessing.height), preprocessing.interpolation, box
 

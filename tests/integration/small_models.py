@@ -12,8 +12,8 @@ from textcam_service.artefacts.backbone import (
     GAP_LINEAR,
     INPUT,
     LOGITS,
+    BackboneGraphs,
     BackboneManifest,
-    Graphs,
     write_backbone,
 )
 from textcam_service.artefacts.bank import ConceptBank, Vocabulary, read_bank, write_bank
@@ -60,7 +60,7 @@ def write_model(
         map_width=SIDE // 4,
         exporter={},
     )
-    write_backbone(folder / "backbone", Graphs(graph), (head, bias), manifest)
+    write_backbone(folder / "backbone", BackboneGraphs(graph), (head, bias), manifest)
     backbone = Backbone(folder / "backbone", threads=1)
     bank = ConceptBank(
         directions,

@@ -139,7 +139,7 @@ def test_what_is_said_of_new_pictures_is_true_of_their_class(made, bank):
     table = packaged_table()
     for number in range(25):
         image, _ = prepare(picture(number % 5, rng), bundle.backbone.manifest.preprocessing)
-        (seen,) = bundle.backbone.see(image[None])
+        (seen,) = bundle.backbone.forward(image[None])
         target = predictions(seen.logits, bundle.class_names, [int(seen.logits.argmax())])[0]
         terms = bundle.terms(seen, image, target, None)
         for phrase in bundle.rationale(seen, terms, target, None, Wish(3, 0.5)).phrases:

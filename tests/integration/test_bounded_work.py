@@ -21,7 +21,7 @@ from textcam.v1 import explainer_pb2_grpc
 from textcam_service.errors import DeadlineExpired
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving.batching.queues import BatchLimits
-from textcam_service.serving.engine.method_runner import Conversations
+from textcam_service.serving.engine.method_runner import MethodRunner
 from textcam_service.serving.server import Server
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings
@@ -195,7 +195,7 @@ async def test_gradients_that_come_too_late_are_counted_as_images_are(model):
     backbone = ModelBundle.load("small", model / "backbone", model / "bank", threads=1).backbone
     metrics = Metrics()
     with ThreadPoolExecutor(1) as thread:
-        held = Conversations(backbone, thread, thread, BatchLimits(), 1, metrics)
+        held = MethodRunner(backbone, thread, thread, BatchLimits(), 1, metrics)
         await held.start()
         with pytest.raises(DeadlineExpired):
             await held._gradients.submit(None, time.monotonic() - 1)

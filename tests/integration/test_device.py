@@ -18,7 +18,7 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
 from textcam_service.artefacts.packaged import DEVICE
-from textcam_service.core.methods import METHODS, MethodSettings, drive
+from textcam_service.core.methods import METHODS, MethodSettings, run_method
 from textcam_service.core.predictions import predictions
 from textcam_service.core.types import Wish
 from textcam_service.errors import InvalidSettings
@@ -26,7 +26,7 @@ from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
 from textcam_service.offline.export.device_graphs import device_graphs
 from textcam_service.runtime.backbone import Backbone
-from textcam_service.runtime.device_tensors import PICKED, ROWS, VALUES, Device, Row
+from textcam_service.runtime.device_tensors import PICKED, ROWS, VALUES, Device, DeviceRow
 from textcam_service.runtime.providers import CPU, CUDA, DeviceOptions
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
@@ -97,7 +97,7 @@ def explained(bundle, seen, image, method, index):
     target = predictions(seen.logits, bundle.class_names, [index])[0]
     subject = bundle.subject(seen, image, target, None)
     steps = METHODS[method].steps(subject, MethodSettings(chunk=4))
-    terms = drive(steps, lambda ask: bundle.backbone.answer(ask, seen))
+    terms = run_method(steps, lambda ask: bundle.backbone.answer(ask, seen))
     return bundle.rationale(seen, terms, target, None, Wish(3))
 
 
@@ -118,9 +118,9 @@ def assert_alike(found, wanted, tolerance=1e-5):
 def test_every_method_explains_alike_wherever_the_maps_lie(pair):
     here, there = pair
     images = pictures(3)
-    seen = [bundle.backbone.see(images) for bundle in pair]
+    seen = [bundle.backbone.forward(images) for bundle in pair]
     assert isinstance(seen[0][0].activation_maps, np.ndarray)
-    assert isinstance(seen[1][0].activation_maps, Row)
+    assert isinstance(seen[1][0].activation_maps, DeviceRow)
     assert here.methods == there.methods
     for method in here.methods:
         if method.name == "ss_cam":  # Score-CAM's steps, 35 times over
@@ -136,7 +136,7 @@ def test_every_method_explains_alike_wherever_the_maps_lie(pair):
 def test_maps_and_gradients_stay_where_sums_are_enough(folders, name, monkeypatch):
     """For CAM, Grad-CAM and Finer-CAM nothing is fetched; HiResCAM needs all of both."""
     fetched = []
-    fetch = Device.fetched
+    fetch = Device.to_host
 
     def counted(self, batch, row):
         fetched.append(tuple(batch.shape()))
@@ -144,7 +144,7 @@ def test_maps_and_gradients_stay_where_sums_are_enough(folders, name, monkeypatc
 
     monkeypatch.setattr(Device, "fetched", counted)
     bundle = loaded(folders[name], IN_GRAPH)
-    (seen,) = bundle.backbone.see(pictures(1))
+    (seen,) = bundle.backbone.forward(pictures(1))
     for method in {"cam", "grad_cam", "finer_cam"} & {own.name for own in bundle.methods}:
         explained(bundle, seen, pictures(1)[0], method, 0)
     assert fetched == []
@@ -160,7 +160,7 @@ def test_a_batch_is_filled_up_to_its_bucket_and_answers_for_its_images_alone(pai
     assert (here.backbone.buckets.sizes, there.backbone.buckets.sizes) == ((), (1, 2, 4))
     images = pictures(9)
     for count, size in ((1, 1), (2, 2), (3, 4), (4, 4), (9, 4)):
-        own, other = (bundle.backbone.see(images[:count]) for bundle in pair)
+        own, other = (bundle.backbone.forward(images[:count]) for bundle in pair)
         assert len(other) == count
         assert other[0].activation_maps.batch.shape()[0] == size
         if count == 9:  # more than the last bucket go in parts
@@ -181,7 +181,7 @@ def test_gradients_of_images_of_several_batches_come_back_in_order(folders, name
     here, there = loaded(folders[name]).backbone, loaded(folders[name], IN_GRAPH).backbone
     images = pictures(6)
     weights = np.random.default_rng(2).normal(size=(6, CLASSES))
-    own, first, second = here.see(images), there.see(images[:3]), there.see(images[3:])
+    own, first, second = here.forward(images), there.forward(images[:3]), there.forward(images[3:])
     mixed, places = [], []
     for place in (4, 0, 5, 2, 1, 3):
         mixed.append((first if place < 3 else second)[place % 3])
@@ -204,7 +204,7 @@ def test_what_was_brought_home_is_judged_as_ever(folders):
 
 
 def test_every_bucket_is_run_before_the_server_serves(folders, monkeypatch):
-    sizes, see = [], Backbone.see
+    sizes, see = [], Backbone.forward
 
     def counted(self, images):
         sizes.append(len(images))
@@ -237,12 +237,12 @@ def test_what_stays_on_the_device_does_not_keep_what_it_was_made_of():
     )
     process, batch = psutil.Process(), np.ones((64, 256, 32, 32), np.float32)  # 64 MiB
 
-    def picked(values, rows):
+    def gather(values, rows):
         feeds = {VALUES: values, ROWS: np.arange(rows)}
         return device.run(device._rows, feeds, stay=[PICKED])[1][0]
 
-    first, before = picked(picked(batch, 64), 1), process.memory_info().rss
-    others = [picked(picked(batch, 64), 1) for _ in range(8)]
+    first, before = gather(gather(batch, 64), 1), process.memory_info().rss
+    others = [gather(gather(batch, 64), 1) for _ in range(8)]
     assert process.memory_info().rss - before < 4 * batch.nbytes
     assert [other.shape() for other in others] == [first.shape()] * 8
 
@@ -310,7 +310,7 @@ async def test_a_server_answers_alike_wherever_the_maps_lie(folders, name):
 
 def test_a_linear_heads_evidence_still_adds_up_to_the_logit(folders):
     bundle = loaded(folders["pooled and linear"], IN_GRAPH)
-    for image, seen in zip(pictures(3), bundle.backbone.see(pictures(3)), strict=True):
+    for image, seen in zip(pictures(3), bundle.backbone.forward(pictures(3)), strict=True):
         found = explained(bundle, seen, image, "cam", 2)
         parts = [*found.groups, found.rest]
         assert sum(len(part.channel_ids) for part in parts) == CHANNELS

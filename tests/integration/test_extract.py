@@ -77,7 +77,7 @@ def test_evidence_is_what_serving_explains_the_predicted_class_by(bundle, photos
     assert found.opinions.shape == (len(read), 0)
     for row, path in enumerate(read):
         image, _ = prepare(Image.open(path), bundle.backbone.manifest.preprocessing)
-        (seen,) = bundle.backbone.see(image[None])
+        (seen,) = bundle.backbone.forward(image[None])
         index = int(seen.logits.argmax())
         assert found.predicted[row] == index
         target = predictions(seen.logits, bundle.class_names, [index])[0]

@@ -12,7 +12,7 @@ import torch
 from onnx import helper, numpy_helper
 from textcam_service.artefacts.backbone import BackboneManifest
 from textcam_service.artefacts.files import canonical_json, sha256
-from textcam_service.core.methods import Need
+from textcam_service.core.methods import Capability
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ArtefactCorrupt, ExportRefused
 from textcam_service.offline.export import export
@@ -230,7 +230,7 @@ def test_gradients_are_those_of_autograd_at_any_batch_size(module, target_layer,
     for count in (1, 4):
         pixels = images(count)
         class_weights = np.random.default_rng(1).normal(size=(count, CLASSES))
-        seen = backbone.see(pixels)
+        seen = backbone.forward(pixels)
         found = backbone.gradients(seen, class_weights)
         wanted = by_autograd(network, backbone, pixels, class_weights)
         np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
@@ -244,13 +244,13 @@ def test_a_transformer_is_cut_where_its_patches_still_matter(tmp_path):
     _, report, backbone = exported(Transformer, tmp_path)
     assert report.target_layer == "blocks.1.norm1"
     assert backbone.manifest.head_inputs == ("prefix", "context_0")
-    assert backbone.offers == {Need.GRADIENT, Need.HEAD, Need.ATTENTION}
+    assert backbone.offers == {Capability.GRADIENT, Capability.HEAD, Capability.ATTENTION}
 
 
 def test_attention_gradients_are_those_of_autograd(tmp_path):
     network, _, backbone = exported(Transformer, tmp_path, target_layer="blocks.1.norm1")
     pixels, class_weights = images(2), np.eye(CLASSES)[[1, 3]]
-    found = backbone.attention(backbone.see(pixels), class_weights)
+    found = backbone.attention(backbone.forward(pixels), class_weights)
     block = network.module.blocks[1]
     x = network.module.blocks[0](
         torch.cat(
@@ -281,7 +281,7 @@ def test_attention_gradients_are_those_of_autograd(tmp_path):
 def test_a_forward_pass_of_the_head_runs_none_of_its_gradient(tmp_path):
     """As onnxruntime's own profile has it; without class weights all gradients are 0."""
     _, _, backbone = exported(Transformer, tmp_path)
-    seen = backbone.see(images(2))
+    seen = backbone.forward(images(2))
     feeds = {
         name: np.stack([own.further[name] for own in seen]) for name in ("prefix", "context_0")
     }
@@ -314,7 +314,7 @@ def test_further_layers_have_gradients_of_their_own(tmp_path):
     )
     assert backbone.manifest.layers == ("stem", "body.2")  # the first to compute first
     pixels, class_weights = images(3), np.eye(CLASSES)[[0, 1, 2]]
-    seen = backbone.see(pixels)
+    seen = backbone.forward(pixels)
     found = backbone.layer_gradients(seen, class_weights)
     kept = []
 
@@ -338,8 +338,8 @@ def test_a_head_that_cannot_be_differentiated_is_named_and_runs_forward(tmp_path
     _, report, backbone = exported(Ceiling, tmp_path)
     assert report.head_kind == "forward"
     assert "aten.avg_pool2d" in str(report)
-    assert backbone.offers == {Need.HEAD}
-    (one,) = backbone.see(images(1))
+    assert backbone.offers == {Capability.HEAD}
+    (one,) = backbone.forward(images(1))
     maps = np.stack([one.activation_maps, 0 * one.activation_maps])
     logits = backbone.head_logits(maps, one)
     np.testing.assert_allclose(logits[0], one.logits, atol=1e-5)
@@ -350,7 +350,7 @@ def test_a_head_without_gradients_that_takes_contexts_runs_forward(tmp_path):
     _, report, backbone = exported(CeilingAround, tmp_path, target_layer="branch")
     assert report.head_kind == "forward", report.without
     assert backbone.manifest.head_inputs == ("context_0",)
-    seen = backbone.see(images(3))
+    seen = backbone.forward(images(3))
     for one in seen:
         maps = np.stack([one.activation_maps, 0 * one.activation_maps])
         logits = backbone.head_logits(maps, one)
@@ -393,7 +393,7 @@ def test_gradients_by_attention_that_differ_from_torchs_are_not_exported(tmp_pat
     _, report, backbone = exported(Transformer, tmp_path)
     assert report.head_kind == "forward"
     assert "and 0.01 (gradients)" in report.without
-    assert Need.ATTENTION not in backbone.offers
+    assert Capability.ATTENTION not in backbone.offers
 
 
 @pytest.mark.parametrize("output", ["gradient", "tap_0"])
@@ -462,7 +462,7 @@ def test_a_backbone_of_an_earlier_version_still_loads(lite0_folder, tmp_path):
     file.write_text(json.dumps({**manifest, "digest": sha256(canonical_json(manifest))}))
     backbone = Backbone(tmp_path / "b")
     assert backbone.is_linear
-    (one,) = backbone.see(np.zeros((1, 3, 224, 224), np.float32))
+    (one,) = backbone.forward(np.zeros((1, 3, 224, 224), np.float32))
     assert one.further == {}
 
 

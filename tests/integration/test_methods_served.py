@@ -24,7 +24,7 @@ from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.probing import render_probing_set
 from textcam_service.scenes.world import vocabulary
 
-EXACT = {name for name, method in METHODS.items() if method.exact}
+EXACT = {name for name, method in METHODS.items() if method.complete}
 
 
 @pytest.fixture(scope="module")

@@ -211,9 +211,9 @@ async def test_a_version_that_left_is_freed_at_once(store, made):
     publish(store, made["a"], "1")
     async with served(store.root) as caller:
         settle()
-        with caller.server.models.lease(pb.ModelSpec(name="m")) as pipeline:
-            left = weakref.ref(pipeline.bundle)
-        del pipeline
+        with caller.server.models.lease(pb.ModelSpec(name="m")) as engine:
+            left = weakref.ref(engine.bundle)
+        del engine
         gc.disable()
         try:
             publish(store, made["b"], "2")

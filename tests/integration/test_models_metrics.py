@@ -48,9 +48,9 @@ async def test_warm_ups_and_canaries_are_not_callers_requests(store):
 
 async def test_a_canary_waits_for_a_full_queue_and_is_no_refusal(store):
     async with served(store.root, max_queue=1) as caller:
-        with caller.server.models.lease(pb.ModelSpec(name="m")) as pipeline:
+        with caller.server.models.lease(pb.ModelSpec(name="m")) as engine:
             store.use("m", "2")
-            with pipeline._batcher.admit(None, Lane.AUDIT):
+            with engine._batcher.admit(None, Lane.AUDIT):
                 looking = asyncio.create_task(caller.look())
                 await asyncio.sleep(2)
                 assert not looking.done()

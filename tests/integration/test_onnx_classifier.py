@@ -8,7 +8,13 @@ import onnx
 import pytest
 import torch
 from processes import TEXTCAM
-from textcam_service.core.methods import METHODS, MethodSettings, Need, Subject, drive
+from textcam_service.core.methods import (
+    METHODS,
+    Capability,
+    MethodInput,
+    MethodSettings,
+    run_method,
+)
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.export import export_network
 from textcam_service.offline.export.onnx.export import export_onnx
@@ -69,14 +75,14 @@ def test_another_head_runs_forward_for_gradient_free_methods(tmp_path):
     assert report.head_kind == "forward"
     assert "for gradient-free methods" in str(report)
     backbone = Backbone(tmp_path / "b")
-    assert backbone.offers == {Need.HEAD}
-    (one,) = backbone.see(pixels(1))
+    assert backbone.offers == {Capability.HEAD}
+    (one,) = backbone.forward(pixels(1))
     own = backbone.head_logits(one.activation_maps[None], one)[0]
     np.testing.assert_allclose(own, one.logits, atol=1e-5)
-    subject = Subject(one.activation_maps, one.logits, np.eye(5)[2], pixels(1)[0])
+    subject = MethodInput(one.activation_maps, one.logits, np.eye(5)[2], pixels(1)[0])
     for name in ("eigen_cam", "recipro_cam", "ablation_cam", "score_cam"):
         steps = METHODS[name].steps(subject, MethodSettings())
-        terms = drive(steps, lambda ask: backbone.answer(ask, one))
+        terms = run_method(steps, lambda ask: backbone.answer(ask, one))
         assert np.isfinite(terms.weights).all()
         assert np.ptp(terms.weights) > 0
 

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from textcam_service.core.methods import METHODS, MethodSettings, Subject, drive
+from textcam_service.core.methods import METHODS, MethodInput, MethodSettings, run_method
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.onnx.export import export_onnx
 from textcam_service.offline.networks.loading import standard_preprocessing
@@ -98,7 +98,7 @@ def test_a_head_that_minds_where_things_lie_is_not_linear(tmp_path):
     wide = RNG.normal(0, 0.1, (6 * 16 * 16, 4)).astype(np.float32)
     report, backbone = export(save(tmp_path / "m.onnx", nodes, wide=wide))
     assert report.head_kind == "forward"
-    (one,) = backbone.see(PIXELS[:1])
+    (one,) = backbone.forward(PIXELS[:1])
     flipped = one.activation_maps[None, :, ::-1]
     expected = flipped.reshape(1, -1) @ wide + BIAS
     np.testing.assert_allclose(backbone.head_logits(flipped, one), expected, atol=1e-4)
@@ -170,7 +170,7 @@ def test_a_batch_that_cannot_be_made_free_is_looped_over(tmp_path):
     whole = onnx.load(tmp_path / "m" / "backbone.onnx")
     assert [one.op_type for one in whole.graph.node] == ["Scan"]
     np.testing.assert_allclose(backbone.run(PIXELS)[0], logits_of(path, PIXELS), atol=1e-5)
-    seen = backbone.see(PIXELS)
+    seen = backbone.forward(PIXELS)
     np.testing.assert_allclose(seen[2].further["prefix"], TOKEN[0])
     swapped = np.stack([one.activation_maps for one in seen[::-1]])
     expected = logits_of(path, PIXELS[::-1])
@@ -191,11 +191,11 @@ def test_tokens_are_cut_before_the_class_token_has_read_them(tmp_path):
     path = save(tmp_path / "m.onnx", nodes, **arrays)
     report, backbone = export(path)
     assert (report.target_layer, report.head_kind) == ("tokens", "forward")
-    (one,) = backbone.see(PIXELS[:1])
-    subject = Subject(one.activation_maps, one.logits, np.eye(4)[1], PIXELS[0])
+    (one,) = backbone.forward(PIXELS[:1])
+    subject = MethodInput(one.activation_maps, one.logits, np.eye(4)[1], PIXELS[0])
     for name in ("recipro_cam", "eigen_cam"):
         steps = METHODS[name].steps(subject, MethodSettings())
-        terms = drive(steps, lambda ask: backbone.answer(ask, one))
+        terms = run_method(steps, lambda ask: backbone.answer(ask, one))
         assert np.ptp(terms.weights) > 0
 
 

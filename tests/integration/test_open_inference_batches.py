@@ -204,8 +204,8 @@ async def test_a_batch_in_work_is_finished_before_the_server_stops(root):
 
 async def test_a_batch_takes_as_many_places_as_it_works_on_images(root):
     async with served(root, stream_concurrency=4, max_concurrent=6) as caller:
-        desk = caller.server._desk
-        with desk.admitted(0, 3):
+        dataplane = caller.server._desk
+        with dataplane.admitted(0, 3):
             request = batch(BYTES, [6], bytes_contents=[picture(0)] * 6)
             assert (await refusal(caller, request))[2] == "SERVER_BUSY"
         answer = await caller.inference.ModelInfer(request, timeout=60)

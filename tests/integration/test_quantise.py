@@ -15,7 +15,7 @@ from processes import BANK, ROOT, TEXTCAM, running
 from textcam_client import Client
 from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
 from textcam_service.artefacts.files import canonical_json, read_manifest, sha256
-from textcam_service.artefacts.parity import Figures, Thresholds
+from textcam_service.artefacts.parity import ExplanationAgreement, Thresholds
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import (
     ArtefactCorrupt,
@@ -32,7 +32,7 @@ from textcam_service.offline.dataset import find_images
 from textcam_service.offline.evaluation.parity import compare
 from textcam_service.offline.export.export import export_network
 from textcam_service.offline.networks.loading import Network
-from textcam_service.offline.quantization import QuantisationSettings, quantise, split
+from textcam_service.offline.quantization import QuantizationSettings, quantize, split
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.runtime.providers import DeviceOptions
 from torch import nn
@@ -140,7 +140,9 @@ def test_figures_are_what_counting_by_hand_finds(made):
     other = ModelBundle.load("other", folder / "int8", folder / "bank", providers=CPU)
     paths = [path for path in find_images([folder / "pictures"]) if path.name != "005.png"]
     figures = compare(own, other, paths)
-    assert compare(own, own, paths) == Figures(99, 1.0, pytest.approx(1), pytest.approx(1), 1.0)
+    assert compare(own, own, paths) == ExplanationAgreement(
+        99, 1.0, pytest.approx(1), pytest.approx(1), 1.0
+    )
     same, maps = [], []
     for path in paths:
         image = prepare(Image.open(path), SMALL)[0][None]
@@ -174,11 +176,11 @@ def test_images_that_calibrate_never_judge(made, tmp_path):
     assert split(images, 40) == (chosen, others)
     bundle = ModelBundle.load("own", folder / "float", folder / "bank", providers=CPU)
     with pytest.raises(ProbingSetError, match="cannot judge"):
-        quantise(bundle, chosen, [*others, chosen[3]], tmp_path / "out")
+        quantize(bundle, chosen, [*others, chosen[3]], tmp_path / "out")
     with pytest.raises(ProbingSetError, match="held-out images could be read"):
-        quantise(bundle, chosen, others[:20], tmp_path / "out", QuantisationSettings(0))
+        quantize(bundle, chosen, others[:20], tmp_path / "out", QuantizationSettings(0))
     with pytest.raises(ProbingSetError, match="calibration images could be read"):
-        quantise(bundle, [folder / "pictures" / "005.png"], others, tmp_path / "out")
+        quantize(bundle, [folder / "pictures" / "005.png"], others, tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
@@ -186,7 +188,7 @@ def test_layers_may_stay_float_but_not_all(made, tmp_path):
     folder, _ = made
     bundle = ModelBundle.load("own", folder / "float", folder / "bank", providers=CPU)
     chosen, others = split(find_images([folder / "pictures"]), 40)
-    quantise(bundle, chosen, others, tmp_path / "two", QuantisationSettings(2, reduce_range=True))
+    quantize(bundle, chosen, others, tmp_path / "two", QuantizationSettings(2, reduce_range=True))
     kernels = [
         tensor
         for tensor in onnx.load(tmp_path / "two" / "backbone.onnx").graph.initializer
@@ -197,10 +199,10 @@ def test_layers_may_stay_float_but_not_all(made, tmp_path):
     (int8,) = (tensor for tensor in kernels if tensor.data_type == onnx.TensorProto.INT8)
     assert np.abs(onnx.numpy_helper.to_array(int8)).max() <= 64
     with pytest.raises(QuantisationRefused, match="nothing is left to quantise"):
-        quantise(bundle, chosen, others, tmp_path / "all", QuantisationSettings(3))
+        quantize(bundle, chosen, others, tmp_path / "all", QuantizationSettings(3))
     int8 = ModelBundle.load("int8", tmp_path / "two", folder / "bank", providers=CPU)
     with pytest.raises(InvalidSettings, match="an int8 backbone already"):
-        quantise(int8, chosen, others, tmp_path / "again")
+        quantize(int8, chosen, others, tmp_path / "again")
 
 
 def test_a_head_with_gradients_is_kept_as_it_is(made, tmp_path):
@@ -211,12 +213,12 @@ def test_a_head_with_gradients_is_kept_as_it_is(made, tmp_path):
     bundle = ModelBundle.load("own", tmp_path / "float", tmp_path / "bank", providers=CPU)
     chosen, others = split(find_images([folder / "pictures"]), 40)
     wanted = Thresholds(0, -1, 0)
-    quantise(bundle, chosen, others, tmp_path / "int8", QuantisationSettings(0), wanted)
+    quantize(bundle, chosen, others, tmp_path / "int8", QuantizationSettings(0), wanted)
     kept = [(tmp_path / name / "head.onnx").read_bytes() for name in ("float", "int8")]
     assert kept[0] == kept[1]
     int8 = ModelBundle.load("int8", tmp_path / "int8", tmp_path / "bank", providers=CPU)
     assert int8.default_method.name == "grad_cam"
-    (seen,) = int8.backbone.see(pixels(1))
+    (seen,) = int8.backbone.forward(pixels(1))
     rebuilt = int8.backbone.head_logits(seen.activation_maps[None], seen)[0]
     np.testing.assert_allclose(rebuilt, seen.logits, atol=1e-5)
 
@@ -317,7 +319,7 @@ def test_the_default_network_passes_the_gate_on_photographs(backbone_folder, tmp
     bundle = ModelBundle.load("photos", backbone_folder, BANK, providers=CPU)
     chosen, _ = split(find_images([shared / "caltech"]), 128)
     photographs = find_images([shared / "photos"])
-    report = quantise(bundle, chosen, photographs, tmp_path / "int8")
+    report = quantize(bundle, chosen, photographs, tmp_path / "int8")
     print(report)
     assert report.figures.images == len(photographs)
     assert report.figures.top1 < 1  # int8 is not float
@@ -343,7 +345,7 @@ def test_a_device_is_compared_with_the_cpu_before_it_serves(made):
     assert done.stdout.startswith(
         "CPUExecutionProvider, float32: same top-1 1.0000 (at least 0.98)"
     )
-    off = Figures(60, top1=0.97, correlation=1.0, correlation_p5=1.0, first_phrase=1.0)
+    off = ExplanationAgreement(60, top1=0.97, correlation=1.0, correlation_p5=1.0, first_phrase=1.0)
     with pytest.raises(ParityMissed, match=r"TensorRT does not explain.*top-1 0\.9700 \(at least"):
         off.require(Thresholds(), "TensorRT")
 

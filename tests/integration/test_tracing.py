@@ -24,8 +24,8 @@ from textcam.oip import open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 from textcam_service.errors import MissingExtra
-from textcam_service.serving.telemetry.record import Record
-from textcam_service.serving.telemetry.tracing import tracer_of
+from textcam_service.serving.telemetry.record import RequestRecord
+from textcam_service.serving.telemetry.tracing import make_tracer
 from textcam_service.settings import ServerSettings
 
 STAGES = ["decode", "queue", "inference", "method", "explain", "encode"]
@@ -476,9 +476,9 @@ def test_a_broken_collector_harms_nothing(backbone_folder, photos, tmp_path, mon
 
 
 def test_that_share_of_the_requests_is_traced_which_the_setting_says(receiver):
-    tracer = tracer_of(ServerSettings(otlp_endpoint=receiver.endpoint, trace_sample_ratio=0.25))
+    tracer = make_tracer(ServerSettings(otlp_endpoint=receiver.endpoint, trace_sample_ratio=0.25))
     try:
-        records = [Record("Explain") for _ in range(2000)]
+        records = [RequestRecord("Explain") for _ in range(2000)]
         for record in records:
             tracer.begin(record, ())
         traced = sum(record.span is not None for record in records)
@@ -491,7 +491,7 @@ def test_an_endpoint_without_the_extra_is_refused_with_the_mend(monkeypatch):
     monkeypatch.delitem(sys.modules, "textcam_service.serving.telemetry.otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
     with pytest.raises(MissingExtra, match=re.escape("pip install 'textcam-service[tracing]'")):
-        tracer_of(ServerSettings(otlp_endpoint="http://collector:4317"))
+        make_tracer(ServerSettings(otlp_endpoint="http://collector:4317"))
 
 
 @pytest.mark.parametrize(

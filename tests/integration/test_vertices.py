@@ -12,7 +12,7 @@ from textcam_client import Client
 from textcam_service.artefacts.backbone import GAP_LINEAR, GRADIENT, VERTEX_POSITIONS
 from textcam_service.core.concepts.activated_regions import RegionSettings
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
-from textcam_service.core.methods import METHODS, MethodSettings, Subject, drive
+from textcam_service.core.methods import METHODS, MethodInput, MethodSettings, run_method
 from textcam_service.core.preprocess import normalise
 from textcam_service.core.types import Preprocessing
 from textcam_service.core.vertices import Vertices
@@ -123,13 +123,13 @@ def subject_of(backbone, seen, image, class_index):
     weights = np.eye(CLASSES)[class_index]
     linear = backbone.head_weights if backbone.is_linear else None
     vertices = backbone.vertices(seen)
-    return Subject(seen.activation_maps, seen.logits, weights, image, linear, (), vertices)
+    return MethodInput(seen.activation_maps, seen.logits, weights, image, linear, (), vertices)
 
 
 def answered(backbone, name, seen, image, class_index):
     subject = subject_of(backbone, seen, image, class_index)
     steps = METHODS[name].steps(subject, MethodSettings(smooth_samples=2))
-    return drive(steps, lambda ask: backbone.answer(ask, seen))
+    return run_method(steps, lambda ask: backbone.answer(ask, seen))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("fixed", GAP_LINEAR), ("curved", GRADIENT)])
@@ -150,7 +150,7 @@ def test_maps_and_positions_are_torchs_own(exported, name):
     logits = network.module(torch.tensor(given))
     hook.remove()
     positions, maps = kept[0]
-    for index, seen in enumerate(backbone.see(given)):
+    for index, seen in enumerate(backbone.forward(given)):
         np.testing.assert_allclose(seen.logits, logits[index], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(seen.activation_maps[..., 0], maps[index].T, atol=1e-5)
         np.testing.assert_allclose(seen.further[VERTEX_POSITIONS], positions[index], atol=1e-4)
@@ -161,7 +161,7 @@ def test_with_a_linear_head_cam_is_grad_cam_vertex_by_vertex(exported, name):
     """Against torch's autograd over the network as it stands."""
     network, _, backbone = exported[name]
     (image,) = images(1)
-    (seen,) = backbone.see(image[None])
+    (seen,) = backbone.forward(image[None])
     kept = []
     hook = network.module.second.register_forward_hook(
         lambda _, __, out: kept.append(out.detach().requires_grad_()) or kept[-1]
@@ -183,7 +183,7 @@ def test_with_a_linear_head_cam_is_grad_cam_vertex_by_vertex(exported, name):
 def test_another_heads_gradient_is_torchs_vertex_by_vertex(exported):
     network, _, backbone = exported["curved"]
     (image,) = images(1)
-    (seen,) = backbone.see(image[None])
+    (seen,) = backbone.forward(image[None])
     x = torch.tensor(seen.activation_maps[..., 0].T[None]).requires_grad_()
     network.module.fc(torch.logsumexp(3 * x, 1))[0, 1].backward()
     found = backbone.gradients([seen], np.eye(CLASSES)[[1]])[0][..., 0]
@@ -198,7 +198,7 @@ WHATEVER_THE_HEAD = sorted(set(METHODS) - {"cam", "legrad", "integrative_cam"})
 def test_every_method_that_the_head_answers_gives_vertices(exported, name, method):
     _, _, backbone = exported[name]
     (image,) = images(1)
-    (seen,) = backbone.see(image[None])
+    (seen,) = backbone.forward(image[None])
     terms = answered(backbone, method, seen, image, 0)
     assert np.isfinite(terms.weights).all()
     assert terms.weights.any()
@@ -211,7 +211,7 @@ def test_score_cam_hides_what_lies_far_from_the_vertices(exported):
     """Each channel's mask is its map as it is placed over the image, by hand."""
     network, _, backbone = exported["fixed"]
     (image,) = images(1)
-    (seen,) = backbone.see(image[None])
+    (seen,) = backbone.forward(image[None])
     grid = backbone.vertices(seen).place(seen.activation_maps)
     grid = torch.tensor(grid[None])
     (stretched,) = nn.functional.interpolate(grid, (SIDE, SIDE), mode="bilinear")
@@ -309,7 +309,7 @@ def test_an_answers_heatmap_is_the_vertices_own_over_the_image(exported, served,
     explanation = answer.explanations[0]
     picture = Image.open(pictures[0]).crop((16, 0, 80, 64)).resize((SIDE, SIDE), Image.BILINEAR)
     image = normalise(np.asarray(picture), network.preprocessing)
-    (seen,) = backbone.see(image[None])
+    (seen,) = backbone.forward(image[None])
     terms = answered(backbone, method, seen, image, explanation.target.class_index)
     weights = terms.weights if terms.weights.ndim == 3 else terms.weights[:, None, None]
     vertices = backbone.vertices(seen)

@@ -1,4 +1,4 @@
-"""Batched shrinkage LDA against scikit-learn, channel by channel."""
+"""BatchResult shrinkage LDA against scikit-learn, channel by channel."""
 
 import numpy as np
 import pytest

@@ -12,13 +12,13 @@ from textcam_client.options import settings as client_settings
 from textcam_service.errors import AccessRefused, InvalidSettings, RateLimited
 from textcam_service.serving.auth.authentication import (
     EVERYTHING,
-    Caller,
-    Shown,
+    Credentials,
+    Principal,
     read_callers,
     read_keys,
 )
-from textcam_service.serving.auth.authorization import Access, Rates
-from textcam_service.serving.auth.reloading import Reloaded
+from textcam_service.serving.auth.authorization import Authorizer, RateLimiter
+from textcam_service.serving.auth.reloading import ReloadingFiles
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings, read_settings
 
@@ -26,13 +26,13 @@ HASH = "0" * 64
 
 
 def caller(name="a", rate=2.0, burst=4):
-    return Caller(name, EVERYTHING, EVERYTHING, rate, burst)
+    return Principal(name, EVERYTHING, EVERYTHING, rate, burst)
 
 
 @pytest.fixture
 def rates():
     now = [100.0]
-    made = Rates(lambda: now[0])
+    made = RateLimiter(lambda: now[0])
 
     def charge(seconds, count, **who):
         now[0] += seconds
@@ -85,13 +85,13 @@ def test_one_callers_rate_is_not_anothers_and_0_is_none(rates):
 @pytest.mark.parametrize(
     ("shown", "name"),
     [
-        (Shown((), ("gateway.example",), "ipv4:10.0.0.1"), "certificate gateway.example"),
-        (Shown((), (), "ipv4:10.0.0.1"), ""),
+        (Credentials((), ("gateway.example",), "ipv4:10.0.0.1"), "certificate gateway.example"),
+        (Credentials((), (), "ipv4:10.0.0.1"), ""),
     ],
 )
 def test_a_certificate_names_its_caller_and_an_address_does_not(shown, name):
     def enter():
-        access = Access(ServerSettings(rate=1), Metrics())
+        access = Authorizer(ServerSettings(rate=1), Metrics())
         access.enter("ListModels", shown, 1)
         return access.caller
 
@@ -105,10 +105,10 @@ def refusals(tmp_path):
     entry = {"name": "a", "sha256": sha256(token.encode()).hexdigest(), "rate": 0.001, "burst": 1}
     rights = {"methods": ["Explain"], "models": ["cats"]}
     path.write_text(json.dumps({"callers": [entry | rights]}))
-    shown = Shown((f"Bearer {token}",), (), "ipv4:10.0.0.1")
+    shown = Credentials((f"Bearer {token}",), (), "ipv4:10.0.0.1")
 
     def ask(method, model):
-        access, heard = Access(ServerSettings(callers=path), Metrics()), []
+        access, heard = Authorizer(ServerSettings(callers=path), Metrics()), []
         for _ in range(2):
             try:
                 access.enter(method, shown, 0)
@@ -133,7 +133,7 @@ def test_of_a_name_that_is_refused_the_log_holds_no_more_than_a_names_length(ref
 
 
 def test_callers_are_remembered_up_to_a_number():
-    made = Rates(lambda: 0.0)
+    made = RateLimiter(lambda: 0.0)
     for number in range(20_000):
         made.charge(caller(str(number)), 1)
     assert len(made._levels) == 10_000
@@ -185,7 +185,7 @@ def test_a_file_is_read_again_by_its_content_and_looked_at_once_a_second(tmp_pat
     now, told, path = [0.0], Told(), tmp_path / "file"
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     path.write_text("1")
-    number = Reloaded("number", [path], int, told)
+    number = ReloadingFiles("number", [path], int, told)
     path.write_text("2")
     assert number.get() == 1
     for written, expected, heard in [
@@ -205,7 +205,7 @@ def test_a_file_is_read_again_by_its_content_and_looked_at_once_a_second(tmp_pat
 
 def test_a_file_that_is_broken_to_begin_with_stops_the_start(tmp_path):
     with pytest.raises(InvalidSettings, match="the number cannot be used"):
-        Reloaded("number", [tmp_path / "absent"], int, Told())
+        ReloadingFiles("number", [tmp_path / "absent"], int, Told())
 
 
 @pytest.mark.parametrize(

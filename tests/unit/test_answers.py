@@ -5,10 +5,10 @@ import pytest
 from textcam.v1 import explainer_pb2 as pb
 from textcam_service.core.types import Crop
 from textcam_service.errors import AnswerTooLarge
-from textcam_service.serving.grpc.explainer.heatmaps import Scene
+from textcam_service.serving.grpc.explainer.heatmaps import ImageInfo
 from textcam_service.serving.grpc.explainer.responses import check_size, tensor_message
 
-SCENE = Scene(300, 400, "raw", Crop(0, 0, 300, 400))
+SCENE = ImageInfo(300, 400, "raw", Crop(0, 0, 300, 400))
 
 
 def test_an_answer_over_the_messages_limit_is_refused_with_what_to_leave_out():

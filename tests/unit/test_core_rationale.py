@@ -11,7 +11,7 @@ from textcam_client._heatmaps.geometry import upsample
 from textcam_service.core.cam import activation_scores, channel_evidence, saliency_map, softmax
 from textcam_service.core.heatmap import heatmap, to_uint8
 from textcam_service.core.methods import CamTerms
-from textcam_service.core.preprocess import centre_crop
+from textcam_service.core.preprocess import center_crop
 from textcam_service.core.rationale.phrases import (
     _non_negative_fit,
     centre_texts,
@@ -285,5 +285,5 @@ def test_a_map_without_support_is_an_empty_heatmap():
 
 def test_centre_crop_by_hand():
     preprocessing = Preprocessing(256, 224, 224, "bilinear", (0, 0, 0), (1, 1, 1))
-    crop = centre_crop(512, 1024, preprocessing)
+    crop = center_crop(512, 1024, preprocessing)
     assert (crop.top, crop.left, crop.height, crop.width) == (32.0, 288.0, 448.0, 448.0)

@@ -15,11 +15,11 @@ from textcam_service.core.heatmap import heatmap
 from textcam_service.core.methods import METHODS
 from textcam_service.core.types import Crop, Wish
 from textcam_service.errors import AnswerTooLarge, DeadlineExpired
-from textcam_service.serving.grpc.explainer.heatmaps import Drawing, Scene
+from textcam_service.serving.grpc.explainer.heatmaps import HeatmapEncoder, ImageInfo
 from textcam_service.serving.grpc.explainer.requests import Job, TopK
 
 HEIGHT, WIDTH = 900, 1400
-SCENE = Scene(HEIGHT, WIDTH, "pillow/PNG", Crop(250, 0, 900, 900))
+SCENE = ImageInfo(HEIGHT, WIDTH, "pillow/PNG", Crop(250, 0, 900, 900))
 RNG = np.random.default_rng(3)
 PIXELS = RNG.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 MAP = RNG.random((7, 7)).astype(np.float32)
@@ -49,17 +49,17 @@ LEVELS = replace(JOB, heatmap=pb.HEATMAP_FORM_IMAGE)
 
 
 def drawing(job=JOB, *, deadline=None, max_bytes=2**30):
-    return Drawing(job, SCENE, deadline, max_bytes)
+    return HeatmapEncoder(job, SCENE, deadline, max_bytes)
 
 
 def test_heatmaps_are_foretold_to_the_pixel():
-    drawing(LEVELS, max_bytes=3 * HEIGHT * WIDTH).foretell(3)
+    drawing(LEVELS, max_bytes=3 * HEIGHT * WIDTH).check(3)
     with pytest.raises(AnswerTooLarge, match=r"2 target\(s\) of a 1400 x 900 .* 'saliency'"):
-        drawing(LEVELS, max_bytes=3 * HEIGHT * WIDTH - 1).foretell(3)
+        drawing(LEVELS, max_bytes=3 * HEIGHT * WIDTH - 1).check(3)
 
 
 def test_the_size_of_overlays_is_not_foretold():
-    drawing(max_bytes=10).foretell(1000)
+    drawing(max_bytes=10).check(1000)
 
 
 @pytest.mark.parametrize("job", [JOB, LEVELS])
@@ -88,11 +88,11 @@ def test_levels_are_the_heatmap_rounded():
 def test_what_nobody_waits_for_is_not_drawn():
     wanted = drawing()
     wanted.draw(MAP, PEAK)
-    wanted.abandon()
+    wanted.cancel()
     with pytest.raises(DeadlineExpired):
         wanted.draw(MAP, PEAK)
     in_time = drawing(deadline=time.monotonic() + 60)
-    in_time.require_wanted()
+    in_time.raise_if_cancelled()
     late = drawing(deadline=time.monotonic() - 0.001)
     with pytest.raises(DeadlineExpired, match="while the answer was made; allow more time"):
-        late.require_wanted()
+        late.raise_if_cancelled()

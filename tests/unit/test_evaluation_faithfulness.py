@@ -38,7 +38,7 @@ from textcam_service.offline.evaluation.faithfulness import (
 )
 from textcam_service.offline.evaluation.localization import judge_groups
 from textcam_service.offline.evaluation.report import as_text
-from textcam_service.runtime.backbone import Backbone, Seen
+from textcam_service.runtime.backbone import Backbone, BackboneOutput
 from textcam_service.scenes.world import Scene, SceneObject
 
 PHRASES = ("red", "cube", "plain floor", "blue", "green", "sphere", "striped floor", "cone")
@@ -72,8 +72,10 @@ class ToyBackbone(Backbone):
         maps = np.concatenate([quarters, constant], axis=1).astype(np.float32)
         return maps.mean((2, 3)) @ self.head_weights.T + self.head_bias, maps
 
-    def see(self, images):
-        return [Seen(logits, maps) for logits, maps in zip(*self.run(images), strict=True)]
+    def forward(self, images):
+        return [
+            BackboneOutput(logits, maps) for logits, maps in zip(*self.run(images), strict=True)
+        ]
 
 
 def toy_bundle(backbone=None, channel_embeddings=AXES):

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import psutil
 import pytest
-from textcam_service.serving.memory import keep_trimming, settle, trim
+from textcam_service.serving.memory import freeze_gc, trim, trim_periodically
 
 needs_glibc = pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"),
@@ -43,7 +43,7 @@ def test_what_is_freed_between_living_pieces_is_given_back():
 async def test_it_happens_now_and_then():
     trim()
     before, kept = resident_mib(), leave_holes()
-    trimming = asyncio.create_task(keep_trimming(0.01))
+    trimming = asyncio.create_task(trim_periodically(0.01))
     for _ in range(500):
         await asyncio.sleep(0.02)
         if resident_mib() < before + 20:
@@ -66,14 +66,14 @@ def test_what_lives_is_passed_over_by_collections_and_found_once_it_is_settled_a
     dead, living = Ring(), Ring()
     seen_dead, seen_living = weakref.ref(dead), weakref.ref(living)
     del dead
-    settle()
+    freeze_gc()
     try:
         assert seen_dead() is None
         assert not any(one is living for one in gc.get_objects())
         del living
         gc.collect()
         assert seen_living() is not None
-        settle()
+        freeze_gc()
         assert seen_living() is None
     finally:
         gc.unfreeze()

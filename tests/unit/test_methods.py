@@ -12,9 +12,9 @@ from textcam_service.core.methods import (
     HeadPasses,
     ImagePasses,
     LayerGradients,
+    MethodInput,
     MethodSettings,
-    Subject,
-    drive,
+    run_method,
 )
 from textcam_service.core.methods.arrays import blur, masks, reproducing_weights, resample
 
@@ -96,7 +96,7 @@ class Tiny:
 
     def subject(self, class_index=0, class_weights=None):
         weights = np.eye(len(self.bias))[class_index] if class_weights is None else class_weights
-        return Subject(
+        return MethodInput(
             activation_maps=self.maps,
             logits=self.logits(self.maps[None])[0],
             class_weights=np.asarray(weights, np.float64),
@@ -127,7 +127,7 @@ class Tiny:
         raise AssertionError(ask)
 
     def explain(self, name, subject=None, settings=SETTINGS):
-        return drive(METHODS[name].steps(subject or self.subject(), settings), self.answer)
+        return run_method(METHODS[name].steps(subject or self.subject(), settings), self.answer)
 
     def passes(self, kind):
         return [
@@ -140,9 +140,11 @@ class Tiny:
 def explained_by(maps, gradient, name, **given):
     """The method's terms for maps and their gradient alone."""
     maps = np.asarray(maps, np.float32)
-    subject = Subject(maps, np.zeros(2, np.float32), np.array([1.0, 0]), np.zeros((3, 4, 4)))
+    subject = MethodInput(maps, np.zeros(2, np.float32), np.array([1.0, 0]), np.zeros((3, 4, 4)))
     settings = MethodSettings(**given)
-    return drive(METHODS[name].steps(subject, settings), lambda _: np.asarray(gradient, np.float32))
+    return run_method(
+        METHODS[name].steps(subject, settings), lambda _: np.asarray(gradient, np.float32)
+    )
 
 
 def spatial(weights):
@@ -171,7 +173,7 @@ def test_all_methods_are_listed_in_order_by_their_names():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_method_names_its_source_and_its_cost(name):
-    text = METHODS[name].conversation.__doc__
+    text = METHODS[name].algorithm.__doc__
     assert re.search(r"arXiv \d{4}\.\d{5}|IEEE TIP|WACV|grad-cam", text)
     assert re.search(r"pass|VJP", text)
 
@@ -296,7 +298,7 @@ def test_score_cam_is_the_softmax_of_masked_scores():
     """Maps as large as the image, so that masks are the maps scaled to 0..1."""
     network = Tiny()
     network.maps = np.random.default_rng(1).random((4, 9, 8)).astype(np.float32)
-    subject = Subject(network.maps, np.zeros(4), np.array([0, 1.0, -0.5, 0]), network.image)
+    subject = MethodInput(network.maps, np.zeros(4), np.array([0, 1.0, -0.5, 0]), network.image)
     scaled = [(a - a.min()) / (a.max() - a.min()) for a in network.maps]
     images = np.stack([network.image * mask for mask in scaled])
     expected = softmax(subject.score(network.answer(ImagePasses(images))))
@@ -372,7 +374,7 @@ def test_the_closed_form_of_a_linear_head_equals_the_passes(name):
     subject = network.subject(class_weights=[1.0, 0, -1, 0.5])
     closed = network.explain(name, subject)
     assert not network.asks
-    hidden = Subject(network.maps, subject.logits, subject.class_weights, network.image)
+    hidden = MethodInput(network.maps, subject.logits, subject.class_weights, network.image)
     passed = network.explain(name, hidden)
     assert network.asks
     np.testing.assert_allclose(
@@ -396,8 +398,8 @@ def test_finer_cam_asks_for_a_class_rather_than_the_nearest_ones():
             asks.append(ask.class_weights)
             return G.astype(np.float32)
 
-        subject = Subject(A.astype(np.float32), logits, np.array(class_weights), np.zeros(1))
-        drive(METHODS["finer_cam"].steps(subject, MethodSettings(**given)), answer)
+        subject = MethodInput(A.astype(np.float32), logits, np.array(class_weights), np.zeros(1))
+        run_method(METHODS["finer_cam"].steps(subject, MethodSettings(**given)), answer)
         return asks[0]
 
     np.testing.assert_allclose(asked([1.0, 0, 0, 0, 0]), [1, -0.2, 0, -0.2, -0.2])
@@ -466,7 +468,7 @@ def test_exact_methods_account_for_the_logit_and_others_do_not(name):
     bias = subject.class_weights @ network.bias
     accounted = evidence + bias == pytest.approx(float(subject.score(subject.logits)), abs=1e-5)
     # Finer-CAM takes this contrast as it is; of a single class it explains another score.
-    assert accounted == (METHODS[name].exact or name == "finer_cam")
+    assert accounted == (METHODS[name].complete or name == "finer_cam")
 
 
 def test_finer_cam_does_not_account_for_a_single_classes_logit():

@@ -24,7 +24,7 @@ from textcam_service.core.concepts.activated_regions import (
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
 from textcam_service.core.types import Crop, Preprocessing
 from textcam_service.errors import EmbedderError
-from textcam_service.offline.banks.mosaic import Sight, copies, embed_regions, mosaic
+from textcam_service.offline.banks.mosaic import RegionView, copies, embed_regions, mosaic
 from textcam_service.offline.banks.region_samples import region_samples
 from textcam_service.offline.embedders.dense import cell_shares
 from textcam_service.offline.embedders.loading import load_embedder, part_embedder
@@ -183,8 +183,8 @@ def sights():
     seen = Window(0, 0, 8, 4)
     left, right = Window(0, 0, 4, 4), Window(4, 0, 4, 4)
     return [
-        Sight(picture(10, 20), seen, (left, right)),
-        Sight(picture(30, 40), seen, (right,)),
+        RegionView(picture(10, 20), seen, (left, right)),
+        RegionView(picture(30, 40), seen, (right,)),
     ]
 
 
@@ -197,7 +197,10 @@ def test_every_way_embeds_the_regions_in_order(kind, passes):
 
 
 def test_a_crop_is_not_enlarged_but_repeated():
-    embedder, one = Grey(), Sight(picture(10, side=9), Window(0, 0, 9, 9), (Window(3, 3, 3, 3),))
+    embedder, one = (
+        Grey(),
+        RegionView(picture(10, side=9), Window(0, 0, 9, 9), (Window(3, 3, 3, 3),)),
+    )
     embed_regions([one], embedder, RegionSettings("crop"))
     embed_regions([one], embedder, RegionSettings("crop", enlarge=3.0))
     assert [pixels.shape for pixels in embedder.given] == [(9, 9, 3), (3, 3, 3)]

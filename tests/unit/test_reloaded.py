@@ -7,7 +7,7 @@ import time
 import pytest
 from textcam_service.errors import InvalidSettings
 from textcam_service.serving.auth import reloading
-from textcam_service.serving.auth.reloading import Reloaded, watch
+from textcam_service.serving.auth.reloading import ReloadingFiles, watch
 
 
 class Oddity(Exception):
@@ -29,7 +29,7 @@ async def test_the_watch_outlives_what_a_parser_raises(tmp_path, monkeypatch, ca
     monkeypatch.setattr(reloading, "_LOOK_EVERY_S", 0.01)
     file, told = tmp_path / "key", Told()
     file.write_bytes(b"old")
-    reloaded = Reloaded("key", [file], parse, told)
+    reloaded = ReloadingFiles("key", [file], parse, told)
     watching = asyncio.create_task(watch(reloaded.look))
     with caplog.at_level(logging.ERROR):
         for content, expected in ((b"odd secret", ("key", False)), (b"new", ("key", True))):
@@ -53,4 +53,4 @@ def test_what_cannot_be_parsed_to_begin_with_is_a_setting_that_is_not_valid(tmp_
     file = tmp_path / "key"
     file.write_bytes(b"odd secret")
     with pytest.raises(InvalidSettings, match=r"the key cannot be used: .* \(Oddity\)$"):
-        Reloaded("key", [file], parse, Told())
+        ReloadingFiles("key", [file], parse, Told())

@@ -7,16 +7,16 @@ import pytest
 from textcam_service.errors import DeadlineUnreachable
 from textcam_service.serving.batching.queues import BatchLimits, Queues
 from textcam_service.serving.batching.scheduling import (
-    AnswerTimes,
-    BatchCost,
+    BatchLatency,
     Lane,
+    ResponseLatency,
     choose_batch,
-    finish_times,
+    completion_times,
 )
 
 
 def cost(**seconds):
-    made = BatchCost()
+    made = BatchLatency()
     for name, value in seconds.items():
         made.observe(int(name[1:]), value)
     return made
@@ -27,7 +27,7 @@ def due(*deadlines):
 
 
 def test_a_cost_is_guessed_then_what_three_in_four_did_not_exceed():
-    made = BatchCost(guess_s=0.5)
+    made = BatchLatency(guess_s=0.5)
     assert (made.of(4), made.of(0)) == (0.5, 0)
     for seconds in (1.0, 9.0, 1.2):
         made.observe(4, seconds)
@@ -52,7 +52,7 @@ def test_costs_between_measured_sizes_are_linear_above_in_proportion_below_the_s
 
 
 def test_an_inference_is_due_so_long_before_the_deadline_as_answers_of_its_kind_took():
-    times = AnswerTimes()
+    times = ResponseLatency()
     assert times.due("overlay", 10.0, 0.0) == 10.0  # nothing is known
     for seconds in (3.0, 2.0, 40.0):
         times.observe("overlay", seconds)
@@ -61,21 +61,21 @@ def test_an_inference_is_due_so_long_before_the_deadline_as_answers_of_its_kind_
 
 
 def test_half_the_time_that_is_left_is_the_inferences_whatever_answers_took():
-    times = AnswerTimes()
+    times = ResponseLatency()
     times.observe("overlay", 40.0)
     assert times.due("overlay", 10.0, 9.0) == 9.5
     assert times.due("overlay", 10.0, 11.0) == 10.0  # passed, and not by more
 
 
 def test_a_machine_whose_answers_have_become_quicker_is_believed():
-    times = AnswerTimes()
+    times = ResponseLatency()
     for seconds in (*[5.0] * 32, *[1.0] * 24):
         times.observe("overlay", seconds)
     assert times.due("overlay", 100.0, 0.0) == 99.0
 
 
 def test_answers_that_are_late_all_the_same_add_doubt_and_those_that_are_not_take_it_away():
-    times = AnswerTimes()
+    times = ResponseLatency()
     times.observe("map", 1.0)
     for _ in range(2):
         times.ended(late=True, turn_s=2.0)
@@ -105,14 +105,14 @@ def test_a_slow_spell_is_forgotten_where_smaller_batches_show_that_it_is_over():
 
 def test_finish_times_go_batch_by_batch():
     costs = cost(_1=1.0, _2=1.5)
-    assert finish_times(5, 10.0, costs, 2) == [11.5, 11.5, 13.0, 13.0, 14.0]
-    assert finish_times(0, 10.0, costs, 2) == []
+    assert completion_times(5, 10.0, costs, 2) == [11.5, 11.5, 13.0, 13.0, 14.0]
+    assert completion_times(0, 10.0, costs, 2) == []
     # One of the second batch's places is the audit lane's, and of the third's.
-    assert finish_times(5, 10.0, costs, 2, 9, 0.5) == [11.5, 11.5, 13.0, 14.5, 15.5]
+    assert completion_times(5, 10.0, costs, 2, 9, 0.5) == [11.5, 11.5, 13.0, 14.5, 15.5]
     # There is but one audit item.
-    assert finish_times(5, 10.0, costs, 2, 1, 0.5) == [11.5, 11.5, 13.0, 14.5, 14.5]
+    assert completion_times(5, 10.0, costs, 2, 1, 0.5) == [11.5, 11.5, 13.0, 14.5, 14.5]
     # In a batch that is not full there is room for both.
-    assert finish_times(1, 10.0, costs, 2, 9, 0.5, 1.0) == [11.0]
+    assert completion_times(1, 10.0, costs, 2, 9, 0.5, 1.0) == [11.0]
 
 
 @pytest.mark.parametrize(

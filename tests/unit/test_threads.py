@@ -4,12 +4,12 @@ import threading
 from concurrent.futures import CancelledError
 
 import pytest
-from textcam_service.serving.engine.executors import Threads
+from textcam_service.serving.engine.executors import PriorityExecutor
 
 
 @pytest.fixture
 def threads():
-    made = Threads(1)
+    made = PriorityExecutor(1)
     yield made
     made.shutdown()
 
@@ -47,7 +47,7 @@ def test_what_work_raises_goes_to_who_waits_for_it_and_the_thread_lives_on(threa
 
 
 def test_after_the_end_no_work_is_taken_but_what_waits_is_done():
-    threads, free = Threads(1), threading.Event()
+    threads, free = PriorityExecutor(1), threading.Event()
     threads.decoding.submit(free.wait, 10)
     waits = threads.decoding.submit(int, "5")
     threads.shutdown()

@@ -117,7 +117,7 @@ class BackboneManifest:
 
 
 @dataclass(frozen=True)
-class Graphs:
+class BackboneGraphs:
     """A backbone's serialised ONNX graphs.
 
     Attributes:
@@ -135,7 +135,7 @@ class Graphs:
 
 def write_backbone(
     output: Path,
-    graphs: Graphs,
+    graphs: BackboneGraphs,
     linear: tuple[Float32Array, Float32Array] | None,
     manifest: BackboneManifest,
     parity: ParityReport | None = None,

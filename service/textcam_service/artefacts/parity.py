@@ -35,7 +35,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
-class Figures:
+class ExplanationAgreement:
     """What was found over the held-out images, each backbone explaining its own prediction.
 
     Attributes:
@@ -90,7 +90,7 @@ class ParityReport:
         fingerprint: (D,) Backbone.fingerprint() of the int8 backbone.
     """
 
-    figures: Figures
+    figures: ExplanationAgreement
     thresholds: Thresholds
     bank_digest: str
     vocabulary_digest: str
@@ -132,7 +132,7 @@ def read_parity(folder: Path, digest: str) -> ParityReport:
         )
     del manifest["tensors_sha256"]
     try:
-        figures = Figures(**manifest.pop("figures"))
+        figures = ExplanationAgreement(**manifest.pop("figures"))
         thresholds = Thresholds(**manifest.pop("thresholds"))
         report = ParityReport(figures, thresholds, fingerprint=tensors["fingerprint"], **manifest)
     except (KeyError, TypeError) as error:

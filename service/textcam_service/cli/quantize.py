@@ -53,7 +53,7 @@ _FOLDER = click.Path(path_type=Path)
     required=True,
     help="Backbone folder to write; replaced if it is there.",
 )
-def quantise(  # noqa: PLR0917 - one argument per option
+def quantize(  # noqa: PLR0917 - one argument per option
     backbone: Path,
     bank: Path | None,
     images: tuple[Path, ...],
@@ -80,8 +80,8 @@ def quantise(  # noqa: PLR0917 - one argument per option
     from textcam_service.artefacts.parity import Thresholds  # noqa: PLC0415 - safetensors
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.offline.dataset import find_images  # noqa: PLC0415
-    from textcam_service.offline.quantization import QuantisationSettings, split  # noqa: PLC0415 - onnx
-    from textcam_service.offline.quantization import quantise as run  # noqa: PLC0415 - onnx
+    from textcam_service.offline.quantization import QuantizationSettings, split  # noqa: PLC0415 - onnx
+    from textcam_service.offline.quantization import quantize as run  # noqa: PLC0415 - onnx
 
     folder = bank or PHOTOS
     cpu = ("CPUExecutionProvider",)
@@ -93,7 +93,7 @@ def quantise(  # noqa: PLR0917 - one argument per option
             chosen,
             find_images(held_out) if held_out else others,
             output,
-            QuantisationSettings(float_layers, reduce_range),
+            QuantizationSettings(float_layers, reduce_range),
             Thresholds(min_top1, min_correlation, min_first_phrase),
             progress=progress,
         )

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from textcam_service.core.preprocess import centre_crop, normalise, place_in_input
+from textcam_service.core.preprocess import center_crop, normalize, place_in_input
 from textcam_service.core.types import Crop, Float32Array, Preprocessing, UInt8Array
 from textcam_service.errors import (
     AnimatedImage,
@@ -154,7 +154,7 @@ def prepare(
     """
     if isinstance(image, Image.Image):
         image = DecodedImage(image, "", image.height, image.width)
-    crop = centre_crop(image.height, image.width, preprocessing)
+    crop = center_crop(image.height, image.width, preprocessing)
     box = (
         max(crop.left, 0.0) / image.reduction,
         max(crop.top, 0.0) / image.reduction,
@@ -169,7 +169,7 @@ def prepare(
         filled[:] = [round(255 * level) for level in preprocessing.mean]
         filled[top:bottom, left:right] = resized
         resized = filled
-    return normalise(resized, preprocessing), crop
+    return normalize(resized, preprocessing), crop
 
 
 def _open(encoded: bytes) -> Image.Image:

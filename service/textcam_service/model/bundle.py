@@ -17,9 +17,9 @@ from textcam_service.core.methods import (
     METHODS,
     CamTerms,
     Method,
+    MethodInput,
     MethodSettings,
-    Subject,
-    drive,
+    run_method,
 )
 from textcam_service.core.rationale.calibration import Calibration
 from textcam_service.core.rationale.rationale import explain_target
@@ -36,7 +36,7 @@ from textcam_service.core.types import (
 from textcam_service.core.vertices import Vertices, placed
 from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMethod
 from textcam_service.imaging.resampling import RESAMPLER
-from textcam_service.runtime.backbone import Backbone, Seen
+from textcam_service.runtime.backbone import Backbone, BackboneOutput
 from textcam_service.runtime.providers import DeviceOptions
 
 # Of the largest activation score. In torch's fp16 on a CPU, EfficientNet-Lite0's are off by 5e-3,
@@ -201,17 +201,21 @@ class ModelBundle:
 
     def subject(
         self,
-        seen: Seen,
+        seen: BackboneOutput,
         image: Float32Array,
         target: Prediction,
         against: Prediction | None,
-    ) -> Subject:
+    ) -> MethodInput:
         """What a method is asked to explain; `image` is the network's input (3, h, w)."""
         rather = None if against is None else against.class_index
         return subject_of(self.backbone, seen, image, target.class_index, rather)
 
     def terms(
-        self, seen: Seen, image: Float32Array, target: Prediction, against: Prediction | None
+        self,
+        seen: BackboneOutput,
+        image: Float32Array,
+        target: Prediction,
+        against: Prediction | None,
     ) -> CamTerms:
         """What the default method finds.
 
@@ -225,11 +229,11 @@ class ModelBundle:
         """
         subject = self.subject(seen, image, target, against)
         steps = self.default_method.steps(subject, MethodSettings())
-        return drive(steps, lambda ask: self.backbone.answer(ask, seen))
+        return run_method(steps, lambda ask: self.backbone.answer(ask, seen))
 
     def rationale(
         self,
-        seen: Seen,
+        seen: BackboneOutput,
         terms: CamTerms,
         target: Prediction,
         against: Prediction | None,
@@ -283,15 +287,19 @@ def default_method(backbone: Backbone) -> Method:
 
 
 def subject_of(
-    backbone: Backbone, seen: Seen, image: Float32Array, target: int, against: int | None = None
-) -> Subject:
+    backbone: Backbone,
+    seen: BackboneOutput,
+    image: Float32Array,
+    target: int,
+    against: int | None = None,
+) -> MethodInput:
     """What a method is asked to explain of an image (3, h, w): a class, rather than another."""
     class_weights = np.zeros(len(seen.logits))
     class_weights[target] = 1
     if against is not None:
         class_weights[against] = -1
     linear = backbone.head_weights if backbone.is_linear else None
-    return Subject(
+    return MethodInput(
         seen.activation_maps,
         seen.logits,
         class_weights,
@@ -302,11 +310,13 @@ def subject_of(
     )
 
 
-def predicted_evidence(backbone: Backbone, seen: Seen, image: Float32Array) -> Float64Array:
+def predicted_evidence(
+    backbone: Backbone, seen: BackboneOutput, image: Float32Array
+) -> Float64Array:
     """Each channel's evidence (D,) for the predicted class, by the default method."""
     subject = subject_of(backbone, seen, image, int(seen.logits.argmax()))
     steps = default_method(backbone).steps(subject, MethodSettings())
-    terms = drive(steps, lambda ask: backbone.answer(ask, seen))
+    terms = run_method(steps, lambda ask: backbone.answer(ask, seen))
     return channel_evidence(terms.weights, seen.activation_maps)
 
 

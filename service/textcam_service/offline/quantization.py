@@ -22,7 +22,13 @@ import onnxruntime as ort
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from textcam_service.artefacts.backbone import ACTIVATION_MAPS, FILES, INPUT, Graphs, write_backbone
+from textcam_service.artefacts.backbone import (
+    ACTIVATION_MAPS,
+    FILES,
+    INPUT,
+    BackboneGraphs,
+    write_backbone,
+)
 from textcam_service.artefacts.files import canonical_json, read_file, require_replaceable, sha256
 from textcam_service.artefacts.parity import ParityReport, Thresholds
 from textcam_service.core.types import Float32Array
@@ -39,7 +45,7 @@ Progress = Callable[[str, int], Callable[[int], None]]
 
 
 @dataclass(frozen=True)
-class QuantisationSettings:
+class QuantizationSettings:
     """How a backbone is quantised.
 
     Attributes:
@@ -52,12 +58,12 @@ class QuantisationSettings:
     reduce_range: bool = False
 
 
-def quantise(
+def quantize(
     bundle: ModelBundle,
     calibration: Sequence[Path],
     held_out: Sequence[Path],
     output: Path,
-    settings: QuantisationSettings | None = None,
+    settings: QuantizationSettings | None = None,
     thresholds: Thresholds | None = None,
     *,
     progress: Progress = lambda _name, _total: lambda _done: None,
@@ -80,7 +86,7 @@ def quantise(
         QuantisationRefused: onnxruntime cannot quantise the graph, or a threshold is missed;
             nothing is written.
     """
-    settings, thresholds = settings or QuantisationSettings(), thresholds or Thresholds()
+    settings, thresholds = settings or QuantizationSettings(), thresholds or Thresholds()
     own = bundle.backbone
     if own.manifest.quantised_from:
         raise InvalidSettings(f"{own.folder} is an int8 backbone already; give its float form")
@@ -91,7 +97,7 @@ def quantise(
         raise ProbingSetError("images that calibrate cannot judge too; give others to compare")
     with tempfile.TemporaryDirectory() as folder:
         seen = _inputs(calibration, bundle, progress("calibration", len(calibration)))
-        graph, used = quantised_graph(own, seen, settings, Path(folder))
+        graph, used = quantized_graph(own, seen, settings, Path(folder))
         candidate = _candidate(own, graph, Path(folder) / "candidate")
         told = progress("comparing explanations", len(held_out))
         figures = compare(bundle, replace(bundle, backbone=candidate), held_out, told)
@@ -121,10 +127,10 @@ def split(images: Sequence[Path], count: int) -> tuple[list[Path], list[Path]]:
     return shuffled[:count], shuffled[count:]
 
 
-def quantised_graph(
+def quantized_graph(
     backbone: Backbone,
     inputs: Iterator[Float32Array],
-    settings: QuantisationSettings,
+    settings: QuantizationSettings,
     work: Path,
 ) -> tuple[bytes, int]:
     """The int8 form of a backbone's graph.
@@ -231,7 +237,7 @@ def _write(own: Backbone, graph: bytes, output: Path, report: ParityReport | Non
         if (own.folder / f"{name}.onnx").is_file()
     }
     linear = (own.head_weights, own.head_bias) if own.is_linear else None
-    write_backbone(output, Graphs(graph, **kept), linear, manifest, report)
+    write_backbone(output, BackboneGraphs(graph, **kept), linear, manifest, report)
 
 
 def _inputs(

@@ -30,24 +30,24 @@ from textcam_service.artefacts.parity import ParityReport, read_parity
 from textcam_service.core.cam import head_row, weighted_maps
 from textcam_service.core.maps import Maps
 from textcam_service.core.methods import (
-    Ask,
     AttentionGradients,
+    Capability,
     Gradient,
     HeadPasses,
     ImagePasses,
     LayerGradients,
-    Need,
+    Query,
 )
 from textcam_service.core.types import Crop, Float32Array, FloatArray
 from textcam_service.core.vertices import Vertices
 from textcam_service.errors import InvalidSettings
-from textcam_service.runtime.device_tensors import NEEDED, Buckets, Device, Row, rows_only
+from textcam_service.runtime.device_tensors import NEEDED, Buckets, Device, DeviceRow, rows_only
 from textcam_service.runtime.providers import FP16, TF32, DeviceOptions
 from textcam_service.runtime.sessions import load_sessions
 
 
 @dataclass(frozen=True)
-class Seen:
+class BackboneOutput:
     """What a backbone makes of one image.
 
     Attributes:
@@ -140,20 +140,20 @@ class Backbone:
         return self.manifest.head_kind == GAP_LINEAR
 
     @property
-    def offers(self) -> frozenset[Need]:
+    def offers(self) -> frozenset[Capability]:
         """What methods may ask of it."""
         kind = self.manifest.head_kind
         found = set()
         if kind == GAP_LINEAR:
-            found.add(Need.LINEAR_HEAD)
+            found.add(Capability.LINEAR_HEAD)
         if kind in {GAP_LINEAR, GRADIENT}:
-            found.add(Need.GRADIENT)
+            found.add(Capability.GRADIENT)
         if kind != NO_HEAD:
-            found.add(Need.HEAD)
-        if self._layers is not None and Need.GRADIENT in found:
-            found.add(Need.LAYERS)
+            found.add(Capability.HEAD)
+        if self._layers is not None and Capability.GRADIENT in found:
+            found.add(Capability.LAYERS)
         if self.manifest.attention:
-            found.add(Need.ATTENTION)
+            found.add(Capability.ATTENTION)
         return frozenset(found)
 
     def on_grid(self, crop: Crop) -> Crop:
@@ -166,7 +166,7 @@ class Backbone:
             shift_y=down * crop.height / size.height,
         )
 
-    def vertices(self, seen: Seen) -> Vertices | None:
+    def vertices(self, seen: BackboneOutput) -> Vertices | None:
         """Where an image's vertices lie; None: the maps' cells lie on a grid."""
         if not self.manifest.vertices:
             return None
@@ -184,12 +184,12 @@ class Backbone:
         (logits,) = self._run([LOGITS], images)
         return logits
 
-    def see(self, images: Float32Array) -> list[Seen]:
+    def forward(self, images: Float32Array) -> list[BackboneOutput]:
         """Run a batch for all that methods may need: (N, 3, h, w)."""
         names = [LOGITS, ACTIVATION_MAPS, *self.manifest.outputs]
         if self._device is not None:
             parts = [
-                self._see_there(self._device, part, names[1:])
+                self._forward_on_device(self._device, part, names[1:])
                 for part in self.buckets.parts(images)
             ]
             return [one for part in parts for one in part]
@@ -197,7 +197,7 @@ class Backbone:
         # Copies, so that one image that is still explained does not keep its whole batch.
         each = [[row.copy() for row in array] for array in outputs] if len(images) > 1 else outputs
         return [
-            Seen(logits, maps, dict(zip(self.manifest.outputs, further, strict=True)))
+            BackboneOutput(logits, maps, dict(zip(self.manifest.outputs, further, strict=True)))
             for logits, maps, *further in zip(*each, strict=True)
         ]
 
@@ -208,12 +208,16 @@ class Backbone:
         """
         size, classes = self.manifest.preprocessing, len(self.manifest.class_names)
         for count in self.buckets.sizes:
-            seen = self.see(np.zeros((count, 3, size.height, size.width), np.float32))
+            seen = self.forward(np.zeros((count, 3, size.height, size.width), np.float32))
             if self.manifest.head_kind == GRADIENT:
-                self.gradients(seen, np.ones((count, classes)))  # 0 would skip: see onnx_lazy
+                self.gradients(
+                    seen, np.ones((count, classes))
+                )  # 0 would skip: see export.conditional_gradient
             weighted_maps(np.zeros((1, self.manifest.channel_count)), seen[0].activation_maps)
 
-    def _see_there(self, device: Device, images: Float32Array, names: list[str]) -> list[Seen]:
+    def _forward_on_device(
+        self, device: Device, images: Float32Array, names: list[str]
+    ) -> list[BackboneOutput]:
         """As see(), all but the logits staying on the device."""
         feeds = {INPUT: self.buckets.filled(images)}
         (logits,), values = device.run(self._session, feeds, [LOGITS], names)
@@ -222,7 +226,7 @@ class Backbone:
             for name, value in zip(names, values, strict=True)
         }
         return [
-            Seen(
+            BackboneOutput(
                 logits[index],
                 rows[ACTIVATION_MAPS][index],
                 {name: rows[name][index] for name in self.manifest.outputs},
@@ -240,7 +244,7 @@ class Backbone:
             return found[0]
         return [np.concatenate(own) for own in zip(*found, strict=True)]
 
-    def head_logits(self, maps: Float32Array, seen: Seen) -> Float32Array:
+    def head_logits(self, maps: Float32Array, seen: BackboneOutput) -> Float32Array:
         """The head's logits (N, C) of other activation maps (N, D, H, W) in an image's place."""
         if self.is_linear:
             means = maps.mean(axis=(2, 3))
@@ -250,14 +254,16 @@ class Backbone:
         for name in self.manifest.head_inputs:
             one = np.asarray(seen.further[name])
             feeds[name] = np.broadcast_to(one, (len(maps), *one.shape)).copy()
-        if self.manifest.head_kind == GRADIENT:  # none asked for: see offline.onnx_lazy
+        if (
+            self.manifest.head_kind == GRADIENT
+        ):  # none asked for: see offline.export.conditional_gradient
             feeds[CLASS_WEIGHTS] = np.zeros((len(maps), len(seen.logits)), np.float32)
         (logits,) = self._head.run([LOGITS], feeds, NEEDED)
         return np.asarray(logits)
 
     def gradients(
-        self, seen: Sequence[Seen], class_weights: FloatArray
-    ) -> Float32Array | list[Row]:
+        self, seen: Sequence[BackboneOutput], class_weights: FloatArray
+    ) -> Float32Array | list[DeviceRow]:
         """Gradients of scores by activation maps.
 
         Args:
@@ -278,12 +284,12 @@ class Backbone:
             return self._device.gradients(self._head, rows, class_weights, self.buckets)
         return self._pull(self._head, given, class_weights, [HEAD_GRADIENT])[0]
 
-    def attention(self, seen: Sequence[Seen], class_weights: FloatArray) -> Float32Array:
+    def attention(self, seen: Sequence[BackboneOutput], class_weights: FloatArray) -> Float32Array:
         """How scores rise with attention to each position: (N, L, H, W)."""
         return self._pull(self._head, self._given(seen), class_weights, [ATTENTION])[0]
 
     def layer_gradients(
-        self, seen: Sequence[Seen], class_weights: FloatArray
+        self, seen: Sequence[BackboneOutput], class_weights: FloatArray
     ) -> list[Float32Array]:
         """Gradients of scores by the further layers' maps: a list of (N, D_l, H_l, W_l)."""
         given = {ACTIVATION_MAPS: [one.layers[0] for one in seen]}
@@ -291,7 +297,7 @@ class Backbone:
         taps = [f"{TAP}{index}" for index in range(len(self.manifest.layers) - 1)]
         return self._pull(self._layers, given, class_weights, [HEAD_GRADIENT, *taps])
 
-    def answer(self, ask: Ask, seen: Seen) -> Any:
+    def answer(self, ask: Query, seen: BackboneOutput) -> Any:
         """Answer what a method asks about an image; see core.methods.base."""
         if isinstance(ask, HeadPasses):
             return self.head_logits(ask.activation_maps, seen)
@@ -304,11 +310,11 @@ class Backbone:
             return self.attention([seen], weights)[0]
         return self.gradients([seen], weights)[0]
 
-    def answers_at_once(self, ask: Ask) -> bool:
+    def answers_at_once(self, ask: Query) -> bool:
         """Whether an answer takes arithmetic only, and no session."""
         return self.is_linear and isinstance(ask, (Gradient, HeadPasses))
 
-    def _given(self, seen: Sequence[Seen]) -> dict[str, list[Maps]]:
+    def _given(self, seen: Sequence[BackboneOutput]) -> dict[str, list[Maps]]:
         """What the head's graph takes of images, by the names of its inputs."""
         given = {ACTIVATION_MAPS: [one.activation_maps for one in seen]}
         return given | {n: [one.further[n] for one in seen] for n in self.manifest.head_inputs}

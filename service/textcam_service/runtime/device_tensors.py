@@ -21,7 +21,7 @@ from textcam_service.artefacts.packaged import DEVICE
 from textcam_service.core.maps import Maps
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 
-# Names in the small graphs; see offline.device_graphs.
+# Names in the small graphs; see offline.export.device_graphs.
 VALUES, ROWS, WEIGHTS = "values", "rows", "weights"
 PICKED, SCORES, SUMS = "picked", "scores", "sums"
 
@@ -107,12 +107,12 @@ class Device:
         """Means over positions: (N, D, H, W) -> (N, D)."""
         return self.run(self._scores, {VALUES: maps}, home=[SCORES])[0][0]
 
-    def picked(self, rows: Sequence[Row]) -> ort.OrtValue:
+    def gather(self, rows: Sequence[DeviceRow]) -> ort.OrtValue:
         """Rows of one batch as a batch of their own, which stays: (M, ...)."""
         feeds: dict[str, _Feed] = {VALUES: rows[0].batch, ROWS: _places(row.index for row in rows)}
         return self.run(self._rows, feeds, stay=[PICKED])[1][0]
 
-    def fetched(self, batch: ort.OrtValue, row: int) -> Float32Array:
+    def to_host(self, batch: ort.OrtValue, row: int) -> Float32Array:
         """One row of a batch, here: (N, ...) -> (...)."""
         (rows,), _ = self.run(self._rows, {VALUES: batch, ROWS: _places([row])}, home=[PICKED])
         return np.asarray(rows[0])
@@ -123,18 +123,18 @@ class Device:
         (sums,), _ = self.run(self._weighted, feeds, home=[SUMS])
         return np.asarray(sums[0])
 
-    def rows(self, batch: ort.OrtValue, count: int, *, are_maps: bool) -> list[Row]:
+    def rows(self, batch: ort.OrtValue, count: int, *, are_maps: bool) -> list[DeviceRow]:
         """The first images' rows of a batch; with their scores where they are maps."""
         scores = self.scores(batch) if are_maps else [None] * count
-        return [Row(self, batch, index, scores[index]) for index in range(count)]
+        return [DeviceRow(self, batch, index, scores[index]) for index in range(count)]
 
     def gradients(
         self,
         head: ort.InferenceSession,
-        given: Mapping[str, Sequence[Row]],
+        given: Mapping[str, Sequence[DeviceRow]],
         class_weights: FloatArray,
         buckets: Buckets,
-    ) -> list[Row]:
+    ) -> list[DeviceRow]:
         """Run a head's graph with gradients for N images, once for each batch that they came with.
 
         Args:
@@ -149,11 +149,11 @@ class Device:
         batches: dict[int, list[int]] = {}
         for place, row in enumerate(given[ACTIVATION_MAPS]):
             batches.setdefault(id(row.batch), []).append(place)
-        found: dict[int, Row] = {}
+        found: dict[int, DeviceRow] = {}
         for places in batches.values():
             filled = places + places[-1:] * (buckets.of(len(places)) - len(places))
             feeds: dict[str, _Feed] = {
-                name: self.picked([rows[place] for place in filled]) for name, rows in given.items()
+                name: self.gather([rows[place] for place in filled]) for name, rows in given.items()
             }
             feeds[CLASS_WEIGHTS] = np.asarray(class_weights[filled], np.float32)
             _, (gradient,) = self.run(head, feeds, stay=[HEAD_GRADIENT])
@@ -161,7 +161,7 @@ class Device:
         return [found[place] for place in range(len(class_weights))]
 
 
-class Row:
+class DeviceRow:
     """One image's row of a batch's tensor on a device; of maps, core.maps.RemoteMaps.
 
     It keeps the whole batch there for as long as it lives itself.
@@ -194,14 +194,15 @@ class Row:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Float32Array:
         """The row, here; fetched once."""
         if self._here is None:
-            self._here = self._device.fetched(self.batch, self.index)
+            self._here = self._device.to_host(self.batch, self.index)
         return np.array(self._here, dtype) if copy else np.asarray(self._here, dtype)
 
 
-def rows_only(given: Mapping[str, Sequence[Maps]]) -> dict[str, list[Row]] | None:
+def rows_only(given: Mapping[str, Sequence[Maps]]) -> dict[str, list[DeviceRow]] | None:
     """The values by name where all are rows of batches on a device; else None."""
     found = {
-        name: [own for own in values if isinstance(own, Row)] for name, values in given.items()
+        name: [own for own in values if isinstance(own, DeviceRow)]
+        for name, values in given.items()
     }
     return found if all(len(found[name]) == len(given[name]) for name in given) else None
 

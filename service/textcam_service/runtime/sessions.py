@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sessions:
-    """Of the graphs that graphs.Graphs tells of; None: the backbone has none.
+    """Of the graphs that graphs.BackboneGraphs tells of; None: the backbone has none.
 
     Attributes:
         backbone: Images to logits and maps.

@@ -18,17 +18,17 @@ from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service.errors import DeadlineExpired, ServerBusy, ShuttingDown, TextCamError
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.serving.auth.authorization import Access
+from textcam_service.serving.auth.authorization import Authorizer
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.batching.slot import is_due
-from textcam_service.serving.engine.engine import Pipeline
+from textcam_service.serving.engine.engine import Engine
 from textcam_service.serving.grpc.explainer import requests
-from textcam_service.serving.registry.registry import Models
+from textcam_service.serving.registry.registry import ModelRegistry
 from textcam_service.serving.status import code_of, reason_of, status_of
 from textcam_service.serving.telemetry.logs import AccessLog
 from textcam_service.serving.telemetry.metrics import Metrics
-from textcam_service.serving.telemetry.record import Record
-from textcam_service.serving.telemetry.tracing import Metadata, Tracer, Untraced
+from textcam_service.serving.telemetry.record import RequestRecord
+from textcam_service.serving.telemetry.tracing import Metadata, NoopTracer, Tracer
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _BUSY_RETRY_S = 0.25
 _DRAIN_RETRY_S = 1.0
 
 
-class Desk:
+class DataPlane:
     """Takes requests for the served models.
 
     Args:
@@ -52,10 +52,10 @@ class Desk:
 
     def __init__(
         self,
-        models: Models,
+        models: ModelRegistry,
         settings: ServerSettings,
         metrics: Metrics,
-        access: Access,
+        access: Authorizer,
         tracer: Tracer | None = None,
     ) -> None:
         self.models = models
@@ -63,7 +63,7 @@ class Desk:
         self._max_wait_s = settings.max_wait_ms / 1000 or math.inf
         self._metrics = metrics
         self._access = access
-        self._tracer = tracer or Untraced()
+        self._tracer = tracer or NoopTracer()
         self._access_log = AccessLog(settings)
         # grpc.aio's own maximum_concurrent_rpcs is known to miscount, hence a count of our own.
         self._in_flight = 0
@@ -95,7 +95,7 @@ class Desk:
         deadline: float | None,
         lane: Lane,
         metadata: Metadata = (),
-        leased: Pipeline | None = None,
+        leased: Engine | None = None,
     ) -> pb.ExplainResponse | Status:
         """Answer or say why not; only cancellation escapes.
 
@@ -111,7 +111,7 @@ class Desk:
         record = self._open(method, request, metadata)
         try:
             with ExitStack() as held:
-                pipeline = leased or held.enter_context(self.lease(request.model, images=1))
+                engine = leased or held.enter_context(self.lease(request.model, images=1))
                 if not leased:
                     held.enter_context(self.admitted(record.request_bytes))
                 lane = requests.read_lane(request.lane, lane)
@@ -119,7 +119,7 @@ class Desk:
                 # A batch takes as long as its images do, an audit as long as it is let.
                 waits_shortly = lane is Lane.INTERACTIVE and not leased
                 most = self._max_wait_s if waits_shortly else math.inf
-                response = await pipeline.explain(request, deadline, lane, record, most)
+                response = await engine.explain(request, deadline, lane, record, most)
         except asyncio.CancelledError:
             if is_due(deadline):
                 self._close(record, grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExpired.reason)
@@ -155,7 +155,7 @@ class Desk:
         return status_of(error)
 
     @contextmanager
-    def lease(self, spec: pb.ModelSpec, images: int = 0) -> Iterator[Pipeline]:
+    def lease(self, spec: pb.ModelSpec, images: int = 0) -> Iterator[Engine]:
         """The version that a request names, open for as long as the context lasts.
 
         Whether who calls may use the model is settled before anything is said of it.
@@ -166,30 +166,30 @@ class Desk:
 
         Raises:
             AccessRefused: They may not, or not so often.
-            TextCamError: See Models.lease.
+            TextCamError: See ModelRegistry.lease.
         """
         name = self.models.meant(spec.name, self.shows)
         self._access.admit(name, images, named=bool(spec.name))
         meant = pb.ModelSpec(name=name, version=spec.version)
-        with self.models.lease(meant, self.shows) as pipeline:
-            yield pipeline
+        with self.models.lease(meant, self.shows) as engine:
+            yield engine
 
     def bundle(self, spec: pb.ModelSpec) -> ModelBundle:
         """What a request names, to be described; raises as lease() does."""
-        with self.lease(spec) as pipeline:
-            return pipeline.bundle
+        with self.lease(spec) as engine:
+            return engine.bundle
 
     def shows(self, model: str) -> bool:
         """Whether who calls may know of a model."""
         return self._access.shows(model)
 
-    def _open(self, method: str, request: pb.ExplainRequest, metadata: Metadata) -> Record:
+    def _open(self, method: str, request: pb.ExplainRequest, metadata: Metadata) -> RequestRecord:
         request_id = request.request_id[: requests.MAX_REQUEST_ID]
-        record = Record(method, request_id, request.ByteSize(), self._access.caller)
+        record = RequestRecord(method, request_id, request.ByteSize(), self._access.caller)
         self._tracer.begin(record, metadata)
         return record
 
-    def _close(self, record: Record, code: grpc.StatusCode, reason: str = "") -> None:
+    def _close(self, record: RequestRecord, code: grpc.StatusCode, reason: str = "") -> None:
         record.code, record.reason = code.name, reason
         record.seconds = time.monotonic() - record.began
         self._metrics.request_seconds.labels(record.rpc, code.name).observe(record.seconds)
@@ -250,7 +250,7 @@ class Desk:
     ) -> None:
         """Count an answer to what came to no image."""
         self._tell(
-            Record(
+            RequestRecord(
                 method,
                 request_id[: requests.MAX_REQUEST_ID],
                 caller=self._access.caller,
@@ -259,6 +259,6 @@ class Desk:
             )
         )
 
-    def _tell(self, record: Record) -> None:
+    def _tell(self, record: RequestRecord) -> None:
         self._metrics.requests.labels(record.rpc, record.code).inc()
         self._access_log.write(record)

@@ -10,7 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from textcam_service.core.methods.arrays import blur, masks, principal_maps
-from textcam_service.core.methods.base import CamTerms, Gradient, MethodSettings, Steps, Subject
+from textcam_service.core.methods.base import (
+    CamTerms,
+    Gradient,
+    MethodInput,
+    MethodSettings,
+    QueryGenerator,
+)
 from textcam_service.core.methods.perturbation import image_scores
 from textcam_service.core.types import Float32Array
 
@@ -18,7 +24,7 @@ from textcam_service.core.types import Float32Array
 _BLUR = 1 / 16
 
 
-def eigen_cam(subject: Subject, _: MethodSettings) -> Steps:
+def eigen_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Eigen-CAM: the first principal component of A (Muhammad and Yeasin 2020, arXiv 2008.00299).
 
     Knows no class. The sign, which the decomposition leaves open, is settled: positive where
@@ -30,7 +36,7 @@ def eigen_cam(subject: Subject, _: MethodSettings) -> Steps:
     yield  # a generator, as all methods are
 
 
-def eigen_grad_cam(subject: Subject, _: MethodSettings) -> Steps:
+def eigen_grad_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Eigen-Grad-CAM: the first principal component of g A, as grad-cam has it. One VJP.
 
     The sign is settled: positive where the score rises (covariance with sum_j g_j A_j).
@@ -43,7 +49,7 @@ def eigen_grad_cam(subject: Subject, _: MethodSettings) -> Steps:
     return CamTerms(weights, components.sum(axis=0).astype(np.float32))
 
 
-def decom_cam(subject: Subject, settings: MethodSettings) -> Steps:
+def decom_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """DecomCAM: sub-maps of g A, each as heavy as what it shows raises the score.
 
     Yang et al. 2024, arXiv 2405.18882, as its abstract and summaries have it, its code unseen. Of

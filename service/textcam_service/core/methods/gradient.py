@@ -12,27 +12,27 @@ from textcam_service.core.cam import activation_scores, head_row
 from textcam_service.core.methods.base import (
     CamTerms,
     Gradient,
+    MethodInput,
     MethodSettings,
-    Steps,
-    Subject,
+    QueryGenerator,
 )
 from textcam_service.core.types import Float64Array, FloatArray
 
 
-def cam(subject: Subject, _: MethodSettings) -> Steps:
+def cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     """CAM: w_j of the head (Zhou et al. 2016, arXiv 1512.04150, eq. 2). One pass."""
     assert subject.head_weights is not None  # noqa: S101 - Need.LINEAR_HEAD
     return CamTerms(head_row(subject.class_weights, subject.head_weights))
     yield  # a generator, as all methods are
 
 
-def grad_cam(subject: Subject, _: MethodSettings) -> Steps:
+def grad_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Grad-CAM: mean of g (Selvaraju et al. 2017, arXiv 1610.02391, eq. 1). One VJP."""
     gradient = yield Gradient(subject.class_weights)
     return CamTerms(subject.cells * activation_scores(gradient))
 
 
-def grad_cam_plus_plus(subject: Subject, _: MethodSettings) -> Steps:
+def grad_cam_plus_plus(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Grad-CAM++: sum of alpha relu(g), alpha = g^2 / (2 g^2 + sum(A) g^3).
 
     Chattopadhay et al. 2018, arXiv 1710.11063, eq. 19. One VJP. Meant for maps that are never
@@ -42,7 +42,7 @@ def grad_cam_plus_plus(subject: Subject, _: MethodSettings) -> Steps:
     return CamTerms(plus_plus_weights(np.asarray(subject.activation_maps), gradient))
 
 
-def xgrad_cam(subject: Subject, _: MethodSettings) -> Steps:
+def xgrad_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     """XGrad-CAM: sum(g A) / sum(A) (Fu et al. 2020, arXiv 2008.02312). One VJP.
 
     Conserves: a channel's mean term is its sum of g A, so the terms add up to the logit where
@@ -59,7 +59,7 @@ def xgrad_cam(subject: Subject, _: MethodSettings) -> Steps:
     return CamTerms(subject.cells * weights)
 
 
-def hires_cam(subject: Subject, _: MethodSettings) -> Steps:
+def hires_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     """HiResCAM: g itself, position by position (Draelos and Carin 2020, arXiv 2011.08891). One VJP.
 
     First order of the score's Taylor series: the terms add up to the logit where the head is
@@ -69,7 +69,7 @@ def hires_cam(subject: Subject, _: MethodSettings) -> Steps:
     return CamTerms(subject.cells * gradient.astype(np.float64))
 
 
-def layer_cam(subject: Subject, _: MethodSettings) -> Steps:
+def layer_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     """LayerCAM: relu(g), position by position (Jiang et al. 2021, IEEE TIP 30). One VJP."""
     gradient = np.asarray((yield Gradient(subject.class_weights)))
     return CamTerms(subject.cells * np.maximum(gradient, 0).astype(np.float64))

@@ -11,15 +11,15 @@ from textcam_service.core.methods.base import (
     CamTerms,
     Gradient,
     LayerGradients,
+    MethodInput,
     MethodSettings,
-    Steps,
-    Subject,
+    QueryGenerator,
 )
 from textcam_service.core.methods.gradient import grad_cam, plus_plus_weights
 from textcam_service.core.types import Float32Array, Float64Array
 
 
-def finer_cam(subject: Subject, settings: MethodSettings) -> Steps:
+def finer_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """Finer-CAM: Grad-CAM of y_c - gamma * mean of y_d over similar classes d.
 
     Zhang et al. 2025, arXiv 2501.11309; gamma = 0.6, and similar are the (3) classes whose logits
@@ -31,7 +31,7 @@ def finer_cam(subject: Subject, settings: MethodSettings) -> Steps:
     return CamTerms(subject.cells * activation_scores(gradient))
 
 
-def integrative_cam(subject: Subject, _: MethodSettings) -> Steps:
+def integrative_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Integrative CAM: Grad-CAM++ maps of several layers, each with its bias, fused.
 
     Singh et al. 2024, arXiv 2412.01354, as its abstract has it: layers are weighted by gradient
@@ -64,7 +64,7 @@ def integrative_cam(subject: Subject, _: MethodSettings) -> Steps:
     return CamTerms(reproducing_weights(np.asarray(subject.activation_maps), saliency), saliency)
 
 
-def vs_cam(subject: Subject, settings: MethodSettings) -> Steps:
+def vs_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """VS-CAM: semantic-probe maps times a semantic-base map, on the vertices of a vision graph.
 
     Feng et al. 2022, arXiv 2209.09104, as its abstract has it. The vertices are the maps' cells, on
@@ -78,7 +78,7 @@ def vs_cam(subject: Subject, settings: MethodSettings) -> Steps:
     return CamTerms(probes.weights[:, None, None] * base)
 
 
-def legrad(subject: Subject, _: MethodSettings) -> Steps:
+def legrad(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     """LeGrad: mean over layers, heads and queries of relu(d score / d attention).
 
     Bousselham et al. 2024, arXiv 2404.03214, simplified: the score is always the network's, not
@@ -90,7 +90,7 @@ def legrad(subject: Subject, _: MethodSettings) -> Steps:
     return CamTerms(reproducing_weights(np.asarray(subject.activation_maps), saliency), saliency)
 
 
-def _finer_weights(subject: Subject, settings: MethodSettings) -> Float64Array:
+def _finer_weights(subject: MethodInput, settings: MethodSettings) -> Float64Array:
     weights = subject.class_weights
     named = np.flatnonzero(weights)
     if len(named) != 1 or len(weights) < 2:

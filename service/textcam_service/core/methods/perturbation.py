@@ -13,18 +13,18 @@ import numpy as np
 from textcam_service.core.cam import activation_scores, head_row, softmax
 from textcam_service.core.methods.arrays import masks, reproducing_weights, unit_range
 from textcam_service.core.methods.base import (
-    Ask,
     CamTerms,
     HeadPasses,
     ImagePasses,
+    MethodInput,
     MethodSettings,
-    Steps,
-    Subject,
+    Query,
+    QueryGenerator,
 )
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray, IntArray
 
 
-def score_cam(subject: Subject, settings: MethodSettings) -> Steps:
+def score_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """Score-CAM: softmax over channels of score(X m_j), m_j = A_j stretched and scaled to 0..1.
 
     Wang et al. 2020, arXiv 1910.01279; the score of the reference image drops out of
@@ -39,7 +39,7 @@ def score_cam(subject: Subject, settings: MethodSettings) -> Steps:
     return CamTerms(softmax(scores[owners]))
 
 
-def ss_cam(subject: Subject, settings: MethodSettings) -> Steps:
+def ss_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """SS-CAM: as Score-CAM, the scores averaged over n noisy masks m_j + N(0, sigma^2).
 
     Wang et al. 2020, arXiv 2006.14255, with the noise on the mask; n = 35, sigma = 2.
@@ -59,7 +59,7 @@ def ss_cam(subject: Subject, settings: MethodSettings) -> Steps:
     return CamTerms(softmax(scores[owners] / settings.smooth_samples))
 
 
-def ablation_cam(subject: Subject, settings: MethodSettings) -> Steps:
+def ablation_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """Ablation-CAM: by how much the score drops when A_j is set to 0.
 
     Desai and Ramaswamy 2020, WACV, without its division by the score, which only scales
@@ -84,7 +84,7 @@ def ablation_cam(subject: Subject, settings: MethodSettings) -> Steps:
     return CamTerms(drops)
 
 
-def recipro_cam(subject: Subject, settings: MethodSettings) -> Steps:
+def recipro_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """Recipro-CAM: the score of the maps with a single position kept.
 
     Byun and Lee 2022, arXiv 2209.14074, with its spatial masks of one cell. Less the score of
@@ -113,8 +113,8 @@ def recipro_cam(subject: Subject, settings: MethodSettings) -> Steps:
 
 
 def image_scores(
-    subject: Subject, count: int, chunk: int, images: Callable[[slice], Float32Array]
-) -> Generator[Ask, Any, Float64Array]:
+    subject: MethodInput, count: int, chunk: int, images: Callable[[slice], Float32Array]
+) -> Generator[Query, Any, Float64Array]:
     """Ask for the scores (count,) of images that are made chunk by chunk."""
     scores = np.empty(count)
     for start in range(0, count, chunk):
@@ -130,8 +130,8 @@ def smoothing_noise(settings: MethodSettings, sample: int, height: int, width: i
 
 
 def _head_scores(
-    subject: Subject, count: int, chunk: int, maps: Callable[[slice], Float32Array]
-) -> Generator[Ask, Any, Float64Array]:
+    subject: MethodInput, count: int, chunk: int, maps: Callable[[slice], Float32Array]
+) -> Generator[Query, Any, Float64Array]:
     scores = np.empty(count)
     for start in range(0, count, chunk):
         part = slice(start, start + chunk)

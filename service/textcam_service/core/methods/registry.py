@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from textcam_service.core.methods import decomposition, gradient, multilayer, perturbation
-from textcam_service.core.methods.base import Method, MethodSettings, Need
+from textcam_service.core.methods.base import Capability, Method, MethodSettings
 
-_LINEAR = frozenset({Need.LINEAR_HEAD})
-_HEAD = frozenset({Need.HEAD})
-_GRADIENT = frozenset({Need.GRADIENT})
-_LAYERS = frozenset({Need.GRADIENT, Need.LAYERS})
-_ATTENTION = frozenset({Need.ATTENTION})
+_LINEAR = frozenset({Capability.LINEAR_HEAD})
+_HEAD = frozenset({Capability.HEAD})
+_GRADIENT = frozenset({Capability.GRADIENT})
+_LAYERS = frozenset({Capability.GRADIENT, Capability.LAYERS})
+_ATTENTION = frozenset({Capability.ATTENTION})
 
 
 def _channels(channels: int, _: int, __: MethodSettings) -> int:
@@ -33,11 +33,11 @@ def _sub_maps_and_reference(channels: int, cells: int, settings: MethodSettings)
 METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
-        Method("cam", "CAM", gradient.cam, _LINEAR, exact=True),
-        Method("grad_cam", "Grad-CAM", gradient.grad_cam, _GRADIENT, exact=True),
+        Method("cam", "CAM", gradient.cam, _LINEAR, complete=True),
+        Method("grad_cam", "Grad-CAM", gradient.grad_cam, _GRADIENT, complete=True),
         Method("grad_cam_plus_plus", "Grad-CAM++", gradient.grad_cam_plus_plus, _GRADIENT),
-        Method("xgrad_cam", "XGrad-CAM", gradient.xgrad_cam, _GRADIENT, exact=True),
-        Method("hires_cam", "HiResCAM", gradient.hires_cam, _GRADIENT, exact=True),
+        Method("xgrad_cam", "XGrad-CAM", gradient.xgrad_cam, _GRADIENT, complete=True),
+        Method("hires_cam", "HiResCAM", gradient.hires_cam, _GRADIENT, complete=True),
         Method("layer_cam", "LayerCAM", gradient.layer_cam, _GRADIENT),
         Method("eigen_cam", "Eigen-CAM", decomposition.eigen_cam, in_logit_units=False),
         Method("eigen_grad_cam", "Eigen-Grad-CAM", decomposition.eigen_grad_cam, _GRADIENT),
@@ -69,7 +69,7 @@ METHODS: Mapping[str, Method] = {
             "Recipro-CAM",
             perturbation.recipro_cam,
             _HEAD,
-            exact=True,
+            complete=True,
             head_passes=_cells_and_none,
         ),
         Method(

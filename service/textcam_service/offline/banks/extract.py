@@ -136,7 +136,7 @@ def _seen(backbone: Backbone, images: Float32Array) -> tuple[Float32Array, ...]:
         logits, maps = backbone.run(images)
         scores = maps.mean(axis=(2, 3))
         return scores, logits, backbone.head_weights[logits.argmax(axis=1)] * scores
-    seen = backbone.see(images)
+    seen = backbone.forward(images)
     scores = np.stack([activation_scores(own.activation_maps) for own in seen])
     logits = np.stack([own.logits for own in seen])
     evidence = [

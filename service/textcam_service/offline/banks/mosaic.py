@@ -14,7 +14,7 @@ from textcam_service.offline.embedders.loading import Embedder, part_embedder
 
 
 @dataclass(frozen=True)
-class Sight:
+class RegionView:
     """An image and its regions.
 
     Attributes:
@@ -29,7 +29,7 @@ class Sight:
 
 
 def embed_regions(
-    sights: Sequence[Sight], embedder: Embedder, settings: RegionSettings
+    sights: Sequence[RegionView], embedder: Embedder, settings: RegionSettings
 ) -> tuple[Float32Array, int]:
     """Embed all regions of some images.
 
@@ -50,7 +50,7 @@ def embed_regions(
     return _tiled(sights, embedder, settings.tiles)
 
 
-def _tiled(sights: Sequence[Sight], embedder: Embedder, side: int) -> tuple[Float32Array, int]:
+def _tiled(sights: Sequence[RegionView], embedder: Embedder, side: int) -> tuple[Float32Array, int]:
     able = part_embedder(embedder)
     tiles = [sight.picture.crop(window.box) for sight in sights for window in sight.windows]
     # Shuffled: a tile also sees the edges of those beside it, and were they of the same image,
@@ -98,14 +98,14 @@ def copies(picture: Image.Image, times: int) -> Image.Image:
     )
 
 
-def _alone(sight: Sight, window: Window, settings: RegionSettings) -> Image.Image:
+def _alone(sight: RegionView, window: Window, settings: RegionSettings) -> Image.Image:
     """A region, with copies in the room that is left when it is not to be enlarged."""
     whole = min(sight.seen.width, sight.seen.height)
     shown = settings.enlarge * max(window.width, window.height)
     return copies(sight.picture.crop(window.box), max(round(whole / shown), 1))
 
 
-def _parts(sight: Sight) -> Float64Array:
+def _parts(sight: RegionView) -> Float64Array:
     """(P, 4) windows as shares of what the network saw."""
     boxes = np.array([window.box for window in sight.windows], np.float64).reshape(-1, 4)
     origin = np.array([sight.seen.left, sight.seen.top] * 2)

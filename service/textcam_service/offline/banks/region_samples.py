@@ -33,7 +33,7 @@ from textcam_service.core.concepts.channel_embeddings import extreme_samples
 from textcam_service.core.types import BoolArray, Crop, Float32Array, FloatArray, IntArray
 from textcam_service.errors import ArtefactError, InvalidSettings
 from textcam_service.imaging.decoding import ImageLimits, decode, prepare
-from textcam_service.offline.banks.mosaic import Sight, embed_regions
+from textcam_service.offline.banks.mosaic import RegionView, embed_regions
 from textcam_service.offline.dataset import stated
 from textcam_service.offline.embedders.loading import Embedder
 from textcam_service.runtime.backbone import Backbone
@@ -177,7 +177,7 @@ def _embed(
                 stands.append(True)
             image += [index] * len(found)
             negative += stands
-            sights.append(Sight(picture, seen_window(*place), tuple(found)))
+            sights.append(RegionView(picture, seen_window(*place), tuple(found)))
         own, given = embed_regions(sights, embedder, settings)
         embeddings.append(own)
         passes += given

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import nn
 
 from textcam_service.core.cam import softmax
-from textcam_service.core.preprocess import normalise
+from textcam_service.core.preprocess import normalize
 from textcam_service.core.types import Float32Array, FloatArray, UInt8Array
 from textcam_service.errors import EmbedderError
 from textcam_service.imaging.decoding import prepare
@@ -107,7 +107,7 @@ class PackagedEmbedder:
                 for picture in pictures[batch]
             ]
             pixels = [
-                normalise(np.asarray(picture), self._classifier.preprocessing)
+                normalize(np.asarray(picture), self._classifier.preprocessing)
                 for picture in stretched
             ]
             with torch.inference_mode():

@@ -25,7 +25,7 @@ from textcam_service.core.types import (
 from textcam_service.errors import InvalidTruth, TextCamError
 from textcam_service.imaging.decoding import ImageLimits, decode, prepare
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.runtime.backbone import Seen
+from textcam_service.runtime.backbone import BackboneOutput
 from textcam_service.scenes.classes import CLASSES, Bias, class_scene, key_index
 from textcam_service.scenes.render import render
 from textcam_service.scenes.world import Scene, object_phrases
@@ -108,7 +108,7 @@ class Observation:
         logits: (C,).
         activation_maps: (D, H, W).
         crop: What the network saw of the image.
-        further: What else the backbone answered, as Seen.further.
+        further: What else the backbone answered, as BackboneOutput.further.
     """
 
     case: Case
@@ -119,9 +119,9 @@ class Observation:
     further: Mapping[str, Float32Array] = field(default_factory=dict)
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> BackboneOutput:
         """What the backbone made of the case."""
-        return Seen(self.logits, self.activation_maps, self.further)
+        return BackboneOutput(self.logits, self.activation_maps, self.further)
 
 
 def scene_truth(
@@ -255,7 +255,7 @@ def predict(
 
 def _observe_batch(bundle: ModelBundle, cases: Sequence[Case]) -> list[Observation]:
     prepared = [prepare(case.image, bundle.backbone.manifest.preprocessing) for case in cases]
-    seen = bundle.backbone.see(np.stack([pixels for pixels, _ in prepared]))
+    seen = bundle.backbone.forward(np.stack([pixels for pixels, _ in prepared]))
     return [
         Observation(
             case,

@@ -13,10 +13,10 @@ from onnx import numpy_helper
 from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
 
-from textcam_service.artefacts.backbone import Graphs, write_backbone
+from textcam_service.artefacts.backbone import BackboneGraphs, write_backbone
 from textcam_service.core.cam import channel_evidence, softmax
 from textcam_service.core.concepts.supports import effects
-from textcam_service.core.methods import Need
+from textcam_service.core.methods import Capability
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray, IntArray
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation.cases import (
@@ -90,7 +90,7 @@ def channel_ablation(bundle: ModelBundle, observations: Sequence[Observation]) -
     Relative to the largest logit. Rounding for a linear head and CAM; elsewhere, by how much
     evidence misses what the channels do. nan where the head cannot be run by itself.
     """
-    if Need.HEAD not in bundle.backbone.offers:
+    if Capability.HEAD not in bundle.backbone.offers:
         return float("nan")
     worst, largest = 0.0, 1e-9
     for observation in observations:
@@ -291,7 +291,7 @@ def _randomised(backbone: Backbone, share: float, folder: Path) -> Backbone:
         linear = drawn(backbone.head_weights), drawn(backbone.head_bias)
     body = graph("backbone", share)
     assert body is not None  # noqa: S101 - every backbone has one
-    graphs = Graphs(body, graph("head", 1.0), graph("layers", 1.0))
+    graphs = BackboneGraphs(body, graph("head", 1.0), graph("layers", 1.0))
     write_backbone(folder / "b", graphs, linear, backbone.manifest)
     return Backbone(folder / "b", providers=(backbone.execution_provider,))
 

@@ -26,7 +26,7 @@ ShownMap = Literal["group", "relative", "whole"]
 
 
 @dataclass(frozen=True)
-class PlaceFigures:
+class LocalizationMetrics:
     """How well a heatmap finds the key object, means over images.
 
     Attributes:
@@ -42,7 +42,7 @@ class PlaceFigures:
     iou_fixed: float
 
 
-def judge_place(observations: Sequence[Observation], heat_of: HeatOf) -> PlaceFigures:
+def judge_place(observations: Sequence[Observation], heat_of: HeatOf) -> LocalizationMetrics:
     """Judge heatmaps against the key object's mask."""
     pointing, energy, overlaps = [], [], []
     for observation in observations:
@@ -53,7 +53,7 @@ def judge_place(observations: Sequence[Observation], heat_of: HeatOf) -> PlaceFi
         overlaps.append((cut & mask).sum((1, 2)) / np.maximum((cut | mask).sum((1, 2)), 1))
     by_threshold = np.mean(overlaps, axis=0)
     fixed = int(np.abs(_THRESHOLDS - FIXED_THRESHOLD).argmin())
-    return PlaceFigures(
+    return LocalizationMetrics(
         float(np.mean(pointing)),
         float(np.mean(energy)),
         float(by_threshold.max()),

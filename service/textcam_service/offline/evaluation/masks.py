@@ -15,7 +15,7 @@ MaskOf = Callable[[Float32Array, UInt8Array], BoolArray]
 
 
 @dataclass(frozen=True)
-class MaskFigures:
+class MaskMetrics:
     """How well masks cover key objects.
 
     Attributes:
@@ -35,7 +35,7 @@ class MaskFigures:
 
 def judge_masks(
     observations: Sequence[Observation], heats: Sequence[Float32Array], mask_of: MaskOf
-) -> MaskFigures:
+) -> MaskMetrics:
     """Judge the masks that are cut out of heatmaps by the key objects' own.
 
     Args:
@@ -52,7 +52,7 @@ def judge_masks(
         both = (mask & truth).sum()
         rows.append((both / (mask | truth).sum(), both / truth.sum(), both / max(mask.sum(), 1)))
     overlaps, covered, precise = np.array(rows).T
-    return MaskFigures(
+    return MaskMetrics(
         float(overlaps.mean()),
         float(np.median(overlaps)),
         float((overlaps >= 0.5).mean()),

@@ -18,7 +18,7 @@ from textcam_service.core.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
-class LabelFigures:
+class NeuronLabelMetrics:
     """Shares of the units whose own name is among the first.
 
     Attributes:
@@ -85,6 +85,6 @@ def name_fits(
     return np.asarray(directions.embeddings @ centre_texts(texts).T)
 
 
-def label_figures(places: IntArray) -> LabelFigures:
+def label_figures(places: IntArray) -> NeuronLabelMetrics:
     """Count the places (U,) that are first, and among the first five."""
-    return LabelFigures(float(np.mean(places < 1)), float(np.mean(places < 5)), len(places))
+    return NeuronLabelMetrics(float(np.mean(places < 1)), float(np.mean(places < 5)), len(places))

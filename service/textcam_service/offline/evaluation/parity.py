@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textcam_service.artefacts.parity import Figures
+from textcam_service.artefacts.parity import ExplanationAgreement
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import ProbingSetError
 from textcam_service.model.bundle import ModelBundle
@@ -23,7 +23,7 @@ def compare(
     other: ModelBundle,
     images: Sequence[Path],
     progress: Callable[[int], None] = lambda _: None,
-) -> Figures:
+) -> ExplanationAgreement:
     """How closely two bundles explain alike, each its own most probable class.
 
     Raises:
@@ -50,7 +50,7 @@ def compare(
         )
     fifth = float(np.percentile(correlation, 5))
     same, alike, first = (float(np.mean(found)) for found in (top1, correlation, phrase))
-    return Figures(len(top1), same, alike, fifth, first)
+    return ExplanationAgreement(len(top1), same, alike, fifth, first)
 
 
 def _correlation(one: Float32Array, two: Float32Array) -> float:

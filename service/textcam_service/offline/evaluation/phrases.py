@@ -38,7 +38,7 @@ Explain = Callable[[Observation], Sequence[SaidPhrase]]
 
 
 @dataclass(frozen=True)
-class WordFigures:
+class PhraseMetrics:
     """How right the said phrases are. Doubtful ones are judged neither right nor wrong.
 
     Attributes:
@@ -103,17 +103,19 @@ def judged(observation: Observation, truth: Truth, said: Sequence[SaidPhrase]) -
     )
 
 
-def judge_words(observations: Sequence[Observation], truth: Truth, explain: Explain) -> WordFigures:
+def judge_words(
+    observations: Sequence[Observation], truth: Truth, explain: Explain
+) -> PhraseMetrics:
     """Judge what is said of each image, whatever its letter case."""
     return word_figures([judged(each, truth, explain(each)) for each in observations])
 
 
-def word_figures(rows: Sequence[Judged]) -> WordFigures:
+def word_figures(rows: Sequence[Judged]) -> PhraseMetrics:
     """Judge what is said of images, at least one."""
     return _Sums.of(rows).figures(np.ones(len(rows)))
 
 
-def word_intervals(rows: Sequence[Judged]) -> tuple[WordFigures, WordFigures]:
+def word_intervals(rows: Sequence[Judged]) -> tuple[PhraseMetrics, PhraseMetrics]:
     """Bounds of 95 % of the figures when the images are drawn anew, by the bootstrap."""
     sums, drawn = _Sums.of(rows), np.random.default_rng(0)
     counts = drawn.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), _RESAMPLED)
@@ -124,7 +126,7 @@ def word_intervals(rows: Sequence[Judged]) -> tuple[WordFigures, WordFigures]:
         for own in found.T
     ]
     low, high = np.array(bounds).T.tolist()
-    return WordFigures(*low), WordFigures(*high)
+    return PhraseMetrics(*low), PhraseMetrics(*high)
 
 
 def word_reliability(rows: Sequence[Judged]) -> Mapping[str, Mapping[str, float]]:
@@ -203,12 +205,12 @@ class _Sums:
             counts[index] = len(given)
         return _Sums(above, below, gaps, counts)
 
-    def figures(self, weights: FloatArray) -> WordFigures:
+    def figures(self, weights: FloatArray) -> PhraseMetrics:
         above, below = weights @ self.above, weights @ self.below
         found = np.where(below > 0, above / np.where(below > 0, below, 1), math.nan)
         known = float(weights @ self.counts)
         ece = float(np.abs(weights @ self.gaps).sum()) / known if known else math.nan
-        return WordFigures(**dict(zip(_QUOTIENTS, found.tolist(), strict=True)), ece=ece)
+        return PhraseMetrics(**dict(zip(_QUOTIENTS, found.tolist(), strict=True)), ece=ece)
 
 
 _QUOTIENTS = (

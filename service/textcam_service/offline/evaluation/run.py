@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from textcam_service.core.methods import Need
+from textcam_service.core.methods import Capability
 from textcam_service.errors import BundleMismatch, InvalidTruth
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.phrases import Probing
@@ -197,10 +197,12 @@ def _scene_tables(
 
 
 def _notes(bundle: ModelBundle) -> list[str]:
-    if Need.HEAD in bundle.backbone.offers:
+    if Capability.HEAD in bundle.backbone.offers:
         return []
     kind = bundle.backbone.manifest.head_kind
-    return [f"ablation_error is left out: it takes {Need.HEAD.value}, and this one's is '{kind}'"]
+    return [
+        f"ablation_error is left out: it takes {Capability.HEAD.value}, and this one's is '{kind}'"
+    ]
 
 
 def _require_sayable(bundle: ModelBundle, truth: Truth) -> list[str]:

@@ -25,8 +25,8 @@ from textcam_service.artefacts.backbone import (
     LAYER,
     LOGITS,
     NO_HEAD,
+    BackboneGraphs,
     BackboneManifest,
-    Graphs,
     write_backbone,
 )
 from textcam_service.artefacts.files import canonical_json
@@ -212,7 +212,7 @@ def export_network(
         attention=ATTENTION in head.further,
         vertices=count,
     )
-    write_backbone(output, Graphs(backbone, head.graph, tapped.graph), linear, manifest)
+    write_backbone(output, BackboneGraphs(backbone, head.graph, tapped.graph), linear, manifest)
     return ExportReport(
         network.name,
         str(place),

@@ -19,7 +19,7 @@ from textcam.oip import open_inference_pb2
 from textcam.v1 import explainer_pb2
 
 from textcam_service.errors import Unauthenticated
-from textcam_service.serving.auth.reloading import Reloaded, ReloadEvents
+from textcam_service.serving.auth.reloading import ReloadEvents, ReloadingFiles
 from textcam_service.settings import ServerSettings, faults_of
 
 EVERYTHING = frozenset({"*"})
@@ -38,7 +38,7 @@ _SCOPE = "textcam"
 
 
 @dataclass(frozen=True)
-class Shown:
+class Credentials:
     """What a call shows of who makes it.
 
     Attributes:
@@ -53,7 +53,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Caller:
+class Principal:
     """Someone known, and what they may; "*" among names stands for all.
 
     Attributes:
@@ -104,7 +104,7 @@ class _CallersFile(BaseModel):
     callers: tuple[CallerEntry, ...]
 
 
-class Callers:
+class Authenticator:
     """Knows callers by what they show.
 
     Args:
@@ -117,12 +117,14 @@ class Callers:
 
     def __init__(self, settings: ServerSettings, events: ReloadEvents) -> None:
         self._settings = settings
-        self._entries: Reloaded[tuple[CallerEntry, ...]] | None = None
-        self._keys: Reloaded[tuple[jwt.PyJWK, ...]] | None = None
+        self._entries: ReloadingFiles[tuple[CallerEntry, ...]] | None = None
+        self._keys: ReloadingFiles[tuple[jwt.PyJWK, ...]] | None = None
         if settings.callers:
-            self._entries = Reloaded("callers' file", [settings.callers], read_callers, events)
+            self._entries = ReloadingFiles(
+                "callers' file", [settings.callers], read_callers, events
+            )
         if settings.jwt_keys:
-            self._keys = Reloaded("JWT keys", [settings.jwt_keys], read_keys, events)
+            self._keys = ReloadingFiles("JWT keys", [settings.jwt_keys], read_keys, events)
 
     def look(self) -> None:
         """See whether the files changed."""
@@ -130,7 +132,7 @@ class Callers:
             if reloaded is not None:
                 reloaded.look()
 
-    def identify(self, shown: Shown) -> Caller:
+    def identify(self, shown: Credentials) -> Principal:
         """Who makes a call: by token where it has one, else by certificate, else by address.
 
         Raises:
@@ -152,7 +154,7 @@ class Callers:
         anyone = self._with_usual_rate(f"address {shown.address}", EVERYTHING, EVERYTHING)
         return replace(anyone, proven=False)
 
-    def _by_token(self, token: str) -> Caller:
+    def _by_token(self, token: str) -> Principal:
         digest = sha256(token.encode()).hexdigest()
         found = None
         for entry in self._entries.get() if self._entries else ():
@@ -165,7 +167,7 @@ class Callers:
             raise Unauthenticated("the token is not one of the server's callers")
         return self._by_jwt(token, self._keys.get())
 
-    def _by_jwt(self, token: str, keys: Sequence[jwt.PyJWK]) -> Caller:
+    def _by_jwt(self, token: str, keys: Sequence[jwt.PyJWK]) -> Principal:
         try:
             kid = jwt.get_unverified_header(token).get("kid")
             fitting = [key for key in keys if key.key_id == kid or (kid is None and len(keys) == 1)]
@@ -187,9 +189,9 @@ class Callers:
         methods, models = (_granted(scopes, kind) for kind in ("method", "model"))
         return self._with_usual_rate(f"subject {claims['sub']}", methods, models)
 
-    def _caller(self, entry: CallerEntry) -> Caller:
+    def _caller(self, entry: CallerEntry) -> Principal:
         usual = self._settings
-        return Caller(
+        return Principal(
             f"caller {entry.name}",
             frozenset(entry.methods),
             frozenset(entry.models),
@@ -199,8 +201,8 @@ class Callers:
 
     def _with_usual_rate(
         self, name: str, methods: frozenset[str], models: frozenset[str]
-    ) -> Caller:
-        return Caller(name, methods, models, self._settings.rate, self._settings.burst)
+    ) -> Principal:
+        return Principal(name, methods, models, self._settings.rate, self._settings.burst)
 
 
 def _bearer(tokens: Sequence[str]) -> str:

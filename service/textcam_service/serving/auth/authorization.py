@@ -16,7 +16,7 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from textcam_service.errors import AccessRefused, PermissionDenied, RateLimited
-from textcam_service.serving.auth.authentication import Caller, Callers, Shown
+from textcam_service.serving.auth.authentication import Authenticator, Credentials, Principal
 from textcam_service.serving.status import code_of, reason_of, status_of
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings
@@ -37,18 +37,18 @@ _CHARGED_BY_MESSAGE = frozenset({"ServerReflectionInfo"})
 _REMEMBERED = 10_000
 _LOGGED = 100
 _METHOD: ContextVar[str] = ContextVar("method")
-_SHOWN: ContextVar[Shown] = ContextVar("shown")
+_CREDENTIALS: ContextVar[Credentials] = ContextVar("shown")
 _CALLER: ContextVar[str] = ContextVar("caller", default="")
 
 
-class Rates:
+class RateLimiter:
     """A token bucket per caller. Of callers beyond 10,000, who was away longest is forgotten."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def charge(self, caller: Caller, count: int) -> None:
+    def charge(self, caller: Principal, count: int) -> None:
         """Take `count` out of a caller's bucket.
 
         More than the bucket holds is let through where it is full, and waited for afterwards:
@@ -74,7 +74,7 @@ class Rates:
             self._levels.popitem(last=False)
 
 
-class Access:
+class Authorizer:
     """Lets callers in.
 
     Who calls, and whether they may, is found out anew for each request: so a token or a right that
@@ -94,8 +94,8 @@ class Access:
     """
 
     def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
-        self._callers = Callers(settings, metrics)
-        self._rates = Rates()
+        self._callers = Authenticator(settings, metrics)
+        self._rates = RateLimiter()
         self._metrics = metrics
         by_token = settings.callers or settings.jwt_keys
         self.guards = bool(by_token or settings.tls_client_ca or settings.rate)
@@ -115,7 +115,7 @@ class Access:
         """Name of who makes the current call; "": nobody who proved it."""
         return _CALLER.get()
 
-    def enter(self, method: str, shown: Shown, count: int) -> None:
+    def enter(self, method: str, shown: Credentials, count: int) -> None:
         """Begin a call, whose further requests are charged to who makes it.
 
         Args:
@@ -133,7 +133,7 @@ class Access:
             self._rates.charge(caller, count if may else max(count, 1))
             self._require_method(caller, method)
         _METHOD.set(method)
-        _SHOWN.set(shown)
+        _CREDENTIALS.set(shown)
 
     def admit(self, model: str, images: int, *, named: bool = True) -> None:
         """Let a request of the current call use a model, and charge its images.
@@ -150,7 +150,7 @@ class Access:
         if not self.guards:
             return
         with self._counted():
-            caller = self._callers.identify(_SHOWN.get())
+            caller = self._callers.identify(_CREDENTIALS.get())
             self._rates.charge(caller, images)
             self._require_method(caller, _METHOD.get())
             told = f"model '{model}'" if named else "served model"
@@ -161,16 +161,16 @@ class Access:
         if not self.guards:
             return True
         try:
-            caller = self._callers.identify(_SHOWN.get())
+            caller = self._callers.identify(_CREDENTIALS.get())
         except AccessRefused:  # taken back since the call began
             return False
         return caller.may(caller.models, model)
 
-    def _require_method(self, caller: Caller, method: str) -> None:
+    def _require_method(self, caller: Principal, method: str) -> None:
         self._require(caller, caller.methods, "method", method, f"method '{method}'")
 
     def _require(
-        self, caller: Caller, names: frozenset[str], kind: str, name: str, told: str
+        self, caller: Principal, names: frozenset[str], kind: str, name: str, told: str
     ) -> None:
         if not caller.may(names, name):
             _log.info("%r may not use the %s %r", caller.name, kind, name[:_LOGGED])
@@ -194,7 +194,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grp
 
     def __init__(
         self,
-        access: Access,
+        access: Authorizer,
         metrics: Metrics,
         count: Callable[[str, grpc.StatusCode, str], None],
     ) -> None:
@@ -274,14 +274,14 @@ def _opened(handler: Any) -> Any:
     )
 
 
-def _shown(context: Any) -> Shown:
+def _shown(context: Any) -> Credentials:
     certificate = context.auth_context()
     names = (
         *certificate.get("x509_common_name", ()),
         *certificate.get("x509_subject_alternative_name", ()),
     )
     tokens = [value for key, value in context.invocation_metadata() if key == "authorization"]
-    return Shown(
+    return Credentials(
         tuple(tokens),
         tuple(name.decode(errors="replace") for name in names),
         context.peer().rpartition(":")[0],

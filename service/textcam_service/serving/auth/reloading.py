@@ -32,7 +32,7 @@ class ReloadEvents(Protocol):
         """Files changed; `read`: they serve from now on, else the old ones stay."""
 
 
-class Reloaded(Generic[T]):
+class ReloadingFiles(Generic[T]):
     """What some files say together; what they said before, where they are broken.
 
     The content decides, not the times of the files: volumes and copies keep those. Files that do

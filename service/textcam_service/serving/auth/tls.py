@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from textcam_service.serving.auth.reloading import Reloaded, ReloadEvents
+from textcam_service.serving.auth.reloading import ReloadEvents, ReloadingFiles
 from textcam_service.settings import ServerSettings
 
 
@@ -52,7 +52,7 @@ class Certificates:
     def __init__(self, settings: ServerSettings, events: CertificateEvents) -> None:
         files = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
         paths = [path for path in files if path is not None]
-        self._reloaded = Reloaded("TLS certificate", paths, _read, events)
+        self._reloaded = ReloadingFiles("TLS certificate", paths, _read, events)
         self._events = events
         self._given = self._newest()
         self.credentials = grpc.dynamic_ssl_server_credentials(

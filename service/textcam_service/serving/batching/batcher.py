@@ -21,8 +21,8 @@ from typing import Any, Generic
 from textcam_service.errors import DeadlineExpired, QueueFull, SessionFailed, ShuttingDown
 from textcam_service.serving.batching.events import BatcherEvents
 from textcam_service.serving.batching.queues import EXPIRED, BatchLimits, Queues
-from textcam_service.serving.batching.scheduling import BatchCost, Lane
-from textcam_service.serving.batching.slot import Batched, Item, Place, Result, is_due
+from textcam_service.serving.batching.scheduling import BatchLatency, Lane
+from textcam_service.serving.batching.slot import BatchResult, Item, Result, Slot, is_due
 
 _log = logging.getLogger(__name__)
 _WAKE_S = 0.02  # a loaded loop may wake so late
@@ -39,7 +39,7 @@ class _Run(Generic[Item, Result]):
     """A batch that ran: when it began, who was in it, and what came of each."""
 
     began: float
-    places: list[Place[Item, Result]]
+    places: list[Slot[Item, Result]]
     results: list[Result | Exception]
 
     @property
@@ -73,10 +73,10 @@ class Batcher(Generic[Item, Result]):
         tell_health: Callable[[bool], None] | None = None,
         tell_run: Callable[[list[Item], float, float, bool], None] | None = None,
     ) -> None:
-        self._cost = BatchCost()  # of the session alone
+        self._cost = BatchLatency()  # of the session alone
         # From one batch's end to the next while items wait: what else they wait for, such as
         # decoding on the same cores, is in it.
-        self._turn_cost = BatchCost()
+        self._turn_cost = BatchLatency()
         self._ended = -math.inf
         self._in_vain = 0
         self._down = False  # nothing can run, and did not when it was last tried
@@ -88,8 +88,8 @@ class Batcher(Generic[Item, Result]):
         self._tell_health = tell_health or (lambda _: None)
         self._tell_run = tell_run
         self._broken_hooks: set[Callable[..., None]] = set()
-        self._queues: Queues[Place[Item, Result]] = Queues(limits, self._turn_cost)
-        self._batch: list[Place[Item, Result]] = []
+        self._queues: Queues[Slot[Item, Result]] = Queues(limits, self._turn_cost)
+        self._batch: list[Slot[Item, Result]] = []
         self._changed = asyncio.Event()
         self._closing = False
         self._consumer: asyncio.Task[None] | None = None
@@ -123,7 +123,7 @@ class Batcher(Generic[Item, Result]):
         deadline: float | None,
         lane: Lane = Lane.INTERACTIVE,
         max_wait_s: float = math.inf,
-    ) -> Place[Item, Result]:
+    ) -> Slot[Item, Result]:
         """Take a place for an item that is on its way; a batch may wait for it.
 
         Args:
@@ -153,14 +153,14 @@ class Batcher(Generic[Item, Result]):
         except QueueFull as error:
             self._tell(self._events.on_rejected, error.reason)
             raise
-        place: Place[Item, Result] = Place(self, due, lane)
+        place: Slot[Item, Result] = Slot(self, due, lane)
         self._queues.add(place)
         return place
 
     async def submit(
         self, item: Item, deadline: float | None, lane: Lane = Lane.INTERACTIVE
-    ) -> Batched[Result]:
-        """Queue an item that is there and await its result; see admit() and Place.fill()."""
+    ) -> BatchResult[Result]:
+        """Queue an item that is there and await its result; see admit() and Slot.fill()."""
         with self.admit(deadline, lane) as place:
             return await place.fill(item)
 
@@ -286,9 +286,9 @@ class Batcher(Generic[Item, Result]):
                 place.fail(result)
             else:
                 waited = run.began - place.filled
-                place.answer(Batched(result, run.began, waited, run_s, size))
+                place.answer(BatchResult(result, run.began, waited, run_s, size))
 
-    def _outcome(self, batch: list[Place[Item, Result]]) -> _Run[Item, Result]:
+    def _outcome(self, batch: list[Slot[Item, Result]]) -> _Run[Item, Result]:
         """Run a batch on the session's thread.
 
         The thread may have been busy for others: who left or is late by now does not run.
@@ -344,13 +344,13 @@ class Batcher(Generic[Item, Result]):
         """A batch may be full."""
         self._report()
 
-    def on_due(self, place: Place[Item, Result]) -> None:
+    def on_due(self, place: Slot[Item, Result]) -> None:
         """Answer an item that waits past its deadline; one that runs is let run."""
         if place not in self._batch and place.fail(DeadlineExpired(EXPIRED)):
             self._tell(self._events.on_expired)
             self._discard(place)
 
-    def on_left(self, place: Place[Item, Result], cancelled: bool) -> None:
+    def on_left(self, place: Slot[Item, Result], cancelled: bool) -> None:
         """Forget an item that nobody waits for."""
         self._discard(place)
         if cancelled:
@@ -364,7 +364,7 @@ class Batcher(Generic[Item, Result]):
         self._turn_cost.observe(size, turn_s)
         self._queues.learnt_at = time.monotonic()
 
-    def _discard(self, place: Place[Item, Result]) -> None:
+    def _discard(self, place: Slot[Item, Result]) -> None:
         if self._queues.discard(place):
             self._report()
 

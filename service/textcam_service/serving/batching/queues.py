@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from textcam_service.errors import DeadlineExpired, DeadlineUnreachable, QueueFull
-from textcam_service.serving.batching.scheduling import BatchCost, Lane, choose_batch, finish_times
+from textcam_service.serving.batching.scheduling import (
+    BatchLatency,
+    Lane,
+    choose_batch,
+    completion_times,
+)
 
 EXPIRED = "the deadline passed before inference began; allow more time"
 _MIN_RETRY_S = 0.05
@@ -49,7 +54,7 @@ class BatchLimits:
             raise ValueError(f"audit_share is {self.audit_share!r}; give 0 to 1")
 
 
-class Waiting(Protocol):
+class QueueItem(Protocol):
     """What waits.
 
     Attributes:
@@ -68,7 +73,7 @@ class Waiting(Protocol):
         """Whether it can run."""
 
 
-Item = TypeVar("Item", bound=Waiting)
+Item = TypeVar("Item", bound=QueueItem)
 
 
 class Queues(Generic[Item]):
@@ -79,7 +84,7 @@ class Queues(Generic[Item]):
         learnt_at: When a batch was last seen to take its time.
     """
 
-    def __init__(self, limits: BatchLimits, cost: BatchCost) -> None:
+    def __init__(self, limits: BatchLimits, cost: BatchLatency) -> None:
         self.free_at: float | None = None
         self.learnt_at = -math.inf
         self._limits = limits
@@ -196,9 +201,9 @@ class Queues(Generic[Item]):
         most, share = self._limits.max_batch, self._limits.audit_share
         if lane is Lane.INTERACTIVE:
             audits = len(self._lanes[Lane.AUDIT])
-            return finish_times(count, start, self._cost, most, audits, share, self._owed)
+            return completion_times(count, start, self._cost, most, audits, share, self._owed)
         ahead = len(self._lanes[Lane.INTERACTIVE])
-        done = finish_times(ahead + count, start, self._cost, most)[ahead:]
+        done = completion_times(ahead + count, start, self._cost, most)[ahead:]
         if not share:
             return done
         full = self._cost.of(most)  # at the latest by its share of full batches
@@ -206,5 +211,5 @@ class Queues(Generic[Item]):
         return [min(times) for times in zip(done, shared, strict=True)]
 
 
-def _rank(item: Waiting) -> float:
+def _rank(item: QueueItem) -> float:
     return min(item.deadline, item.admitted + _PATIENCE_S)

@@ -24,7 +24,7 @@ class Lane(Enum):
     AUDIT = "audit"
 
 
-class Timed(Protocol):
+class HasDeadline(Protocol):
     """What has a deadline, in seconds of any clock."""
 
     @property
@@ -32,7 +32,7 @@ class Timed(Protocol):
         """Infinity for none."""
 
 
-def _mostly(seen: Sequence[float]) -> float:
+def _percentile_75(seen: Sequence[float]) -> float:
     """What three in four of the seen durations do not exceed.
 
     One slow batch does not turn callers away; but by the median half of those that are let in at
@@ -41,7 +41,7 @@ def _mostly(seen: Sequence[float]) -> float:
     return sorted(seen)[3 * (len(seen) - 1) // 4]
 
 
-class BatchCost:
+class BatchLatency:
     """Seconds that a batch takes by its size, as three in four of the last nine of that size did.
 
     Between measured sizes linear; above the largest in proportion; below the smallest as that. But
@@ -61,7 +61,7 @@ class BatchCost:
         """A batch of `size` items took so long."""
         self._seen.setdefault(size, deque(maxlen=_REMEMBERED)).append(seconds)
         self._usual.pop(size, None)
-        self._usual[size] = _mostly(self._seen[size])
+        self._usual[size] = _percentile_75(self._seen[size])
 
     def of(self, size: int) -> float:
         """Seconds that a batch of `size` items will take; 0 for none."""
@@ -82,7 +82,7 @@ class BatchCost:
         return float(np.interp(size, sizes, [self._usual[known] for known in sizes]))
 
 
-class AnswerTimes:
+class ResponseLatency:
     """Seconds that answers of a kind take after their inference, as three in four of the last 32.
 
     What is a kind, the caller knows: answers that take much the same time. What predictions
@@ -119,14 +119,14 @@ class AnswerTimes:
             deadline: On the clock of `now`.
             now: On that clock.
         """
-        after = _mostly(self._seen[kind]) if kind in self._seen else 0.0
+        after = _percentile_75(self._seen[kind]) if kind in self._seen else 0.0
         return deadline - min(after + self._doubt, _MOST_FOR_ANSWER * max(deadline - now, 0.0))
 
 
-def finish_times(
+def completion_times(
     count: int,
     start: float,
-    cost: BatchCost,
+    cost: BatchLatency,
     max_batch: int,
     audits: int = 0,
     share: float = 0.0,
@@ -162,10 +162,10 @@ def _displaced(interactive: int, audits: int, owed: float, max_batch: int) -> in
 
 
 def choose_batch(
-    interactive: Sequence[Timed],
-    audit: Sequence[Timed],
+    interactive: Sequence[HasDeadline],
+    audit: Sequence[HasDeadline],
     now: float,
-    cost: BatchCost,
+    cost: BatchLatency,
     max_batch: int,
     owed: float,
 ) -> tuple[int, int]:
@@ -185,11 +185,11 @@ def choose_batch(
     """
     first = min(len(interactive), max_batch)
     displaced = _displaced(first, len(audit), owed, max_batch)
-    undisturbed = finish_times(len(interactive) if displaced else 0, now, cost, max_batch)
+    undisturbed = completion_times(len(interactive) if displaced else 0, now, cost, max_batch)
     while displaced:
         begin = first - displaced
         behind, before = interactive[begin:], undisturbed[begin:]
-        after = finish_times(len(behind), now + cost.of(max_batch), cost, max_batch)
+        after = completion_times(len(behind), now + cost.of(max_batch), cost, max_batch)
         times = zip(before, behind, after, strict=True)
         if not any(early <= item.deadline < late for early, item, late in times):
             break

@@ -26,7 +26,7 @@ def is_due(deadline: float | None) -> bool:
 
 
 @dataclass(frozen=True)
-class Batched(Generic[Result]):
+class BatchResult(Generic[Result]):
     """An item's result, with the seconds it waited and ran, and the size of its batch.
 
     `began`: when its batch ran, on time.monotonic()'s clock.
@@ -39,20 +39,20 @@ class Batched(Generic[Result]):
     batch_size: int
 
 
-class Keeper(Protocol):
+class SlotOwner(Protocol):
     """Who gave a place and watches over it."""
 
     def on_filled(self) -> None:
         """A place's item is there."""
 
-    def on_due(self, place: Place[Any, Any]) -> None:
+    def on_due(self, place: Slot[Any, Any]) -> None:
         """Its deadline passed."""
 
-    def on_left(self, place: Place[Any, Any], cancelled: bool) -> None:
+    def on_left(self, place: Slot[Any, Any], cancelled: bool) -> None:
         """Its owner left: with the answer, told of its failure or, where cancelled, before."""
 
 
-class Place(Generic[Item, Result]):
+class Slot(Generic[Item, Result]):
     """An admitted item's place in the queue; whoever leaves the context gives it up.
 
     Attributes:
@@ -63,19 +63,19 @@ class Place(Generic[Item, Result]):
         item: None until then.
     """
 
-    def __init__(self, keeper: Keeper, deadline: float, lane: Lane) -> None:
+    def __init__(self, keeper: SlotOwner, deadline: float, lane: Lane) -> None:
         self.deadline = deadline
         self.lane = lane
         self.admitted = self.filled = time.monotonic()
         self.item: Item | None = None
         self._keeper = keeper
         loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[Batched[Result]] = loop.create_future()
+        self._future: asyncio.Future[BatchResult[Result]] = loop.create_future()
         self._alarm: asyncio.TimerHandle | None = None
         if deadline < math.inf:
             self._alarm = loop.call_later(deadline - self.admitted, keeper.on_due, self)
 
-    async def fill(self, item: Item) -> Batched[Result]:
+    async def fill(self, item: Item) -> BatchResult[Result]:
         """Bring the item and await its result.
 
         Raises:
@@ -98,7 +98,7 @@ class Place(Generic[Item, Result]):
         """Whether its item is there and not yet answered."""
         return self.item is not None and not self.is_over
 
-    def answer(self, batched: Batched[Result]) -> None:
+    def answer(self, batched: BatchResult[Result]) -> None:
         """Resolve it, unless it is over."""
         if not self.is_over:
             self._future.set_result(batched)
@@ -110,7 +110,7 @@ class Place(Generic[Item, Result]):
         self._future.set_exception(error)
         return True
 
-    def __enter__(self) -> Place[Item, Result]:
+    def __enter__(self) -> Slot[Item, Result]:
         return self
 
     def __exit__(

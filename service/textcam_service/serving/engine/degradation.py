@@ -9,7 +9,7 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam_service.serving.grpc.explainer.requests import Classes, Job, TopK
 
 # Part of the queue that is full, and what is left out from there on.
-LADDER = (
+DEGRADATION_LADDER = (
     (0.25, pb.DEGRADATION_SMALLER_MAPS),
     (0.5, pb.DEGRADATION_NO_GROUPS),
     (0.75, pb.DEGRADATION_FEWER_TARGETS),
@@ -26,7 +26,7 @@ def degrade(job: Job, pressure: float) -> tuple[Job, tuple[pb.Degradation, ...]]
     if not job.may_degrade:
         return job, ()
     smaller, left_out = job, []
-    for step, degradation in LADDER:
+    for step, degradation in DEGRADATION_LADDER:
         if pressure >= step and (reduced := _without(degradation, smaller)) != smaller:
             smaller = reduced
             left_out.append(degradation)

@@ -14,33 +14,33 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_service.core.methods import Subject
+from textcam_service.core.methods import MethodInput
 from textcam_service.core.predictions import predictions
 from textcam_service.core.rationale.rationale import sentence
 from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.errors import DeadlineExpired, InvalidRequest, InvalidSettings
 from textcam_service.imaging import decoding
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.runtime.backbone import Seen
+from textcam_service.runtime.backbone import BackboneOutput
 from textcam_service.runtime.cpus import usable_cpus
 from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.queues import BatchLimits
-from textcam_service.serving.batching.scheduling import AnswerTimes, Lane
+from textcam_service.serving.batching.scheduling import Lane, ResponseLatency
 from textcam_service.serving.engine.degradation import degrade
-from textcam_service.serving.engine.executors import Threads
-from textcam_service.serving.engine.method_runner import Conversations, Found, run
+from textcam_service.serving.engine.executors import PriorityExecutor
+from textcam_service.serving.engine.method_runner import MethodResult, MethodRunner, run
 from textcam_service.serving.grpc.explainer import requests, responses
-from textcam_service.serving.grpc.explainer.heatmaps import Drawing, Scene
+from textcam_service.serving.grpc.explainer.heatmaps import HeatmapEncoder, ImageInfo
 from textcam_service.serving.grpc.explainer.requests import Classes, Job, TopK
 from textcam_service.serving.telemetry.metrics import Metrics, QueueEvents
-from textcam_service.serving.telemetry.record import Record
-from textcam_service.serving.telemetry.tracing import Tracer, Untraced
+from textcam_service.serving.telemetry.record import RequestRecord
+from textcam_service.serving.telemetry.tracing import NoopTracer, Tracer
 from textcam_service.settings import ServerSettings
 
 # What is explained, and rather than what.
 _Target: TypeAlias = tuple[Prediction, Prediction | None]
 # What waits for inference, and on whose behalf.
-_Waiting: TypeAlias = tuple[Float32Array, Record]
+_Waiting: TypeAlias = tuple[Float32Array, RequestRecord]
 _Answer = TypeVar("_Answer")
 _WAY_BACK_S = 0.01  # what an answer takes to a caller that is near
 
@@ -55,7 +55,7 @@ async def _all(work: Iterable[Coroutine[Any, Any, _Answer]]) -> list[_Answer]:
             task.cancel()
 
 
-class Pipeline:
+class Engine:
     """One bundle, its batcher and its threads.
 
     Args:
@@ -75,14 +75,14 @@ class Pipeline:
         tracer: Tracer | None = None,
     ) -> None:
         self.bundle = bundle
-        self._tracer = tracer or Untraced()
+        self._tracer = tracer or NoopTracer()
         self._settings = settings
         self._metrics = metrics
         self._limits = decoding.ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         # Decoding and explaining share threads; the session has one of its own.
-        self._threads = Threads(settings.decode_threads or usable_cpus())
+        self._threads = PriorityExecutor(settings.decode_threads or usable_cpus())
         self._session_thread = ThreadPoolExecutor(1, thread_name_prefix="textcam-session")
-        self._conversations = Conversations(
+        self._conversations = MethodRunner(
             bundle.backbone,
             self._session_thread,
             self._threads.answering,
@@ -92,7 +92,7 @@ class Pipeline:
             settings.max_long_requests,
             metrics,
         )
-        self._batcher: Batcher[_Waiting, Seen] = Batcher(
+        self._batcher: Batcher[_Waiting, BackboneOutput] = Batcher(
             self._infer,
             BatchLimits(
                 settings.max_batch,
@@ -106,7 +106,7 @@ class Pipeline:
             tell_health,
             self._tell_run,
         )
-        self._answer_times = AnswerTimes()
+        self._answer_times = ResponseLatency()
 
     async def start(self) -> None:
         """Warm up and measure: each bucket, one image and a full batch, then explain one image.
@@ -158,7 +158,7 @@ class Pipeline:
         request: pb.ExplainRequest,
         deadline: float | None,
         lane: Lane = Lane.INTERACTIVE,
-        record: Record | None = None,
+        record: RequestRecord | None = None,
         max_wait_s: float = math.inf,
     ) -> pb.ExplainResponse:
         """Answer one request.
@@ -172,12 +172,12 @@ class Pipeline:
             max_wait_s: It is refused where by the time of those ahead its answer would take longer.
 
         Raises:
-            TextCamError: See requests.read_request, Conversations.permit, Batcher.admit, imaging,
-                Drawing, Place.fill and Conversations.hold.
+            TextCamError: See requests.read_request, MethodRunner.permit, Batcher.admit, imaging,
+                Drawing, Slot.fill and MethodRunner.hold.
         """
         job = requests.read_request(request, self.bundle, self._settings)
         job, left_out = degrade(job, self._batcher.pressure(lane))
-        record = record or Record("")
+        record = record or RequestRecord("")
         record.model, record.version = self.bundle.name, self.bundle.version
         record.cam_method = job.method.name
         with self._conversations.permit(job.method):
@@ -190,7 +190,7 @@ class Pipeline:
         deadline: float | None,
         lane: Lane,
         max_wait_s: float,
-        record: Record,
+        record: RequestRecord,
         left_out: tuple[pb.Degradation, ...],
     ) -> pb.ExplainResponse:
         kind, now = (job.heatmap, job.target_count > 1), time.monotonic()
@@ -203,18 +203,18 @@ class Pipeline:
                     self._threads.decoding, self._decode, job, deadline, record
                 )
             record.image_width, record.image_height = drawing.scene.width, drawing.scene.height
-            drawing.foretell(job.target_count * (2 if job.groups else 1))  # the whole and the rest
+            drawing.check(job.target_count * (2 if job.groups else 1))  # the whole and the rest
             with record.stage("queue"):  # what stands where no batch takes it
                 inferred = await place.fill((network_input, record))
             answering = time.monotonic()
             record.stages["queue"] = (inferred.began - inferred.queue_s, inferred.queue_s)
             record.stages["inference"] = (inferred.began, inferred.run_s)
-            opinion = _Opinion(inferred.result.logits, self.bundle.class_names)
+            opinion = ClassScores(inferred.result.logits, self.bundle.class_names)
             subjects = [
                 (target, self.bundle.subject(inferred.result, network_input, *target))
                 for target in opinion.targets(job.target)
             ]
-            found: list[Found] = []  # empty: to be found in the thread of what follows
+            found: list[MethodResult] = []  # empty: to be found in the thread of what follows
             if self._conversations.takes_turns(job.method):
                 with record.stage("method"):
                     found = await _all(
@@ -230,7 +230,7 @@ class Pipeline:
                 self._metrics.on_expired()
                 raise
             finally:
-                drawing.abandon()
+                drawing.cancel()
             if not found:
                 self._answer_times.observe(kind, time.monotonic() - answering)
         for degradation in left_out:
@@ -252,11 +252,11 @@ class Pipeline:
         """Run blank images; raises what the session raises."""
         size = self.bundle.backbone.manifest.preprocessing
         blank = np.zeros((3, size.height, size.width), np.float32)
-        await run(self._session_thread, self._infer, [(blank, Record(""))] * count)
+        await run(self._session_thread, self._infer, [(blank, RequestRecord(""))] * count)
 
     def _decode(
-        self, job: Job, deadline: float | None, record: Record
-    ) -> tuple[Drawing, Float32Array]:
+        self, job: Job, deadline: float | None, record: RequestRecord
+    ) -> tuple[HeatmapEncoder, Float32Array]:
         preprocessing = self.bundle.backbone.manifest.preprocessing
         if job.encoded is not None:
             reduce_for = preprocessing if self._settings.reduced_decode else None
@@ -268,12 +268,14 @@ class Pipeline:
             self._metrics.images.labels(image.decoder).inc()
         network_input, crop = decoding.prepare(image, preprocessing)
         grid = self.bundle.backbone.on_grid(crop)
-        scene = Scene(image.height, image.width, image.decoder, grid)
-        drawing = Drawing(job, scene, deadline, self._settings.max_message_bytes)
+        scene = ImageInfo(image.height, image.width, image.decoder, grid)
+        drawing = HeatmapEncoder(job, scene, deadline, self._settings.max_message_bytes)
         return drawing, network_input
 
-    def _infer(self, waiting: list[_Waiting]) -> list[Seen]:
-        return self.bundle.backbone.see(np.stack([network_input for network_input, _ in waiting]))
+    def _infer(self, waiting: list[_Waiting]) -> list[BackboneOutput]:
+        return self.bundle.backbone.forward(
+            np.stack([network_input for network_input, _ in waiting])
+        )
 
     def _tell_run(self, ran: list[_Waiting], began: float, seconds: float, failed: bool) -> None:
         records, provider = [record for _, record in ran], self.bundle.backbone.execution_provider
@@ -284,12 +286,12 @@ class Pipeline:
     def _answer(
         self,
         request: pb.ExplainRequest,
-        drawing: Drawing,
-        subjects: list[tuple[_Target, Subject]],
-        seen: Seen,
-        opinion: _Opinion,
-        found: list[Found],
-        record: Record,
+        drawing: HeatmapEncoder,
+        subjects: list[tuple[_Target, MethodInput]],
+        seen: BackboneOutput,
+        opinion: ClassScores,
+        found: list[MethodResult],
+        record: RequestRecord,
         left_out: tuple[pb.Degradation, ...],
     ) -> pb.ExplainResponse:
         job, scene = drawing.job, drawing.scene
@@ -300,11 +302,11 @@ class Pipeline:
         explained_by, explained = partial(self.bundle.rationale, seen), []
         with record.stage("explain"):
             for (target, subject), own in zip(subjects, found, strict=True):
-                drawing.require_wanted()
+                drawing.raise_if_cancelled()
                 rationale = explained_by(own.terms, *target, job.wish, subject.vertices)
                 explained.append((target, own, rationale))
         with record.stage("encode"):
-            drawing.foretell(responses.map_count((one for *_, one in explained), job.groups))
+            drawing.check(responses.map_count((one for *_, one in explained), job.groups))
             messages = [
                 responses.explanation_message(
                     *target, rationale, sentence(*target, rationale), drawing, own
@@ -327,7 +329,7 @@ class Pipeline:
         return response
 
 
-class _Opinion:
+class ClassScores:
     """What the network thinks of an image, class by class."""
 
     def __init__(self, logits: Float32Array, class_names: Sequence[str]) -> None:
@@ -336,12 +338,15 @@ class _Opinion:
         self._ranking = np.argsort(-logits, kind="stable")
 
     def of(self, index: int) -> Prediction:
+        """Return the prediction of one class."""
         return predictions(self._logits, self._class_names, [index])[0]
 
     def most_probable(self, count: int) -> list[Prediction]:
+        """Return the `count` most probable classes, the most probable first."""
         return predictions(self._logits, self._class_names, self._ranking[:count])
 
     def targets(self, target: TopK | Classes) -> list[_Target]:
+        """Return the classes to explain, each with its reference class or None."""
         if isinstance(target, TopK):
             return [(prediction, None) for prediction in self.most_probable(target.k)]
         against = None if target.against is None else self.of(target.against)

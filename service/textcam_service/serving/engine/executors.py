@@ -13,7 +13,7 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 
-class Threads:
+class PriorityExecutor:
     """Threads that decode images and answer requests, answers first.
 
     In one line, the images of a burst would all be decoded before the first answer. This way
@@ -33,8 +33,8 @@ class Threads:
         self._waiting: PriorityQueue[tuple[int, int, Future[Any], Callable[[], Any]]]
         self._waiting = PriorityQueue()
         self._numbers = count()
-        self.answering: Executor = _Line(partial(self._submit, 0))
-        self.decoding: Executor = _Line(partial(self._submit, 1))
+        self.answering: Executor = _Lane(partial(self._submit, 0))
+        self.decoding: Executor = _Lane(partial(self._submit, 1))
 
     def shutdown(self) -> None:
         """Take no more work; what waits is still done."""
@@ -57,7 +57,7 @@ class Threads:
             future.set_exception(error)
 
 
-class _Line(Executor):
+class _Lane(Executor):
     def __init__(self, submit: Callable[[Callable[[], Any]], Future[Any]]) -> None:
         self._submit = submit
 

@@ -15,21 +15,21 @@ import numpy as np
 
 from textcam_service.core.maps import Maps
 from textcam_service.core.methods import (
-    Ask,
     CamTerms,
+    Capability,
     Gradient,
     HeadPasses,
     ImagePasses,
     Method,
+    MethodInput,
     MethodSettings,
-    Need,
-    Steps,
-    Subject,
-    drive,
+    Query,
+    QueryGenerator,
+    run_method,
 )
 from textcam_service.core.types import Float64Array
 from textcam_service.errors import DeadlineExpired, ServerBusy
-from textcam_service.runtime.backbone import Backbone, Seen
+from textcam_service.runtime.backbone import Backbone, BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.queues import BatchLimits
 from textcam_service.serving.telemetry.metrics import Metrics
@@ -39,7 +39,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Found:
+class MethodResult:
     """What a method found, and what it took.
 
     Attributes:
@@ -72,7 +72,7 @@ _CHUNKS = 2
 _LONG_RETRY_S = 1.0
 
 
-class Conversations:
+class MethodRunner:
     """Methods' passes between other requests' batches, in the session's own thread.
 
     A method that needs many passes asks for them in chunks. Each chunk waits its turn, so other
@@ -92,7 +92,7 @@ class Conversations:
         self._backbone = backbone
         self._session_thread = session_thread
         self._workers = workers
-        self._gradients: Batcher[tuple[Seen, Float64Array], Maps] = Batcher(
+        self._gradients: Batcher[tuple[BackboneOutput, Float64Array], Maps] = Batcher(
             self._pull, limits, session_thread, _Refusals(metrics)
         )
         self._chunks = asyncio.Semaphore(_CHUNKS)
@@ -112,7 +112,10 @@ class Conversations:
 
     def takes_turns(self, method: Method) -> bool:
         """Whether a method's answers take the session, and not arithmetic only."""
-        linear = self._backbone.is_linear and not method.needs & {Need.LAYERS, Need.ATTENTION}
+        linear = self._backbone.is_linear and not method.needs & {
+            Capability.LAYERS,
+            Capability.ATTENTION,
+        }
         return not linear or method.image_passes(1, 1, self.settings) > 0
 
     @contextmanager
@@ -146,14 +149,16 @@ class Conversations:
         passes = method.image_passes(*size) + method.head_passes(*size)
         return self.takes_turns(method) and passes > 1
 
-    def hold_at_once(self, method: Method, subject: Subject, seen: Seen) -> Found:
+    def hold_at_once(
+        self, method: Method, subject: MethodInput, seen: BackboneOutput
+    ) -> MethodResult:
         """Hold the conversation of a method that takes no turns, in this thread."""
         steps = method.steps(subject, self.settings)
-        return Found(drive(steps, partial(self._backbone.answer, seen=seen)))
+        return MethodResult(run_method(steps, partial(self._backbone.answer, seen=seen)))
 
     async def hold(
-        self, method: Method, subject: Subject, seen: Seen, deadline: float | None
-    ) -> Found:
+        self, method: Method, subject: MethodInput, seen: BackboneOutput, deadline: float | None
+    ) -> MethodResult:
         """Hold a conversation to its end.
 
         Args:
@@ -171,11 +176,11 @@ class Conversations:
     async def _hold(
         self,
         method: Method,
-        subject: Subject,
-        seen: Seen,
+        subject: MethodInput,
+        seen: BackboneOutput,
         deadline: float | None,
         permit: AbstractAsyncContextManager[None],
-    ) -> Found:
+    ) -> MethodResult:
         steps = method.steps(subject, self.settings)
         passes = {"network_passes": 0, "head_passes": 0}
         answer: Any = None
@@ -183,7 +188,7 @@ class Conversations:
             async with permit:
                 ask = await run(self._workers, self._advance, steps, answer, seen)
                 if isinstance(ask, CamTerms):
-                    return Found(ask, **passes)
+                    return MethodResult(ask, **passes)
                 if not isinstance(ask, Gradient):
                     async with self._turn:
                         self._require_time(deadline, method, passes)
@@ -206,11 +211,13 @@ class Conversations:
                 "allow more time, or choose a method of fewer passes"
             )
 
-    def _pull(self, asked: list[tuple[Seen, Float64Array]]) -> list[Maps]:
+    def _pull(self, asked: list[tuple[BackboneOutput, Float64Array]]) -> list[Maps]:
         seen = [one for one, _ in asked]
         return list(self._backbone.gradients(seen, np.stack([weights for _, weights in asked])))
 
-    def _advance(self, steps: Steps, answer: Any, seen: Seen) -> Ask | CamTerms:
+    def _advance(
+        self, steps: QueryGenerator, answer: Any, seen: BackboneOutput
+    ) -> Query | CamTerms:
         """To the next ask that takes a session, or to the end."""
         try:
             ask = steps.send(answer)
@@ -222,7 +229,7 @@ class Conversations:
         return ask
 
 
-def _passes(ask: Ask) -> int:
+def _passes(ask: Query) -> int:
     if isinstance(ask, ImagePasses):
         return len(ask.images)
     return len(ask.activation_maps) if isinstance(ask, HeadPasses) else 1

@@ -19,7 +19,7 @@ from textcam_service.errors import DriftRefused, QueueFull
 from textcam_service.scenes.classes import CLASSES, class_scene
 from textcam_service.scenes.render import render
 from textcam_service.serving.batching.scheduling import Lane
-from textcam_service.serving.engine.engine import Pipeline
+from textcam_service.serving.engine.engine import Engine
 from textcam_service.serving.grpc.explainer.responses import tensor_message
 from textcam_service.settings import ServerSettings
 from textcam_service.store.models import CANARY, canary_images
@@ -93,7 +93,7 @@ def is_guarded(settings: ServerSettings) -> bool:
     )
 
 
-async def compare(old: Pipeline, new: Pipeline, images: Sequence[pb.ExplainRequest]) -> Drift:
+async def compare(old: Engine, new: Engine, images: Sequence[pb.ExplainRequest]) -> Drift:
     """Explain each image with both versions, in the audit lane, and measure the drift.
 
     Both explain the class that the old one finds most probable, where the new one knows it.
@@ -125,15 +125,15 @@ def _scene(index: int) -> Any:
     return np.asarray(render(scene).image)
 
 
-async def _explain(pipeline: Pipeline, request: pb.ExplainRequest) -> pb.ExplainResponse:
+async def _explain(engine: Engine, request: pb.ExplainRequest) -> pb.ExplainResponse:
     """Behind the requests of others; a full queue is waited for, not counted as a refusal."""
     until = time.monotonic() + _PATIENCE_S
     while time.monotonic() < until:
-        if pipeline.has_room(Lane.AUDIT):
+        if engine.has_room(Lane.AUDIT):
             with suppress(QueueFull):
-                return await pipeline.explain(request, None, Lane.AUDIT)
+                return await engine.explain(request, None, Lane.AUDIT)
         await asyncio.sleep(_PAUSE_S)
-    return await pipeline.explain(request, None, Lane.AUDIT)
+    return await engine.explain(request, None, Lane.AUDIT)
 
 
 def _differences(old: pb.ExplainResponse, new: pb.ExplainResponse) -> tuple[float, ...]:

@@ -16,15 +16,15 @@ from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service.errors import InvalidArgument, ModelLoading, UnknownModel, UnknownVersion
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.serving.engine.engine import Pipeline
-from textcam_service.serving.memory import settle
+from textcam_service.serving.engine.engine import Engine
+from textcam_service.serving.memory import freeze_gc
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.serving.telemetry.tracing import Tracer
 from textcam_service.settings import ServerSettings
 
 _LOADING_RETRY_S = 1.0
 # Whether who asks may know of a model.
-Shows: TypeAlias = Callable[[str], bool]
+Visibility: TypeAlias = Callable[[str], bool]
 
 
 def _all_shown(_: str) -> bool:
@@ -35,16 +35,16 @@ def _all_shown(_: str) -> bool:
 class _Version:
     """A warm version: its pipeline, and how many calls use it."""
 
-    pipeline: Pipeline
+    engine: Engine
     leases: int = 0
     unused: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextmanager
-    def lease(self) -> Iterator[Pipeline]:
+    def lease(self) -> Iterator[Engine]:
         self.leases += 1
         self.unused.clear()
         try:
-            yield self.pipeline
+            yield self.engine
         finally:
             self.leases -= 1
             if not self.leases:
@@ -54,10 +54,10 @@ class _Version:
         """Once nobody uses it."""
         if self.leases:
             await self.unused.wait()
-        await self.pipeline.close(patience_s)
+        await self.engine.close(patience_s)
 
 
-class Models:
+class ModelRegistry:
     """Versions by name, on one event loop.
 
     Args:
@@ -80,13 +80,13 @@ class Models:
         self._tracer = tracer
         # By name: the current version, then those that are kept, the latest first.
         self._versions: dict[str, tuple[_Version, ...]] = {}
-        self._failing: set[Pipeline] = set()
+        self._failing: set[Engine] = set()
         self._leaving: dict[asyncio.Task[None], _Version] = {}
 
     @property
     def bundles(self) -> tuple[ModelBundle, ...]:
         """The current versions, in order of name."""
-        return tuple(held[0].pipeline.bundle for _, held in sorted(self._versions.items()))
+        return tuple(held[0].engine.bundle for _, held in sorted(self._versions.items()))
 
     @property
     def names(self) -> frozenset[str]:
@@ -95,27 +95,27 @@ class Models:
 
     def versions(self, name: str) -> tuple[str, ...]:
         """Versions that a call may name, the current one first."""
-        return tuple(held.pipeline.bundle.version for held in self._versions.get(name, ()))
+        return tuple(held.engine.bundle.version for held in self._versions.get(name, ()))
 
     def is_ready(self, name: str = "") -> bool:
         """Whether a model can take requests; "": all that are to be served, and one at least."""
         wanted = {name} if name else self.names
         return bool(wanted) and all(
-            each in self._versions and self._versions[each][0].pipeline not in self._failing
+            each in self._versions and self._versions[each][0].engine not in self._failing
             for each in wanted
         )
 
-    def pipeline(self, bundle: ModelBundle) -> Pipeline:
+    def engine(self, bundle: ModelBundle) -> Engine:
         """A pipeline that is not started yet, whose health is heard."""
 
         def hear(healthy: bool) -> None:
             (self._failing.discard if healthy else self._failing.add)(made)
             self._changed()
 
-        made = Pipeline(bundle, self._settings, self._metrics, hear, self._tracer)
+        made = Engine(bundle, self._settings, self._metrics, hear, self._tracer)
         return made
 
-    def meant(self, name: str, shows: Shows = _all_shown) -> str:
+    def meant(self, name: str, shows: Visibility = _all_shown) -> str:
         """The model that a request means; "": the only one that is served.
 
         Raises:
@@ -134,7 +134,7 @@ class Models:
         return next(iter(self.names))
 
     @contextmanager
-    def lease(self, spec: pb.ModelSpec, shows: Shows = _all_shown) -> Iterator[Pipeline]:
+    def lease(self, spec: pb.ModelSpec, shows: Visibility = _all_shown) -> Iterator[Engine]:
         """The version that a request names, open for as long as the context lasts.
 
         Args:
@@ -147,22 +147,22 @@ class Models:
             UnknownVersion: The model is served in other versions.
             ModelLoading: It is to be served, but is not loaded yet.
         """
-        with self._find(spec, shows).lease() as pipeline:
-            yield pipeline
+        with self._find(spec, shows).lease() as engine:
+            yield engine
 
-    def kept(self, name: str, version: str) -> Pipeline | None:
+    def kept(self, name: str, version: str) -> Engine | None:
         """A version of a model, if it is loaded and current or kept."""
         for held in self._versions.get(name, ()):
-            if held.pipeline.bundle.version == version:
-                return held.pipeline
+            if held.engine.bundle.version == version:
+                return held.engine
         return None
 
-    def put(self, pipeline: Pipeline) -> None:
+    def put(self, engine: Engine) -> None:
         """Make a warm version current; those that are not kept leave after their last answer."""
-        bundle = pipeline.bundle
+        bundle = engine.bundle
         before = self._versions.get(bundle.name, ())
-        own = [held for held in before if held.pipeline is pipeline] or [_Version(pipeline)]
-        others = [held for held in before if held.pipeline is not pipeline]
+        own = [held for held in before if held.engine is engine] or [_Version(engine)]
+        others = [held for held in before if held.engine is not engine]
         count = 1 + self._settings.store_keep
         held = (*own, *others)
         self._versions[bundle.name] = held[:count]
@@ -178,18 +178,18 @@ class Models:
         left = [*self._leaving.values(), *(own for held in self._versions.values() for own in held)]
         for task in self._leaving:
             task.cancel()
-        await asyncio.gather(*(version.pipeline.close(patience_s) for version in left))
+        await asyncio.gather(*(version.engine.close(patience_s) for version in left))
 
     def _left(self, task: asyncio.Task[None]) -> None:
-        self._failing.discard(self._leaving.pop(task).pipeline)
+        self._failing.discard(self._leaving.pop(task).engine)
         if not task.cancelled():
             task.result()
-            settle()  # a pipeline and its parts hold each other
+            freeze_gc()  # a pipeline and its parts hold each other
 
-    def _listed(self, shows: Shows) -> str:
+    def _listed(self, shows: Visibility) -> str:
         return ", ".join(f"'{name}'" for name in sorted(self.names) if shows(name))
 
-    def _find(self, spec: pb.ModelSpec, shows: Shows) -> _Version:
+    def _find(self, spec: pb.ModelSpec, shows: Visibility) -> _Version:
         name = self.meant(spec.name, shows)
         if not self.names:
             raise ModelLoading("no model is loaded yet", retry_after_s=_LOADING_RETRY_S)
@@ -202,7 +202,7 @@ class Models:
         if name not in self._versions:
             raise ModelLoading(f"model '{name}' is not loaded yet", retry_after_s=_LOADING_RETRY_S)
         for held in self._versions[name]:
-            if spec.version in {"", held.pipeline.bundle.version}:
+            if spec.version in {"", held.engine.bundle.version}:
                 return held
         raise UnknownVersion(
             f"model '{name}' is served in version {', '.join(map(repr, self.versions(name)))}, "

@@ -24,9 +24,9 @@ from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service.errors import ArtefactMissing, DriftRefused, StoreFailed, TextCamError
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.serving.engine.engine import Pipeline
+from textcam_service.serving.engine.engine import Engine
 from textcam_service.serving.registry.canary import compare, fixed_set, is_guarded
-from textcam_service.serving.registry.registry import Models
+from textcam_service.serving.registry.registry import ModelRegistry
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings
 from textcam_service.store.models import ModelStore
@@ -61,7 +61,7 @@ class Watcher:
 
     def __init__(
         self,
-        models: Models,
+        models: ModelRegistry,
         settings: ServerSettings,
         metrics: Metrics,
         switched: Callable[[], None],
@@ -210,14 +210,14 @@ class Watcher:
             self._models.put(kept)
         else:
             bundle = await _aside(self._load, name, pointer.version, folder)
-            pipeline = self._models.pipeline(bundle)
+            engine = self._models.engine(bundle)
             try:
-                await pipeline.start()
-                await self._canary(name, pipeline, pointer, folder)
+                await engine.start()
+                await self._canary(name, engine, pointer, folder)
             except BaseException:
-                await pipeline.close(0)
+                await engine.close(0)
                 raise
-            self._models.put(pipeline)
+            self._models.put(engine)
         self._metrics.swaps.labels(name).inc()
         _log.info("model '%s' is served in version '%s'", name, pointer.version)
         self._switched()
@@ -237,7 +237,7 @@ class Watcher:
             words=self._settings.words,
         )
 
-    async def _canary(self, name: str, new: Pipeline, pointer: Pointer, folder: Path) -> None:
+    async def _canary(self, name: str, new: Engine, pointer: Pointer, folder: Path) -> None:
         """Compare a version with the served one, if there is one.
 
         Raises:

@@ -8,7 +8,7 @@ import os
 from datetime import datetime, timezone
 from typing import Any
 
-from textcam_service.serving.telemetry.record import Record
+from textcam_service.serving.telemetry.record import RequestRecord
 from textcam_service.settings import ServerSettings
 
 _access = logging.getLogger("textcam.access")
@@ -54,13 +54,13 @@ class AccessLog:
     def __init__(self, settings: ServerSettings) -> None:
         self._wanted = settings.log_format == "json"
 
-    def write(self, record: Record) -> None:
+    def write(self, record: RequestRecord) -> None:
         """Write a request's line."""
         if self._wanted and _access.isEnabledFor(logging.INFO):
             _access.info("%s %s", record.rpc, record.code, extra={"request": _fields(record)})
 
 
-def _fields(record: Record) -> dict[str, Any]:
+def _fields(record: RequestRecord) -> dict[str, Any]:
     """What is known of a request; what it never came to is left out."""
     fields = {
         "method": record.rpc,

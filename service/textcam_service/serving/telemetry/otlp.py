@@ -32,7 +32,7 @@ from opentelemetry.util.types import AnyValue
 from textcam.oip import open_inference_pb2
 from textcam.v1 import explainer_pb2
 
-from textcam_service.serving.telemetry.record import Record
+from textcam_service.serving.telemetry.record import RequestRecord
 from textcam_service.serving.telemetry.tracing import Metadata
 from textcam_service.version import __version__
 
@@ -89,7 +89,7 @@ class OtlpTracer:
         self._batches = _tracer(self._processor, ALWAYS_ON, resource)
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin(self, record: Record, metadata: Metadata) -> None:
+    def begin(self, record: RequestRecord, metadata: Metadata) -> None:
         """Begin a request's span, in the caller's trace if there is one."""
         carrier = {name: value for name, value in metadata if isinstance(value, str)}
         zero = _zero()
@@ -105,7 +105,7 @@ class OtlpTracer:
 
     def batch(
         self,
-        records: Sequence[Record],
+        records: Sequence[RequestRecord],
         provider: str,
         began: float,
         seconds: float,
@@ -133,7 +133,7 @@ class OtlpTracer:
         for record in traced:
             record.batch_span = span.get_span_context()
 
-    def end(self, record: Record) -> None:
+    def end(self, record: RequestRecord) -> None:
         """End a request's span, with its stages'."""
         if record.span is None:
             return
@@ -181,7 +181,7 @@ def _zero() -> int:
     return time.time_ns() - time.monotonic_ns()
 
 
-def _attributes(record: Record) -> dict[str, str | int]:
+def _attributes(record: RequestRecord) -> dict[str, str | int]:
     attributes: dict[str, str | int] = {
         "rpc.system.name": "grpc",
         "rpc.method": _NAMES[record.rpc],

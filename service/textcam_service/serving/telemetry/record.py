@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass
-class Record:
+class RequestRecord:
     """Filled as the request goes its way; what it never came to stays as it is here.
 
     Attributes:

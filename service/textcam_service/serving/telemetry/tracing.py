@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeAlias
 
 from textcam_service.errors import MissingExtra
-from textcam_service.serving.telemetry.record import Record
+from textcam_service.serving.telemetry.record import RequestRecord
 from textcam_service.settings import ServerSettings
 
 # A call's metadata, by pairs of name and value.
@@ -18,12 +18,12 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"
 class Tracer(Protocol):
     """Told of each request as it comes and goes, and of each batch between."""
 
-    def begin(self, record: Record, metadata: Metadata) -> None:
+    def begin(self, record: RequestRecord, metadata: Metadata) -> None:
         """A request came; its trace's id goes into the record."""
 
     def batch(
         self,
-        records: Sequence[Record],
+        records: Sequence[RequestRecord],
         provider: str,
         began: float,
         seconds: float,
@@ -39,17 +39,17 @@ class Tracer(Protocol):
             failed: Whether any of its images did.
         """
 
-    def end(self, record: Record) -> None:
+    def end(self, record: RequestRecord) -> None:
         """A request was answered."""
 
     def close(self) -> None:
         """Export what is left, within a few seconds; blocks."""
 
 
-class Untraced:
+class NoopTracer:
     """No traces: a caller's trace id goes into the log, no more."""
 
-    def begin(self, record: Record, metadata: Metadata) -> None:
+    def begin(self, record: RequestRecord, metadata: Metadata) -> None:
         """Note the caller's trace id (W3C Trace Context, `traceparent`)."""
         for name, value in metadata:
             if name == "traceparent" and isinstance(value, str):
@@ -58,7 +58,7 @@ class Untraced:
 
     def batch(
         self,
-        records: Sequence[Record],
+        records: Sequence[RequestRecord],
         provider: str,
         began: float,
         seconds: float,
@@ -66,21 +66,21 @@ class Untraced:
     ) -> None:
         """Pass over."""
 
-    def end(self, record: Record) -> None:
+    def end(self, record: RequestRecord) -> None:
         """Pass over."""
 
     def close(self) -> None:
         """Nothing is left."""
 
 
-def tracer_of(settings: ServerSettings) -> Tracer:
+def make_tracer(settings: ServerSettings) -> Tracer:
     """The tracer that the settings ask for.
 
     Raises:
         MissingExtra: An endpoint is set, but OpenTelemetry is not installed.
     """
     if not settings.otlp_endpoint:
-        return Untraced()
+        return NoopTracer()
     try:
         from textcam_service.serving.telemetry.otlp import OtlpTracer  # noqa: PLC0415 - extra 'tracing'
     except ModuleNotFoundError as error:

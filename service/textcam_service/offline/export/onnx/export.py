@@ -19,8 +19,8 @@ from textcam_service.artefacts.backbone import (
     INPUT,
     LOGITS,
     NO_HEAD,
+    BackboneGraphs,
     BackboneManifest,
-    Graphs,
     write_backbone,
 )
 from textcam_service.artefacts.files import canonical_json, sha256
@@ -127,7 +127,7 @@ def export_onnx(
         canonical_json([target, names, preprocessing.identity()]) + given.SerializeToString()
     )
     backbone = cut.backbone.SerializeToString()
-    graphs = Graphs(
+    graphs = BackboneGraphs(
         backbone,
         cut.head.SerializeToString() if cut.head and kind == FORWARD else None,
     )

@@ -26,7 +26,7 @@ _BAND_PIXELS = 2**17
 
 
 @dataclass(frozen=True)
-class Scene:
+class ImageInfo:
     """What is kept of an image while its answer is made: not its pixels.
 
     Many images wait for inference at a time, and their pixels are many times their files' size.
@@ -44,7 +44,7 @@ class Scene:
     crop: Crop
 
 
-class Drawing:
+class HeatmapEncoder:
     """Draws one answer's heatmaps.
 
     Args:
@@ -58,7 +58,7 @@ class Drawing:
         scene: As given.
     """
 
-    def __init__(self, job: Job, scene: Scene, deadline: float | None, max_bytes: int) -> None:
+    def __init__(self, job: Job, scene: ImageInfo, deadline: float | None, max_bytes: int) -> None:
         self.job = job
         self.scene = scene
         self._deadline = deadline
@@ -66,11 +66,11 @@ class Drawing:
         self._bytes = 0
         self._abandoned = False
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """Nobody waits for it any more; a thread that still draws ends with the map it is at."""
         self._abandoned = True
 
-    def require_wanted(self) -> None:
+    def raise_if_cancelled(self) -> None:
         """Check that someone still waits.
 
         Raises:
@@ -83,7 +83,7 @@ class Drawing:
                 "targets or for the heatmap form 'saliency', which is drawn by the client"
             )
 
-    def foretell(self, maps: int) -> None:
+    def check(self, maps: int) -> None:
         """Refuse `maps` heatmaps, before any is drawn, that cannot fit a message.
 
         How large overlays become shows only when they are encoded.
@@ -106,10 +106,10 @@ class Drawing:
             peak: What becomes the hottest.
 
         Raises:
-            DeadlineExpired: See require_wanted().
+            DeadlineExpired: See raise_if_cancelled().
             AnswerTooLarge: With those before, it is over the limit.
         """
-        self.require_wanted()
+        self.raise_if_cancelled()
         scene = self.scene
         size = scene.height, scene.width
         if self.job.heatmap == pb.HEATMAP_FORM_IMAGE:
@@ -159,7 +159,7 @@ class Drawing:
         require_room(size, self._max_bytes, self.job.target_count, self.scene)
 
 
-def require_room(size: int, max_bytes: int, targets: int, scene: Scene) -> None:
+def require_room(size: int, max_bytes: int, targets: int, scene: ImageInfo) -> None:
     """Refuse an answer that gRPC would not send.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 from textcam.v1 import explainer_pb2 as pb
 from textcam_client._heatmaps.view import Peak
 
-from textcam_service.core.methods import Method, MethodSettings, Need
+from textcam_service.core.methods import Capability, Method, MethodSettings
 from textcam_service.core.types import (
     Float32Array,
     Phrase,
@@ -20,8 +20,8 @@ from textcam_service.core.types import (
     UInt8Array,
 )
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.serving.engine.method_runner import Found
-from textcam_service.serving.grpc.explainer.heatmaps import Drawing, Scene, require_room
+from textcam_service.serving.engine.method_runner import MethodResult
+from textcam_service.serving.grpc.explainer.heatmaps import HeatmapEncoder, ImageInfo, require_room
 from textcam_service.version import __version__
 
 # A stream's answer repeats the request id around the response; the stages' seconds come last.
@@ -43,14 +43,14 @@ def explanation_message(
     against: Prediction | None,
     rationale: Rationale,
     spoken: str,
-    drawing: Drawing,
-    found: Found,
+    drawing: HeatmapEncoder,
+    found: MethodResult,
 ) -> pb.Explanation:
     """One target's rationale as a message, with maps and heatmaps as the drawing's job wants them.
 
     Raises:
-        DeadlineExpired: See Drawing.draw.
-        AnswerTooLarge: See Drawing.draw.
+        DeadlineExpired: See HeatmapEncoder.draw.
+        AnswerTooLarge: See HeatmapEncoder.draw.
     """
     peak = drawing.peak(rationale.saliency_map)
     message = pb.Explanation(
@@ -81,7 +81,7 @@ def _phrase_message(phrase: Phrase) -> pb.Phrase:
     return pb.Phrase(**fields, kind=pb.PhraseKind.Value(name))
 
 
-def _group_message(group: SaliencyGroup, drawing: Drawing, peak: Peak) -> pb.SaliencyGroup:
+def _group_message(group: SaliencyGroup, drawing: HeatmapEncoder, peak: Peak) -> pb.SaliencyGroup:
     message = pb.SaliencyGroup(
         phrase_index=group.phrase_index,
         channel_ids=group.channel_ids.astype("<i4").tobytes(),
@@ -99,7 +99,7 @@ def _group_message(group: SaliencyGroup, drawing: Drawing, peak: Peak) -> pb.Sal
 def _add_maps(
     message: pb.Explanation | pb.SaliencyGroup,
     saliency_map: Float32Array,
-    drawing: Drawing,
+    drawing: HeatmapEncoder,
     peak: Peak,
 ) -> None:
     form = drawing.job.heatmap
@@ -134,7 +134,7 @@ def response_message(
     request_id: str,
     predictions: Sequence[Prediction],
     explanations: Sequence[pb.Explanation],
-    scene: Scene,
+    scene: ImageInfo,
     bundle: ModelBundle,
     method: Method,
     degradations: Sequence[pb.Degradation],
@@ -153,7 +153,7 @@ def response_message(
     )
 
 
-def check_size(response: pb.ExplainResponse, scene: Scene, max_bytes: int) -> None:
+def check_size(response: pb.ExplainResponse, scene: ImageInfo, max_bytes: int) -> None:
     """Refuse an answer that gRPC would not send.
 
     Args:
@@ -173,7 +173,7 @@ def provenance_message(bundle: ModelBundle, method: Method, decoder: str = "") -
     numbers = asdict(MethodSettings())
     chosen = {f"method.{name}": str(numbers[name]) for name in method.parameters}
     manifest = bundle.backbone.manifest
-    further = manifest.layers if Need.LAYERS in method.needs else ()
+    further = manifest.layers if Capability.LAYERS in method.needs else ()
     return pb.Provenance(
         model_name=bundle.name,
         model_version=bundle.version,

@@ -15,7 +15,7 @@ from textcam.v1 import explainer_pb2_grpc
 
 from textcam_service.errors import TextCamError
 from textcam_service.serving.batching.scheduling import Lane
-from textcam_service.serving.dataplane import Desk
+from textcam_service.serving.dataplane import DataPlane
 from textcam_service.serving.grpc.explainer.responses import model_message, summary_message
 from textcam_service.serving.grpc.explainer.stream import Stream
 from textcam_service.serving.status import code_of, reason_of, status_of
@@ -25,8 +25,8 @@ from textcam_service.settings import ServerSettings
 class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
     """ExplainerService."""
 
-    def __init__(self, desk: Desk, settings: ServerSettings) -> None:
-        self._desk = desk
+    def __init__(self, dataplane: DataPlane, settings: ServerSettings) -> None:
+        self._dataplane = dataplane
         self._settings = settings
 
     async def Explain(  # noqa: N802 - gRPC's name
@@ -34,7 +34,7 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
     ) -> pb.ExplainResponse:
         """Explain one image."""
         metadata = context.invocation_metadata() or ()
-        answer = await self._desk.answer(
+        answer = await self._dataplane.answer(
             "Explain", request, deadline_of(context), Lane.INTERACTIVE, metadata
         )
         if isinstance(answer, Status):
@@ -49,7 +49,7 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
     ) -> AsyncIterator[pb.ExplainStreamResponse]:
         """Explain many images, answered in order of completion."""
         metadata = context.invocation_metadata() or ()
-        stream = Stream(self._desk, self._settings, deadline_of(context), metadata)
+        stream = Stream(self._dataplane, self._settings, deadline_of(context), metadata)
         async with aclosing(stream.answers(request_iterator)) as answers:
             async for answer in answers:
                 yield answer
@@ -59,10 +59,12 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
     ) -> pb.ListModelsResponse:
         """List the served models."""
         del request, context
-        self._desk.count("ListModels", grpc.StatusCode.OK)
-        served = self._desk.models.bundles
+        self._dataplane.count("ListModels", grpc.StatusCode.OK)
+        served = self._dataplane.models.bundles
         return pb.ListModelsResponse(
-            models=[summary_message(bundle) for bundle in served if self._desk.shows(bundle.name)]
+            models=[
+                summary_message(bundle) for bundle in served if self._dataplane.shows(bundle.name)
+            ]
         )
 
     async def GetModel(  # noqa: N802 - gRPC's name
@@ -70,11 +72,11 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
     ) -> pb.GetModelResponse:
         """Describe one model."""
         try:
-            bundle = self._desk.bundle(request.model)
+            bundle = self._dataplane.bundle(request.model)
         except TextCamError as error:
-            self._desk.count("GetModel", code_of(error), reason_of(error))
+            self._dataplane.count("GetModel", code_of(error), reason_of(error))
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
-        self._desk.count("GetModel", grpc.StatusCode.OK)
+        self._dataplane.count("GetModel", grpc.StatusCode.OK)
         return model_message(bundle)
 
 

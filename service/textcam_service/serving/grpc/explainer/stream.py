@@ -11,7 +11,7 @@ from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service.errors import InvalidArgument
 from textcam_service.serving.batching.scheduling import Lane
-from textcam_service.serving.dataplane import Desk
+from textcam_service.serving.dataplane import DataPlane
 from textcam_service.serving.grpc.explainer.requests import MAX_REQUEST_ID, check_request_id
 from textcam_service.serving.telemetry.tracing import Metadata
 from textcam_service.settings import ServerSettings
@@ -46,9 +46,13 @@ class Stream:
     """
 
     def __init__(
-        self, desk: Desk, settings: ServerSettings, deadline: float | None, metadata: Metadata
+        self,
+        dataplane: DataPlane,
+        settings: ServerSettings,
+        deadline: float | None,
+        metadata: Metadata,
     ) -> None:
-        self._desk = desk
+        self._dataplane = dataplane
         self._deadline = deadline
         self._metadata = metadata
         # Freed once an answer was taken: a slow reader slows the work. No item is refused for want
@@ -109,11 +113,11 @@ class Stream:
         try:
             self._require_own_id(request.request_id)
         except InvalidArgument as error:
-            result = self._desk.refuse("ExplainStream", request, self._metadata, error)
+            result = self._dataplane.refuse("ExplainStream", request, self._metadata, error)
         else:
             own = request.request_id
             self._ids.add(own)
-            result = await self._desk.answer(
+            result = await self._dataplane.answer(
                 "ExplainStream", request, self._deadline, Lane.AUDIT, self._metadata
             )
         message = pb.ExplainStreamResponse(request_id=request.request_id[:MAX_REQUEST_ID])
@@ -139,5 +143,5 @@ class Stream:
     def _hold(self, items: int, size: int = 0) -> None:
         self._items += items
         self._bytes += size
-        self._desk.hold(items, size)
+        self._dataplane.hold(items, size)
         self._moved.set()

@@ -14,7 +14,7 @@ from textcam_service.errors import ShuttingDown
 from textcam_service.serving.status import status_of
 
 
-class OpenCalls(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no types
+class ActiveCalls(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no types
     """Knows the calls with one answer, and those that stream both ways."""
 
     def __init__(self) -> None:

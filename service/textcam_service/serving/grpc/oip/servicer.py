@@ -20,8 +20,8 @@ from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service.errors import ModelLoading, TextCamError
 from textcam_service.serving.batching.scheduling import Lane
-from textcam_service.serving.dataplane import Desk
-from textcam_service.serving.engine.engine import Pipeline
+from textcam_service.serving.dataplane import DataPlane
+from textcam_service.serving.engine.engine import Engine
 from textcam_service.serving.grpc.explainer.servicer import deadline_of
 from textcam_service.serving.grpc.oip.outputs import check_bytes, least_bytes, outputs_of, respond
 from textcam_service.serving.grpc.oip.requests import (
@@ -50,9 +50,9 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     """
 
     def __init__(
-        self, desk: Desk, settings: ServerSettings, is_ready: Callable[[str], bool]
+        self, dataplane: DataPlane, settings: ServerSettings, is_ready: Callable[[str], bool]
     ) -> None:
-        self._desk = desk
+        self._dataplane = dataplane
         self._settings = settings
         self._is_ready = is_ready
 
@@ -73,15 +73,17 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     ) -> oip.ModelReadyResponse:
         """Say whether a model can take requests; NOT_FOUND where it is not served."""
         try:
-            bundle = self._desk.bundle(pb.ModelSpec(name=request.name, version=request.version))
+            bundle = self._dataplane.bundle(
+                pb.ModelSpec(name=request.name, version=request.version)
+            )
             ready = self._is_ready(bundle.name)
         except ModelLoading:
             ready = False
         except TextCamError as error:
-            refusal = self._desk.fail("ModelReady", error)
+            refusal = self._dataplane.fail("ModelReady", error)
             await context.abort_with_status(rpc_status.to_status(refusal))
             raise  # not reached: abort raises
-        self._desk.count("ModelReady", grpc.StatusCode.OK)
+        self._dataplane.count("ModelReady", grpc.StatusCode.OK)
         return oip.ModelReadyResponse(ready=ready)
 
     async def ServerMetadata(  # noqa: N802
@@ -89,7 +91,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     ) -> oip.ServerMetadataResponse:
         """Name and version of the server."""
         del request, context
-        self._desk.count("ServerMetadata", grpc.StatusCode.OK)
+        self._dataplane.count("ServerMetadata", grpc.StatusCode.OK)
         return oip.ServerMetadataResponse(name="textcam", version=__version__)
 
     async def ModelMetadata(  # noqa: N802
@@ -97,17 +99,19 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     ) -> oip.ModelMetadataResponse:
         """Describe a model's inputs and outputs; -1: any extent."""
         try:
-            bundle = self._desk.bundle(pb.ModelSpec(name=request.name, version=request.version))
+            bundle = self._dataplane.bundle(
+                pb.ModelSpec(name=request.name, version=request.version)
+            )
         except TextCamError as error:
-            refusal = self._desk.fail("ModelMetadata", error)
+            refusal = self._dataplane.fail("ModelMetadata", error)
             await context.abort_with_status(rpc_status.to_status(refusal))
             raise  # not reached: abort raises
-        self._desk.count("ModelMetadata", grpc.StatusCode.OK)
+        self._dataplane.count("ModelMetadata", grpc.StatusCode.OK)
         tensor = oip.ModelMetadataResponse.TensorMetadata
         outputs = outputs_of(bundle, -1).items()
         return oip.ModelMetadataResponse(
             name=bundle.name,
-            versions=self._desk.models.versions(bundle.name),
+            versions=self._dataplane.models.versions(bundle.name),
             platform=PLATFORM,
             inputs=[
                 tensor(name=IMAGE, datatype="BYTES", shape=[-1]),
@@ -139,21 +143,21 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
             with ExitStack() as held:
                 # One lease for the whole batch: all of it is answered by one version.
                 images = charged_images(request, settings)
-                pipeline = held.enter_context(self._desk.lease(spec, images))
-                bundle = pipeline.bundle
+                engine = held.enter_context(self._dataplane.lease(spec, images))
+                bundle = engine.bundle
                 batch = read_batch(request, bundle, settings)
                 outputs = outputs_of(bundle, batch.template.phrases)
                 least = least_bytes(outputs, batch.outputs, batch.count)
                 check_bytes(least, batch.count, settings.max_message_bytes)
                 # Taken in as a whole, and for as long: no image of it is refused for those after,
                 # nor for the batch's own.
-                most = pipeline.most_at_once(batch.template.method)
+                most = engine.most_at_once(batch.template.method)
                 places = min(
                     batch.count, most, settings.stream_concurrency, settings.max_concurrent
                 )
-                held.enter_context(self._desk.admitted(batch.size, places))
+                held.enter_context(self._dataplane.admitted(batch.size, places))
                 contents = await asyncio.to_thread(read_images, request, batch)
-                answers = await self._answers(batch, contents, places, pipeline, context)
+                answers = await self._answers(batch, contents, places, engine, context)
                 if isinstance(answers, Status):
                     return answers
                 response = await asyncio.to_thread(
@@ -162,14 +166,14 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
                 check_bytes(response.ByteSize(), batch.count, settings.max_message_bytes)
                 return response
         except Exception as error:  # noqa: BLE001 - the last stop: logged, counted, answered
-            return self._desk.fail("ModelInfer", error, request.id)
+            return self._dataplane.fail("ModelInfer", error, request.id)
 
     async def _answers(
         self,
         batch: Batch,
         images: Sequence[bytes | Array],
         places: int,
-        pipeline: Pipeline,
+        engine: Engine,
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> Sequence[pb.ExplainResponse] | Status:
         """Each image's answer, `places` at a time; or why the first that failed did."""
@@ -179,8 +183,8 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         async def answer(image: bytes | Array) -> pb.ExplainResponse | Status:
             async with slots:
                 one = await asyncio.to_thread(image_request, batch, image)
-                return await self._desk.answer(
-                    "ModelInfer", one, deadline, Lane.INTERACTIVE, metadata, pipeline
+                return await self._dataplane.answer(
+                    "ModelInfer", one, deadline, Lane.INTERACTIVE, metadata, engine
                 )
 
         tasks = [asyncio.create_task(answer(image)) for image in images]
