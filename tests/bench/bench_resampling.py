@@ -18,7 +18,7 @@ from pathlib import Path
 import cykooz_resizer
 import numpy as np
 from PIL import Image
-from textcam_service.core.preprocess import center_crop, normalise
+from textcam_service.core.preprocess import center_crop, normalize
 from textcam_service.imaging import resampling
 from textcam_service.imaging.decoding import ImageLimits, decode
 from textcam_service.imaging.resampling import resample
@@ -85,7 +85,7 @@ def compared(photographs, backbone):
         files = [path.read_bytes() for path in photographs[start : start + BATCH]]
         pixels = inputs([decode(file, LIMITS).pixels for file in files], preprocessing)
         logits = {
-            name: backbone.run(np.stack([normalise(one, preprocessing) for one in own]))[0]
+            name: backbone.run(np.stack([normalize(one, preprocessing) for one in own]))[0]
             for name, own in pixels.items()
         }
         reference = logits["pillow"]

@@ -3,8 +3,8 @@
 The methods are driven by torch (hooks on the target layer), not by ONNX: what is judged is their
 arithmetic. Maps are compared after the peer's own normalisation, applied to both.
 
-Neither peer has Recipro-CAM, DecomCAM, Integrative CAM and VS-CAM; tests/unit/test_methods.py
-checks them by hand.
+Neither peer has Recipro-CAM, DecomCAM, Integrative CAM and VS-CAM; they are checked by hand in
+tests/unit/service/core/methods/test_registry.py.
 """
 
 import dataclasses

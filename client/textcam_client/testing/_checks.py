@@ -1,6 +1,6 @@
 """What the made-up explainer refuses: what the service refuses, with its reasons and fields.
 
-tests/integration/test_fake_server.py holds the two together.
+tests/integration/client/test_fake_server.py holds the two together.
 """
 
 from __future__ import annotations

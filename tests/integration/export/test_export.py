@@ -11,7 +11,7 @@ import timm
 import torch
 from PIL import Image, ImageOps
 from textcam_service.core.heatmap import heatmap
-from textcam_service.core.preprocess import normalise
+from textcam_service.core.preprocess import normalize
 from textcam_service.core.types import Crop, Preprocessing
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.export import export_network, weights_digest
@@ -21,7 +21,7 @@ from torch import nn
 from torchvision import models
 from transformers.modeling_outputs import ImageClassifierOutput
 
-ZOO = Path(__file__).parents[1] / "zoo" / "run_zoo.py"
+ZOO = Path(__file__).parents[2] / "zoo" / "run_zoo.py"
 _SMALL = Preprocessing(36, 32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
@@ -144,7 +144,7 @@ def _crops(name, count):
 def _mirrored(backbone, picture, turned, turn):
     """Half of the way from the heat's centre to that of the mirrored picture, turned back."""
     size = backbone.manifest.preprocessing
-    pixels = np.stack([normalise(np.asarray(one), size) for one in (picture, turned)])
+    pixels = np.stack([normalize(np.asarray(one), size) for one in (picture, turned)])
     logits, maps = backbone.run(pixels)
     weights = backbone.head_weights[logits[0].argmax()]
     axis = 1 if turn is ImageOps.mirror else 0

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from head_networks import Pooled, Transformer, exported
 from PIL import Image
 from small_models import write_model
-from test_heads import Pooled, Transformer, exported
 from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
 from textcam_service.core.predictions import predictions
 from textcam_service.core.types import Wish

@@ -11,9 +11,9 @@ import onnxruntime as ort
 import psutil
 import pytest
 import torch
+from head_networks import Around, Deeper, Transformer, exported
+from head_networks import images as pictures
 from small_models import CHANNELS, CLASSES, SIDE, write_model
-from test_heads import Around, Deeper, Transformer, exported
-from test_heads import images as pictures
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank

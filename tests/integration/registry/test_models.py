@@ -31,7 +31,7 @@ from textcam_service.errors import (
     StoreFailed,
     VersionExists,
 )
-from textcam_service.serving.memory import settle
+from textcam_service.serving.memory import freeze_gc
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
 from textcam_service.store import models as store_models
@@ -210,7 +210,7 @@ async def test_a_version_that_left_is_freed_at_once(store, made):
     """Also what was set aside from collections, and without waiting for the next full one."""
     publish(store, made["a"], "1")
     async with served(store.root) as caller:
-        settle()
+        freeze_gc()
         with caller.server.models.lease(pb.ModelSpec(name="m")) as engine:
             left = weakref.ref(engine.bundle)
         del engine

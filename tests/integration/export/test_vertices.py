@@ -13,7 +13,7 @@ from textcam_service.artefacts.backbone import GAP_LINEAR, GRADIENT, VERTEX_POSI
 from textcam_service.core.concepts.activated_regions import RegionSettings
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.methods import METHODS, MethodInput, MethodSettings, run_method
-from textcam_service.core.preprocess import normalise
+from textcam_service.core.preprocess import normalize
 from textcam_service.core.types import Preprocessing
 from textcam_service.core.vertices import Vertices
 from textcam_service.errors import ExportRefused, InvalidSettings
@@ -308,7 +308,7 @@ def test_an_answers_heatmap_is_the_vertices_own_over_the_image(exported, served,
     answer = client.explain(pictures[0], method=method)
     explanation = answer.explanations[0]
     picture = Image.open(pictures[0]).crop((16, 0, 80, 64)).resize((SIDE, SIDE), Image.BILINEAR)
-    image = normalise(np.asarray(picture), network.preprocessing)
+    image = normalize(np.asarray(picture), network.preprocessing)
     (seen,) = backbone.forward(image[None])
     terms = answered(backbone, method, seen, image, explanation.target.class_index)
     weights = terms.weights if terms.weights.ndim == 3 else terms.weights[:, None, None]
