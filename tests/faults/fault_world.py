@@ -125,7 +125,7 @@ class Ledger:
         """Whether an answer is that of the image in this place."""
         return tells(answer, self._samples[place])
 
-    def freeze_gc(self) -> dict[str, int]:
+    def settle(self) -> dict[str, int]:
         """The figures; an AssertionError where an answer is lost, duplicated or swapped."""
         unknown = [key for key in self._outcomes if int(key) >= self.sent]
         figures = {

@@ -132,7 +132,7 @@ async def test_one_of_four_in_a_batch_cancelled(world, size, figures):
                 await bench.queued(3)
                 bench.session.permit()
             await bench.finish([first, *tasks])
-        figures |= bench.ledger.freeze_gc()
+        figures |= bench.ledger.settle()
         assert figures["answered"] == figures["requests"] - turns
         assert bench.ledger.failures == {LEFT: turns}
         assert await bench.metric("textcam_requests_in_flight") == 0
@@ -158,7 +158,7 @@ async def test_a_poisoned_image_in_a_full_batch(world, size, figures):
             tasks = await bench.run_batch(7, bench.client.explain(grey_png()))
             *_, poisoned = await bench.finish(tasks)
             assert isinstance(poisoned, ServerError)
-        figures |= {"poisoned": turns} | bench.ledger.freeze_gc()
+        figures |= {"poisoned": turns} | bench.ledger.settle()
         assert not bench.ledger.failures
 
 
@@ -174,7 +174,7 @@ async def test_a_damaged_image_among_others(world, size, figures):
                 with pytest.raises(InvalidRequest):
                     await bench.client.explain(file)
             await asyncio.gather(*good)
-        figures |= {"damaged": turns * len(damaged)} | bench.ledger.freeze_gc()
+        figures |= {"damaged": turns * len(damaged)} | bench.ledger.settle()
         assert not bench.ledger.failures
 
 
@@ -190,7 +190,7 @@ async def test_the_session_raises_for_one_batch(world, size, figures, error):
             before = bench.ledger.failures.total()
             await asyncio.gather(*(bench.ask() for _ in range(8)))
             assert bench.ledger.failures.total() == before
-        figures |= bench.ledger.freeze_gc()
+        figures |= bench.ledger.settle()
         assert set(bench.ledger.failures) <= {"INTERNAL"}
 
 
@@ -227,5 +227,5 @@ async def test_the_consumer_killed(world, size, figures):
             with suppress(asyncio.CancelledError):
                 await watcher
         figures |= {"kills": kills, "told NOT_SERVING": told.count("NOT_SERVING")}
-        figures |= bench.ledger.freeze_gc()
+        figures |= bench.ledger.settle()
         assert not bench.ledger.failures

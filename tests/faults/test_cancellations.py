@@ -42,8 +42,8 @@ async def test_random_cancellations(world, size, figures):
         seen = served.metric("textcam_requests_total", code="CANCELLED")
     figures |= {"cancelled": left, "seen by the server": int(seen)}
     figures |= {
-        "of those who left": leavers.freeze_gc(),
-        "of those who stayed": stayers.freeze_gc(),
+        "of those who left": leavers.settle(),
+        "of those who stayed": stayers.settle(),
     }
     assert not stayers.failures
     assert set(leavers.failures) == {LEFT}

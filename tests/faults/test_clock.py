@@ -58,6 +58,6 @@ async def test_the_clock_stepped(world, size, figures, tmp_path):
                 )
             go_on.clear()
             await callers
-        figures |= {"steps": steps} | ledger.freeze_gc()
+        figures |= {"steps": steps} | ledger.settle()
         assert not ledger.failures
         assert served.metric("textcam_expired_total") == 0

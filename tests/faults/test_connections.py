@@ -89,7 +89,7 @@ async def test_a_slow_reader(world, size, figures):
             stub = pb_grpc.ExplainerServiceStub(channel)
             quick = Ledger(large)
             assert await read_slowly(stub, quick, 48, 0, time.monotonic() + 60) == 48
-            quick.freeze_gc()
+            quick.settle()
             before, warm = await latencies(client, others, size(1, 5), served)
             done = served.metric("textcam_requests_total", method="ExplainStream")
             slow, end = Ledger(large), time.monotonic() + seconds
@@ -105,7 +105,7 @@ async def test_a_slow_reader(world, size, figures):
         "growth MiB": round(peak - warm, 1),
         "ms to others before": before,
         "ms to others during": during,
-    } | others.freeze_gc()
+    } | others.settle()
     assert not others.failures
     assert worked < BACKLOG / 4
     assert peak - warm < GROWTH_MIB
@@ -157,7 +157,7 @@ async def test_half_open_connections(world, size, figures, tmp_path):
         until(lambda: served.connections() >= idle + len(silent) + dead, 10, "all are connected")
         async with AsyncClient(served.address) as client:
             await load(client, ledger, for_seconds(size(1.5, 10)), callers=4)
-        figures |= {"silent": len(silent), "stopped": dead} | ledger.freeze_gc()
+        figures |= {"silent": len(silent), "stopped": dead} | ledger.settle()
         assert not ledger.failures
         for one in silent[::2]:
             one.close()
@@ -231,7 +231,7 @@ async def test_calls_that_are_opened_and_reset_without_end(world, size, figures)
         "reset": sent,
         "slowest other answer s": round(slowest, 2),
         "growth MiB": round(growth, 1),
-    } | ledger.freeze_gc()
+    } | ledger.settle()
     assert not ledger.failures
     assert slowest < 2.0
     assert growth < GROWTH_MIB

@@ -105,7 +105,7 @@ async def test_a_day_in_production(world, next_world, figures, tmp_path):
         finally:
             day.close()
     for kind, ledger in zip(("unary", "streamed", "threaded"), books, strict=True):
-        figures[kind] = ledger.freeze_gc() | dict(ledger.answers)
+        figures[kind] = ledger.settle() | dict(ledger.answers)
     assert [dict(ledger.failures) for ledger in books] == [{}, {}, {}]
     assert restarts(day.every) == {}
     assert set(figures["fired"]) - OF_SPEED == {STARVED}

@@ -238,7 +238,7 @@ def test_hostile_requests_and_images(world, size, figures, monkeypatch):
         figures |= memory.figures()
         figures["unexpected"] = int(served.metric("textcam_unexpected_errors_total"))
         assert served.process.poll() is None
-    hostile.ledger.freeze_gc()
+    hostile.ledger.settle()
     assert figures["unexpected"] == 0
     assert hostile.inputs >= wanted
     if size(False, True):

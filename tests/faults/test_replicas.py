@@ -17,7 +17,7 @@ async def callers_see_no_error(world, address, fleet, size, figures, number=sign
         await fleet.end_by_turns(number, size(2, 12), size(1.0, 5.0))
     figures["ended"] = fleet.ended
     for kind, ledger in zip(("unary", "streamed", "threaded"), books, strict=True):
-        figures[kind] = ledger.freeze_gc()
+        figures[kind] = ledger.settle()
     assert [dict(ledger.failures) for ledger in books] == [{}, {}, {}]
 
 
@@ -52,6 +52,6 @@ async def test_one_stands_still_behind_client_side_round_robin(world, size, figu
             await still
             after = [ledger.sent for ledger in books]
     for kind, ledger in zip(("unary", "streamed", "threaded"), books, strict=True):
-        figures[kind] = ledger.freeze_gc()
+        figures[kind] = ledger.settle()
     assert [dict(ledger.failures) for ledger in books] == [{}, {}, {}]
     assert all(late > early for early, late in zip(before, after, strict=True)), "still waiting"

@@ -104,7 +104,7 @@ async def one_drain(world, figures):
     refused = [call for call in every if call.error]
     figures["in work at the signal"] = figures.get("in work at the signal", 0) + len(admitted)
     for books in (ledger, streamed):
-        for name, value in books.freeze_gc().items():
+        for name, value in books.settle().items():
             figures[name] = figures.get(name, 0) + value
     assert admitted
     assert not [call.error for call in admitted if call.error]

@@ -58,7 +58,7 @@ async def test_a_soak(world, size, figures):
             await asyncio.gather(*(caller(client, memory) for _ in range(CALLERS)))
         until(lambda: served.metric("textcam_requests_in_flight") == 0, 5, "all work is done")
         figures["unexpected"] = int(served.metric("textcam_unexpected_errors_total"))
-    figures |= ledger.freeze_gc() | {"by kind": dict(kinds)} | memory.figures()
+    figures |= ledger.settle() | {"by kind": dict(kinds)} | memory.figures()
     assert set(ledger.failures) <= {LEFT}
     assert figures["unexpected"] == 0
     if size(False, True):

@@ -108,7 +108,7 @@ async def until(condition):
     raise AssertionError("never came true")
 
 
-async def freeze_gc():
+async def settle():
     """Let the loop do all it can do without waiting."""
     for _ in range(20):
         await asyncio.sleep(0)
@@ -170,10 +170,10 @@ async def test_an_announced_item_is_waited_for_and_joins(made):
     batcher = await make(max_delay_s=LONG)
     with batcher.admit(None):
         first = asyncio.create_task(batcher.submit(1, None))
-        await freeze_gc()
+        await settle()
         assert (events.batches, events.depth) == ([], 1)
         second = asyncio.create_task(batcher.submit(2, None))
-        await freeze_gc()
+        await settle()
         assert (events.batches, events.depth) == ([], 2)
     answers = await asyncio.wait_for(asyncio.gather(first, second), 5)
     assert [(answer.result, answer.batch_size) for answer in answers] == [(2, 2), (4, 2)]
@@ -185,7 +185,7 @@ async def test_an_announced_item_that_never_comes_is_not_waited_for_any_longer(m
     batcher = await make(max_delay_s=LONG)
     with batcher.admit(None):
         first = asyncio.create_task(batcher.submit(1, None))
-        await freeze_gc()
+        await settle()
         assert events.batches == []
     assert (await asyncio.wait_for(first, 5)).batch_size == 1
 
@@ -204,7 +204,7 @@ async def test_items_on_their_way_are_not_waited_for_past_the_earliest_deadline(
     slow(batcher, LONG)  # so that the linger has to end now for the near one
     with batcher.admit(None):
         far = asyncio.create_task(batcher.submit(1, time.monotonic() + 10 * LONG))
-        await freeze_gc()
+        await settle()
         assert events.batches == []
         near = asyncio.create_task(batcher.submit(2, time.monotonic() + LONG + 0.01))
         answers = await asyncio.wait_for(asyncio.gather(far, near), 5)
@@ -295,7 +295,7 @@ async def test_who_leaves_at_their_deadline_has_expired(made):
     await until(lambda: batcher.depth == 1)
     next(iter(batcher._queues)).deadline = time.monotonic() + 0.01
     task.cancel()
-    await freeze_gc()
+    await settle()
     assert (task.cancelled(), events.cancelled, events.expired) == (True, 0, 1)
     session.gate.set()
     await first
@@ -308,7 +308,7 @@ async def test_an_item_cancelled_while_queued_counts_once(made):
     task = asyncio.create_task(batcher.submit(1, time.monotonic() + LONG))
     await until(lambda: batcher.depth == 1)
     task.cancel()
-    await freeze_gc()
+    await settle()
     assert (task.cancelled(), events.cancelled, events.depth) == (True, 1, 0)
     session.gate.set()
     assert (await first).batch_size == 1
@@ -320,7 +320,7 @@ async def test_an_item_cancelled_just_before_it_is_taken_counts_once_and_does_no
     batcher = await make(max_delay_s=LONG)
     with batcher.admit(None):
         tasks = [asyncio.create_task(batcher.submit(n, None)) for n in (1, 2)]
-        await freeze_gc()
+        await settle()
     tasks[0].cancel()  # the consumer has been woken already, and takes first
     assert (await asyncio.wait_for(tasks[1], 5)).batch_size == 1
     assert (tasks[0].cancelled(), events.cancelled, session.ran) == (True, 1, [[2]])
@@ -346,9 +346,9 @@ async def test_an_item_cancelled_while_its_batch_lingers_counts_once(made):
     batcher = await make(max_delay_s=LONG)
     with batcher.admit(None):
         tasks = [asyncio.create_task(batcher.submit(n, None)) for n in (1, 2)]
-        await freeze_gc()
+        await settle()
         tasks[0].cancel()
-        await freeze_gc()
+        await settle()
         assert (events.cancelled, events.depth, events.batches) == (1, 1, [])
     assert (await asyncio.wait_for(tasks[1], 5)).result == 4
     assert (events.cancelled, session.ran) == (1, [[2]])
@@ -359,10 +359,10 @@ async def test_the_only_item_cancelled_while_its_batch_lingers_starts_no_batch(m
     batcher = await make(max_delay_s=LONG)
     with batcher.admit(None):
         task = asyncio.create_task(batcher.submit(1, None))
-        await freeze_gc()
+        await settle()
         task.cancel()
-        await freeze_gc()
-    await freeze_gc()
+        await settle()
+    await settle()
     assert (events.cancelled, events.batches) == (1, [])
     assert (await asyncio.wait_for(batcher.submit(2, None), 5)).result == 4
 
@@ -373,10 +373,10 @@ async def test_an_item_cancelled_while_running_counts_once_and_harms_nobody(made
     batcher = await make(max_delay_s=LONG)
     with batcher.admit(None):
         tasks = [asyncio.create_task(batcher.submit(n, None)) for n in (1, 2, 3)]
-        await freeze_gc()
+        await settle()
     await until(lambda: session.begun == [[1, 2, 3]])
     tasks[1].cancel()
-    await freeze_gc()
+    await settle()
     assert (tasks[1].cancelled(), events.cancelled) == (True, 1)
     session.gate.set()
     answers = await asyncio.wait_for(asyncio.gather(tasks[0], tasks[2]), 5)
@@ -518,7 +518,7 @@ async def test_a_stop_in_the_middle_of_a_batch_answers_each_item_once(made, capl
         await batcher.submit(9, None)
     session.gate.set()
     await until(lambda: session.ran == [[0]])
-    await freeze_gc()
+    await settle()
     assert (left.cancelled(), events.cancelled, events.expired, events.depth) == (True, 1, 0, 0)
     assert (faults, [r for r in caplog.records if r.levelno >= logging.ERROR]) == ([], [])
 
@@ -675,7 +675,7 @@ async def test_a_consumer_cancelled_while_it_lingers_loses_nothing(made):
     batcher = await make(max_delay_s=LONG)
     with batcher.admit(None):
         task = asyncio.create_task(batcher.submit(1, None))
-        await freeze_gc()
+        await settle()
         consumer().cancel()
         await until(lambda: events.restarts == 1)
     assert (await asyncio.wait_for(task, 5)).result == 2
@@ -686,7 +686,7 @@ async def test_a_drain_waits_for_what_was_admitted_but_not_for_company(made):
     batcher = await make(max_delay_s=LONG)
     with batcher.admit(None) as place:
         task = asyncio.create_task(batcher.submit(1, None))
-        await freeze_gc()
+        await settle()
         draining = asyncio.create_task(batcher.drain(5))
         assert (await asyncio.wait_for(task, 5)).result == 2
         with pytest.raises(ShuttingDown):
