@@ -89,7 +89,7 @@ def command(folder, output, *options):
     arguments = ["--backbone", folder / "float", "--bank", folder / "bank", "--output", output]
     arguments += ["--images", folder / "pictures", "--calibration", "40", "--float-layers", "0"]
     return subprocess.run(
-        [TEXTCAM, "quantise", *map(str, arguments), *options],
+        [TEXTCAM, "quantize", *map(str, arguments), *options],
         capture_output=True,
         text=True,
         check=False,
