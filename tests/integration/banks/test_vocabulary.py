@@ -14,10 +14,10 @@ from PIL import Image
 from small_models import write_model
 from textcam_service.artefacts.bank import read_bank
 from textcam_service.cli import main
-from textcam_service.core.cam import softmax
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.concepts.supports import correlations
 from textcam_service.core.predictions import predictions
+from textcam_service.core.probability import softmax
 from textcam_service.core.types import RationaleSettings, Wish
 from textcam_service.errors import BundleMismatch
 from textcam_service.imaging.decoding import prepare

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from textcam_service.core.probability import logit, sigmoid
 from textcam_service.core.types import (
     BoolArray,
     Float32Array,
@@ -38,7 +39,6 @@ _STEPS, _LONGEST_STEP, _CONVERGED, _MOST = 25, 5.0, 1e-8, 50.0
 BINS = 10
 """Ranges of a reliability table."""
 
-_EDGE = 1e-3  # keeps the logit of 0 and 1 finite
 _BY_EVIDENCE, _BY_OPINION, _SHIFT = 0.2, 0.75, 1.4
 _ROUNDS, _LEAST_SAID = 50, 30
 _CLIPPED = 6.0  # greatest log likelihood ratio that one label has
@@ -265,17 +265,6 @@ def reliability(probabilities: FloatArray, observed: FloatArray) -> tuple[Reliab
         )
         for index in np.flatnonzero(count).tolist()
     )
-
-
-def logit(probability: FloatArray, edge: float = _EDGE) -> Float64Array:
-    """log(p / (1 - p)), with both kept from 0 by `edge`."""
-    held = np.asarray(probability, np.float64)
-    return np.asarray(np.log((held + edge) / (1 - held + edge)))
-
-
-def sigmoid(value: FloatArray) -> Float64Array:
-    """1 / (1 + exp(-x)), without overflow."""
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(value, np.float64))))
 
 
 def _likelihood(labels: FloatArray, prior: FloatArray) -> Float64Array:

