@@ -10,7 +10,8 @@ import numpy as np
 from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service.core.methods import Method, MethodSettings
-from textcam_service.core.types import PHRASE_KINDS, UInt8Array, Wish
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import PHRASE_KINDS, UInt8Array
 from textcam_service.errors import (
     EmptyImage,
     InvalidArgument,
@@ -60,7 +61,7 @@ class Job:
     encoded: bytes | None
     pixels: UInt8Array | None
     target: TopK | Classes
-    wish: Wish
+    wish: PhraseFilter
     groups: bool
     heatmap: pb.HeatmapForm
     predictions: int
@@ -93,7 +94,7 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
         encoded=request.encoded if request.WhichOneof("image") == "encoded" else None,
         pixels=_read_pixels(request),
         target=target,
-        wish=_read_wish(request, bundle, limits),
+        wish=_read_phrase_filter(request, bundle, limits),
         groups=request.groups if request.HasField("groups") else True,
         heatmap=form,
         predictions=min(_in_range(predictions, 0, None, "predictions"), classes),
@@ -102,7 +103,9 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
     )
 
 
-def _read_wish(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings) -> Wish:
+def _read_phrase_filter(
+    request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings
+) -> PhraseFilter:
     phrases = request.phrases if request.HasField("phrases") else limits.default_phrases
     least = request.min_probability if request.HasField("min_probability") else None
     if least is not None and not 0 <= least <= 1:
@@ -116,8 +119,8 @@ def _read_wish(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSe
             "bank that `textcam bank build` made",
             field="min_probability",
         )
-    return Wish(
-        count=_in_range(phrases, 1, limits.max_phrases, "phrases"),
+    return PhraseFilter(
+        max_phrases=_in_range(phrases, 1, limits.max_phrases, "phrases"),
         min_probability=least,
         kinds=_read_kinds(request.kinds, bundle),
         repeat_class=True if request.repeat_class else None,
