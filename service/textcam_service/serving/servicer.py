@@ -13,9 +13,10 @@ from grpc_status import rpc_status
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 
-from textcam_service.errors import TextCamError
+from textcam_service.errors import InvalidArgument, TextCamError
 from textcam_service.serving.answers import model_message, summary_message
 from textcam_service.serving.desk import Desk
+from textcam_service.serving.pagination import read_page
 from textcam_service.serving.schedule import Lane
 from textcam_service.serving.status import code_of, reason_of, status_of
 from textcam_service.serving.stream import Stream
@@ -57,12 +58,17 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
     async def ListModels(  # noqa: N802 - gRPC's name
         self, request: pb.ListModelsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ListModelsResponse:
-        """List the served models."""
-        del request, context
+        """List the served models that the caller may know of, page by page."""
+        served = [each for each in self._desk.models.bundles if self._desk.shows(each.name)]
+        try:
+            page, next_page_token = read_page(request, served)
+        except InvalidArgument as error:
+            refusal = self._desk.fail("ListModels", error)
+            await context.abort_with_status(rpc_status.to_status(refusal))
+            raise  # not reached: abort raises
         self._desk.count("ListModels", grpc.StatusCode.OK)
-        served = self._desk.models.bundles
         return pb.ListModelsResponse(
-            models=[summary_message(bundle) for bundle in served if self._desk.shows(bundle.name)]
+            models=[summary_message(bundle) for bundle in page], next_page_token=next_page_token
         )
 
     async def GetModel(  # noqa: N802 - gRPC's name
