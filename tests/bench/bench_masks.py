@@ -16,7 +16,7 @@ import numpy as np
 from bench_truth import PROBING, WORK, bundle_of
 from PIL import Image
 from textcam_client import draw_contours, pseudo_labels, pseudo_mask
-from textcam_client.growing import grow, reactivate
+from textcam_client.growing import grow, grow_seeds
 from textcam_client.masks import otsu_threshold
 from textcam_service.bundle import ModelBundle
 from textcam_service.core.heatmap import heatmap
@@ -118,7 +118,7 @@ def hysteresis(heat, _image):
 
 
 def half(heat, image):
-    return grow(heat, reactivate(heat, image)[0], 0.5)
+    return grow(heat, grow_seeds(heat, image)[0], 0.5)
 
 
 def two_labels(bundle, count):
