@@ -1,6 +1,7 @@
-"""The guide's tables, as the code and the alerts have them: `python deploy/tables.py [--check]`.
+"""Tables of the operations guide, made from code and alerts.
 
-Each stands in README.md between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+`python tools/guide_tables.py` rewrites them in deploy/README.md, each between
+`<!-- begin NAME -->` and `<!-- end NAME -->`; `--check` only compares.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import yaml
 from textcam_service.serving.metrics import Metrics, worker_restarts
 from textcam_service.settings import ServerSettings
 
-DEPLOY = Path(__file__).parent
+DEPLOY = Path(__file__).parents[1] / "deploy"
 GUIDE = DEPLOY / "README.md"
 RULES = DEPLOY / "kubernetes" / "components" / "monitoring" / "prometheusrule.yaml"
 _SUFFIX = {"counter": "_total", "info": "_info"}
@@ -22,7 +23,7 @@ _SECTION = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL
 
 
 def settings() -> Iterator[tuple[str, str, str]]:
-    """Each setting of the server: name, default, meaning."""
+    """Yield each setting of the server: name, default, meaning."""
     yield "setting", "default", "meaning"
     for name, field in ServerSettings.model_fields.items():
         # A path inside the package differs from machine to machine.
@@ -35,7 +36,7 @@ def settings() -> Iterator[tuple[str, str, str]]:
 
 
 def metrics() -> Iterator[tuple[str, str, str]]:
-    """Each metric of the product, as Prometheus names it: name, type, meaning."""
+    """Yield each metric of the product, by its Prometheus name: name, type, meaning."""
     yield "metric", "type", "meaning"
     registry = Metrics().registry
     worker_restarts(registry)
@@ -46,7 +47,7 @@ def metrics() -> Iterator[tuple[str, str, str]]:
 
 
 def alerts() -> Iterator[tuple[str, str, str]]:
-    """Each alert: name, when it fires, what to do."""
+    """Yield each alert: name, when it fires, what to do."""
     yield "alert", "fires when", "what to do"
     for group in yaml.safe_load(RULES.read_text())["spec"]["groups"]:
         for rule in group["rules"]:
@@ -63,10 +64,10 @@ TABLES: dict[str, Callable[[], Iterator[tuple[str, str, str]]]] = {
 
 
 def rendered(guide: str) -> str:
-    """The guide with its tables as they are to be.
+    """Return the guide with its tables rewritten.
 
     Raises:
-        ValueError: A table has no place in the guide, or a place no table.
+        ValueError: The guide's markers do not match the tables.
     """
     places = [name for _, name, _ in _SECTION.findall(guide)]
     if sorted(places) != sorted(TABLES):
@@ -80,12 +81,12 @@ def _table(rows: Iterator[tuple[str, str, str]]) -> str:
 
 
 def main() -> int:
-    """Rewrite the tables; with --check only say whether they would change."""
+    """Rewrite the tables; with --check only report a difference."""
     guide = GUIDE.read_text()
     fresh = rendered(guide)
     if sys.argv[1:] == ["--check"]:
         if fresh != guide:
-            sys.stderr.write("deploy/README.md is not what the code says: run `make guide`\n")
+            sys.stderr.write("deploy/README.md differs from the code: run `make guide`\n")
         return int(fresh != guide)
     GUIDE.write_text(fresh)
     return 0
