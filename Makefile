@@ -12,7 +12,7 @@ SAMPLES = $(shell $(BIN)/python -c "import pathlib, skimage; d = pathlib.Path(sk
 IMAGES ?= $(SAMPLES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-scenes serve test test-faults test-zoo lint types bench bench-cams bench-truth bench-worlds bench-serve bench-gpu deploy-check guide protos contract bank scenes-weights clean
+.PHONY: help setup demo demo-scenes serve test test-faults test-zoo lint types bench bench-cams bench-truth bench-worlds bench-serve bench-gpu deploy-check docs guide changelog protos contract bank scenes-weights clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,7 +97,13 @@ test-zoo: $(VENV)/.done ## Export and explain many networks of torchvision and t
 deploy-check: $(BACKBONE)/backbone.json ## Check deploy/ and the contract offline (make test does too)
 	$(BIN)/python -m pytest tests/deploy
 
-guide: $(VENV)/.done ## Rewrite the tables of deploy/README.md
+docs: $(VENV)/.done ## Build the documentation site into build/docs
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+changelog: $(VENV)/.done ## Print the next release's section of the changelog
+	$(BIN)/towncrier build --draft --version next
+
+guide: $(VENV)/.done ## Rewrite the documentation's tables that are made from code
 	$(BIN)/python tools/guide_tables.py
 
 scenes-weights: $(VENV)/.done ## Train the rendered world's networks again (maintainers)

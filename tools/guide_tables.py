@@ -1,7 +1,7 @@
-"""Tables of the operations guide, made from code and alerts.
+"""Tables of the documentation, made from code and alerts.
 
-`python tools/guide_tables.py` rewrites them in deploy/README.md, each between
-`<!-- begin NAME -->` and `<!-- end NAME -->`; `--check` only compares.
+`python tools/guide_tables.py` rewrites them, each between `<!-- begin NAME -->` and
+`<!-- end NAME -->`; `--check` only compares.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
+from textcam_service import errors
 from textcam_service.serving.metrics import Metrics, worker_restarts
+from textcam_service.serving.status import code_of
 from textcam_service.settings import ServerSettings
 
-DEPLOY = Path(__file__).parents[1] / "deploy"
-GUIDE = DEPLOY / "README.md"
-RULES = DEPLOY / "kubernetes" / "components" / "monitoring" / "prometheusrule.yaml"
+ROOT = Path(__file__).parents[1]
+MONITORING = ROOT / "deploy" / "kubernetes" / "components" / "monitoring"
+RULES = MONITORING / "prometheusrule.yaml"
 _SUFFIX = {"counter": "_total", "info": "_info"}
 _SECTION = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
@@ -56,23 +58,34 @@ def alerts() -> Iterator[tuple[str, str, str]]:
                 yield f"{rule['alert']} ({severity})", said["summary"], said["action"]
 
 
-TABLES: dict[str, Callable[[], Iterator[tuple[str, str, str]]]] = {
-    "settings": settings,
-    "metrics": metrics,
-    "alerts": alerts,
+def reasons() -> Iterator[tuple[str, str, str]]:
+    """Yield each fault that a call may be refused for: reason, gRPC code, meaning."""
+    yield "reason", "gRPC code", "meaning"
+    for error in vars(errors).values():
+        if isinstance(error, type) and issubclass(error, errors.TextCamError):
+            code = code_of(error("")).name
+            if code != "INTERNAL" and not issubclass(error, errors.ArtefactError):
+                meaning = (error.__doc__ or "").splitlines()[0]
+                yield f"`{error.reason}`", f"`{code}`", meaning
+
+
+TABLES: dict[str, dict[str, Callable[[], Iterator[tuple[str, str, str]]]]] = {
+    "deploy/README.md": {"settings": settings, "metrics": metrics, "alerts": alerts},
+    "docs/errors.md": {"reasons": reasons},
 }
 
 
-def rendered(guide: str) -> str:
-    """Return the guide with its tables rewritten.
+def rendered(page: str, text: str) -> str:
+    """Return a page's text with its tables rewritten.
 
     Raises:
-        ValueError: The guide's markers do not match the tables.
+        ValueError: The page's markers do not match its tables.
     """
-    places = [name for _, name, _ in _SECTION.findall(guide)]
-    if sorted(places) != sorted(TABLES):
-        raise ValueError(f"the guide marks places for {places}; the tables are {list(TABLES)}")
-    return _SECTION.sub(lambda place: place[1] + _table(TABLES[place[2]]()) + place[3], guide)
+    tables = TABLES[page]
+    places = [name for _, name, _ in _SECTION.findall(text)]
+    if sorted(places) != sorted(tables):
+        raise ValueError(f"{page} marks places for {places}; its tables are {list(tables)}")
+    return _SECTION.sub(lambda place: place[1] + _table(tables[place[2]]()) + place[3], text)
 
 
 def _table(rows: Iterator[tuple[str, str, str]]) -> str:
@@ -81,14 +94,18 @@ def _table(rows: Iterator[tuple[str, str, str]]) -> str:
 
 
 def main() -> int:
-    """Rewrite the tables; with --check only report a difference."""
-    guide = GUIDE.read_text()
-    fresh = rendered(guide)
-    if sys.argv[1:] == ["--check"]:
-        if fresh != guide:
-            sys.stderr.write("deploy/README.md differs from the code: run `make guide`\n")
-        return int(fresh != guide)
-    GUIDE.write_text(fresh)
+    """Rewrite the tables; with --check only report differences."""
+    stale = []
+    for page in TABLES:
+        text = (ROOT / page).read_text()
+        fresh = rendered(page, text)
+        if fresh != text:
+            stale.append(page)
+            if sys.argv[1:] != ["--check"]:
+                (ROOT / page).write_text(fresh)
+    if stale and sys.argv[1:] == ["--check"]:
+        sys.stderr.write(f"{', '.join(stale)} differ from the code: run `make guide`\n")
+        return 1
     return 0
 
 
