@@ -36,7 +36,7 @@ def site(tmp_path_factory):
         ("index.html", "cat.png"),
         ("operations.html", "max_queue"),
         ("security.html", "Threats"),
-        ("contributing.html", "make setup"),
+        ("contributing.html", "Docstrings"),
         ("changelog.html", __version__),
         ("architecture.html", "request.svg"),
         ("api/index.html", 'id="textcam_client.Client.explain_many"'),
