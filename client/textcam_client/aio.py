@@ -12,8 +12,11 @@ import grpc
 from grpc_health.v1 import health_pb2
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_client import answers, requests
-from textcam_client.aio_stream import AsyncExplanations, AsyncRun, AsyncStream
+from textcam_client._convert import requests, responses
+from textcam_client._streaming.aio import AsyncExplanations, AsyncRun, AsyncStream
+from textcam_client._streaming.window import Window
+from textcam_client._transport.peer import Peer
+from textcam_client._transport.stub import Stub
 from textcam_client.client import (
     DEFAULT_MAX_MESSAGE_BYTES,
     DEFAULT_RETRY,
@@ -34,11 +37,8 @@ from textcam_client.options import (
     chosen,
     settings,
 )
-from textcam_client.peer import Peer
 from textcam_client.retry import Attempts, Retry
-from textcam_client.stub import Stub
 from textcam_client.types import Explanation
-from textcam_client.window import Window
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -146,7 +146,7 @@ class AsyncClient:
         request, source = await asyncio.to_thread(prepare, image)
         request.request_id = uuid.uuid4().hex if request_id is None else request_id
         return await self._call(
-            "Explain", request, lambda r: answers.explanation(r, source, request.method), seconds
+            "Explain", request, lambda r: responses.explanation(r, source, request.method), seconds
         )
 
     @overload
@@ -206,7 +206,7 @@ class AsyncClient:
     ) -> tuple[ModelSummary, ...]:
         """List the served models, in order of name; raises CallError."""
         seconds = self._settings.seconds(timeout)
-        return await self._call("ListModels", pb.ListModelsRequest(), answers.models, seconds)
+        return await self._call("ListModels", pb.ListModelsRequest(), responses.models, seconds)
 
     async def model(
         self,
@@ -219,7 +219,7 @@ class AsyncClient:
         options = self._settings.completed(Options(model=name, version=version))
         request = pb.GetModelRequest(model=requests.model_spec(options.model, options.version))
         seconds = self._settings.seconds(timeout)
-        return await self._call("GetModel", request, answers.model, seconds)
+        return await self._call("GetModel", request, responses.model, seconds)
 
     async def wait_ready(
         self,
@@ -233,7 +233,7 @@ class AsyncClient:
         await self._call(
             "Check",
             health_pb2.HealthCheckRequest(),
-            answers.require_serving,
+            responses.require_serving,
             self._settings.seconds(timeout),
             retry=PATIENT,
             wait_for_ready=True,

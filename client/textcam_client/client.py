@@ -13,7 +13,11 @@ import grpc
 from grpc_health.v1 import health_pb2
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_client import answers, requests
+from textcam_client._convert import requests, responses
+from textcam_client._streaming.sync import Explanations, Run, Stream
+from textcam_client._streaming.window import Window
+from textcam_client._transport.peer import Peer
+from textcam_client._transport.stub import Stub
 from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable
 from textcam_client.images import ImageInput, require_several
 from textcam_client.model import Model, ModelSummary
@@ -28,12 +32,8 @@ from textcam_client.options import (
     chosen,
     settings,
 )
-from textcam_client.peer import Peer
 from textcam_client.retry import Attempts, Retry
-from textcam_client.stream import Explanations, Run, Stream
-from textcam_client.stub import Stub
 from textcam_client.types import Explanation
-from textcam_client.window import Window
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -202,7 +202,7 @@ class Client:
         request, source = prepare(image)
         request.request_id = uuid.uuid4().hex if request_id is None else request_id
         return self._call(
-            "Explain", request, lambda r: answers.explanation(r, source, request.method), seconds
+            "Explain", request, lambda r: responses.explanation(r, source, request.method), seconds
         )
 
     @overload
@@ -277,7 +277,7 @@ class Client:
     def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
         """List the served models, in order of name; raises CallError."""
         seconds = self._settings.seconds(timeout)
-        return self._call("ListModels", pb.ListModelsRequest(), answers.models, seconds)
+        return self._call("ListModels", pb.ListModelsRequest(), responses.models, seconds)
 
     def model(
         self, name: str | None = None, version: str | None = None, *, timeout: float | None = None
@@ -286,7 +286,7 @@ class Client:
         options = self._settings.completed(Options(model=name, version=version))
         request = pb.GetModelRequest(model=requests.model_spec(options.model, options.version))
         seconds = self._settings.seconds(timeout)
-        return self._call("GetModel", request, answers.model, seconds)
+        return self._call("GetModel", request, responses.model, seconds)
 
     def wait_ready(self, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Wait until the server answers and serves a model. Every caller has the right to ask.
@@ -297,7 +297,7 @@ class Client:
         self._call(
             "Check",
             health_pb2.HealthCheckRequest(),
-            answers.require_serving,
+            responses.require_serving,
             self._settings.seconds(timeout),
             retry=PATIENT,
             wait_for_ready=True,

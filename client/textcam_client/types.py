@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from textcam_client.geometry import Crop, Float32Array, UInt8Array
+from textcam_client._heatmaps.geometry import Crop, Float32Array, UInt8Array
+from textcam_client._heatmaps.view import Peak, View
 from textcam_client.images import ImageInput
 from textcam_client.model import Provenance
-from textcam_client.view import Peak, View
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from textcam_service.backbone import Backbone
-from textcam_service.bundle import ModelBundle
-from textcam_service.cpus import usable_cpus
-from textcam_service.imaging import ImageLimits, decode, prepare
+from textcam_service.artefacts.parity import Thresholds
+from textcam_service.imaging.decoding import ImageLimits, decode, prepare
+from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.dataset import find_images
-from textcam_service.offline.quantise import QuantisationSettings, quantise, split
-from textcam_service.parity import Thresholds
+from textcam_service.offline.quantization import QuantizationSettings, quantize, split
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.cpus import usable_cpus
 
 BANK = Path(__file__).parents[2] / "service" / "textcam_service" / "data" / "photos"
 CPU = ("CPUExecutionProvider",)
@@ -72,8 +72,8 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         for layers in arguments.float_layers or (0, 2, 4, 6, 8, 12):
             folder = Path(work) / str(layers)
-            settings = QuantisationSettings(layers, arguments.reduce_range)
-            found = quantise(own, calibration, photographs, folder, settings, ANY).figures
+            settings = QuantizationSettings(layers, arguments.reduce_range)
+            found = quantize(own, calibration, photographs, folder, settings, ANY).figures
             pair = {"float": own.backbone, "int8": Backbone(folder, providers=CPU)}
             speed = {
                 batch: milliseconds(pair, np.stack(shown[:batch]), arguments.repeats)

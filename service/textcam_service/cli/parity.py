@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from textcam_service.artefacts.packaged import PHOTOS
 from textcam_service.cli.common import backbone_option, comparison_options, need
 
 
@@ -52,13 +53,13 @@ def parity(
       textcam serve --providers tensorrt --precision fp16 --engine-cache engines/
     """
     need("service")
-    from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
-    from textcam_service.evaluation.parity import compare  # noqa: PLC0415
+    from textcam_service.artefacts.parity import Thresholds  # noqa: PLC0415
+    from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.offline.dataset import find_images  # noqa: PLC0415
-    from textcam_service.parity import Thresholds  # noqa: PLC0415
-    from textcam_service.providers import DeviceOptions  # noqa: PLC0415
+    from textcam_service.offline.evaluation.parity import compare  # noqa: PLC0415
+    from textcam_service.runtime.providers import DeviceOptions  # noqa: PLC0415
 
-    folder = bank or Path(__file__).parents[1] / "data" / "photos"
+    folder = bank or PHOTOS
     options = DeviceOptions(precision, engine_cache, max_batch=max_batch)
     own = ModelBundle.load("cpu", backbone, folder, providers=("cpu",))
     other = ModelBundle.load("device", backbone, folder, providers=providers, device=options)
