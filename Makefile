@@ -98,7 +98,7 @@ deploy-check: $(BACKBONE)/backbone.json ## Check deploy/ and the contract offlin
 	$(BIN)/python -m pytest tests/deploy
 
 docs: $(VENV)/.done ## Build the documentation site into build/docs
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 changelog: $(VENV)/.done ## Print the next release's section of the changelog
 	$(BIN)/towncrier build --draft --version next

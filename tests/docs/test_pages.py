@@ -47,7 +47,7 @@ def test_python_samples_compile_and_import_names_that_are_there(page):
 
 
 def resolved(words):
-    """The options of the command that the words name, and the words after it."""
+    """Return the options of the command that the words name, and the words after it."""
     command, context, rest = main, click.Context(main), list(words)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         name = rest.pop(0)

@@ -1,4 +1,4 @@
-"""The repository's Markdown pages: their links and their samples of code."""
+"""Markdown pages of the repository: their links and their samples of code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 
 
 def pages() -> list[Path]:
-    """Every Markdown page that is, or is to be, in the repository."""
+    """List every Markdown page that is, or is to be, in the repository."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
         capture_output=True,
@@ -33,18 +33,18 @@ def pages() -> list[Path]:
 
 
 def prose(text: str) -> str:
-    """A page without its code blocks."""
+    """Return a page without its code blocks."""
     return _FENCE.sub("", text)
 
 
 def links(text: str) -> list[str]:
-    """Targets of a page's links and pictures to files, and to its own headings."""
+    """List the targets of a page's links and pictures within the repository."""
     found = _LINK.findall(re.sub(r"`[^`\n]*`", "", prose(text)))
     return [target for target in found if not re.match(r"[a-z]+:", target)]
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors of a page's headings, as code hosts and the site make them."""
+    """Return the anchors of a page's headings, as code hosts and the site make them."""
     slugs = set()
     for heading in _HEADING.findall(prose(text)):
         words = re.sub(r"[^\w\- ]", "", heading.lower().replace("`", ""))
@@ -54,7 +54,7 @@ def anchors(text: str) -> set[str]:
 
 
 def blocks(text: str, *languages: str) -> list[str]:
-    """A page's code blocks in one of the languages, without their indentation."""
+    """List a page's code blocks in one of the languages, without their indentation."""
     return [
         re.sub(rf"^{indent}", "", body, flags=re.MULTILINE)
         for indent, language, body in _FENCE.findall(text)
@@ -63,7 +63,7 @@ def blocks(text: str, *languages: str) -> list[str]:
 
 
 def commands(text: str) -> Iterator[str]:
-    """Commands of a page: lines of shell blocks, indented lines, inline code."""
+    """Yield a page's commands: lines of shell blocks, indented lines, inline code."""
     for block in blocks(text, "sh", "bash", "console"):
         yield from block.replace("\\\n", " ").splitlines()
     bare = prose(text).replace("\\\n", " ")
