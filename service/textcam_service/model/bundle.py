@@ -36,7 +36,8 @@ from textcam_service.core.types import (
 from textcam_service.core.vertices import Vertices, placed
 from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMethod
 from textcam_service.imaging.resampling import RESAMPLER
-from textcam_service.runtime.backbone import Backbone, BackboneOutput
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.runtime.providers import DeviceOptions
 
 # Of the largest activation score. In torch's fp16 on a CPU, EfficientNet-Lite0's are off by 5e-3,
@@ -169,7 +170,7 @@ class ModelBundle:
     @property
     def methods(self) -> tuple[Method, ...]:
         """The CAM methods that the backbone can answer."""
-        offers = self.backbone.offers
+        offers = self.backbone.capabilities
         return tuple(method for method in METHODS.values() if method.needs <= offers)
 
     @property
@@ -195,7 +196,7 @@ class ModelBundle:
         if known is None:
             fault = f"there is no method '{name}'"
         else:
-            missing = sorted(need.value for need in known.needs - self.backbone.offers)
+            missing = sorted(need.value for need in known.needs - self.backbone.capabilities)
             fault = f"{known.title} needs {' and '.join(missing)}; model '{self.name}' has none"
         raise UnsupportedMethod(f"{fault}; it supports {supported}", field=field_name or None)
 
@@ -229,7 +230,7 @@ class ModelBundle:
         """
         subject = self.subject(seen, image, target, against)
         steps = self.default_method.steps(subject, MethodSettings())
-        return run_method(steps, lambda ask: self.backbone.answer(ask, seen))
+        return run_method(steps, lambda ask: self.backbone.query(ask, seen))
 
     def rationale(
         self,
@@ -279,7 +280,7 @@ class ModelBundle:
 
 def default_method(backbone: Backbone) -> Method:
     """CAM for a linear head, else the first of a few that the head can answer."""
-    offers = backbone.offers
+    offers = backbone.capabilities
     for name in ("cam", "grad_cam", "recipro_cam"):
         if METHODS[name].needs <= offers:
             return METHODS[name]
@@ -316,7 +317,7 @@ def predicted_evidence(
     """Each channel's evidence (D,) for the predicted class, by the default method."""
     subject = subject_of(backbone, seen, image, int(seen.logits.argmax()))
     steps = default_method(backbone).steps(subject, MethodSettings())
-    terms = run_method(steps, lambda ask: backbone.answer(ask, seen))
+    terms = run_method(steps, lambda ask: backbone.query(ask, seen))
     return channel_evidence(terms.weights, seen.activation_maps)
 
 

@@ -97,7 +97,7 @@ def explained(bundle, seen, image, method, index):
     target = predictions(seen.logits, bundle.class_names, [index])[0]
     subject = bundle.subject(seen, image, target, None)
     steps = METHODS[method].steps(subject, MethodSettings(chunk=4))
-    terms = run_method(steps, lambda ask: bundle.backbone.answer(ask, seen))
+    terms = run_method(steps, lambda ask: bundle.backbone.query(ask, seen))
     return bundle.rationale(seen, terms, target, None, Wish(3))
 
 

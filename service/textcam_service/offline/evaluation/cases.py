@@ -25,7 +25,7 @@ from textcam_service.core.types import (
 from textcam_service.errors import InvalidTruth, TextCamError
 from textcam_service.imaging.decoding import ImageLimits, decode, prepare
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.runtime.backbone import BackboneOutput
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.scenes.classes import CLASSES, Bias, class_scene, key_index
 from textcam_service.scenes.render import render
 from textcam_service.scenes.world import Scene, object_phrases

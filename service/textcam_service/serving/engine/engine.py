@@ -21,8 +21,8 @@ from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.errors import DeadlineExpired, InvalidRequest, InvalidSettings
 from textcam_service.imaging import decoding
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.runtime.backbone import BackboneOutput
 from textcam_service.runtime.cpus import usable_cpus
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.queues import BatchLimits
 from textcam_service.serving.batching.scheduling import Lane, ResponseLatency
