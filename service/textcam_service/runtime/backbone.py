@@ -151,9 +151,7 @@ class Backbone:
         if not self.manifest.vertices:
             return None
         size = self.manifest.preprocessing
-        positions = np.asarray(
-            output.further[VERTEX_POSITIONS]
-        )  # they stay on no device
+        positions = np.asarray(output.further[VERTEX_POSITIONS])  # they stay on no device
         return Vertices(positions, size.height, size.width)
 
     def run(self, images: Float32Array) -> tuple[Float32Array, Float32Array]:
