@@ -14,8 +14,9 @@ from textcam_service.artefacts.files import file_digests, version_of
 from textcam_service.artefacts.parity import ParityReport
 from textcam_service.core.methods import METHODS, Method
 from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.core.rationale.settings import RationaleSettings, WordSettings
 from textcam_service.core.rationale.wording import EmbeddingWording, SupportWording, Wording
-from textcam_service.core.types import Float32Array, RationaleSettings, WordSettings
+from textcam_service.core.types import Float32Array
 from textcam_service.errors import BundleMismatch, UnsupportedMethod
 from textcam_service.imaging.resampling import RESAMPLER
 from textcam_service.model.class_index import ClassIndex

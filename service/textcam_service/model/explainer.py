@@ -10,7 +10,8 @@ import numpy as np
 from textcam_service.core.cam import channel_evidence
 from textcam_service.core.methods import CamTerms, MethodInput, MethodSettings, run_method
 from textcam_service.core.rationale.rationale import explain_target
-from textcam_service.core.types import Float32Array, Float64Array, Prediction, Rationale, Wish
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import Float32Array, Float64Array, Prediction, Rationale
 from textcam_service.core.vertices import Vertices, placed
 from textcam_service.model.bundle import ModelBundle, default_method
 from textcam_service.runtime.backbone import Backbone
@@ -57,7 +58,7 @@ def make_rationale(
     terms: CamTerms,
     target: Prediction,
     reference: Prediction | None,
-    wish: Wish,
+    phrase_filter: PhraseFilter,
     vertices: Vertices | None = None,
 ) -> Rationale:
     """Turn the result of a CAM method into phrases and groups.
@@ -68,7 +69,7 @@ def make_rationale(
         terms: Result of the CAM method.
         target: The explained class, with its logit.
         reference: The class it is explained against; None: the target's logit alone.
-        wish: Requested number and kinds of phrases.
+        phrase_filter: Requested number and kinds of phrases.
         vertices: Positions of the maps' vertices; None: the maps lie on a grid.
     """
     bias = bundle.backbone.head_bias
@@ -86,7 +87,7 @@ def make_rationale(
         bundle.phrases,
         bundle.wording,
         target.class_index,
-        wish,
+        phrase_filter,
     )
     return rationale if vertices is None else placed(rationale, vertices)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from small_models import write_model
-from textcam_service.core.types import WordSettings
+from textcam_service.core.rationale.settings import WordSettings
 from textcam_service.errors import BundleMismatch, UnsupportedMethod
 from textcam_service.model.bundle import ModelBundle
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_models import SIDE, write_model
 from textcam_service.core.predictions import predictions
-from textcam_service.core.types import Wish
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.model.explainer import (
     attribute,
@@ -53,7 +53,7 @@ def test_attribution_of_a_linear_head_adds_up_to_the_logit(bundle, output, image
 def test_a_rationale_takes_the_reference_s_logit_and_bias_off(bundle, output, image):
     target, reference = (prediction(bundle, output, index) for index in (0, 3))
     terms = attribute(bundle, output, image, target, reference)
-    rationale = make_rationale(bundle, output, terms, target, reference, Wish(2))
+    rationale = make_rationale(bundle, output, terms, target, reference, PhraseFilter(2))
     evidence = sum(phrase.evidence for phrase in rationale.phrases) + rationale.rest.evidence
     whole = rationale.bias + rationale.gap + evidence
     assert whole == pytest.approx(target.logit - reference.logit, abs=1e-4)
