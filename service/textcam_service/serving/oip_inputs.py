@@ -216,8 +216,8 @@ def _read_template(
             template.method = types_pb.CamMethod.Value(number)
         elif name not in _PASSED_OVER:
             raise InvalidArgument(
-                f"the parameter '{name}' is not taken as it stands; there are 'max_phrases' (int64), "
-                "'class' (int64 or string) and 'method' (string)",
+                f"the parameter '{name}' is not taken as it stands; there are 'max_phrases' "
+                "(int64), 'class' (int64 or string) and 'method' (string)",
                 field="parameters",
             )
     return template
