@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
-from textcam_service.serving.metrics import Metrics, worker_restarts
+from textcam_service.serving.telemetry.metrics import Metrics, worker_restarts
 from textcam_service.settings import ServerSettings
 
 DEPLOY = Path(__file__).parent

@@ -16,8 +16,10 @@
 your own tests; `textcam_client.errors` draws the tree of what may be raised.
 """
 
+from textcam_client._heatmaps.geometry import Crop
+from textcam_client._streaming.aio import AsyncResultStream
+from textcam_client._streaming.sync import ResultStream
 from textcam_client.aio import AsyncClient
-from textcam_client.aio_stream import AsyncResultStream
 from textcam_client.client import Client
 from textcam_client.errors import (
     CallError,
@@ -44,16 +46,14 @@ from textcam_client.errors import (
     Violation,
 )
 from textcam_client.figure import draw_figure
-from textcam_client.geometry import Crop
-from textcam_client.mask_pictures import draw_contours, label_image
-from textcam_client.masks import MaskMethod, pseudo_labels, pseudo_mask
+from textcam_client.masks.connected_components import Box, bounding_boxes
+from textcam_client.masks.pseudo_masks import MaskMethod, pseudo_labels, pseudo_mask
+from textcam_client.masks.rendering import draw_contours, label_image
+from textcam_client.masks.rle import Rle, decode_rle, encode_rle
 from textcam_client.model import Calibration, CalibrationBin, Model, ModelSummary, Provenance
 from textcam_client.options import Contrast, ExplainOptions, Tls, TopK
-from textcam_client.regions import Box, bounding_boxes
 from textcam_client.result import ExplainResult
 from textcam_client.retry import Retry
-from textcam_client.rle import Rle, decode_rle, encode_rle
-from textcam_client.stream import ResultStream
 from textcam_client.types import Explanation, Phrase, Prediction, SaliencyGroup
 
 __all__ = [

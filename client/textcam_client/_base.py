@@ -11,14 +11,14 @@ import grpc
 from google.protobuf.message import Message
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_client import answers, requests
+from textcam_client._convert import requests, responses
+from textcam_client._convert.requests import Prepare
+from textcam_client._streaming.window import Window
+from textcam_client._transport.peer import Peer
 from textcam_client.errors import CallError, ClientClosed, MalformedResponse
 from textcam_client.model import ModelSummary
 from textcam_client.options import ExplainOptions, Options, Tls, channel_options, chosen, settings
-from textcam_client.peer import Peer
-from textcam_client.requests import Prepare
 from textcam_client.retry import Attempts, Retry
-from textcam_client.window import Window
 
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_MAX_MESSAGE_BYTES = 64 * 2**20
@@ -159,7 +159,7 @@ class Listing:
         Raises:
             MalformedResponse: It names a page that came before.
         """
-        self.models += answers.models(response)
+        self.models += responses.models(response)
         self._token = response.next_page_token
         self._complete = not self._token
         if self._token in self._tokens:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import grpc
 from grpc_health.v1 import health_pb2
 
-from textcam_client import answers
 from textcam_client._base import DEFAULT_TIMEOUT, PATIENT, ClientBase, Listing, request_id
-from textcam_client.aio_stream import AsyncResultStream, AsyncStream, AsyncStreamRun
+from textcam_client._convert import responses
+from textcam_client._streaming.aio import AsyncResultStream, AsyncStream, AsyncStreamRun
+from textcam_client._transport.stub import Stub
 from textcam_client.errors import Cancelled, TextCamClientError, Unavailable
 from textcam_client.images import ImageInput, require_several
 from textcam_client.model import Model, ModelSummary
 from textcam_client.options import ExplainOptions, HeatmapForm, Lane, Options, Target
 from textcam_client.result import ExplainResult
 from textcam_client.retry import Retry
-from textcam_client.stub import Stub
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -95,7 +95,10 @@ class AsyncClient(ClientBase):
         request, source = await asyncio.to_thread(prepare, image)
         request.request_id = uuid.uuid4().hex if request_id is None else request_id
         return await self._call(
-            "Explain", request, lambda r: answers.explain_result(r, source, request.method), seconds
+            "Explain",
+            request,
+            lambda r: responses.explain_result(r, source, request.method),
+            seconds,
         )
 
     @overload
@@ -158,7 +161,7 @@ class AsyncClient(ClientBase):
         """Describe a model; default: the client's. Raises CallError."""
         request = self._prepare_get_model(name, version)
         seconds = self._settings.seconds(timeout)
-        return await self._call("GetModel", request, answers.model, seconds)
+        return await self._call("GetModel", request, responses.model, seconds)
 
     async def wait_ready(
         self,
@@ -172,7 +175,7 @@ class AsyncClient(ClientBase):
         await self._call(
             "Check",
             health_pb2.HealthCheckRequest(),
-            answers.require_serving,
+            responses.require_serving,
             self._settings.seconds(timeout),
             retry=PATIENT,
             wait_for_ready=True,

@@ -13,16 +13,16 @@ import grpc
 from grpc_health.v1 import health_pb2
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_client import answers
 from textcam_client._base import DEFAULT_TIMEOUT, PATIENT, ClientBase, Listing
+from textcam_client._convert import responses
+from textcam_client._streaming.sync import ResultStream, Stream, StreamRun
+from textcam_client._transport.stub import Stub
 from textcam_client.errors import TextCamClientError, Unavailable
 from textcam_client.images import ImageInput, require_several
 from textcam_client.model import Model, ModelSummary
 from textcam_client.options import ExplainOptions, HeatmapForm, Lane, Options, Target
 from textcam_client.result import ExplainResult
 from textcam_client.retry import Retry
-from textcam_client.stream import ResultStream, Stream, StreamRun
-from textcam_client.stub import Stub
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -158,7 +158,10 @@ class Client(ClientBase):
         request, source = prepare(image)
         request.request_id = uuid.uuid4().hex if request_id is None else request_id
         return self._call(
-            "Explain", request, lambda r: answers.explain_result(r, source, request.method), seconds
+            "Explain",
+            request,
+            lambda r: responses.explain_result(r, source, request.method),
+            seconds,
         )
 
     @overload
@@ -232,7 +235,7 @@ class Client(ClientBase):
         """Describe a model; default: the client's. Raises CallError."""
         request = self._prepare_get_model(name, version)
         seconds = self._settings.seconds(timeout)
-        return self._call("GetModel", request, answers.model, seconds)
+        return self._call("GetModel", request, responses.model, seconds)
 
     def wait_ready(self, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Wait until the server answers and serves a model. Every caller has the right to ask.
@@ -243,7 +246,7 @@ class Client(ClientBase):
         self._call(
             "Check",
             health_pb2.HealthCheckRequest(),
-            answers.require_serving,
+            responses.require_serving,
             self._settings.seconds(timeout),
             retry=PATIENT,
             wait_for_ready=True,

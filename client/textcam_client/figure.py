@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from textcam_client import wording
-from textcam_client.colormap import blend, spotlight
+from textcam_client._heatmaps.colormap import blend, spotlight
+from textcam_client._heatmaps.geometry import Crop, Float32Array, inside
 from textcam_client.figure_sheet import (
     AGAINST,
     FOR,
@@ -26,7 +27,6 @@ from textcam_client.figure_sheet import (
     shortened,
     stacked,
 )
-from textcam_client.geometry import Crop, Float32Array, inside
 from textcam_client.images import ImageInput, ImageSource
 from textcam_client.result import ExplainResult
 from textcam_client.types import Explanation, SaliencyGroup

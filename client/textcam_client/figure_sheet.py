@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from textcam_client.colormap import blend
+from textcam_client._heatmaps.colormap import blend
 
 Colour: TypeAlias = tuple[int, int, int]
 

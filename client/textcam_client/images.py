@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 
+from textcam_client._heatmaps.geometry import UInt8Array
 from textcam_client.errors import ImageError, UnreadableImage, UnsupportedImage
-from textcam_client.geometry import UInt8Array
 
 ImageInput: TypeAlias = (
     "str | os.PathLike[str] | os.PathLike[bytes] | bytes | bytearray | memoryview | Image.Image "

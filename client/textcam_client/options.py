@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 import grpc
 
-from textcam_client.endpoint import Metadata, checked_address, checked_metadata
+from textcam_client._transport.endpoint import Metadata, checked_address, checked_metadata
 from textcam_client.retry import Retry
 
 HeatmapForm: TypeAlias = Literal["none", "saliency", "image", "overlay"]

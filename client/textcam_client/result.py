@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
+from textcam_client._heatmaps.geometry import Crop, Float32Array, UInt8Array
 from textcam_client.errors import MalformedResponse, SeveralTargets
-from textcam_client.geometry import Crop, Float32Array, UInt8Array
 from textcam_client.images import ImageInput
 from textcam_client.model import Provenance
 from textcam_client.types import Explanation, Phrase, Prediction, SaliencyGroup

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from textcam_client._transport.peer import Peer
 from textcam_client.errors import CallError, DeadlineExceeded, Overloaded, Unavailable
-from textcam_client.peer import Peer
 
 # Without a word from any server, the address may well be wrong: better said soon.
 _TRIES_AT_NOBODY = 4

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from textcam_client.geometry import Float32Array, UInt8Array
+from textcam_client._heatmaps.geometry import Float32Array, UInt8Array
+from textcam_client._heatmaps.view import HeatmapContext, Peak
 from textcam_client.images import ImageInput
-from textcam_client.view import HeatmapContext, Peak
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from textcam_service.artefacts.packaged import PHOTOS
 from textcam_service.core.types import WordingKind, WordSettings
 from textcam_service.errors import InvalidSettings
-from textcam_service.providers import DeviceOptions
+from textcam_service.runtime.providers import DeviceOptions
 
 MIB = 2**20
 # What gRPC takes: its options are 32-bit numbers, its times milliseconds.
@@ -78,7 +79,7 @@ class ServerSettings(BaseSettings):
         Path("build/backbone"), description="Backbone folder that `textcam export` wrote."
     )
     bank: Path = Field(
-        Path(__file__).parent / "data" / "photos",
+        PHOTOS,
         description="Bank folder; default: the bank and vocabulary that come with the package.",
     )
     store: str = Field(

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from textcam_service.core.channels import ChannelSettings, channel_directions, extreme_samples
+from textcam_service.core.concepts.channel_embeddings import (
+    ChannelSettings,
+    channel_directions,
+    extreme_samples,
+)
 
 IMAGES, CHANNELS, DIMENSIONS, SAMPLES, LOOPED = 50_000, 2048, 512, 100, 50
 

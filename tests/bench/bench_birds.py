@@ -31,22 +31,22 @@ from birds import (
     table_of,
     write_backbone,
 )
-from textcam_service.backbone import Backbone
-from textcam_service.core.calibration import fit_calibration, reliability
-from textcam_service.core.channels import ChannelSettings
-from textcam_service.core.supports import (
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings
+from textcam_service.core.concepts.supports import (
     correlations,
     evidence_by_phrase,
     likeness,
     phrase_supports,
 )
+from textcam_service.core.rationale.calibration import fit_calibration, reliability
+from textcam_service.core.rationale.wording import PhraseSupports, SupportWording, stored_likeness
 from textcam_service.core.types import RationaleSettings, Wish
-from textcam_service.core.wording import PhraseSupports, SupportWording, stored_likeness
-from textcam_service.offline.attributes import GRADES
-from textcam_service.offline.build import build_bank
-from textcam_service.offline.embed import load_embedder
-from textcam_service.offline.grounding import by_labels
-from textcam_service.offline.phrases import Tables
+from textcam_service.offline.banks.attribute_tables import GRADES
+from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.banks.grounding import by_labels
+from textcam_service.offline.banks.phrases import Tables
+from textcam_service.offline.embedders.loading import load_embedder
+from textcam_service.runtime.backbone import Backbone
 
 OUTPUT = Path("build/bench")
 COUNT = 5  # phrases at most

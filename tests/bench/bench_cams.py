@@ -28,13 +28,13 @@ import torch
 import torchcam.methods
 import tqdm
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from textcam_service.backbone import Backbone
 from textcam_service.core.cam import saliency_map
 from textcam_service.core.heatmap import heatmap
-from textcam_service.core.methods import METHODS, MethodSettings, Subject, drive
+from textcam_service.core.methods import METHODS, MethodInput, MethodSettings, run_method
 from textcam_service.core.types import Crop
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import load_network
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.runtime.backbone import Backbone
 
 OUTPUT = Path("build/bench/cams.json")
 CLASS = 3
@@ -69,7 +69,7 @@ TORCHCAM = {
 
 def ours(backbone, name, images, channels=None):
     """The product's way: one batch forward, then each image's conversation and heatmap."""
-    seen = backbone.see(images)
+    seen = backbone.forward(images)
     weights = np.zeros(len(seen[0].logits))
     weights[CLASS] = 1
     linear = backbone.head_weights[:, :channels] if backbone.is_linear else None
@@ -81,14 +81,14 @@ def ours(backbone, name, images, channels=None):
     made = []
     for index, (one, image) in enumerate(zip(seen, images, strict=True)):
         maps = one.activation_maps[:channels]
-        subject = Subject(maps, one.logits, weights, image, linear, one.layers)
+        subject = MethodInput(maps, one.logits, weights, image, linear, one.layers)
 
         def answer(ask, one=one, index=index):
             if gradients is not None and type(ask).__name__ == "Gradient":
                 return gradients[index]  # asked for the whole batch at once
             return backbone.answer(ask, one)
 
-        terms = drive(METHODS[name].steps(subject, settings), answer)
+        terms = run_method(METHODS[name].steps(subject, settings), answer)
         found = terms.saliency_map
         if found is None:
             found = saliency_map(terms.weights, maps)

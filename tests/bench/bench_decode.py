@@ -8,7 +8,7 @@ and reduced likewise; all end in the same network input. Milliseconds of one thr
 time, the least of several turns taken in turn, so that other work on the machine matters little;
 then wall time per image with two threads.
 
-Then the arithmetic of `normalise` in numpy, and as Transpose, Cast, Mul and Sub in an ONNX graph.
+Then the arithmetic of `normalize` in numpy, and as Transpose, Cast, Mul and Sub in an ONNX graph.
 What reduction does to the logits is bench_reduction.py's.
 """
 
@@ -26,9 +26,9 @@ import simplejpeg
 from bench_reduction import encoded, with_grain
 from onnx import TensorProto, helper, numpy_helper
 from PIL import ExifTags, Image, ImageOps
-from textcam_service.backbone import Backbone
-from textcam_service.core.preprocess import normalise
-from textcam_service.imaging import DecodedImage, ImageLimits, decode, prepare
+from textcam_service.core.preprocess import normalize
+from textcam_service.imaging.decoding import DecodedImage, ImageLimits, decode, prepare
+from textcam_service.runtime.backbone import Backbone
 
 LIMITS = ImageLimits()
 TURNS = 7
@@ -131,7 +131,7 @@ def speed(photo, preprocessing, rng):
 
 
 def graph_session(preprocessing):
-    """The arithmetic of `normalise` for (N, H, W, 3) uint8."""
+    """The arithmetic of `normalize` for (N, H, W, 3) uint8."""
     std, mean = (np.float32(value).reshape(1, 3, 1, 1) for value in
                  (preprocessing.std, preprocessing.mean))  # fmt: skip
     size = (preprocessing.height, preprocessing.width)
@@ -164,9 +164,9 @@ def arithmetic(backbone):
     for count in (1, 8):
         shape = (preprocessing.height, preprocessing.width, 3)
         pixels = [rng.integers(0, 256, shape, np.uint8) for _ in range(count)]
-        made = np.stack([normalise(one, preprocessing) for one in pixels])
+        made = np.stack([normalize(one, preprocessing) for one in pixels])
         calls = {
-            "numpy": lambda pixels=pixels: np.stack([normalise(p, preprocessing) for p in pixels]),
+            "numpy": lambda pixels=pixels: np.stack([normalize(p, preprocessing) for p in pixels]),
             "graph": lambda pixels=pixels: session.run(None, {"pixels": np.stack(pixels)})[0],
             "network": lambda made=made: backbone.run(made),
         }

@@ -27,14 +27,14 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from textcam_service.backbone import Backbone
-from textcam_service.bank import ConceptBank, read_bank, write_bank
-from textcam_service.bundle import ModelBundle
+from textcam_service.artefacts.bank import ConceptBank, read_bank, write_bank
 from textcam_service.core.predictions import predictions
 from textcam_service.core.types import Wish
-from textcam_service.cpus import usable_cpus
 from textcam_service.errors import TextCamError
-from textcam_service.providers import CUDA, TENSORRT, DeviceOptions
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.cpus import usable_cpus
+from textcam_service.runtime.providers import CUDA, TENSORRT, DeviceOptions
 from threadpoolctl import threadpool_limits
 
 BANK = Path(__file__).parents[2] / "service" / "textcam_service" / "data" / "photos"
@@ -45,8 +45,8 @@ def prepare(work):
     """The backbone and its bank, made once."""
     if (work / "bank" / "bank.json").is_file():
         return
-    from textcam_service.offline.export import export_network  # noqa: PLC0415 - torch
-    from textcam_service.offline.networks import load_network  # noqa: PLC0415
+    from textcam_service.offline.export.export import export_network  # noqa: PLC0415 - torch
+    from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415
 
     export_network(load_network("torchvision:resnet50", "none"), work / "backbone")
     backbone, vocabulary = Backbone(work / "backbone"), read_bank(BANK).vocabulary
@@ -96,7 +96,7 @@ def explained_rate(bundle, images, batches):
         under_way = deque()
         started = time.perf_counter()
         for _ in range(batches):
-            seen = bundle.backbone.see(images)
+            seen = bundle.backbone.forward(images)
             pairs = zip(seen, images, strict=True)
             under_way.append([pool.submit(explain, bundle, one, image) for one, image in pairs])
             if len(under_way) > AHEAD:
@@ -110,7 +110,7 @@ def explained_rate(bundle, images, batches):
 
 def alone_rate(bundle, images, batches):
     """Explanations per second of maps that are there."""
-    seen = bundle.backbone.see(images)
+    seen = bundle.backbone.forward(images)
     with ThreadPoolExecutor(usable_cpus()) as pool:
         started = time.perf_counter()
         for _ in range(batches):
@@ -124,7 +124,7 @@ def bucket_rate(bundle, images, turns, *, mixed):
     order = sizes * turns if mixed else [size for size in sizes for _ in range(turns)]
     started = time.perf_counter()
     for size in order:
-        bundle.backbone.see(images[:size])
+        bundle.backbone.forward(images[:size])
     return sum(order) / (time.perf_counter() - started)
 
 

@@ -15,19 +15,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from textcam_service.backbone import Backbone
-from textcam_service.bundle import ModelBundle
-from textcam_service.cpus import usable_cpus
-from textcam_service.imaging import ImageLimits, decode, prepare
+from textcam_service.core.agreement import AgreementThresholds
+from textcam_service.imaging.decoding import ImageLimits, decode, prepare
+from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.dataset import find_images
-from textcam_service.offline.quantise import QuantisationSettings, quantise, split
-from textcam_service.parity import Thresholds
+from textcam_service.offline.quantization import QuantizationSettings, quantize, split
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.cpus import usable_cpus
 
 BANK = Path(__file__).parents[2] / "service" / "textcam_service" / "data" / "photos"
 CPU = ("CPUExecutionProvider",)
 LIMITS = ImageLimits(2**24, 2**26)
 BATCHES = (1, 8)
-ANY = Thresholds(top1=0, correlation=-1, first_phrase=0)
+ANY = AgreementThresholds(top1=0, map_correlation=-1, first_phrase=0)
 
 
 def milliseconds(backbones, images, repeats):
@@ -72,8 +72,8 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         for layers in arguments.float_layers or (0, 2, 4, 6, 8, 12):
             folder = Path(work) / str(layers)
-            settings = QuantisationSettings(layers, arguments.reduce_range)
-            found = quantise(own, calibration, photographs, folder, settings, ANY).figures
+            settings = QuantizationSettings(layers, arguments.reduce_range)
+            found = quantize(own, calibration, photographs, folder, settings, ANY).figures
             pair = {"float": own.backbone, "int8": Backbone(folder, providers=CPU)}
             speed = {
                 batch: milliseconds(pair, np.stack(shown[:batch]), arguments.repeats)
@@ -82,8 +82,8 @@ def main():
             report["rows"].append({"float_layers": layers, **asdict(found), "ms": speed})
             times = "   ".join(f"{ms['int8']:8.1f} / {ms['float']:.1f}" for ms in speed.values())
             print(
-                f"{layers:12}  {found.top1:.4f}  {found.correlation:11.4f}  "
-                f"{found.correlation_p5:.4f}  {found.first_phrase:12.4f}  {times}",
+                f"{layers:12}  {found.top1:.4f}  {found.map_correlation:11.4f}  "
+                f"{found.map_correlation_p5:.4f}  {found.first_phrase:12.4f}  {times}",
                 flush=True,
             )
     output = Path(f"build/bench/int8-{report['architecture']}.json")

@@ -18,16 +18,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from bench_truth import PROBING, RIVALS, WORK
 from bench_truth import SETTINGS as SCENE_SETTINGS
-from textcam_service.backbone import Backbone
-from textcam_service.core.channels import ChannelSettings
-from textcam_service.core.phrases import centre_texts
-from textcam_service.evaluation.labels import label_figures, label_places, own_places
-from textcam_service.offline.build import probing_order
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings
+from textcam_service.core.rationale.phrases import centre_texts
+from textcam_service.offline.banks.build import probing_order
+from textcam_service.offline.banks.extract import extract
 from textcam_service.offline.dataset import find_images
-from textcam_service.offline.embed import TEMPLATES, embed_with_templates, load_embedder
-from textcam_service.offline.export import export_network
-from textcam_service.offline.extract import extract
-from textcam_service.offline.networks import load_network
+from textcam_service.offline.embedders.loading import TEMPLATES, embed_with_templates, load_embedder
+from textcam_service.offline.evaluation.neuron_labels import label_figures, label_places, own_places
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.probing import render_probing_set
 from textcam_service.scenes.world import vocabulary
 

@@ -16,21 +16,21 @@ import numpy as np
 from bench_truth import PROBING, WORK, bundle_of
 from PIL import Image
 from textcam_client import draw_contours, pseudo_labels, pseudo_mask
-from textcam_client.growing import grow, grow_seeds
-from textcam_client.masks import otsu_threshold
-from textcam_service.bundle import ModelBundle
+from textcam_client.masks.pseudo_masks import otsu_threshold
+from textcam_client.masks.random_walk import grow, grow_seeds
 from textcam_service.core.heatmap import heatmap
-from textcam_service.evaluation.cases import (
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.embedders.loading import load_embedder
+from textcam_service.offline.evaluation.cases import (
     EVALUATION_SEED,
     explain_case,
     observe,
     predict,
     scene_case,
 )
-from textcam_service.evaluation.cases import scene_truth as truth_of
-from textcam_service.evaluation.masks import judge_masks
-from textcam_service.evaluation.place import centred_gaussian, heat_of
-from textcam_service.offline.embed import load_embedder
+from textcam_service.offline.evaluation.cases import scene_truth as truth_of
+from textcam_service.offline.evaluation.localization import centred_gaussian, heat_of
+from textcam_service.offline.evaluation.masks import judge_masks
 from textcam_service.scenes.classes import CLASSES
 from textcam_service.scenes.probing import render_probing_set
 from textcam_service.scenes.world import arrange, random_attributes

@@ -23,19 +23,19 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
-from textcam_service.artefact import read_artefact
-from textcam_service.backbone import Backbone
-from textcam_service.bundle import ModelBundle
-from textcam_service.core.calibration import Calibration, fit_calibration, reliability
-from textcam_service.core.channels import ChannelSettings
-from textcam_service.core.supports import contrasts, evidence_by_phrase
+from textcam_service.artefacts.files import read_artefact
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings
+from textcam_service.core.concepts.supports import contrasts, evidence_by_phrase
+from textcam_service.core.rationale.calibration import Calibration, fit_calibration, reliability
 from textcam_service.core.types import Wish
-from textcam_service.evaluation.cases import Case, explain_case, observed, terms_of
-from textcam_service.offline.attributes import matrix, packaged_table
-from textcam_service.offline.build import build_bank
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.banks.attribute_tables import matrix, packaged_table
+from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.banks.phrases import Probing, Tables, phrase_opinions
 from textcam_service.offline.dataset import find_images, read_vocabulary
-from textcam_service.offline.embed import load_embedder
-from textcam_service.offline.phrases import Probing, Tables, phrase_opinions
+from textcam_service.offline.embedders.loading import load_embedder
+from textcam_service.offline.evaluation.cases import Case, explain_case, observed, terms_of
+from textcam_service.runtime.backbone import Backbone
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[1] / "service" / "textcam_service" / "data" / "photos"

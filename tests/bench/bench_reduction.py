@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from textcam_service.bundle import ModelBundle
 from textcam_service.core.types import Prediction, Wish
-from textcam_service.imaging import DecodedImage, ImageLimits, decode, prepare
+from textcam_service.imaging.decoding import DecodedImage, ImageLimits, decode, prepare
+from textcam_service.model.bundle import ModelBundle
 
 LIMITS = ImageLimits()
 BANK = Path(__file__).parents[2] / "service" / "textcam_service" / "data" / "photos"
@@ -124,7 +124,7 @@ def tolerance(bundle, sources, cases):
             found = {}
             for image in make(shorter, rng):
                 inputs = forms(image, spare, reduction, preprocessing, rng)
-                reference, *others = bundle.backbone.see(np.stack(list(inputs.values())))
+                reference, *others = bundle.backbone.forward(np.stack(list(inputs.values())))
                 for name, other in zip(list(inputs)[1:], others, strict=True):
                     found.setdefault(name, []).append(judged(bundle, reference, other))
             for name, marks in found.items():

@@ -25,23 +25,23 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from PIL import Image
-from textcam_service.backbone import Backbone
-from textcam_service.bundle import ModelBundle
-from textcam_service.core.channels import ChannelSettings, channel_directions
-from textcam_service.core.phrases import centre_texts
-from textcam_service.core.regions import RegionSettings
+from textcam_service.core.concepts.activated_regions import RegionSettings
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
+from textcam_service.core.rationale.phrases import centre_texts
 from textcam_service.core.types import RationaleSettings
-from textcam_service.evaluation.cases import observe, scene_truth
-from textcam_service.evaluation.controls import with_directions
-from textcam_service.evaluation.words import judge_words, says
-from textcam_service.imaging import prepare
-from textcam_service.offline.build import build_bank, probing_order
-from textcam_service.offline.embed import TEMPLATES, embed_with_templates, load_embedder
-from textcam_service.offline.export import export_network
-from textcam_service.offline.extract import extract
-from textcam_service.offline.networks import load_network
-from textcam_service.offline.regions import region_samples
-from textcam_service.offline.scene_models import PREPROCESSING
+from textcam_service.imaging.decoding import prepare
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.banks.build import build_bank, probing_order
+from textcam_service.offline.banks.extract import extract
+from textcam_service.offline.banks.region_samples import region_samples
+from textcam_service.offline.embedders.loading import TEMPLATES, embed_with_templates, load_embedder
+from textcam_service.offline.evaluation.cases import observe, scene_truth
+from textcam_service.offline.evaluation.controls import with_directions
+from textcam_service.offline.evaluation.phrases import judge_words, says
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.offline.networks.scenes import PREPROCESSING
+from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.classes import CLASSES, class_scene
 from textcam_service.scenes.render import render
 from textcam_service.scenes.world import (

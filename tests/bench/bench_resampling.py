@@ -18,11 +18,11 @@ from pathlib import Path
 import cykooz_resizer
 import numpy as np
 from PIL import Image
-from textcam_service import resampling
-from textcam_service.backbone import Backbone
-from textcam_service.core.preprocess import centre_crop, normalise
-from textcam_service.imaging import ImageLimits, decode
-from textcam_service.resampling import resample
+from textcam_service.core.preprocess import center_crop, normalize
+from textcam_service.imaging import resampling
+from textcam_service.imaging.decoding import ImageLimits, decode
+from textcam_service.imaging.resampling import resample
+from textcam_service.runtime.backbone import Backbone
 
 SIZES = [(500, 375), (375, 500), (640, 480), (1280, 720), (1920, 1080), (4000, 3000)]
 LIMITS, TURNS, BATCH = ImageLimits(), 9, 8
@@ -50,7 +50,7 @@ WAYS = {"pillow": pillow, "here": resample, "one call": one_call}
 
 def asked(image, preprocessing):
     """What the network wants of an image: size, filter, box."""
-    crop = centre_crop(image.height, image.width, preprocessing)
+    crop = center_crop(image.height, image.width, preprocessing)
     box = (crop.left, crop.top, crop.left + crop.width, crop.top + crop.height)
     return (preprocessing.width, preprocessing.height), preprocessing.interpolation, box
 
@@ -85,7 +85,7 @@ def compared(photographs, backbone):
         files = [path.read_bytes() for path in photographs[start : start + BATCH]]
         pixels = inputs([decode(file, LIMITS).pixels for file in files], preprocessing)
         logits = {
-            name: backbone.run(np.stack([normalise(one, preprocessing) for one in own]))[0]
+            name: backbone.run(np.stack([normalize(one, preprocessing) for one in own]))[0]
             for name, own in pixels.items()
         }
         reference = logits["pillow"]

@@ -17,29 +17,29 @@ mpl.use("Agg")  # before pyplot
 
 import numpy as np
 from matplotlib import pyplot as plt
-from textcam_client.colormap import blend
-from textcam_service.backbone import Backbone
-from textcam_service.bundle import ModelBundle
-from textcam_service.core.channels import ChannelSettings, channel_directions
+from textcam_client._heatmaps.colormap import blend
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
 from textcam_service.core.heatmap import heatmap
-from textcam_service.core.phrases import choose_phrases, evidence_embedding
+from textcam_service.core.rationale.phrases import choose_phrases, evidence_embedding
 from textcam_service.core.types import RationaleSettings
-from textcam_service.evaluation.cases import explain_case, observe, scene_truth
-from textcam_service.evaluation.controls import (
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.banks.phrases import read_probing
+from textcam_service.offline.embedders.loading import load_embedder
+from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
+from textcam_service.offline.evaluation.controls import (
     EMBEDDER,
     control_bundles,
     says_of_image,
     with_directions,
 )
-from textcam_service.evaluation.cues import judge_cues, moved_settings
-from textcam_service.evaluation.report import as_json, as_text, write_report
-from textcam_service.evaluation.run import evaluate
-from textcam_service.evaluation.words import PHRASES, SaidPhrase, judge_words, says
-from textcam_service.offline.build import build_bank
-from textcam_service.offline.embed import load_embedder
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import load_network
-from textcam_service.offline.phrases import read_probing
+from textcam_service.offline.evaluation.phrases import PHRASES, SaidPhrase, judge_words, says
+from textcam_service.offline.evaluation.report import as_json, as_text, write_report
+from textcam_service.offline.evaluation.run import evaluate
+from textcam_service.offline.evaluation.spurious_cues import judge_cues, moved_settings
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.probing import render_probing_set
 from textcam_service.scenes.world import vocabulary
 

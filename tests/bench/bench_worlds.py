@@ -19,18 +19,18 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from textcam_service.backbone import Backbone
-from textcam_service.bundle import ModelBundle
-from textcam_service.evaluation.cues import judge_cues
-from textcam_service.evaluation.report import as_text
-from textcam_service.imaging import prepare
-from textcam_service.offline.build import probing_order
-from textcam_service.offline.embed import load_embedder
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import load_network
-from textcam_service.offline.phrases import Tables, bank_supports, read_probing
-from textcam_service.offline.scene_models import SceneNet
+from textcam_service.imaging.decoding import prepare
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.banks.build import probing_order
+from textcam_service.offline.banks.phrases import Tables, bank_supports, read_probing
+from textcam_service.offline.embedders.loading import load_embedder
+from textcam_service.offline.evaluation.report import as_text
+from textcam_service.offline.evaluation.spurious_cues import judge_cues
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.offline.networks.scenes import SceneNet
 from textcam_service.offline.scene_training import _epochs
+from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.classes import CLASSES, Bias, class_scene
 from textcam_service.scenes.render import render
 from torch import nn

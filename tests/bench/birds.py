@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from textcam_service.backbone import Backbone
-from textcam_service.imaging import ImageLimits, decode, prepare
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import Network, load_network
+from textcam_service.imaging.decoding import ImageLimits, decode, prepare
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import Network, load_network
+from textcam_service.runtime.backbone import Backbone
 from torch import nn
 
 PENALTY = 0.003  # C of the logistic regression; .0003 to .03 gave .80 to .83 held out

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from deployed import MONITORING, the
 from grpc import StatusCode
-from textcam_service.serving.metrics import STAGES, Metrics, worker_restarts
+from textcam_service.serving.telemetry.metrics import STAGES, Metrics, worker_restarts
 
 NEEDS_PROMTOOL = pytest.mark.skipif(
     not shutil.which("promtool"),

@@ -26,7 +26,7 @@ class Session:
         self.fault = lambda images: None
         self._gate = threading.Condition()
         self._shut, self._permits = False, 0
-        self._see, backbone.see = backbone.see, self._gated
+        self._see, backbone.forward = backbone.forward, self._gated
 
     def shut(self):
         self._shut = True

@@ -41,7 +41,10 @@ async def test_random_cancellations(world, size, figures):
         assert served.metric("textcam_queue_depth_images") == 0
         seen = served.metric("textcam_requests_total", code="CANCELLED")
     figures |= {"cancelled": left, "seen by the server": int(seen)}
-    figures |= {"of those who left": leavers.settle(), "of those who stayed": stayers.settle()}
+    figures |= {
+        "of those who left": leavers.settle(),
+        "of those who stayed": stayers.settle(),
+    }
     assert not stayers.failures
     assert set(leavers.failures) == {LEFT}
     assert seen

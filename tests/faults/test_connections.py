@@ -20,7 +20,7 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc as pb_grpc
 from textcam.v1 import types_pb2 as types_pb
 from textcam_client import AsyncClient
-from textcam_service import imaging
+from textcam_service.imaging import decoding
 
 SIDE = 768  # an answer with a heatmap of that size has over half a megabyte
 BACKLOG = 1000  # unread answers of over half a gigabyte, if a server worked them off
@@ -35,7 +35,7 @@ def large_samples(world, count=6):
         image = Image.open(io.BytesIO(sample.encoded)).convert("RGB").resize((SIDE, SIDE))
         file = io.BytesIO()
         image.save(file, "PNG")
-        network_input, _ = imaging.prepare(image, backbone.manifest.preprocessing)
+        network_input, _ = decoding.prepare(image, backbone.manifest.preprocessing)
         made.append(Sample(file.getvalue(), backbone.logits(network_input[None])[0]))
     return made
 

@@ -213,7 +213,7 @@ def assert_it_works(installed, tmp_path):
             check = channel.unary_unary("/grpc.health.v1.Health/Check")
             assert check(b"", timeout=30) == b"\x08\x01"  # SERVING
     # Traces, which a server without otlp_endpoint does not load.
-    installed("python", "-c", "import textcam_service.serving.otlp")
+    installed("python", "-c", "import textcam_service.serving.telemetry.otlp")
 
 
 def test_the_newest_of_everything_serves_and_explains(newest, tmp_path):

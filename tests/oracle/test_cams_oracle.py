@@ -3,8 +3,8 @@
 The methods are driven by torch (hooks on the target layer), not by ONNX: what is judged is their
 arithmetic. Maps are compared after the peer's own normalisation, applied to both.
 
-Neither peer has Recipro-CAM, DecomCAM, Integrative CAM and VS-CAM; tests/unit/test_methods.py
-checks them by hand.
+Neither peer has Recipro-CAM, DecomCAM, Integrative CAM and VS-CAM; they are checked by hand in
+tests/unit/service/core/methods/test_registry.py.
 """
 
 import dataclasses
@@ -21,18 +21,18 @@ import torchvision.models as zoo
 from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.utils.image import scale_cam_image
 from textcam_service.core.cam import saliency_map
+from textcam_service.core.interpolation import resample
 from textcam_service.core.methods import (
     METHODS,
     AttentionGradients,
     Gradient,
     HeadPasses,
     ImagePasses,
+    MethodInput,
     MethodSettings,
-    Subject,
-    drive,
+    run_method,
 )
-from textcam_service.core.methods.arrays import resample
-from textcam_service.core.methods.perturbing import smoothing_noise
+from textcam_service.core.methods.perturbation import smoothing_noise
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -81,7 +81,7 @@ class Net:
     def subject(self, class_weights=None):
         logits, output = self.run(self.image)
         one_hot = np.eye(logits.shape[1])[self.class_index]
-        return Subject(
+        return MethodInput(
             activation_maps=self.maps(output),
             logits=array(logits[0]),
             class_weights=one_hot if class_weights is None else class_weights,
@@ -104,7 +104,7 @@ class Net:
     def explain(self, name, subject=None, settings=None):
         """The method's map."""
         subject = subject or self.subject()
-        terms = drive(METHODS[name].steps(subject, settings or MethodSettings()), self.answer)
+        terms = run_method(METHODS[name].steps(subject, settings or MethodSettings()), self.answer)
         if terms.saliency_map is not None:
             return terms.saliency_map
         if terms.weights.ndim == 3:
@@ -546,7 +546,7 @@ def test_torchcam_makes_the_same_legrad_of_the_networks_score():
         assert isinstance(ask, AttentionGradients)
         return attention_gradients(net, blocks[2:], ask.class_weights)
 
-    terms = drive(METHODS["legrad"].steps(net.subject(), MethodSettings()), answer)
+    terms = run_method(METHODS["legrad"].steps(net.subject(), MethodSettings()), answer)
     ours, expected = terms.saliency_map, np.mean(theirs, axis=0)
     assert difference(drawn_by_torchcam(ours), drawn_by_torchcam(expected)) <= TOLERANCE
     np.testing.assert_allclose(ours, expected, rtol=1e-4)

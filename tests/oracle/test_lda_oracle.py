@@ -1,9 +1,13 @@
-"""Batched shrinkage LDA against scikit-learn, channel by channel."""
+"""BatchResult shrinkage LDA against scikit-learn, channel by channel."""
 
 import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from textcam_service.core.channels import ChannelSettings, channel_directions, extreme_samples
+from textcam_service.core.concepts.channel_embeddings import (
+    ChannelSettings,
+    channel_directions,
+    extreme_samples,
+)
 
 
 def probing_set(samples=400, channels=12, dimensions=64, seed=0):

@@ -14,12 +14,11 @@ from scipy.stats import bootstrap, rankdata
 from skimage.morphology import dilation, disk
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc, jaccard_score
-from textcam_service.backbone import Backbone
-from textcam_service.bank import BankArtefact, ConceptBank, Vocabulary
-from textcam_service.bundle import ModelBundle
-from textcam_service.evaluation.cases import explain_case, observe, scene_truth
-from textcam_service.evaluation.faithfulness import perturbation, randomisation
-from textcam_service.evaluation.place import (
+from textcam_service.artefacts.bank import BankArtefact, ConceptBank, Vocabulary
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
+from textcam_service.offline.evaluation.faithfulness import perturbation, randomisation
+from textcam_service.offline.evaluation.localization import (
     TOLERANCE,
     centred_gaussian,
     heat_of,
@@ -27,7 +26,7 @@ from textcam_service.evaluation.place import (
     judge_place,
     objects_with,
 )
-from textcam_service.evaluation.words import (
+from textcam_service.offline.evaluation.phrases import (
     PHRASES,
     Judged,
     SaidPhrase,
@@ -35,8 +34,9 @@ from textcam_service.evaluation.words import (
     word_intervals,
     word_reliability,
 )
-from textcam_service.offline.export import export_network
-from textcam_service.offline.networks import load_network
+from textcam_service.offline.export.export import export_network
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.world import vocabulary
 from torch import nn
 

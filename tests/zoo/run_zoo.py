@@ -79,12 +79,12 @@ def calibrated(network):
 def visit(name):
     """One network, in this process: a row of the table."""
     import numpy as np
-    from textcam_service.backbone import Backbone
     from textcam_service.core.cam import saliency_map
     from textcam_service.core.methods import METHODS as KNOWN
-    from textcam_service.core.methods import MethodSettings, Subject, drive
-    from textcam_service.offline.export import export_network
-    from textcam_service.offline.networks import load_network
+    from textcam_service.core.methods import MethodInput, MethodSettings, run_method
+    from textcam_service.offline.export.export import export_network
+    from textcam_service.offline.networks.loading import load_network
+    from textcam_service.runtime.backbone import Backbone
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -94,17 +94,17 @@ def visit(name):
         backbone = Backbone(Path(folder) / "backbone")
         size = backbone.manifest.preprocessing
         images = np.random.default_rng(0).normal(size=(2, 3, size.height, size.width))
-        (one, _), image = backbone.see(images.astype(np.float32)), images[0].astype(np.float32)
+        (one, _), image = backbone.forward(images.astype(np.float32)), images[0].astype(np.float32)
         weights = np.zeros(len(one.logits))
         weights[int(one.logits.argmax())] = 1
         linear = backbone.head_weights if backbone.is_linear else None
-        subject = Subject(one.activation_maps, one.logits, weights, image, linear, one.layers)
+        subject = MethodInput(one.activation_maps, one.logits, weights, image, linear, one.layers)
         ran = []
         for method in METHODS:
             if not KNOWN[method].needs <= backbone.offers:
                 continue
             steps = KNOWN[method].steps(subject, MethodSettings())
-            terms = drive(steps, lambda ask: backbone.answer(ask, one))
+            terms = run_method(steps, lambda ask: backbone.answer(ask, one))
             found = terms.saliency_map
             if found is None:
                 found = saliency_map(terms.weights, one.activation_maps)

@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
+from textcam_service.artefacts.packaged import PHOTOS
 from textcam_service.cli.common import OUTPUT, backbone_option, need, progress_bars, settings_of
-from textcam_service.core.regions import RegionSettings
+from textcam_service.core.concepts.activated_regions import RegionSettings
 from textcam_service.core.types import RationaleSettings
 
 _SHOWN, _ENOUGH, _RECOGNISED = 10, 300, 0.7
@@ -158,22 +159,22 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
             "--labels needs --attributes, which says what is true of the classes"
         )
     chosen, phrasing = _region_settings(regions, region), _rationale_settings(rationale)
-    from textcam_service.backbone import Backbone  # noqa: PLC0415 - onnxruntime
-    from textcam_service.core.channels import ChannelSettings  # noqa: PLC0415
+    from textcam_service.core.concepts.channel_embeddings import ChannelSettings  # noqa: PLC0415
     from textcam_service.errors import VersionExists  # noqa: PLC0415
-    from textcam_service.offline.build import build_bank, require_enough  # noqa: PLC0415 - torch
+    from textcam_service.offline.banks.build import build_bank, require_enough  # noqa: PLC0415 - torch
+    from textcam_service.offline.banks.phrases import read_tables  # noqa: PLC0415 - torch
     from textcam_service.offline.dataset import (  # noqa: PLC0415
         find_images,
         read_labels,
         read_vocabulary,
     )
-    from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
-    from textcam_service.offline.phrases import read_tables  # noqa: PLC0415 - torch
-    from textcam_service.store import BankStore  # noqa: PLC0415 - fsspec
-    from textcam_service.versions import checked_name  # noqa: PLC0415 - fsspec
+    from textcam_service.offline.embedders.loading import load_embedder  # noqa: PLC0415 - torch
+    from textcam_service.runtime.backbone import Backbone  # noqa: PLC0415 - onnxruntime
+    from textcam_service.store.banks import BankStore  # noqa: PLC0415 - fsspec
+    from textcam_service.store.versions import checked_name  # noqa: PLC0415 - fsspec
 
     checked_name(name)
-    words = vocabulary or Path(__file__).parents[1] / "data" / "photos" / "vocabulary.txt"
+    words = vocabulary or PHOTOS / "vocabulary.txt"
     found, (phrases, phrase_kinds) = find_images(images), read_vocabulary(words)
     require_enough(found, samples)
     served = Backbone(backbone)
@@ -257,11 +258,11 @@ def bank_vocabulary(
     and never said.
     """
     need("offline")
-    from textcam_service.backbone import Backbone  # noqa: PLC0415 - onnxruntime
-    from textcam_service.offline.build import replace_vocabulary  # noqa: PLC0415 - torch
+    from textcam_service.offline.banks.build import replace_vocabulary  # noqa: PLC0415 - torch
+    from textcam_service.offline.banks.phrases import read_tables  # noqa: PLC0415 - torch
     from textcam_service.offline.dataset import read_vocabulary  # noqa: PLC0415
-    from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
-    from textcam_service.offline.phrases import read_tables  # noqa: PLC0415 - torch
+    from textcam_service.offline.embedders.loading import load_embedder  # noqa: PLC0415 - torch
+    from textcam_service.runtime.backbone import Backbone  # noqa: PLC0415 - onnxruntime
 
     if attributes is not None and backbone is None:
         raise click.UsageError("--attributes needs --backbone, whose classes it names")
@@ -338,7 +339,7 @@ def _tell_ungrounded(phrases: Sequence[str]) -> None:
 def bank_inspect(folder: Path, as_json: bool) -> None:
     """Say what a bank folder holds."""
     need("service")
-    from textcam_service.bank import read_bank  # noqa: PLC0415 - safetensors
+    from textcam_service.artefacts.bank import read_bank  # noqa: PLC0415 - safetensors
 
     artefact = read_bank(folder)
     parameters = dict(artefact.bank.parameters)
@@ -380,8 +381,8 @@ def bank_inspect(folder: Path, as_json: bool) -> None:
 def bank_verify(folder: Path, backbone: Path | None) -> None:
     """Check a bank's digests, and that it fits a backbone. Exit status 1 if not."""
     need("service")
-    from textcam_service.bank import read_bank  # noqa: PLC0415 - safetensors
-    from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
+    from textcam_service.artefacts.bank import read_bank  # noqa: PLC0415 - safetensors
+    from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
 
     if backbone is None:
         read_bank(folder)

@@ -87,12 +87,12 @@ def evaluate(
     nor wrong, and a phrase that is neither true nor doubtful is wrong.
     """
     need("offline")
-    from textcam_service.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
-    from textcam_service.evaluation.cases import read_truth, scene_truth  # noqa: PLC0415
-    from textcam_service.evaluation.report import as_text, write_report  # noqa: PLC0415
-    from textcam_service.evaluation.run import evaluate as run  # noqa: PLC0415 - torch
-    from textcam_service.offline.embed import load_embedder  # noqa: PLC0415 - torch
-    from textcam_service.offline.phrases import read_probing  # noqa: PLC0415 - torch
+    from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
+    from textcam_service.offline.banks.phrases import read_probing  # noqa: PLC0415 - torch
+    from textcam_service.offline.embedders.loading import load_embedder  # noqa: PLC0415 - torch
+    from textcam_service.offline.evaluation.cases import read_truth, scene_truth  # noqa: PLC0415
+    from textcam_service.offline.evaluation.report import as_text, write_report  # noqa: PLC0415
+    from textcam_service.offline.evaluation.run import evaluate as run  # noqa: PLC0415 - torch
 
     twin = None
     if biased_backbone is not None and biased_bank is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textcam_service.cli.common import OUTPUT, known_method
-from textcam_service.cli.server import server_options
+from textcam_service.cli.connection import server_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         TextCamClientError,
         TopK,
     )
-    from textcam_client.regions import BoolArray
+    from textcam_client.masks.connected_components import BoolArray
 
 # Part of the image; regions of a mask below it get no box, unless all are.
 _SMALLEST_BOX = 0.001
@@ -60,7 +60,7 @@ def _no_folders(
 
 def _kind_names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     """The kinds that several options, or one with commas, name."""
-    from textcam_client.requests import PHRASE_KINDS  # noqa: PLC0415 - as below
+    from textcam_client._convert.requests import PHRASE_KINDS  # noqa: PLC0415 - as below
 
     names = tuple(name.strip().lower() for several in given for name in several.split(","))
     for name in names:

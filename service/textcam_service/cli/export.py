@@ -89,14 +89,14 @@ def export(
     batch size made free. Without a linear head, it has no gradients.
     """
     need("offline")
-    from textcam_service.artefact import require_replaceable  # noqa: PLC0415 - safetensors
-    from textcam_service.graphs import FILES  # noqa: PLC0415
+    from textcam_service.artefacts.backbone import FILES  # noqa: PLC0415
+    from textcam_service.artefacts.files import require_replaceable  # noqa: PLC0415 - safetensors
 
     require_replaceable(output, FILES)
     _require_meant(model, weights, layers, classes, input_size)
     if model.startswith("onnx:"):
-        from textcam_service.offline.networks import standard_preprocessing  # noqa: PLC0415
-        from textcam_service.offline.onnx_cut import export_onnx  # noqa: PLC0415
+        from textcam_service.offline.export.onnx.export import export_onnx  # noqa: PLC0415
+        from textcam_service.offline.networks.loading import standard_preprocessing  # noqa: PLC0415
 
         made = export_onnx(
             Path(model.removeprefix("onnx:")),
@@ -107,8 +107,8 @@ def export(
         )
         click.echo(f"{output}: {made}")
         return
-    from textcam_service.offline.export import export_network  # noqa: PLC0415 - torch
-    from textcam_service.offline.networks import load_network  # noqa: PLC0415 - torch
+    from textcam_service.offline.export.export import export_network  # noqa: PLC0415 - torch
+    from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415 - torch
 
     network = load_network(model, weights)
     report = export_network(network, output, target_layer=target_layer, layers=layers)

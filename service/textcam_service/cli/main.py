@@ -13,7 +13,7 @@ from textcam_service.cli.explain import explain
 from textcam_service.cli.export import export
 from textcam_service.cli.model import model
 from textcam_service.cli.parity import parity
-from textcam_service.cli.quantise import quantise
+from textcam_service.cli.quantize import quantize
 from textcam_service.cli.serve import serve
 from textcam_service.cli.token import token
 from textcam_service.errors import TextCamError
@@ -55,5 +55,5 @@ def main() -> None:
     """
 
 
-for _command in (bank, evaluate, explain, export, model, parity, quantise, scenes, serve, token):
+for _command in (bank, evaluate, explain, export, model, parity, quantize, scenes, serve, token):
     main.add_command(_command)

@@ -143,6 +143,6 @@ def model_prune(name: str, store: str, keep: int, dry_run: bool) -> None:
 
 def _open(store: str) -> Any:
     need("service")
-    from textcam_service.model_store import ModelStore  # noqa: PLC0415 - fsspec, onnxruntime
+    from textcam_service.store.models import ModelStore  # noqa: PLC0415 - fsspec, onnxruntime
 
     return ModelStore(store)

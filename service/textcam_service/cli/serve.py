@@ -85,7 +85,7 @@ def serve(config: Path | None, **flags: Any) -> None:
     need("service")
     import asyncio  # noqa: PLC0415
 
-    from textcam_service.serving.logs import set_up_logs  # noqa: PLC0415
+    from textcam_service.serving.telemetry.logs import set_up_logs  # noqa: PLC0415
     from textcam_service.settings import read_settings  # noqa: PLC0415
 
     given = {key: value for key, value in flags.items() if value not in (None, ())}

@@ -39,7 +39,7 @@ def create(name: str, **rights: Any) -> None:
     need("service")
     from pydantic import ValidationError  # noqa: PLC0415 - of the extra
 
-    from textcam_service.serving.callers import CallerEntry  # noqa: PLC0415 - of the extra
+    from textcam_service.serving.auth.authentication import CallerEntry  # noqa: PLC0415 - of the extra
     from textcam_service.settings import faults_of  # noqa: PLC0415 - likewise
 
     # The prefix lets scanners of repositories find one that was committed.

@@ -7,7 +7,7 @@ import numpy as np
 from textcam_service.core.types import Crop, Float32Array, Preprocessing, UInt8Array
 
 
-def centre_crop(image_height: int, image_width: int, preprocessing: Preprocessing) -> Crop:
+def center_crop(image_height: int, image_width: int, preprocessing: Preprocessing) -> Crop:
     """Where the network looks, in pixels of the image.
 
     As torchvision's Resize (the longer side truncated to whole pixels) followed by CenterCrop,
@@ -61,7 +61,7 @@ def place_in_input(
     return left, top, right, bottom
 
 
-def normalise(pixels: UInt8Array, preprocessing: Preprocessing) -> Float32Array:
+def normalize(pixels: UInt8Array, preprocessing: Preprocessing) -> Float32Array:
     """(H, W, 3) pixels, 0..255 -> (3, H, W) network input: (pixel / 255 - mean) / std."""
     mean = np.asarray(preprocessing.mean, np.float32)[:, None, None]
     std = np.asarray(preprocessing.std, np.float32)[:, None, None]

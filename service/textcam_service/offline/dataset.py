@@ -11,7 +11,7 @@ from PIL import Image
 
 from textcam_service.core.types import PHRASE_KINDS
 from textcam_service.errors import InvalidImage, InvalidRequest, ProbingSetError, VocabularyError
-from textcam_service.imaging import SUFFIXES, ImageLimits, decode
+from textcam_service.imaging.decoding import SUFFIXES, ImageLimits, decode
 
 _KIND = re.compile(r"#\s*kind:\s*(\S+)")
 _NEARLY_KIND = re.compile(r"#+\s*kinds?\s*:", re.IGNORECASE)

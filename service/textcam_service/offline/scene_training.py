@@ -24,10 +24,11 @@ from open_clip.loss import ClipLoss
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from textcam_service.artefacts.packaged import SCENES
 from textcam_service.core.types import IntArray, UInt8Array
-from textcam_service.cpus import usable_cpus
-from textcam_service.offline.embed import TEMPLATES
-from textcam_service.offline.scene_models import CLIP_NAME, DATA, PREPROCESSING, SceneNet
+from textcam_service.offline.embedders.loading import TEMPLATES
+from textcam_service.offline.networks.scenes import CLIP_NAME, PREPROCESSING, SceneNet
+from textcam_service.runtime.cpus import usable_cpus
 from textcam_service.scenes.classes import BIASED, CLASSES, Bias, class_scene
 from textcam_service.scenes.render import render
 from textcam_service.scenes.world import ATTRIBUTES, FLOORS, Scene, random_scene
@@ -88,7 +89,7 @@ def train_clip() -> tuple[nn.Module, dict[str, float]]:
     are thrown away: contrast alone is slow to notice small shapes.
     """
     torch.manual_seed(0)
-    open_clip.add_model_config(DATA / f"{CLIP_NAME}.json")
+    open_clip.add_model_config(SCENES / f"{CLIP_NAME}.json")
     model: Any = open_clip.create_model(CLIP_NAME).to(memory_format=torch.channels_last)
     tokenizer: Any = open_clip.get_tokenizer(CLIP_NAME)
     scenes = [captioned_scene(CAPTIONED, index) for index in range(_CAPTIONED_SCENES)]
@@ -258,7 +259,7 @@ def _save(module: nn.Module, path: Path) -> None:
 def main() -> None:
     """Train what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=DATA)
+    parser.add_argument("--output", type=Path, default=SCENES)
     parser.add_argument("--only", choices=("classifier", "biased", "clip"))
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import sys
 _EVERY_S = 30.0
 
 
-async def keep_trimming(every_s: float = _EVERY_S) -> None:
+async def trim_periodically(every_s: float = _EVERY_S) -> None:
     """Trim for ever, now and then; other threads go on meanwhile."""
     while True:
         await asyncio.sleep(every_s)
@@ -31,7 +31,7 @@ def trim() -> None:
         malloc_trim(ctypes.c_size_t(0))
 
 
-def settle() -> None:
+def freeze_gc() -> None:
     """Free what nothing but itself holds, and let later collections pass over all that is left.
 
     For when a model came or left; what requests leave behind is then collected in little time.

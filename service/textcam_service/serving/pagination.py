@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidArgument
+from textcam_service.model.bundle import ModelBundle
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000

@@ -17,23 +17,23 @@ from textcam.oip import open_inference_pb2, open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2, explainer_pb2_grpc
 from threadpoolctl import threadpool_limits
 
-from textcam_service.bundle import ModelBundle
 from textcam_service.errors import InvalidSettings
-from textcam_service.serving.access import Access, AccessInterceptor
-from textcam_service.serving.desk import Desk
-from textcam_service.serving.health import SERVICE_NAME as HEALTH
-from textcam_service.serving.health import Health
-from textcam_service.serving.memory import keep_trimming, settle
-from textcam_service.serving.metrics import Metrics, bundle_digests, publish
-from textcam_service.serving.models import Models
-from textcam_service.serving.open_calls import OpenCalls
-from textcam_service.serving.open_inference import OpenInferenceServicer
-from textcam_service.serving.reloading import watch
-from textcam_service.serving.servicer import ExplainerServicer
-from textcam_service.serving.tls import Certificates
-from textcam_service.serving.tracing import tracer_of
-from textcam_service.serving.watcher import Watcher
-from textcam_service.serving.wire import DecodingInterceptor
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.serving.auth.authorization import AccessInterceptor, Authorizer
+from textcam_service.serving.auth.reloading import watch
+from textcam_service.serving.auth.tls import Certificates
+from textcam_service.serving.dataplane import DataPlane
+from textcam_service.serving.grpc.explainer.servicer import ExplainerServicer
+from textcam_service.serving.grpc.health import SERVICE_NAME as HEALTH
+from textcam_service.serving.grpc.health import Health
+from textcam_service.serving.grpc.interceptors.active_calls import ActiveCalls
+from textcam_service.serving.grpc.interceptors.decoding import DecodingInterceptor
+from textcam_service.serving.grpc.oip.servicer import OpenInferenceServicer
+from textcam_service.serving.memory import freeze_gc, trim_periodically
+from textcam_service.serving.registry.registry import ModelRegistry
+from textcam_service.serving.registry.watcher import Watcher
+from textcam_service.serving.telemetry.metrics import Metrics, bundle_digests, publish
+from textcam_service.serving.telemetry.tracing import make_tracer
 from textcam_service.settings import ServerSettings
 
 # By model: what its bundle is, in labels.
@@ -81,12 +81,14 @@ class Server:
         self._settings = settings
         self._metrics = Metrics()
         self._bundle = bundle
-        self._tracer = tracer_of(settings)
-        self.models = Models(settings, self._metrics, self._say, self._tracer)
-        self._access = Access(settings, self._metrics)
-        self._desk = Desk(self.models, settings, self._metrics, self._access, self._tracer)
-        self._decoding = DecodingInterceptor(self._desk.count)
-        self._calls = OpenCalls()
+        self._tracer = make_tracer(settings)
+        self.models = ModelRegistry(settings, self._metrics, self._say, self._tracer)
+        self._access = Authorizer(settings, self._metrics)
+        self._dataplane = DataPlane(
+            self.models, settings, self._metrics, self._access, self._tracer
+        )
+        self._decoding = DecodingInterceptor(self._dataplane.count)
+        self._calls = ActiveCalls()
         self._switched = switched
         self._joins = joins
         self._watcher: Watcher | None = None
@@ -117,8 +119,8 @@ class Server:
         if self._settings.tls_certificate is not None:
             certificates = Certificates(self._settings, self._metrics)
         if self._bundle is not None:
-            pipeline = self.models.pipeline(self._bundle)
-            await pipeline.start()
+            engine = self.models.engine(self._bundle)
+            await engine.start()
         else:
             self._watcher = Watcher(
                 self.models, self._settings, self._metrics, lambda: self._switched(self.digests)
@@ -130,7 +132,7 @@ class Server:
             looks = [self._access.look, *([certificates.look] if certificates else [])]
             self._renewal = asyncio.create_task(watch(*looks), name="textcam-files")
         if self._bundle is not None:
-            self.models.put(pipeline)
+            self.models.put(engine)
         if self._watcher is not None:
             if not self._joins:
                 await self._watcher.look()
@@ -141,7 +143,7 @@ class Server:
     async def _start_services(self, credentials: Any) -> None:
         """All services, on the ports of the settings."""
         settings = self._settings
-        guard = AccessInterceptor(self._access, self._metrics, self._desk.count)
+        guard = AccessInterceptor(self._access, self._metrics, self._dataplane.count)
         self._server = grpc.aio.server(
             # Calls within the guard, which takes each call as a stream: there one answer is one.
             interceptors=[
@@ -152,9 +154,9 @@ class Server:
             options=_options(settings, settings.max_message_bytes),
         )
         explainer_pb2_grpc.add_ExplainerServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            ExplainerServicer(self._desk, settings), self._server
+            ExplainerServicer(self._dataplane, settings), self._server
         )
-        open_inference = OpenInferenceServicer(self._desk, settings, self._is_serving)
+        open_inference = OpenInferenceServicer(self._dataplane, settings, self._is_serving)
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
             open_inference, self._server
         )
@@ -184,12 +186,12 @@ class Server:
         until = time.monotonic() + self._settings.drain_seconds
         self._stopping = True
         self._say()
-        self._desk.stop_admitting()
+        self._dataplane.stop_admitting()
         if self._watch is not None:
             self._watch.cancel()
         # Calls that are on their way are still refused in words, not by a connection that ends.
         await asyncio.sleep(_LAST_CALLS_S)
-        await self._desk.drained(until - time.monotonic())
+        await self._dataplane.drained(until - time.monotonic())
         # Large answers may be on their way yet. The farewell of each connection, which its caller
         # acknowledges, comes behind their last bytes: until then it must stay.
         await self._calls.answered(until - time.monotonic())
@@ -308,9 +310,9 @@ async def serve(
         loop.add_signal_handler(number, stop.set)
     if parent is not None:
         loop.add_reader(parent.fileno(), stop.set)
-    trimming = asyncio.create_task(keep_trimming(), name="textcam-memory")
+    trimming = asyncio.create_task(trim_periodically(), name="textcam-memory")
     if await _started(server, stop):
-        settle()
+        freeze_gc()
         announce(server)
         await stop.wait()
     trimming.cancel()

@@ -24,10 +24,10 @@ from typing import Any, TypeAlias
 from prometheus_client import CollectorRegistry, Info
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from textcam_service.cpus import usable_cpus
 from textcam_service.errors import InvalidSettings, TextCamError
-from textcam_service.serving.logs import set_up_logs
-from textcam_service.serving.metrics import describe, publish, worker_restarts
+from textcam_service.runtime.cpus import usable_cpus
+from textcam_service.serving.telemetry.logs import set_up_logs
+from textcam_service.serving.telemetry.metrics import describe, publish, worker_restarts
 from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import psutil
-from textcam_service import imaging
-from textcam_service.backbone import Backbone
-from textcam_service.cpus import cpu_quota, usable_cpus
-from textcam_service.graphs import ACTIVATION_MAPS, INPUT, LOGITS
+from textcam_service.artefacts.backbone import ACTIVATION_MAPS, INPUT, LOGITS
+from textcam_service.imaging import decoding
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.cpus import cpu_quota, usable_cpus
 
 from serve.tally import spread
 
@@ -35,9 +35,9 @@ def session_of(folder):
 def decoded(folder, images):
     """(N, 3, H, W) network inputs."""
     preprocessing = Backbone(folder).manifest.preprocessing
-    limits = imaging.ImageLimits()
-    pixels = (imaging.decode(Path(image).read_bytes(), limits).pixels for image in images)
-    return np.stack([imaging.prepare(one, preprocessing)[0] for one in pixels])
+    limits = decoding.ImageLimits()
+    pixels = (decoding.decode(Path(image).read_bytes(), limits).pixels for image in images)
+    return np.stack([decoding.prepare(one, preprocessing)[0] for one in pixels])
 
 
 def loop(session, inputs, batch, seconds):

@@ -43,7 +43,7 @@ class Model:
         if self.checkpoint.is_file():
             return
         import torch  # noqa: PLC0415 - the run without peers needs none
-        from textcam_service.offline.networks import load_network  # noqa: PLC0415 - likewise
+        from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415 - likewise
 
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         torch.save(load_network(*self.source).module.state_dict(), self.checkpoint)

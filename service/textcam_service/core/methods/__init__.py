@@ -1,35 +1,35 @@
 """The CAM family, each method by its name."""
 
 from textcam_service.core.methods.base import (
-    Ask,
     AttentionGradients,
     CamTerms,
+    Capability,
     Gradient,
     HeadPasses,
     ImagePasses,
     LayerGradients,
     Method,
+    MethodInput,
     MethodSettings,
-    Need,
-    Steps,
-    Subject,
-    drive,
+    Query,
+    QueryGenerator,
+    run_method,
 )
-from textcam_service.core.methods.catalogue import METHODS
+from textcam_service.core.methods.registry import METHODS
 
 __all__ = [
     "METHODS",
-    "Ask",
     "AttentionGradients",
     "CamTerms",
+    "Capability",
     "Gradient",
     "HeadPasses",
     "ImagePasses",
     "LayerGradients",
     "Method",
+    "MethodInput",
     "MethodSettings",
-    "Need",
-    "Steps",
-    "Subject",
-    "drive",
+    "Query",
+    "QueryGenerator",
+    "run_method",
 ]

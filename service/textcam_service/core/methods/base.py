@@ -19,7 +19,7 @@ from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 from textcam_service.core.vertices import Vertices
 
 
-class Need(Enum):
+class Capability(Enum):
     """What a method asks of a backbone."""
 
     LINEAR_HEAD = "a head of global average pooling and one linear layer"
@@ -52,7 +52,7 @@ class ImagePasses:
 
 @dataclass(frozen=True)
 class LayerGradients:
-    """Ask for the gradients at each of Subject.layers; answered by a list of (D_l, H_l, W_l)."""
+    """Gradients at each of MethodInput.layers; answered by a list of (D_l, H_l, W_l)."""
 
     class_weights: Float64Array
 
@@ -68,11 +68,11 @@ class AttentionGradients:
     class_weights: Float64Array
 
 
-Ask: TypeAlias = Gradient | HeadPasses | ImagePasses | LayerGradients | AttentionGradients
+Query: TypeAlias = Gradient | HeadPasses | ImagePasses | LayerGradients | AttentionGradients
 
 
 @dataclass(frozen=True)
-class Subject:
+class MethodInput:
     """What is explained: the score `class_weights . logits` of one image.
 
     Attributes:
@@ -124,7 +124,7 @@ class CamTerms:
     in_logit_units: bool = True
 
 
-Steps: TypeAlias = Generator[Ask, Any, CamTerms]
+QueryGenerator: TypeAlias = Generator[Query, Any, CamTerms]
 
 
 @dataclass(frozen=True)
@@ -173,21 +173,21 @@ class Method:
 
     name: str
     title: str
-    conversation: Callable[[Subject, MethodSettings], Steps]
-    needs: frozenset[Need] = frozenset()
-    exact: bool = False
+    algorithm: Callable[[MethodInput, MethodSettings], QueryGenerator]
+    needs: frozenset[Capability] = frozenset()
+    complete: bool = False
     in_logit_units: bool = True
     image_passes: Callable[[int, int, MethodSettings], int] = field(default=lambda *_: 0)
     head_passes: Callable[[int, int, MethodSettings], int] = field(default=lambda *_: 0)
     parameters: tuple[str, ...] = ()
 
-    def steps(self, subject: Subject, settings: MethodSettings) -> Steps:
+    def steps(self, subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
         """Hold the conversation; what it finds says of which units it is."""
-        terms = yield from self.conversation(subject, settings)
+        terms = yield from self.algorithm(subject, settings)
         return replace(terms, in_logit_units=self.in_logit_units)
 
 
-def drive(steps: Steps, answer: Callable[[Ask], Any]) -> CamTerms:
+def run_method(steps: QueryGenerator, answer: Callable[[Query], Any]) -> CamTerms:
     """Hold a method's conversation to its end.
 
     Args:

@@ -1,0 +1,94 @@
+"""The maps of the made-up explainer, in the form that is asked for."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
+
+from textcam_client._heatmaps.colormap import blend
+from textcam_client._heatmaps.geometry import Crop
+from textcam_client._heatmaps.view import HeatmapContext, Peak
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The image as the fake network sees it: D activation maps, and the logits they give."""
+
+    image: Image.Image
+    crop: Crop
+    decoder: str
+    activation_maps: NDArray[Any]
+    logits: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Puts the maps that were asked for into messages; without `groups`, the whole one alone."""
+
+    form: int
+    seen: Seen
+    channel_maps: NDArray[np.float64]
+    groups: bool
+
+    def group(
+        self,
+        phrase_index: int,
+        channels: NDArray[np.intp],
+        supports: NDArray[np.bool_] | None = None,
+    ) -> types_pb.SaliencyGroup:
+        """The group of these channels; `supports` (D,) says which of all support its phrase."""
+        evidence = self.channel_maps[channels].mean(axis=(1, 2))
+        message = types_pb.SaliencyGroup(
+            phrase_index=phrase_index,
+            channel_ids=channels.tolist(),
+            evidence=evidence.sum(),
+            evidence_for=evidence[evidence > 0].sum(),
+            evidence_against=evidence[evidence <= 0].sum(),
+        )
+        if self.groups:
+            self.paint(message, self.channel_maps[channels].sum(axis=0))
+        if self.groups and supports is not None and self.form != types_pb.HEATMAP_FORM_NONE:
+            message.relative_map.CopyFrom(_float_tensor(self._relative_map(supports)))
+        return message
+
+    def _relative_map(self, supports: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(H, W): what the supporting channels add beyond their share of all evidence."""
+        amounts = np.abs(self.channel_maps.mean(axis=(1, 2)))
+        share = amounts[supports].sum() / amounts.sum()
+        return np.tensordot(supports - share, self.channel_maps, axes=1)
+
+    def paint(
+        self, message: pb.Explanation | types_pb.SaliencyGroup, saliency_map: NDArray[np.float64]
+    ) -> None:
+        """Add the map, and the heatmap in the form that was asked for."""
+        if self.form == types_pb.HEATMAP_FORM_NONE:
+            return
+        values = saliency_map.astype("<f4")
+        message.saliency_map.CopyFrom(_float_tensor(values))
+        if self.form not in (types_pb.HEATMAP_FORM_IMAGE, types_pb.HEATMAP_FORM_OVERLAY):
+            return
+        peak = Peak(self.channel_maps.sum(axis=0).astype(np.float32), self.seen.crop)
+        size = (self.seen.image.height, self.seen.image.width)
+        heat = HeatmapContext(size, self.seen.crop, None, peak).heatmap(values, None, peak)
+        if self.form == types_pb.HEATMAP_FORM_IMAGE:
+            levels = (heat * 255).round().astype(np.uint8)
+            image = types_pb.Tensor(
+                dtype=types_pb.Tensor.D_TYPE_UINT8, shape=levels.shape, data=levels.tobytes()
+            )
+            message.heatmap.image.CopyFrom(image)
+        else:
+            buffer = io.BytesIO()
+            Image.fromarray(blend(np.asarray(self.seen.image), heat)).save(buffer, "PNG")
+            message.heatmap.overlay_png = buffer.getvalue()
+
+
+def _float_tensor(values: NDArray[Any]) -> types_pb.Tensor:
+    data = values.astype("<f4").tobytes()
+    return types_pb.Tensor(dtype=types_pb.Tensor.D_TYPE_FLOAT32, shape=values.shape, data=data)

@@ -1,0 +1,170 @@
+"""What a backbone folder holds: ONNX graphs, a linear head's arrays and a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textcam_service.artefacts.files import artefact_files, replaced_folder, sha256, write_artefact
+from textcam_service.artefacts.parity import NAME as PARITY
+from textcam_service.artefacts.parity import ParityReport, write_parity
+from textcam_service.core.types import Float32Array, Preprocessing
+from textcam_service.errors import ArtefactCorrupt
+
+GAP_LINEAR, GRADIENT, FORWARD, NO_HEAD = "gap_linear", "gradient", "forward", "none"
+INPUT, LOGITS, ACTIVATION_MAPS = "image", "logits", "activation_maps"
+CLASS_WEIGHTS, HEAD_GRADIENT, ATTENTION = "class_weights", "gradient", "attention"
+LAYER, TAP = "layer_", "tap_"
+VERTEX_POSITIONS = "vertex_positions"
+# What a backbone folder may hold.
+FILES = (
+    *(f"{name}.onnx" for name in ("backbone", "head", "layers")),
+    *artefact_files("backbone"),
+    *artefact_files(PARITY),
+)
+
+
+@dataclass(frozen=True)
+class BackboneManifest:
+    """What a backbone is.
+
+    Attributes:
+        architecture: Name of the network.
+        target_layer: Name of the layer whose maps are explained.
+        head_kind: From the maps to the logits. "gap_linear": global average pooling, then one
+            linear layer; "gradient": a graph of its own with gradients; "forward": a graph
+            without; "none": it does not run by itself.
+        weights_digest: Identity of network, weights, preprocessing and classes; does not
+            depend on what exported them.
+        preprocessing: From pixels to the network's input.
+        class_names: C names, in order of index.
+        channel_count: D.
+        map_height: H of the saliency maps.
+        map_width: W.
+        grid_shift: By how much the maps' cells lie right of and below an even grid over the
+            input, in its pixels; as measured with the network's own weights.
+        exporter: Versions of what exported it, and the largest difference seen.
+        layers: Further layers, whose maps are answered too, the first to compute first.
+        outputs: Names of the graph's outputs after the logits and the maps.
+        head_inputs: Which of them the head's graph takes beside the maps.
+        layers_inputs: Which of them the further layers' graph takes.
+        attention: Whether the head's graph answers how the score rises with attention.
+        vertices: V where the activation maps are (D, V, 1), on the vertices of a graph; they are
+            drawn on H x W cells, and VERTEX_POSITIONS (N, V, 2) is among the outputs. 0: they
+            are (D, H, W) themselves.
+        quantised_from: weights_digest of the float backbone that it is the int8 form of; empty:
+            it is a float one.
+        parity_digest: Of the report on how closely an int8 backbone explains as the float one.
+    """
+
+    architecture: str
+    target_layer: str
+    head_kind: str
+    weights_digest: str
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    channel_count: int
+    map_height: int
+    map_width: int
+    exporter: Mapping[str, str]
+    grid_shift: tuple[float, float] = (0.0, 0.0)
+    layers: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    head_inputs: tuple[str, ...] = ()
+    layers_inputs: tuple[str, ...] = ()
+    attention: bool = False
+    vertices: int = 0
+    quantised_from: str = ""
+    parity_digest: str = ""
+
+    @property
+    def cells(self) -> int:
+        """How many positions an activation map has."""
+        return self.vertices or self.map_height * self.map_width
+
+    @property
+    def precision(self) -> str:
+        """What the trunk computes in: "float32" or "int8"; maps and logits are float32."""
+        return "int8" if self.quantised_from else "float32"
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> BackboneManifest:
+        """Read the manifest back from JSON values.
+
+        Raises:
+            ArtefactCorrupt: A field is missing or malformed.
+        """
+        try:
+            known = BackboneManifest.__dataclass_fields__
+            fields = {key: value[key] for key in known if key in value}
+            for key in ("grid_shift", "layers", "outputs", "head_inputs", "layers_inputs"):
+                if key in fields:
+                    fields[key] = tuple(fields[key])
+            given = dict(fields["preprocessing"])
+            fields["preprocessing"] = Preprocessing(
+                **{**given, "mean": tuple(given["mean"]), "std": tuple(given["std"])}
+            )
+            fields["class_names"] = tuple(fields["class_names"])
+            return BackboneManifest(**fields)
+        except (KeyError, TypeError) as error:
+            raise ArtefactCorrupt(f"the backbone's manifest lacks a field: {error}") from error
+        except ValueError as error:
+            raise ArtefactCorrupt(f"the backbone's manifest is malformed: {error}") from error
+
+
+@dataclass(frozen=True)
+class BackboneGraphs:
+    """A backbone's serialised ONNX graphs.
+
+    Attributes:
+        backbone: INPUT -> LOGITS, ACTIVATION_MAPS and the manifest's further outputs.
+        head: ACTIVATION_MAPS, CLASS_WEIGHTS and the manifest's head_inputs -> LOGITS,
+            HEAD_GRADIENT, ATTENTION; without gradients: -> LOGITS. None: not needed, or none.
+        layers: The first further layer's maps, CLASS_WEIGHTS and layers_inputs -> LOGITS,
+            HEAD_GRADIENT (of the first), TAP + "0" ... (of the others). None: no such layers.
+    """
+
+    backbone: bytes
+    head: bytes | None = None
+    layers: bytes | None = None
+
+
+def write_backbone(
+    output: Path,
+    graphs: BackboneGraphs,
+    linear: tuple[Float32Array, Float32Array] | None,
+    manifest: BackboneManifest,
+    parity: ParityReport | None = None,
+) -> None:
+    """Write a backbone folder at once: .onnx of each graph, .safetensors and .json.
+
+    Args:
+        output: The folder; replaced if it is there.
+        graphs: What runs.
+        linear: Weights (C, D) and bias (C,) of a GAP + linear head.
+        manifest: What it is.
+        parity: Of an int8 backbone.
+
+    Raises:
+        FolderTaken: The folder holds anything but a backbone.
+    """
+    weights, bias = linear or (np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
+    given = {"backbone": graphs.backbone, "head": graphs.head, "layers": graphs.layers}
+    models = {name: model for name, model in given.items() if model is not None}
+    with replaced_folder(output, FILES) as staging:
+        for name, model in models.items():
+            (staging / f"{name}.onnx").write_bytes(model)
+        tensors = {"head_weights": weights, "head_bias": bias}
+        digests = {digest_key(name): sha256(model) for name, model in models.items()}
+        if parity is not None:
+            manifest = replace(manifest, parity_digest=write_parity(staging, parity))
+        write_artefact(staging, "backbone", tensors, {**asdict(manifest), **digests})
+
+
+def digest_key(name: str) -> str:
+    """Where a manifest states the digest of NAME.onnx."""
+    return "onnx_sha256" if name == "backbone" else f"{name}_onnx_sha256"

@@ -1,0 +1,108 @@
+"""Explanation parity: how closely an int8 backbone explains like its float form.
+
+The report lies beside the int8 backbone, whose manifest states its digest, and holds what a bank
+of the float backbone must find at load: which bank it was compared under, and the activation
+scores of the int8 backbone's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from textcam_service.artefacts.files import read_artefact, write_artefact
+from textcam_service.core.agreement import AgreementThresholds, ExplanationAgreement
+from textcam_service.core.types import Float32Array
+from textcam_service.errors import ArtefactCorrupt, ParityMissed
+
+NAME = "parity"
+
+
+# Names that a report may hold in place of those of ExplanationAgreement and AgreementThresholds.
+_ALIASES = {"correlation": "map_correlation", "correlation_p5": "map_correlation_p5"}
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Comparison of an int8 backbone with its float form.
+
+    Attributes:
+        figures: The agreement found; each backbone explains its own most probable class.
+        thresholds: The agreement required.
+        bank_digest: Of the bank that both explained with.
+        vocabulary_digest: Of its vocabulary.
+        quantisation: How it was quantised, and how many images calibrated it.
+        fingerprint: (D,) Backbone.fingerprint() of the int8 backbone.
+    """
+
+    figures: ExplanationAgreement
+    thresholds: AgreementThresholds
+    bank_digest: str
+    vocabulary_digest: str
+    quantisation: Mapping[str, Any]
+    fingerprint: Float32Array
+
+    @property
+    def judged_with(self) -> tuple[str, str]:
+        """Digests of the bank and of its vocabulary."""
+        return self.bank_digest, self.vocabulary_digest
+
+    def __str__(self) -> str:
+        return self.figures.compared_with(self.thresholds)
+
+
+def write_parity(folder: Path, report: ParityReport) -> str:
+    """Write parity.json and parity.safetensors and return the digest."""
+    content = asdict(report)
+    return write_artefact(folder, NAME, {"fingerprint": content.pop("fingerprint")}, content)
+
+
+def read_parity(folder: Path, digest: str) -> ParityReport:
+    """Read and verify the report beside an int8 backbone.
+
+    Args:
+        folder: The backbone's.
+        digest: What the backbone's manifest states.
+
+    Raises:
+        ArtefactMissing: A file is not there.
+        ArtefactCorrupt: It is not the report of this backbone, or its figures are below its
+            thresholds.
+    """
+    tensors, manifest = read_artefact(folder, NAME)
+    mend = "run `textcam quantise` again"
+    if manifest.pop("digest") != digest:
+        raise ArtefactCorrupt(
+            f"{folder}/{NAME}.json is not the report that backbone.json states; {mend}"
+        )
+    del manifest["tensors_sha256"]
+    try:
+        figures = ExplanationAgreement(**_renamed(manifest.pop("figures")))
+        thresholds = AgreementThresholds(**_renamed(manifest.pop("thresholds")))
+        report = ParityReport(figures, thresholds, fingerprint=tensors["fingerprint"], **manifest)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ArtefactCorrupt(f"{folder}/{NAME}.json lacks a field: {error}; {mend}") from error
+    if not figures.meets(thresholds):
+        raise ArtefactCorrupt(f"{folder}/{NAME}.json says that it failed: {report}; {mend}")
+    return report
+
+
+def require_parity(
+    figures: ExplanationAgreement, thresholds: AgreementThresholds, device: str
+) -> None:
+    """Require that a device explains like the CPU.
+
+    Raises:
+        ParityMissed: A threshold is missed.
+    """
+    if not figures.meets(thresholds):
+        raise ParityMissed(
+            f"{device} does not explain as the CPU does: {figures.compared_with(thresholds)}; "
+            "serve in fp32"
+        )
+
+
+def _renamed(measures: Mapping[str, Any]) -> dict[str, Any]:
+    return {_ALIASES.get(name, name): value for name, value in measures.items()}

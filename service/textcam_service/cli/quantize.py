@@ -1,0 +1,100 @@
+"""`textcam quantise`: an int8 backbone for CPUs, behind a gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from textcam_service.artefacts.packaged import PHOTOS
+from textcam_service.cli.common import (
+    OUTPUT,
+    backbone_option,
+    comparison_options,
+    need,
+    progress_bars,
+)
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@backbone_option
+@comparison_options
+@click.option(
+    "--held-out",
+    type=_FOLDER,
+    multiple=True,
+    help="Folder of the images to compare explanations on; default: those of --images that do "
+    "not calibrate.",
+)
+@click.option(
+    "--calibration",
+    type=click.IntRange(1),
+    default=128,
+    show_default=True,
+    help="How many of --images calibrate.",
+)
+@click.option(
+    "--float-layers",
+    type=click.IntRange(0),
+    default=6,
+    show_default=True,
+    help="So many of the first layers stay float: slower, and closer.",
+)
+@click.option(
+    "--reduce-range",
+    is_flag=True,
+    help="7-bit weights, for servers whose CPUs have no VNNI; less close.",
+)
+@click.option(
+    "--output",
+    type=OUTPUT,
+    required=True,
+    help="Backbone folder to write; replaced if it is there.",
+)
+def quantize(  # noqa: PLR0917 - one argument per option
+    backbone: Path,
+    bank: Path | None,
+    images: tuple[Path, ...],
+    held_out: tuple[Path, ...],
+    calibration: int,
+    float_layers: int,
+    reduce_range: bool,
+    min_top1: float,
+    min_map_correlation: float,
+    min_first_phrase: float,
+    output: Path,
+) -> None:
+    """Make an int8 backbone for CPUs, if it explains as the float one does.
+
+    Both explain the held-out images with the bank. Where the most probable class, the saliency
+    map or the first phrase differ too much, nothing is written, and the figures are told. What is
+    written is accepted with this bank only; parity.json beside it holds the figures.
+
+    \b
+      textcam quantise --backbone build/backbone --images photos/ --output build/int8
+      textcam serve --backbone build/int8
+    """
+    need("offline")
+    from textcam_service.core.agreement import AgreementThresholds  # noqa: PLC0415 - numpy
+    from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
+    from textcam_service.offline.dataset import find_images  # noqa: PLC0415
+    from textcam_service.offline.quantization import QuantizationSettings, split  # noqa: PLC0415 - onnx
+    from textcam_service.offline.quantization import quantize as run  # noqa: PLC0415 - onnx
+
+    folder = bank or PHOTOS
+    cpu = ("CPUExecutionProvider",)
+    bundle = ModelBundle.load("quantised", backbone, folder, providers=cpu)
+    chosen, others = split(find_images(images), calibration)
+    with progress_bars() as progress:
+        report = run(
+            bundle,
+            chosen,
+            find_images(held_out) if held_out else others,
+            output,
+            QuantizationSettings(float_layers, reduce_range),
+            AgreementThresholds(min_top1, min_map_correlation, min_first_phrase),
+            progress=progress,
+        )
+    click.echo(f"{output}: {report}")

@@ -1,0 +1,91 @@
+"""Methods of one forward pass and, for heads other than GAP + linear, one of the head's VJP.
+
+g = d score / d A. Weights are scaled by the number of positions H W, so that with a GAP + linear
+head, where g = w / (H W), Grad-CAM's weights are CAM's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from textcam_service.core.cam import activation_scores, head_row
+from textcam_service.core.methods.base import (
+    CamTerms,
+    Gradient,
+    MethodInput,
+    MethodSettings,
+    QueryGenerator,
+)
+from textcam_service.core.types import Float64Array, FloatArray
+
+
+def cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+    """CAM: w_j of the head (Zhou et al. 2016, arXiv 1512.04150, eq. 2). One pass."""
+    assert subject.head_weights is not None  # noqa: S101 - Need.LINEAR_HEAD
+    return CamTerms(head_row(subject.class_weights, subject.head_weights))
+    yield  # a generator, as all methods are
+
+
+def grad_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+    """Grad-CAM: mean of g (Selvaraju et al. 2017, arXiv 1610.02391, eq. 1). One VJP."""
+    gradient = yield Gradient(subject.class_weights)
+    return CamTerms(subject.cells * activation_scores(gradient))
+
+
+def grad_cam_plus_plus(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+    """Grad-CAM++: sum of alpha relu(g), alpha = g^2 / (2 g^2 + sum(A) g^3).
+
+    Chattopadhay et al. 2018, arXiv 1710.11063, eq. 19. One VJP. Meant for maps that are never
+    negative; elsewhere take HiResCAM. See plus_plus_weights().
+    """
+    gradient = np.asarray((yield Gradient(subject.class_weights)))
+    return CamTerms(plus_plus_weights(np.asarray(subject.activation_maps), gradient))
+
+
+def xgrad_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+    """XGrad-CAM: sum(g A) / sum(A) (Fu et al. 2020, arXiv 2008.02312). One VJP.
+
+    Conserves: a channel's mean term is its sum of g A, so the terms add up to the logit where
+    the head is linear. Meant for maps that are never negative: where a channel's activations
+    nearly cancel out, as after a LayerNorm or a GELU, it divides by next to nothing, its weight
+    grows without bound and one such channel may drown the map; take HiResCAM there. A channel
+    whose activations cancel out exactly has weight 0.
+    """
+    gradient = np.asarray((yield Gradient(subject.class_weights)))
+    maps = np.asarray(subject.activation_maps)
+    total = maps.sum(axis=(1, 2), dtype=np.float64)
+    taylor = (gradient.astype(np.float64) * maps).sum(axis=(1, 2))
+    weights = np.divide(taylor, total, out=np.zeros_like(total), where=total != 0)
+    return CamTerms(subject.cells * weights)
+
+
+def hires_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+    """HiResCAM: g itself, position by position (Draelos and Carin 2020, arXiv 2011.08891). One VJP.
+
+    First order of the score's Taylor series: the terms add up to the logit where the head is
+    linear in the maps.
+    """
+    gradient = np.asarray((yield Gradient(subject.class_weights)))
+    return CamTerms(subject.cells * gradient.astype(np.float64))
+
+
+def layer_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+    """LayerCAM: relu(g), position by position (Jiang et al. 2021, IEEE TIP 30). One VJP."""
+    gradient = np.asarray((yield Gradient(subject.class_weights)))
+    return CamTerms(subject.cells * np.maximum(gradient, 0).astype(np.float64))
+
+
+def plus_plus_weights(activation_maps: FloatArray, gradient: FloatArray) -> Float64Array:
+    """Grad-CAM++'s weights (D,) of any layer.
+
+    g^2 cancels out of alpha = 1 / (2 + sum(A) g), which needs no small number in the denominator
+    to be safe from gradients whose square underflows; with activations that are not negative the
+    denominator is at least 2 wherever relu(g) counts. With signed ones, as after a LayerNorm or a
+    GELU, it has a pole at sum(A) g = -2: near it a weight grows without bound, beyond it its sign
+    turns, and one such channel may drown the map. On the pole itself alpha is 0.
+    """
+    positive = np.maximum(gradient, 0).astype(np.float64)
+    total = activation_maps.sum(axis=(1, 2), dtype=np.float64)[:, None, None]
+    denominator = 2 + total * positive
+    alpha = np.divide(1, denominator, out=np.zeros_like(positive), where=denominator != 0)
+    return np.asarray((alpha * positive).sum(axis=(1, 2)), np.float64)

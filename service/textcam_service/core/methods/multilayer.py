@@ -1,0 +1,121 @@
+"""Methods that use more than one class, one layer or the maps' values: the network's structure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from textcam_service.core.cam import activation_scores
+from textcam_service.core.interpolation import resample
+from textcam_service.core.methods.arrays import reproducing_weights
+from textcam_service.core.methods.base import (
+    AttentionGradients,
+    CamTerms,
+    Gradient,
+    LayerGradients,
+    MethodInput,
+    MethodSettings,
+    QueryGenerator,
+)
+from textcam_service.core.methods.gradient import grad_cam, plus_plus_weights
+from textcam_service.core.types import Float32Array, Float64Array
+
+
+def finer_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
+    """Finer-CAM: Grad-CAM of y_c - gamma * mean of y_d over similar classes d.
+
+    Zhang et al. 2025, arXiv 2501.11309; gamma = 0.6, and similar are the (3) classes whose logits
+    are nearest to the class's. A subject that is a contrast already is explained as it is. One
+    VJP. Explains the contrast, so its evidence adds up to that, not to the class's logit.
+    """
+    contrast = _finer_weights(subject, settings)
+    gradient = yield Gradient(contrast)
+    return CamTerms(subject.cells * activation_scores(gradient))
+
+
+def integrative_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+    """Integrative CAM: Grad-CAM++ maps of several layers, each with its bias, fused.
+
+    Singh et al. 2024, arXiv 2412.01354, as its abstract has it: layers are weighted by gradient
+    and activation scores, the map has a bias term, and alpha is Grad-CAM++'s for any smooth
+    function of the score. Read here as follows. Layer l's map is S_l = sum_j w_j A_j + b_l, with
+    Grad-CAM++'s weights (the smooth function being exp) and b_l = score - sum(g A), what the
+    biases above the layer add. The whole is sum_l lambda_l S_l / max|S_l| on the target layer's
+    grid, lambda_l = (G_l / sum G + F_l / sum F) / 2 with G_l = H W mean|g| and F_l = mean|A|.
+    The head's VJP and that of each layer; channel weights that reproduce the map. Meant for maps
+    that are never negative, as Grad-CAM++ is.
+    """
+    gradients = [np.asarray((yield Gradient(subject.class_weights)))]
+    if subject.layers:
+        gradients = [*(yield LayerGradients(subject.class_weights)), *gradients]
+    layers = [np.asarray(own) for own in (*subject.layers, subject.activation_maps)]
+    score = float(subject.score(subject.logits))
+    maps = [
+        _with_bias(layer, gradient, score)
+        for layer, gradient in zip(layers, gradients, strict=True)
+    ]
+    slopes = [np.abs(gradient).sum(axis=(1, 2)).mean() for gradient in gradients]
+    levels = [np.abs(layer).mean() for layer in layers]
+    importance = (_shares(slopes) + _shares(levels)) / 2
+    height, width = subject.activation_maps.shape[1:]
+    fused = sum(
+        share * resample(layer_map, height, width)
+        for share, layer_map in zip(importance, maps, strict=True)
+    )
+    saliency = np.asarray(fused, np.float32)
+    return CamTerms(reproducing_weights(np.asarray(subject.activation_maps), saliency), saliency)
+
+
+def vs_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
+    """VS-CAM: semantic-probe maps times a semantic-base map, on the vertices of a vision graph.
+
+    Feng et al. 2022, arXiv 2209.09104, as its abstract has it. The vertices are the maps' cells, on
+    a grid or at positions of their own (core.vertices). Read here as follows: the probes are the
+    class's, Grad-CAM's terms w_j A_j; the base map knows no class, it is the sum of a vertex's
+    positive activations, scaled to at most 1. The heatmap is the sum of the products. One VJP.
+    """
+    probes: CamTerms = yield from grad_cam(subject, settings)
+    base = np.maximum(np.asarray(subject.activation_maps), 0).sum(axis=0, dtype=np.float64)
+    base /= base.max() or 1.0
+    return CamTerms(probes.weights[:, None, None] * base)
+
+
+def legrad(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+    """LeGrad: mean over layers, heads and queries of relu(d score / d attention).
+
+    Bousselham et al. 2024, arXiv 2404.03214, simplified: the score is always the network's, not
+    one read out of each layer's own tokens. The head's VJP down to its attention; channel weights
+    that reproduce the map. Never negative.
+    """
+    risen = yield AttentionGradients(subject.class_weights)
+    saliency = np.asarray(risen.mean(axis=0, dtype=np.float64), np.float32)
+    return CamTerms(reproducing_weights(np.asarray(subject.activation_maps), saliency), saliency)
+
+
+def _finer_weights(subject: MethodInput, settings: MethodSettings) -> Float64Array:
+    weights = subject.class_weights
+    named = np.flatnonzero(weights)
+    if len(named) != 1 or len(weights) < 2:
+        return weights
+    target = named[0]
+    distance = np.abs(subject.logits.astype(np.float64) - subject.logits[target])
+    distance[target] = np.inf
+    count = min(settings.finer_classes, len(weights) - 1)
+    similar = np.argsort(distance, kind="stable")[:count]
+    contrast = np.array(weights, np.float64)
+    contrast[similar] = -settings.finer_gamma * weights[target] / max(count, 1)
+    return contrast
+
+
+def _with_bias(layer: Float32Array, gradient: Float32Array, score: float) -> Float64Array:
+    """Integrative CAM's map of one layer, at most 1 in size."""
+    bias = score - float((gradient.astype(np.float64) * layer).sum())
+    weights = plus_plus_weights(layer, gradient)
+    saliency = np.tensordot(weights, layer, axes=1) + bias
+    return np.asarray(saliency / (np.abs(saliency).max() or 1.0), np.float64)
+
+
+def _shares(values: list[np.floating]) -> Float64Array:
+    """Divide by the sum; all 0: equal shares."""
+    numbers = np.asarray(values, np.float64)
+    total = numbers.sum()
+    return numbers / total if total > 0 else np.full(len(numbers), 1 / len(numbers))

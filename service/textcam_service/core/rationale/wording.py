@@ -1,0 +1,248 @@
+"""Wordings: how a bank turns evidence into phrases, by supports or by embeddings.
+
+By supports: correlations of channels with phrases, probabilities, core.choice. By embeddings, as in
+TextCAM (arXiv 2510.01004): LDA directions in the embedder's space and a sparse choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textcam_service.core.cam import softmax
+from textcam_service.core.concepts.attributes import ClassAttributes
+from textcam_service.core.concepts.supports import evidence_by_phrase
+from textcam_service.core.rationale.calibration import Calibration, logit
+from textcam_service.core.rationale.choice import choose
+from textcam_service.core.rationale.phrases import choose_phrases, evidence_embedding
+from textcam_service.core.types import (
+    BoolArray,
+    Choice,
+    Float32Array,
+    Float64Array,
+    FloatArray,
+    Int8Array,
+    IntArray,
+    RationaleSettings,
+    Wish,
+)
+
+_FALLBACK = "category"
+_LIKENESS_STEPS = 127
+# By evidence alone, and over all phrases, what is less probable than this is never said.
+_PLAUSIBLE = 0.1
+# By how much a deviation of the score raises a phrase's log-odds in the order: what is probable of
+# all such images ("indoor scene") comes after what this one's evidence speaks for.
+_SPECIFIC = 0.2
+
+
+class Wording(Protocol):
+    """What a rationale asks of a bank."""
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """V of PHRASE_KINDS, or ""."""
+
+    @property
+    def min_support(self) -> float:
+        """Support from where on a channel belongs to a phrase."""
+
+    def choose(
+        self, evidence: Float64Array, logits: FloatArray, class_index: int, wish: Wish
+    ) -> Choice:
+        """Choose phrases for the evidence (D,) of a class, out of an image's logits (C,)."""
+
+    def supports(self, indices: IntArray) -> FloatArray:
+        """How far each channel supports K phrases: (D, K)."""
+
+
+@dataclass(frozen=True)
+class PhraseSupports:
+    """What a bank knows of the vocabulary's phrases, beside its channel embeddings.
+
+    Attributes:
+        supports: (D, V) correlations, see core.supports.
+        likeness: (V, V) how far a phrase's score explains another's, see core.supports.likeness, in
+            steps of 1/127.
+        calibration: How evidence becomes probability.
+        apart: (P, 2) pairs of phrases that say the same, and are not said together.
+        repeats: (R, 2) class and phrase, where the phrase only repeats the class's name.
+        attributes: The table, where its classes are the head's; None: they are not.
+    """
+
+    supports: Float32Array
+    likeness: Int8Array
+    calibration: Calibration
+    apart: IntArray
+    repeats: IntArray
+    attributes: ClassAttributes | None = None
+
+
+def stored_likeness(likeness: FloatArray) -> Int8Array:
+    """Round likeness (V, V) to steps of 1/127."""
+    return np.asarray(np.rint(np.clip(likeness, -1, 1) * _LIKENESS_STEPS), np.int8)
+
+
+@dataclass(frozen=True)
+class SupportWording:
+    """Phrases by supports, with their probabilities.
+
+    Attributes:
+        bank: What is known of the phrases.
+        kinds: V of PHRASE_KINDS, or "".
+        settings: See RationaleSettings.
+    """
+
+    bank: PhraseSupports
+    kinds: Sequence[str]
+    settings: RationaleSettings
+
+    @property
+    def min_support(self) -> float:
+        """Support from where on a channel belongs to a phrase."""
+        return self.settings.join
+
+    def supports(self, indices: IntArray) -> FloatArray:
+        """How far each channel supports K phrases: (D, K)."""
+        return self.bank.supports[:, indices]
+
+    def choose(
+        self, evidence: Float64Array, logits: FloatArray, class_index: int, wish: Wish
+    ) -> Choice:
+        """Choose phrases for the evidence (D,) of a class, out of an image's logits (C,)."""
+        calibration, settings = self.bank.calibration, self.settings
+        projected = evidence_by_phrase(evidence, self.bank.supports)
+        scores, opinion = calibration.scores(projected), self._opinion(logits)
+        probabilities = calibration.probabilities(scores, opinion)
+        able = calibration.speaks_for(scores, settings.min_odds) & self._allowed(class_index, wish)
+        if opinion is None:
+            able = able & (calibration.by_evidence(scores) >= _PLAUSIBLE)
+        worth = _worth(scores, probabilities, opinion is not None)
+        least = settings.min_probability
+        wanted = least if wish.min_probability is None else wish.min_probability
+        sure = able & (probabilities >= max(least, wanted))
+        indices = self._chosen(worth, scores, sure, wish)
+        if wanted < least:  # less probable ones take nothing from what is said without them
+            more = able & (probabilities >= wanted)
+            indices = self._chosen(worth, scores, more, wish, indices)
+        lengths = np.linalg.norm(self.bank.supports[:, indices], axis=0)
+        similarities = projected[indices] / np.where(lengths > 0, lengths, 1)
+        return Choice(
+            indices,
+            scores[indices].astype(np.float64),
+            similarities.astype(np.float64),
+            probabilities[indices],
+        )
+
+    def _chosen(
+        self,
+        worth: FloatArray,
+        scores: FloatArray,
+        able: BoolArray,
+        wish: Wish,
+        before: IntArray | None = None,
+    ) -> IntArray:
+        """The choice among phrases that are not broad; else the worthiest broad one.
+
+        Who asks for broad ones gets them like others.
+        """
+        likeness, apart = self._likeness, self._apart
+        ordinary = able if _FALLBACK in wish.kinds else able & ~self._broad
+        if before is not None:  # a broad one too: what is said stays
+            ordinary = ordinary | np.isin(np.arange(len(able)), before)
+        own = worth, scores, ordinary, likeness, wish.count, self.settings, apart
+        chosen = choose(*own, before)
+        if len(chosen):
+            return chosen
+        broad = np.flatnonzero(able & self._broad)
+        return broad[np.argmax(worth[broad])][None] if len(broad) else broad
+
+    def _opinion(self, logits: FloatArray) -> Float64Array | None:
+        table, temperature = self.bank.attributes, self.bank.calibration.temperature
+        if table is None or not temperature:
+            return None
+        return table.mixed(softmax(np.asarray(logits) / temperature))
+
+    def _allowed(self, class_index: int, wish: Wish) -> BoolArray:
+        allowed = np.ones(len(self.kinds), bool)
+        if wish.kinds:
+            allowed &= np.isin(self._kinds, sorted(wish.kinds))
+        repeat = self.settings.repeat_class if wish.repeat_class is None else wish.repeat_class
+        if not repeat:
+            repeats = self.bank.repeats
+            allowed[repeats[repeats[:, 0] == class_index, 1]] = False
+        return allowed
+
+    @cached_property
+    def _kinds(self) -> NDArray[np.str_]:
+        return np.array(self.kinds, np.str_)
+
+    @cached_property
+    def _broad(self) -> BoolArray:
+        return np.asarray(self._kinds == _FALLBACK)
+
+    @cached_property
+    def _likeness(self) -> Float32Array:
+        return np.asarray(self.bank.likeness / np.float32(_LIKENESS_STEPS), np.float32)
+
+    @cached_property
+    def _apart(self) -> BoolArray:
+        apart = np.zeros(self.bank.likeness.shape, bool)
+        first, second = self.bank.apart.T
+        apart[first, second] = apart[second, first] = True
+        return apart
+
+
+def _worth(scores: FloatArray, probabilities: FloatArray, of_opinion: bool) -> FloatArray:
+    """By what phrases are ordered (V,): by how common it is alone, a phrase says nothing."""
+    return logit(probabilities) + _SPECIFIC * scores if of_opinion else scores
+
+
+@dataclass(frozen=True)
+class EmbeddingWording:
+    """Phrases by channel embeddings and a sparse choice, as the paper has it.
+
+    Attributes:
+        channel_embeddings: (D, E) unit vectors; a dead channel's is 0.
+        mean_embedding: (E,) of the probing set.
+        text_embeddings: (V, E) centred unit vectors.
+        kinds: V of PHRASE_KINDS, or "".
+        settings: See RationaleSettings.
+    """
+
+    channel_embeddings: Float32Array
+    mean_embedding: Float32Array
+    text_embeddings: Float32Array
+    kinds: Sequence[str]
+    settings: RationaleSettings
+
+    @property
+    def min_support(self) -> float:
+        """Cosine from where on a channel belongs to a phrase."""
+        return self.settings.min_support
+
+    def supports(self, indices: IntArray) -> FloatArray:
+        """Cosine of each channel with K phrases: (D, K)."""
+        return self.channel_embeddings @ self.text_embeddings[indices].T
+
+    def choose(
+        self,
+        evidence: Float64Array,
+        logits: FloatArray,  # noqa: ARG002 - the protocol's
+        class_index: int,  # noqa: ARG002 - likewise
+        wish: Wish,
+    ) -> Choice:
+        """Choose phrases for the evidence (D,)."""
+        embedding = evidence_embedding(
+            evidence, self.channel_embeddings, self.mean_embedding, self.settings
+        )
+        if not wish.kinds:
+            return choose_phrases(embedding, self.text_embeddings, wish.count, self.settings)
+        wanted = np.flatnonzero(np.isin(np.array(self.kinds), sorted(wish.kinds)))
+        found = choose_phrases(embedding, self.text_embeddings[wanted], wish.count, self.settings)
+        return replace(found, indices=wanted[found.indices])

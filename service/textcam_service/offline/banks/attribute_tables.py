@@ -1,0 +1,127 @@
+"""Tables of classes and phrases: what is visibly true of photographs of a class.
+
+The product's own, data/photos/attributes.txt, has ImageNet's 1000 classes; a user's table gives
+phrases a line each: "phrase: class, class, ...".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from textcam_service.artefacts.packaged import PHOTOS
+from textcam_service.core.types import Float32Array
+from textcam_service.errors import VocabularyError
+
+PACKAGED = PHOTOS / "attributes.txt"
+GRADES = {"+": 0.87, "~": 0.52, "?": 0.25}
+"""By the mark of a line: in what share of a class's photographs its phrases are plainly true."""
+
+_CLASS = re.compile(r"(\d+) (.+)")
+_PERCENT = re.compile(r"(.+?)\s+(\d+(?:\.\d+)?)\s*%")
+_IMAGENET = 1000
+_SURE, _OFTEN = GRADES["+"], GRADES["~"]
+
+Table = Mapping[str, Mapping[int, float]]
+
+
+@cache
+def packaged_table() -> Table:
+    """ImageNet's classes: by phrase, probability by class index."""
+    return read_class_table(PACKAGED)
+
+
+def read_class_table(path: Path) -> Table:
+    """Read a table by class.
+
+    A line "INDEX name" begins a class; the lines after it begin with a mark of GRADES and hold
+    phrases, parted by ";". Lines with "#" are comments.
+
+    Raises:
+        VocabularyError: A line is none of these, or a phrase stands twice in a class.
+    """
+    table: dict[str, dict[int, float]] = {}
+    index = -1
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        mark, rest = line[:1], line[1:]
+        if not line.strip() or mark == "#":
+            continue
+        if begins := _CLASS.fullmatch(line):
+            index = int(begins[1])
+        elif mark in GRADES and index >= 0:
+            for phrase in filter(None, (part.strip() for part in rest.split(";"))):
+                row = table.setdefault(phrase, {})
+                if index in row:
+                    raise VocabularyError(f"{path}, line {number}: '{phrase}' stands twice")
+                row[index] = GRADES[mark]
+        else:
+            raise VocabularyError(
+                f"{path}, line {number}: neither 'INDEX name' nor phrases after one of "
+                f"{' '.join(GRADES)}"
+            )
+    return table
+
+
+def read_phrase_table(path: Path, class_names: Sequence[str]) -> Table:
+    """Read a user's table by phrase: "phrase: class, class?, class 40%", "#" begins a comment line.
+
+    A class is its name, the first of its names, or its index; "?" after it says: often, not
+    nearly always; a percentage, in what share of its photographs. Where names have commas, part
+    the classes by ";".
+
+    Args:
+        path: UTF-8 text.
+        class_names: C names that the table may use.
+
+    Raises:
+        VocabularyError: Unreadable, a line has no ":", a class is unknown, or a percentage is above
+            100.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VocabularyError(f"the table {path} cannot be read as UTF-8: {error}") from error
+    known = {name.strip().casefold(): index for index, name in reversed([*enumerate(class_names)])}
+    for index, name in reversed([*enumerate(class_names)]):
+        known.setdefault(name.split(",")[0].strip().casefold(), index)
+    table: dict[str, dict[int, float]] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        phrase, colon, classes = line.partition(":")
+        if not colon or not phrase.strip() or not classes.strip():
+            raise VocabularyError(f"{path}, line {number}: it must read 'phrase: class, class'")
+        row = table.setdefault(phrase.strip(), {})
+        for part in filter(None, map(str.strip, classes.split(";" if ";" in classes else ","))):
+            name, share = _graded(part)
+            index = known.get(name.casefold(), int(name) if name.isdecimal() else -1)
+            if not 0 <= index < len(class_names):
+                raise VocabularyError(
+                    f"{path}, line {number}: there is no class '{name}'; there are "
+                    f"{len(class_names)}: {', '.join(class_names[:3])} ..."
+                )
+            if share > 1:
+                raise VocabularyError(f"{path}, line {number}: '{part}' is above 100 %")
+            row[index] = share
+    return table
+
+
+def _graded(part: str) -> tuple[str, float]:
+    """A class of a user's table, and in what share of its photographs the phrase is true."""
+    if stated := _PERCENT.fullmatch(part):
+        return stated[1], float(stated[2]) / 100
+    return part.rstrip("?").strip(), _OFTEN if part.endswith("?") else _SURE
+
+
+def matrix(table: Table, phrases: Sequence[str], class_count: int) -> Float32Array:
+    """The table's columns of some phrases: (C, V), 0 where it says nothing; case is no matter."""
+    values = np.zeros((class_count, len(phrases)), np.float32)
+    folded = {phrase.casefold(): row for phrase, row in table.items()}
+    for place, phrase in enumerate(phrases):
+        for index, value in folded.get(phrase.casefold(), {}).items():
+            values[index, place] = value
+    return values

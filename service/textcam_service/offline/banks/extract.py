@@ -1,0 +1,192 @@
+"""The probing set through the served backbone and the embedder, each photograph once.
+
+Memory grows by N x (2 D + E) floats, and N x 1000 where the embedder is a classifier. Finished
+chunks are kept in a work folder, so an interrupted extraction resumes where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from textcam_service.artefacts.files import (
+    Tensors,
+    artefact_files,
+    canonical_json,
+    read_artefact,
+    replaced_folder,
+    sha256,
+    write_artefact,
+)
+from textcam_service.core.cam import activation_scores
+from textcam_service.core.types import Float32Array, IntArray
+from textcam_service.errors import ArtefactError, InvalidImage, InvalidRequest, ProbingSetError
+from textcam_service.imaging.decoding import ImageLimits, decode, prepare
+from textcam_service.model.bundle import predicted_evidence
+from textcam_service.offline.dataset import printable, stated
+from textcam_service.offline.embedders.loading import ClassifierEmbedder, Embedder
+from textcam_service.runtime.backbone import Backbone
+
+_CHUNK = 128
+_CLASSES = 1000  # ImageNet's, of a classifier's opinions
+_BATCH = 16
+_LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What was seen of the probing set.
+
+    Attributes:
+        activation_scores: (N, D).
+        embeddings: (N, E) unit vectors.
+        logits: (N, C) of the backbone.
+        evidence: (N, D) each channel's evidence for that class, by the default method.
+        opinions: (N, 1000) logits of the embedder's classifier; (N, 0) where it has none.
+        skipped: (path, reason) of each image that could not be read; the path as `stated`.
+    """
+
+    activation_scores: Float32Array
+    embeddings: Float32Array
+    logits: Float32Array
+    evidence: Float32Array
+    opinions: Float32Array
+    skipped: tuple[tuple[str, str], ...]
+
+    @property
+    def predicted(self) -> IntArray:
+        """(N,) the backbone's most probable class."""
+        return np.asarray(self.logits.argmax(axis=1), np.int64)
+
+
+def extract(
+    images: Sequence[Path],
+    backbone: Backbone,
+    embedder: Embedder,
+    work: Path,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Extraction:
+    """Run the probing set, resuming what `work` holds of the same run.
+
+    Args:
+        images: The probing set.
+        backbone: The served one.
+        embedder: Of the space the bank will live in.
+        work: Folder for finished chunks; the caller removes it when the bank is written.
+        progress: Told the number of images finished since the last call.
+
+    Raises:
+        ProbingSetError: There is no image, or none could be read.
+    """
+    if not images:
+        raise ProbingSetError("the probing set holds no image")
+    parts: list[Extraction] = []
+    for start in range(0, len(images), _CHUNK):
+        paths = images[start : start + _CHUNK]
+        stamps = [(stated(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        identity = [stamps, backbone.manifest.weights_digest, embedder.identity]
+        folder = work / sha256(canonical_json(identity)).removeprefix("sha256:")[:24]
+        part = _resumed(folder)
+        if part is None:
+            part = _extract_chunk(paths, backbone, embedder)
+            _keep(folder, part)
+        parts.append(part)
+        progress(len(paths))
+    result = Extraction(
+        np.concatenate([part.activation_scores for part in parts]),
+        np.concatenate([part.embeddings for part in parts]),
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.evidence for part in parts]),
+        np.concatenate([part.opinions for part in parts]),
+        tuple(skip for part in parts for skip in part.skipped),
+    )
+    if not len(result.logits):
+        raise ProbingSetError(f"none of the {len(images)} images could be read")
+    return result
+
+
+def _extract_chunk(paths: Sequence[Path], backbone: Backbone, embedder: Embedder) -> Extraction:
+    found: list[tuple[Float32Array, ...]] = [_nothing(backbone, embedder)]
+    skipped: list[tuple[str, str]] = []
+    for start in range(0, len(paths), _BATCH):
+        pictures, inputs = [], []
+        for path in paths[start : start + _BATCH]:
+            try:
+                image = decode(path.read_bytes(), _LIMITS).pixels
+            except (OSError, InvalidImage, InvalidRequest) as error:
+                skipped.append((stated(path), printable(str(error))))
+                continue
+            pictures.append(image)
+            inputs.append(prepare(image, backbone.manifest.preprocessing)[0])
+        if pictures:
+            found.append((*_seen(backbone, np.stack(inputs)), *_embedded(embedder, pictures)))
+    scores, logits, evidence, embeddings, opinions = (
+        np.concatenate(own) for own in zip(*found, strict=True)
+    )
+    return Extraction(scores, embeddings, logits, evidence, opinions, tuple(skipped))
+
+
+def _seen(backbone: Backbone, images: Float32Array) -> tuple[Float32Array, ...]:
+    """Activation scores, logits and evidence for the most probable class."""
+    if backbone.is_linear:
+        logits, maps = backbone.run(images)
+        scores = maps.mean(axis=(2, 3))
+        return scores, logits, backbone.head_weights[logits.argmax(axis=1)] * scores
+    seen = backbone.forward(images)
+    scores = np.stack([activation_scores(own.activation_maps) for own in seen])
+    logits = np.stack([own.logits for own in seen])
+    evidence = [
+        predicted_evidence(backbone, own, image) for own, image in zip(seen, images, strict=True)
+    ]
+    return scores.astype(np.float32), logits, np.stack(evidence).astype(np.float32)
+
+
+def _embedded(embedder: Embedder, pictures: Sequence[Image.Image]) -> tuple[Float32Array, ...]:
+    """Embeddings, and what they were made of where the embedder is a classifier."""
+    if isinstance(embedder, ClassifierEmbedder):
+        opinions = embedder.classify(pictures)
+        return embedder.embed_logits(opinions), opinions
+    return embedder.embed_images(pictures), np.zeros((len(pictures), 0), np.float32)
+
+
+def _nothing(backbone: Backbone, embedder: Embedder) -> tuple[Float32Array, ...]:
+    """No image's part, so that chunks of damaged files alone have shapes."""
+    channels, classes = backbone.manifest.channel_count, len(backbone.manifest.class_names)
+    opinions = _CLASSES if isinstance(embedder, ClassifierEmbedder) else 0
+    widths = (channels, classes, channels, embedder.dimension, opinions)
+    return tuple(np.zeros((0, width), np.float32) for width in widths)
+
+
+def _resumed(folder: Path) -> Extraction | None:
+    try:
+        tensors, manifest = read_artefact(folder, "chunk")
+    except ArtefactError:
+        return None
+    if "evidence" not in tensors:  # an earlier version's
+        return None
+    return Extraction(
+        tensors["activation_scores"],
+        tensors["embeddings"],
+        tensors["logits"],
+        tensors["evidence"],
+        tensors["opinions"],
+        tuple((path, reason) for path, reason in manifest["skipped"]),
+    )
+
+
+def _keep(folder: Path, part: Extraction) -> None:
+    with replaced_folder(folder, artefact_files("chunk")) as staging:
+        tensors: Tensors = {
+            "activation_scores": part.activation_scores,
+            "embeddings": part.embeddings,
+            "logits": part.logits,
+            "evidence": part.evidence,
+            "opinions": part.opinions,
+        }
+        write_artefact(
+            staging, "chunk", tensors, {"skipped": [list(skip) for skip in part.skipped]}
+        )

@@ -1,0 +1,271 @@
+"""Activated regions in the images' place: what excites a channel, without what stands beside it.
+
+The selected images alone go through the backbone a second time: maps of a whole probing set
+would not fit in memory. Kept are R x E floats, R regions, no two of them equal: channels that
+are excited at the same place share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from textcam_service.artefacts.files import (
+    artefact_files,
+    canonical_json,
+    read_artefact,
+    replaced_folder,
+    sha256,
+    write_artefact,
+)
+from textcam_service.core.concepts.activated_regions import (
+    RegionSettings,
+    Window,
+    activated_window,
+    random_window,
+    seen_window,
+)
+from textcam_service.core.concepts.channel_embeddings import extreme_samples
+from textcam_service.core.types import BoolArray, Crop, Float32Array, FloatArray, IntArray
+from textcam_service.errors import ArtefactError, InvalidSettings
+from textcam_service.imaging.decoding import ImageLimits, decode, prepare
+from textcam_service.offline.banks.mosaic import RegionView, embed_regions
+from textcam_service.offline.dataset import stated
+from textcam_service.offline.embedders.loading import Embedder
+from textcam_service.runtime.backbone import Backbone
+
+_CHUNK = 128
+_BATCH = 16
+_LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
+
+
+@dataclass(frozen=True)
+class RegionSamples:
+    """Regions of the images that excite each channel most and least.
+
+    Attributes:
+        embeddings: (R, E) unit vectors.
+        low: (D, M) the rows that stand for the least exciting images.
+        high: (D, M) the rows of the most exciting ones.
+        passes: How many pictures the embedder was given.
+    """
+
+    embeddings: Float32Array
+    low: IntArray
+    high: IntArray
+    passes: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Regions of some images.
+
+    Attributes:
+        embeddings: (R, E).
+        image: (R,) whose each is; ascending.
+        negative: (R,) whether it may stand for its image in a channel that it does not excite.
+        excited: (K, 3) image, channel and region, for each image that a channel wants.
+        passes: (1,) how many pictures the embedder was given.
+    """
+
+    embeddings: Float32Array
+    image: IntArray
+    negative: BoolArray
+    excited: IntArray
+    passes: IntArray
+
+
+def region_samples(
+    images: Sequence[Path],
+    scores: FloatArray,
+    backbone: Backbone,
+    embedder: Embedder,
+    settings: RegionSettings,
+    count: int,
+    work: Path,
+    progress: Callable[[str, int], Callable[[int], None]] = lambda _name, _total: (
+        lambda _done: None
+    ),
+) -> RegionSamples:
+    """Embed the activated regions of each channel's extreme images, resuming what `work` holds.
+
+    Args:
+        images: N of the probing set, all readable.
+        scores: (N, D) their activation scores.
+        backbone: The served one.
+        embedder: Of the space the bank will live in.
+        settings: See RegionSettings.
+        count: M.
+        work: Folder for finished chunks; the caller removes it when the bank is written.
+        progress: Called with the step's name and size; what it returns is told of progress.
+
+    Raises:
+        EmbedderError: The embedder does not see parts of pictures, and the settings want them.
+        InvalidSettings: The backbone's maps stand on vertices.
+    """
+    if backbone.manifest.vertices:
+        raise InvalidSettings(
+            "regions are cut out of maps on a grid, but this backbone's stand on the "
+            f"{backbone.manifest.vertices} vertices of a graph; leave --regions out"
+        )
+    low, high = extreme_samples(scores, count)
+    live = np.flatnonzero(scores.max(axis=0) > scores.min(axis=0))
+    wanted = _by_image(high[live], live)
+    selected = np.unique(np.concatenate([low[live], high[live]]))
+    # An image that excites no channel most still shows something: what excites the channel that
+    # comes nearest to its own maximum.
+    relative = scores[:, live] / np.maximum(scores[:, live].max(axis=0), 1e-12)
+    for index in set(selected.tolist()) - set(wanted):
+        wanted[index] = live[[int(relative[index].argmax())]]
+    tell = progress("regions", len(selected))
+    parts = []
+    for start in range(0, len(selected), _CHUNK):
+        chosen = selected[start : start + _CHUNK].tolist()
+        own = {index: wanted[index] for index in chosen}
+        folder = work / _identity(images, own, backbone, embedder, settings)
+        part = _resumed(folder)
+        if part is None:
+            part = _embed(images, own, backbone, embedder, settings)
+            _keep(folder, part)
+        parts.append(part)
+        tell(len(chosen))
+    return _assembled(parts, low, high, len(images))
+
+
+def _by_image(high: IntArray, channels: IntArray) -> dict[int, IntArray]:
+    """The channels that each image excites most: {image: (K,)}."""
+    order = np.argsort(high.ravel(), kind="stable")
+    found = high.ravel()[order]
+    owner = np.repeat(channels, high.shape[1])[order]
+    starts = np.flatnonzero(np.diff(found, prepend=-1))
+    pieces = np.split(owner, starts[1:])
+    return dict(zip(found[starts].tolist(), pieces, strict=True))
+
+
+def _embed(
+    images: Sequence[Path],
+    wanted: Mapping[int, IntArray],
+    backbone: Backbone,
+    embedder: Embedder,
+    settings: RegionSettings,
+) -> _Part:
+    """Find and embed the regions of some images, a batch at a time."""
+    embeddings: list[Float32Array] = []
+    image: list[int] = []
+    negative: list[bool] = []
+    excited: list[tuple[int, int, int]] = []
+    passes = 0
+    for batch in _batches(images, wanted, backbone):
+        sights = []
+        for index, picture, crop, maps in batch:
+            place = crop, picture.height, picture.width
+            rows: dict[Window, int] = {}
+            for channel in wanted[index].tolist():
+                window = activated_window(maps[channel], *place, settings)
+                if window is not None:
+                    excited.append(
+                        (index, channel, len(image) + rows.setdefault(window, len(rows)))
+                    )
+            found = list(rows)
+            stands = [settings.negatives == "active"] * len(found)
+            if settings.negatives == "random" or not found:
+                found.append(random_window(index, *place, settings))
+                stands.append(True)
+            image += [index] * len(found)
+            negative += stands
+            sights.append(RegionView(picture, seen_window(*place), tuple(found)))
+        own, given = embed_regions(sights, embedder, settings)
+        embeddings.append(own)
+        passes += given
+    return _Part(
+        np.concatenate(embeddings),
+        np.array(image, np.int64),
+        np.array(negative, np.bool_),
+        np.array(excited, np.int64).reshape(-1, 3),
+        np.array([passes], np.int64),
+    )
+
+
+def _batches(
+    images: Sequence[Path], wanted: Mapping[int, IntArray], backbone: Backbone
+) -> Iterator[list[tuple[int, Image.Image, Crop, Float32Array]]]:
+    """Images with what the network saw of them and their maps (D, H, W), a few at a time."""
+    indices = list(wanted)
+    for start in range(0, len(indices), _BATCH):
+        batch = indices[start : start + _BATCH]
+        pictures = [decode(images[index].read_bytes(), _LIMITS).pixels for index in batch]
+        inputs, crops = zip(
+            *(prepare(picture, backbone.manifest.preprocessing) for picture in pictures),
+            strict=True,
+        )
+        _, maps = backbone.run(np.stack(inputs))
+        placed = [backbone.on_grid(crop) for crop in crops]
+        yield list(zip(batch, pictures, placed, maps, strict=True))
+
+
+def _assembled(parts: Sequence[_Part], low: IntArray, high: IntArray, images: int) -> RegionSamples:
+    """Which regions stand for which sample of which channel."""
+    rows = np.full(high.shape, -1, np.int64)
+    begun = 0
+    for part in parts:
+        for image, channel, region in part.excited.tolist():
+            place = int(np.searchsorted(high[channel], image))
+            if place < high.shape[1] and high[channel, place] == image:
+                rows[channel, place] = begun + region
+        begun += len(part.image)
+    image = np.concatenate([part.image for part in parts])
+    negative = np.flatnonzero(np.concatenate([part.negative for part in parts]))
+    counts = np.bincount(image[negative], minlength=images)
+    first = np.cumsum(counts) - counts
+
+    def drawn(samples: IntArray, seed: int) -> IntArray:
+        # One of each image's regions, by the channel: not the same for all of them.
+        share = np.random.default_rng(seed).random(samples.shape)
+        place = first[samples] + (share * counts[samples]).astype(np.int64)
+        return np.asarray(negative[np.minimum(place, len(negative) - 1)])
+
+    # A dead channel's images may be unselected; its rows are read by no one.
+    lowest = np.stack([drawn(own, channel) for channel, own in enumerate(low)])
+    # Among the M most exciting images of a channel that seldom answers are some where its map is
+    # nowhere positive: they are like the least exciting ones, and are treated like them.
+    silent = np.stack([drawn(own, len(low) + channel) for channel, own in enumerate(high)])
+    return RegionSamples(
+        np.concatenate([part.embeddings for part in parts]),
+        lowest,
+        np.where(rows >= 0, rows, silent),
+        sum(int(part.passes[0]) for part in parts),
+    )
+
+
+def _identity(
+    images: Sequence[Path],
+    wanted: Mapping[int, IntArray],
+    backbone: Backbone,
+    embedder: Embedder,
+    settings: RegionSettings,
+) -> str:
+    stamps = [
+        (stated(images[index]), images[index].stat().st_size, images[index].stat().st_mtime_ns)
+        for index in wanted
+    ]
+    channels = [(index, own.tolist()) for index, own in wanted.items()]
+    networks = backbone.manifest.weights_digest, embedder.identity
+    content = canonical_json([stamps, channels, networks, asdict(settings)])
+    return sha256(content).removeprefix("sha256:")[:24]
+
+
+def _resumed(folder: Path) -> _Part | None:
+    try:
+        tensors, _ = read_artefact(folder, "regions")
+    except ArtefactError:
+        return None
+    return _Part(**tensors)
+
+
+def _keep(folder: Path, part: _Part) -> None:
+    with replaced_folder(folder, artefact_files("regions")) as staging:
+        write_artefact(staging, "regions", vars(part), {})

@@ -1,0 +1,118 @@
+"""Embeddings of parts of a picture, out of an image tower's dense map in one pass.
+
+Each tower pools its last map as it does for the whole picture, but over the part's cells only;
+so the whole picture, taken as a part, gets exactly the tower's own embedding. In between
+nothing is cut off: cells see what their receptive field reaches, also beyond the part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from textcam_service.core.types import Float32Array, Float64Array, FloatArray
+from textcam_service.offline.networks.cell_offsets import grid_shift
+
+
+class Pooling(Protocol):
+    """A tower's dense map, and how it pools it."""
+
+    def maps(self, pixels: Tensor) -> Tensor:
+        """Pictures (N, 3, h, w) -> what is pooled, (N, ...)."""
+
+    def grid(self, maps: Tensor) -> tuple[int, int]:
+        """Rows and columns of its cells."""
+
+    def pool(self, one: Tensor, weights: Tensor) -> Tensor:
+        """One picture's map, and P parts' shares of its cells (P, H, W) -> (P, E), not unit."""
+
+
+class DenseTower:
+    """An image tower that embeds parts of pictures.
+
+    Attributes:
+        size: (height, width) of its input, pixels.
+    """
+
+    def __init__(self, pooling: Pooling, size: tuple[int, int]) -> None:
+        self._pooling, self.size = pooling, size
+
+    @cached_property
+    def shift(self) -> tuple[float, float]:
+        """(right, down) by which its cells lie off an even grid, pixels."""
+        if not isinstance(self._pooling, nn.Module):  # tokens
+            return 0.0, 0.0
+        return grid_shift(_maps_of(self._pooling), *self.size)
+
+    def embed(self, pixels: Tensor, parts: Sequence[FloatArray]) -> Tensor:
+        """Embed parts of pictures.
+
+        Args:
+            pixels: (N, 3, h, w) of the tower's size, normalised.
+            parts: Per picture (P, 4): left, top, right, bottom, as shares of its sides.
+
+        Returns:
+            (sum of P, E), not normalised.
+        """
+        maps = self._pooling.maps(pixels)
+        grid = self._pooling.grid(maps)
+        found = [
+            self._pooling.pool(one, self._weights(own, grid).to(maps))
+            for one, own in zip(maps, parts, strict=True)
+        ]
+        return torch.cat(found)
+
+    def _weights(self, parts: FloatArray, grid: tuple[int, int]) -> Tensor:
+        height, width = self.size
+        columns = cell_shares(parts[:, 0], parts[:, 2], grid[1], self.shift[0] / width)
+        rows = cell_shares(parts[:, 1], parts[:, 3], grid[0], self.shift[1] / height)
+        return torch.from_numpy(rows[:, :, None] * columns[:, None, :])
+
+
+def cell_shares(start: FloatArray, end: FloatArray, cells: int, shift: float) -> Float64Array:
+    """How much of each cell along one side belongs to intervals.
+
+    Args:
+        start: (P,) of the intervals, as shares of the side.
+        end: (P,) likewise; 0 and 1 are the picture's border, to which border cells reach.
+        cells: How many.
+        shift: By how much they lie off an even grid, as a share of the side.
+
+    Returns:
+        (P, cells), 0..1.
+    """
+    low = np.arange(cells) / cells + shift
+    high = low + 1 / cells
+    low[0], high[-1] = -np.inf, np.inf
+    first = np.where(start <= 0, -np.inf, start)[:, None]
+    last = np.where(end >= 1, np.inf, end)[:, None]
+    covered = np.minimum(high, last) - np.maximum(low, first)
+    return np.asarray(np.clip(covered * cells, 0, 1), np.float64)
+
+
+def part_means(one: Tensor, weights: Tensor) -> Tensor:
+    """Mean of a map (C, H, W) over parts' cells (P, H, W): (P, C)."""
+    shares = weights / weights.sum(dim=(1, 2), keepdim=True)
+    return torch.einsum("chw,phw->pc", one, shares)
+
+
+def unit_rows(vectors: Tensor) -> Float32Array:
+    """(P, E) -> (P, E) unit vectors."""
+    return np.asarray(nn.functional.normalize(vectors, dim=1).cpu().numpy(), np.float32)
+
+
+def _maps_of(pooling: Any) -> Callable[[Float32Array], Float32Array]:
+    """The dense map (N, C, H, W) of pictures, as arrays."""
+
+    def run(pixels: Float32Array) -> Float32Array:
+        weight = next(pooling.parameters())
+        with torch.inference_mode():
+            maps: Tensor = pooling.maps(torch.from_numpy(pixels).to(weight))
+        return np.asarray(maps.float().cpu().numpy())
+
+    return run

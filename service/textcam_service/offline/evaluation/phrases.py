@@ -1,0 +1,269 @@
+"""Are the words right?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from textcam_service.core.rationale.calibration import BINS, reliability
+from textcam_service.core.types import Float64Array, FloatArray, IntArray
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.evaluation.cases import Observation, Truth, explain_case
+
+PHRASES = 5
+_SWAPS = 20  # other images that a list is judged on
+_RESAMPLED = 1000
+_INTERVAL = 0.025, 0.975
+
+
+class SaidPhrase(NamedTuple):
+    """A phrase that is said of an image.
+
+    Attributes:
+        text: The phrase.
+        evidence: Its share of the logit; nan: it has none, as a control's that reads no channels.
+        probability: That it is true; None: the bank is not calibrated.
+    """
+
+    text: str
+    evidence: float = math.nan
+    probability: float | None = None
+
+
+Explain = Callable[[Observation], Sequence[SaidPhrase]]
+
+
+@dataclass(frozen=True)
+class PhraseMetrics:
+    """How right the said phrases are. Doubtful ones are judged neither right nor wrong.
+
+    Attributes:
+        precision: Share of right ones among all that is said, of all images together.
+        precision_1: Share of images whose first phrase is right, of those that say something.
+        precision_3: Share of right ones among the first three, mean over images that say something.
+        none: Share of images of which nothing is said.
+        recall: Share of the class's words that its right phrases mention, mean over all images;
+            nan: not known.
+        evidence_share: Of the evidence under said phrases, for and against, the right ones' share,
+            of all images together; nan: the phrases have no evidence.
+        swapped: Precision of the same lists when each is judged on other images, which is what
+            saying common things to everything reaches.
+        ece: Expected calibration error of the said phrases' probabilities, in ten ranges; nan: they
+            have none.
+        phrases: How many are said, mean over all images.
+    """
+
+    precision: float
+    precision_1: float
+    precision_3: float
+    none: float
+    recall: float
+    evidence_share: float
+    swapped: float
+    ece: float
+    phrases: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is said of one image, and its truth, in folded letters.
+
+    Attributes:
+        said: Best first, at most PHRASES.
+        right: Phrases that are true.
+        doubtful: Phrases that may be.
+        words: That a good rationale mentions; empty: not known.
+    """
+
+    said: tuple[SaidPhrase, ...]
+    right: frozenset[str]
+    doubtful: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
+
+    def marks(self, said: Sequence[SaidPhrase] | None = None) -> Float64Array:
+        """1 of right phrases, 0 of wrong and nan of doubtful ones; None: of its own."""
+        texts = [folded(phrase.text) for phrase in (self.said if said is None else said)]
+        return np.array(
+            [math.nan if text in self.doubtful else float(text in self.right) for text in texts]
+        )
+
+
+def judged(observation: Observation, truth: Truth, said: Sequence[SaidPhrase]) -> Judged:
+    """Lay what is said of an image beside its truth."""
+    case, index = observation.case, observation.prediction.class_index
+    return Judged(
+        tuple(said[:PHRASES]),
+        frozenset(map(folded, truth.right(case, index))),
+        frozenset(map(folded, case.doubtful)),
+        truth.class_words.get(index, frozenset()),
+    )
+
+
+def judge_words(
+    observations: Sequence[Observation], truth: Truth, explain: Explain
+) -> PhraseMetrics:
+    """Judge what is said of each image, whatever its letter case."""
+    return word_figures([judged(each, truth, explain(each)) for each in observations])
+
+
+def word_figures(rows: Sequence[Judged]) -> PhraseMetrics:
+    """Judge what is said of images, at least one."""
+    return _Sums.of(rows).figures(np.ones(len(rows)))
+
+
+def word_intervals(rows: Sequence[Judged]) -> tuple[PhraseMetrics, PhraseMetrics]:
+    """Bounds of 95 % of the figures when the images are drawn anew, by the bootstrap."""
+    sums, drawn = _Sums.of(rows), np.random.default_rng(0)
+    counts = drawn.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), _RESAMPLED)
+    found = np.array([list(asdict(sums.figures(weights)).values()) for weights in counts])
+    # Where no image says anything, no draw knows its precision.
+    bounds = [
+        np.quantile(own[known], _INTERVAL) if (known := ~np.isnan(own)).any() else (math.nan,) * 2
+        for own in found.T
+    ]
+    low, high = np.array(bounds).T.tolist()
+    return PhraseMetrics(*low), PhraseMetrics(*high)
+
+
+def word_reliability(rows: Sequence[Judged]) -> Mapping[str, Mapping[str, float]]:
+    """The said phrases' probabilities beside the share that is true, in ranges."""
+    given, true = _calibrated(rows)
+    return {
+        f"{each.lower:.1f} to {each.upper:.1f}": {
+            "probability": each.probability,
+            "observed": each.observed,
+            "phrases": float(each.count),
+        }
+        for each in reliability(given, true)
+    }
+
+
+def others(count: int) -> IntArray:
+    """Which other image each is exchanged for, round by round: (R, N), nowhere its own.
+
+    In a fixed random circle each gets the one before it; fewer than two have no other.
+    """
+    rng = np.random.default_rng(0)
+    rounds: IntArray = np.zeros((_SWAPS if count > 1 else 0, count), np.int64)
+    for row in rounds:
+        circle = rng.permutation(count)
+        row[circle] = np.roll(circle, 1)
+    return rounds
+
+
+def folded(phrase: str) -> str:
+    """What two spellings of a phrase have in common."""
+    return phrase.strip().casefold()
+
+
+def says(bundle: ModelBundle) -> Explain:
+    """What the product says."""
+
+    def explain(observation: Observation) -> list[SaidPhrase]:
+        rationale = explain_case(bundle, observation, PHRASES)
+        return [
+            SaidPhrase(phrase.text, phrase.evidence, phrase.probability)
+            for phrase in rationale.phrases
+        ]
+
+    return explain
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Every figure is a quotient of sums over N images, so that images can be weighed.
+
+    Attributes:
+        above: (N, F) in the order of _QUOTIENTS.
+        below: (N, F).
+        gaps: (N, B) sums of probability less truth, by range of probability.
+        counts: (N,) how many phrases have a probability and are not doubtful.
+    """
+
+    above: Float64Array
+    below: Float64Array
+    gaps: Float64Array
+    counts: Float64Array
+
+    @staticmethod
+    def of(rows: Sequence[Judged]) -> _Sums:
+        pairs = [_quotients(row) for row in rows]
+        swapped = _swapped(rows)
+        above, below = (
+            np.insert(np.array([pair[side] for pair in pairs]), _SWAPPED, swapped[side], axis=1)
+            for side in (0, 1)
+        )
+        gaps, counts = np.zeros((len(rows), BINS)), np.zeros(len(rows))
+        for index, row in enumerate(rows):
+            given, true = _calibrated([row])
+            place = np.minimum((given * BINS).astype(np.int64), BINS - 1)
+            gaps[index] = np.bincount(place, given - true, minlength=BINS)
+            counts[index] = len(given)
+        return _Sums(above, below, gaps, counts)
+
+    def figures(self, weights: FloatArray) -> PhraseMetrics:
+        above, below = weights @ self.above, weights @ self.below
+        found = np.where(below > 0, above / np.where(below > 0, below, 1), math.nan)
+        known = float(weights @ self.counts)
+        ece = float(np.abs(weights @ self.gaps).sum()) / known if known else math.nan
+        return PhraseMetrics(**dict(zip(_QUOTIENTS, found.tolist(), strict=True)), ece=ece)
+
+
+_QUOTIENTS = (
+    "precision", "precision_1", "precision_3", "none", "recall", "evidence_share", "swapped",
+    "phrases",
+)  # fmt: skip
+_SWAPPED = _QUOTIENTS.index("swapped")
+
+
+def _quotients(row: Judged) -> tuple[list[float], list[float]]:
+    """What one image adds above and below each figure's line, but for swapped."""
+    marks = row.marks()
+    clear = marks[~np.isnan(marks)]
+    first = marks[:1][~np.isnan(marks[:1])]
+    three = marks[:3][~np.isnan(marks[:3])]
+    mentioned = {
+        word
+        for phrase, mark in zip(row.said, marks, strict=True)
+        if mark == 1
+        for word in phrase.text.split()
+    }
+    evidence = np.array([abs(phrase.evidence) for phrase in row.said])[~np.isnan(marks)]
+    pairs = [
+        (clear.sum(), len(clear)),
+        (first.sum(), len(first)),
+        (three.mean() if len(three) else 0, bool(len(three))),
+        (not row.said, 1),
+        (len(row.words & mentioned) / max(len(row.words), 1), bool(row.words)),
+        (np.nansum(evidence * clear), np.nansum(evidence)),
+        (len(row.said), 1),
+    ]
+    above, below = np.array(pairs, np.float64).T.tolist()
+    return above, below
+
+
+def _swapped(rows: Sequence[Judged]) -> tuple[Float64Array, Float64Array]:
+    """By image whose list it is: how many are right, and how many judged, on other images."""
+    right, clear = np.zeros(len(rows)), np.zeros(len(rows))
+    for exchanged in others(len(rows)):
+        for place, other in enumerate(exchanged.tolist()):
+            marks = rows[other].marks(rows[place].said)
+            right[place] += np.nansum(marks)
+            clear[place] += (~np.isnan(marks)).sum()
+    return right, clear
+
+
+def _calibrated(rows: Sequence[Judged]) -> tuple[Float64Array, Float64Array]:
+    """(P,) probabilities of what is said, and whether it is true, without what is doubtful."""
+    pairs = [
+        (phrase.probability, mark)
+        for row in rows
+        for phrase, mark in zip(row.said, row.marks().tolist(), strict=True)
+        if phrase.probability is not None and not math.isnan(mark)
+    ]
+    given, true = np.array(pairs, np.float64).reshape(-1, 2).T
+    return given, true

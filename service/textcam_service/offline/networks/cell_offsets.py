@@ -1,0 +1,132 @@
+"""Where the cells of activation maps look in the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from textcam_service.core.types import Float32Array, Float64Array, FloatArray, Preprocessing
+from textcam_service.offline.export.tensor_layout import Layout
+from textcam_service.offline.export.to_onnx import maps_of
+
+MapsOf = Callable[[Float32Array], FloatArray]
+"""Images (N, 3, h, w) -> activation maps (N, D, H, W)."""
+
+_SIDE = 8  # places along a side; an image for each
+_BATCH = 6
+_REACH = 1.0  # cells, from the image's middle to the farthest place
+_LEAST = 1 / 8  # of a cell; several times the measurement's own scatter
+
+
+def backbone_shift(
+    graph: bytes, layout: Layout, size: Preprocessing, vertices: int = 0
+) -> tuple[float, float]:
+    """The shift of a backbone's graph; none of tokens, each its own patch, and of vertices.
+
+    Args:
+        graph: INPUT -> ACTIVATION_MAPS and others.
+        layout: How the target layer holds the maps.
+        size: Of its input.
+        vertices: As BackboneManifest.vertices.
+    """
+    if vertices or layout.kind == "tokens":
+        return 0.0, 0.0
+    return grid_shift(maps_of(graph), size.height, size.width)
+
+
+def grid_shift(run: MapsOf, height: int, width: int) -> tuple[float, float]:
+    """Where the maps' cells look, (right, down) of an even grid over the input, pixels.
+
+    Measured, with the weights that it has: a square of an image shows another image instead, and
+    the centre of what that changes in the maps is compared with where the square is. Strides and
+    paddings alone do not tell it: kernels learn to make up for the half cell by which these put
+    a cell off. Squares lie in pairs about the image's middle, so that its border, which cuts the
+    changes, favours no side; changes count by their squares and above their mean, so that what
+    reaches all cells alike (as by squeeze and excitation) hides nothing.
+
+    Less than an eighth of a cell counts as none: from networks of even patches it comes out as
+    noise, and nobody sees it in a heatmap.
+
+    Args:
+        run: The network, for any number of images.
+        height: Of its input.
+        width: Of its input.
+    """
+    rng = np.random.default_rng(0)
+    count = _SIDE**2
+    images, others = (_images(rng, count, height, width) for _ in range(2))
+    away = ((np.arange(_SIDE) + 0.5) / _SIDE * 2 - 1) * _REACH
+    places = np.stack(np.meshgrid(away, away), axis=-1).reshape(-1, 2)
+    rows, columns = run(images[:1]).shape[2:]
+    cell = np.array([width / columns, height / rows])
+    found = []
+    for start in range(0, count, _BATCH):
+        part = slice(start, start + _BATCH)
+        found.append(_shifts(run, images[part], others[part], places[part] * cell, cell))
+    shifts = np.concatenate(found)
+    shifts = shifts[np.isfinite(shifts).all(axis=1)]
+    if not len(shifts):
+        return 0.0, 0.0
+    right, down = shifts.mean(axis=0)
+    return _told(right, cell[0]), _told(down, cell[1])
+
+
+def _shifts(
+    run: MapsOf,
+    images: Float32Array,
+    others: Float32Array,
+    away: Float64Array,
+    cell: Float64Array,
+) -> Float64Array:
+    """(right, down) by each image (N, 2), pixels; nan where its square changes nothing.
+
+    Args:
+        run: The network.
+        images: (N, 3, h, w).
+        others: What their squares show.
+        away: (N, 2) from the middle of the image to that of the square, (x, y), pixels.
+        cell: Its (width, height), pixels.
+    """
+    before = np.asarray(run(images), np.float64)
+    size = np.array([images.shape[3], images.shape[2]])
+    side = np.maximum(np.round(cell / 2), 1).astype(int)
+    free = size - side
+    first = np.clip(np.round(free / 2 + away), 0, free).astype(int)
+    centres = []
+    for corners in (first, free - first):
+        shown = images.copy()
+        for image, other, (left, top) in zip(shown, others, corners, strict=True):
+            square = np.s_[:, top : top + side[1], left : left + side[0]]
+            image[square] = other[square]
+        changes = ((run(shown) - before) ** 2).sum(axis=1)
+        centres.append([_centre(change) * cell for change in changes])
+    return np.asarray(size / 2 - np.mean(centres, axis=0), np.float64)
+
+
+def _centre(change: Float64Array) -> Float64Array:
+    """(x, y) of the centre of what is above the mean of a map, cells; nan where nothing is."""
+    excess = np.maximum(change - change.mean(), 0)
+    if change.size == 1:
+        return np.array([0.5, 0.5])
+    total = excess.sum()
+    if not 0 < total < np.inf:
+        return np.array([np.nan, np.nan])
+    rows, columns = (np.arange(count) + 0.5 for count in change.shape)
+    centre = [excess.sum(axis=0) @ columns / total, excess.sum(axis=1) @ rows / total]
+    return np.array(centre, np.float64)
+
+
+def _told(shift: float, cell: float) -> float:
+    return round(float(shift) * 4) / 4 if abs(shift) >= _LEAST * cell else 0.0
+
+
+def _images(rng: np.random.Generator, count: int, height: int, width: int) -> Float32Array:
+    """Noise with the spectrum of photographs, 1/f, mostly grey; in normalised pixels' range."""
+    down, across = np.fft.fftfreq(height) * height, np.fft.rfftfreq(width) * width
+    frequency = np.hypot(down[:, None], across)
+    frequency[0, 0] = np.inf  # no mean
+    noise = rng.normal(size=(count, 4, height, width))
+    waves = np.fft.irfft2(np.fft.rfft2(noise) / frequency, (height, width))
+    waves /= np.maximum(waves.std(axis=(2, 3), keepdims=True), 1e-9)
+    return np.asarray(0.8 * waves[:, :1] + 0.6 * waves[:, 1:], np.float32)

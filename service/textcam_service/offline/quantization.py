@@ -1,0 +1,262 @@
+"""From a float backbone to an int8 one for CPUs, which must explain as the float one does.
+
+onnxruntime's static quantisation: weights per channel, activations in ranges seen on calibration
+images. Only what leads to the activation maps is quantised; the head stays float, so that the
+evidence still adds up to the logit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnxruntime import quantization
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from textcam_service.artefacts.backbone import (
+    ACTIVATION_MAPS,
+    FILES,
+    INPUT,
+    BackboneGraphs,
+    write_backbone,
+)
+from textcam_service.artefacts.files import canonical_json, read_file, require_replaceable, sha256
+from textcam_service.artefacts.parity import ParityReport
+from textcam_service.core.agreement import AgreementThresholds
+from textcam_service.core.types import Float32Array
+from textcam_service.errors import InvalidSettings, ProbingSetError, QuantisationRefused
+from textcam_service.imaging.decoding import prepare
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.dataset import readable
+from textcam_service.offline.evaluation.parity import compare
+from textcam_service.runtime.backbone import Backbone
+
+_LAYERS = {"Conv", "Gemm", "MatMul"}
+
+Progress = Callable[[str, int], Callable[[int], None]]
+
+
+@dataclass(frozen=True)
+class QuantizationSettings:
+    """How a backbone is quantised.
+
+    Attributes:
+        float_layers: So many of the first convolutions and matrix products stay float, with
+            what lies between them. The first layers' rounding goes through all the others.
+        reduce_range: 7-bit weights: for CPUs without VNNI, whose sums of 8-bit products overflow.
+    """
+
+    float_layers: int = 6
+    reduce_range: bool = False
+
+
+def quantize(
+    bundle: ModelBundle,
+    calibration: Sequence[Path],
+    held_out: Sequence[Path],
+    output: Path,
+    settings: QuantizationSettings | None = None,
+    thresholds: AgreementThresholds | None = None,
+    *,
+    progress: Progress = lambda _name, _total: lambda _done: None,
+) -> ParityReport:
+    """Write the int8 form of a bundle's backbone, if it explains as the float one does.
+
+    Args:
+        bundle: The float backbone with the bank that will be served.
+        calibration: Images whose activations set the ranges.
+        held_out: Other images, which both backbones explain.
+        output: The int8 backbone's folder; replaced if it is there.
+        settings: How it is quantised.
+        thresholds: What it must reach.
+        progress: Called with a step's name and size; what it returns is told of progress.
+
+    Raises:
+        InvalidSettings: The backbone is an int8 one already, or `output` is its own folder.
+        FolderTaken: `output` holds anything but a backbone.
+        ProbingSetError: Too few images can be read, or some are in both sets.
+        QuantisationRefused: onnxruntime cannot quantise the graph, or a threshold is missed;
+            nothing is written.
+    """
+    settings, thresholds = settings or QuantizationSettings(), thresholds or AgreementThresholds()
+    own = bundle.backbone
+    if own.manifest.quantised_from:
+        raise InvalidSettings(f"{own.folder} is an int8 backbone already; give its float form")
+    if output.resolve() == own.folder.resolve():
+        raise InvalidSettings(f"{output} holds the float backbone, which is kept; give another")
+    require_replaceable(output, FILES)
+    if {path.resolve() for path in calibration} & {path.resolve() for path in held_out}:
+        raise ProbingSetError("images that calibrate cannot judge too; give others to compare")
+    with tempfile.TemporaryDirectory() as folder:
+        seen = _inputs(calibration, bundle, progress("calibration", len(calibration)))
+        graph, used = quantized_graph(own, seen, settings, Path(folder))
+        candidate = _candidate(own, graph, Path(folder) / "candidate")
+        told = progress("comparing explanations", len(held_out))
+        figures = compare(bundle, replace(bundle, backbone=candidate), held_out, told)
+        report = ParityReport(
+            figures,
+            thresholds,
+            bundle.artefact.bank_digest,
+            bundle.artefact.vocabulary_digest,
+            {**asdict(settings), "images": used, "onnxruntime": ort.__version__},
+            candidate.fingerprint(),
+        )
+        if not figures.meets(thresholds):
+            raise QuantisationRefused(
+                f"the int8 backbone does not explain as the float one: {report}; nothing was "
+                f"written. Keep more layers float (--float-layers above {settings.float_layers}), "
+                "calibrate on more images or on images more like those that are served, or serve "
+                "the float backbone"
+            )
+        _write(own, graph, output, report)
+    return report
+
+
+def split(images: Sequence[Path], count: int) -> tuple[list[Path], list[Path]]:
+    """Images into those that calibrate and those that judge, by a fixed shuffle."""
+    order = np.random.default_rng(0).permutation(len(images)).tolist()
+    shuffled = [images[index] for index in order]
+    return shuffled[:count], shuffled[count:]
+
+
+def quantized_graph(
+    backbone: Backbone,
+    inputs: Iterator[Float32Array],
+    settings: QuantizationSettings,
+    work: Path,
+) -> tuple[bytes, int]:
+    """The int8 form of a backbone's graph.
+
+    Args:
+        backbone: The float one.
+        inputs: Network inputs (3, h, w) that calibrate.
+        settings: How it is quantised.
+        work: Folder for passing files.
+
+    Returns:
+        The serialised graph, whose inputs and outputs are float; how many images were used.
+
+    Raises:
+        ProbingSetError: There is no input.
+        QuantisationRefused: onnxruntime cannot quantise the graph.
+    """
+    prepared, made = work / "prepared.onnx", work / "int8.onnx"
+    reader = _Reader(inputs)
+    try:
+        with _quiet():
+            quant_pre_process(backbone.folder / "backbone.onnx", prepared, skip_symbolic_shape=True)
+            model = onnx.load(prepared)
+            for index, node in enumerate(model.graph.node):
+                node.name = f"{node.op_type}_{index}"  # foreign graphs may leave names out
+            onnx.save(model, prepared)
+            quantization.quantize_static(
+                prepared,
+                made,
+                reader,
+                per_channel=True,
+                reduce_range=settings.reduce_range,
+                # What onnxruntime's CPU kernels are fastest at: uint8 by int8.
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                nodes_to_exclude=_float_nodes(model.graph, settings.float_layers),
+            )
+    except Exception as error:  # whatever the tool may meet in a foreign network
+        if not reader.count:
+            raise ProbingSetError("none of the calibration images could be read") from error
+        raise QuantisationRefused(
+            f"onnxruntime cannot quantise {backbone.manifest.architecture}: {error}"
+        ) from error
+    graph = made.read_bytes()
+    if not any(node.op_type == "QuantizeLinear" for node in onnx.load(made).graph.node):
+        raise QuantisationRefused(
+            f"nothing is left to quantise in {backbone.manifest.architecture}; keep fewer than "
+            f"{settings.float_layers} layers float"
+        )
+    return graph, reader.count
+
+
+class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc] # it ships no types
+    """Feeds the tool one input at a time, and counts them."""
+
+    def __init__(self, inputs: Iterator[Float32Array]) -> None:
+        self._inputs = inputs
+        self.count = 0
+
+    def get_next(self) -> dict[str, Float32Array] | None:
+        found = next(self._inputs, None)
+        if found is None:
+            return None
+        self.count += 1
+        return {INPUT: found[None]}
+
+
+def _float_nodes(graph: Any, float_layers: int) -> list[str]:
+    """Names of the nodes that stay float.
+
+    The first layers, and all that is not on the way to the activation maps.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    trunk, wanted = set(), [ACTIVATION_MAPS]
+    while wanted:
+        node = makers.get(wanted.pop())
+        if node is not None and node.name not in trunk:
+            trunk.add(node.name)
+            wanted += node.input
+    kept, layers = [], 0
+    for node in graph.node:
+        layers += node.op_type in _LAYERS and node.name in trunk
+        if layers <= float_layers or node.name not in trunk:
+            kept.append(node.name)
+    return kept
+
+
+def _candidate(own: Backbone, graph: bytes, folder: Path) -> Backbone:
+    """The int8 network under the float one's name, only to be compared."""
+    _write(own, graph, folder, None)
+    return Backbone(folder, providers=(own.execution_provider,))
+
+
+def _write(own: Backbone, graph: bytes, output: Path, report: ParityReport | None) -> None:
+    """Write the int8 graph with what stays float; without a report, as a float backbone."""
+    manifest = own.manifest
+    if report is not None:
+        source = manifest.weights_digest
+        digest = sha256(canonical_json({"quantised_from": source, "graph": sha256(graph)}))
+        manifest = replace(manifest, weights_digest=digest, quantised_from=source)
+    kept = {
+        name: read_file(own.folder / f"{name}.onnx")
+        for name in ("head", "layers")
+        if (own.folder / f"{name}.onnx").is_file()
+    }
+    linear = (own.head_weights, own.head_bias) if own.is_linear else None
+    write_backbone(output, BackboneGraphs(graph, **kept), linear, manifest, report)
+
+
+def _inputs(
+    paths: Sequence[Path], bundle: ModelBundle, progress: Callable[[int], None]
+) -> Iterator[Float32Array]:
+    for path in paths:
+        for _, image in readable([path]):
+            yield prepare(image, bundle.backbone.manifest.preprocessing)[0]
+        progress(1)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the tool's prints and warnings from the user; its errors are raised."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(level)

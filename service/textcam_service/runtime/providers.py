@@ -1,0 +1,148 @@
+"""onnxruntime's execution providers: which ones are asked for, and with which options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from textcam_service.artefacts.backbone import INPUT
+from textcam_service.core.types import Preprocessing
+from textcam_service.errors import InvalidSettings
+
+TENSORRT, CUDA, CPU = (
+    "TensorrtExecutionProvider",
+    "CUDAExecutionProvider",
+    "CPUExecutionProvider",
+)
+_SHORT = {"tensorrt": TENSORRT, "cuda": CUDA, "cpu": CPU}
+FP32, TF32, FP16 = "fp32", "tf32", "fp16"
+_DIGITS = 16  # of a digest that name its engines' folder
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """How a backbone uses its device.
+
+    Attributes:
+        precision: Of products on a GPU: "fp32"; "tf32", rounded to 10 bits before they are added
+            up, by CUDA; "fp16", by TensorRT.
+        engine_cache: Folder in which TensorRT keeps its engines, each network's in one of its own;
+            empty: it builds them anew.
+        gpu_memory_limit: Bytes that CUDA's arena may take for each graph; 0: any number.
+        max_batch: On a device, images of a batch at most, and batches are filled up to the next
+            of `buckets`; 0: they run as they come.
+        in_graph: Whether maps stay on the device, the CPU included, and are summed there; None:
+            where that is not the CPU.
+    """
+
+    precision: str = FP32
+    engine_cache: str = ""
+    gpu_memory_limit: int = 0
+    max_batch: int = 0
+    in_graph: bool | None = None
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """Powers of two below max_batch, and max_batch itself."""
+        powers = (1 << place for place in range(self.max_batch.bit_length()))
+        below = [own for own in powers if own < self.max_batch]
+        return (*below, self.max_batch) if self.max_batch else ()
+
+
+def chosen_providers(
+    names: Sequence[str], options: DeviceOptions, available: Sequence[str]
+) -> tuple[str, ...]:
+    """Execution providers in full, by preference.
+
+    Args:
+        names: As in settings: onnxruntime's names, or "tensorrt", "cuda", "cpu"; empty: CUDA if
+            this build of onnxruntime has it, else the CPU. TensorRT leaves the head's graphs to
+            CUDA, which thus follows it.
+        options: Whose precision the providers must know.
+        available: Those of this build.
+
+    Raises:
+        InvalidSettings: One is not available, or the precision is another provider's.
+    """
+    full = [_SHORT.get(name, name) for name in names]
+    if not full:
+        full = [name for name in (CUDA, CPU) if name in available]
+    if full[0] == TENSORRT and CUDA not in full:
+        full.insert(1, CUDA)
+    missing = [name for name in full if name not in available]
+    if missing:
+        raise InvalidSettings(
+            f"onnxruntime has no {', '.join(missing)} here, only {', '.join(available)}; "
+            "install the extra 'gpu' in place of 'service', or choose another provider"
+        )
+    maker = {FP16: TENSORRT, TF32: CUDA}.get(options.precision)
+    if maker is not None and full[0] != maker:
+        short = next(short for short, name in _SHORT.items() if name == maker)
+        raise InvalidSettings(
+            f"precision {options.precision} is computed by {maker}, and the first provider is "
+            f"{full[0]}: put '{short}' first in `providers`, or choose precision {FP32}"
+        )
+    return tuple(full)
+
+
+def provider_options(
+    names: Sequence[str], options: DeviceOptions, size: Preprocessing, engines: str = ""
+) -> list[tuple[str, dict[str, str]]]:
+    """Each provider with its options, as onnxruntime takes them.
+
+    Args:
+        names: In full.
+        options: See DeviceOptions.
+        size: Of whose images a trunk takes batches.
+        engines: The folder of this network's engines; see engines_of().
+    """
+    known: Mapping[str, dict[str, str]] = {
+        TENSORRT: _tensorrt(options, size, engines) if TENSORRT in names else {},
+        CUDA: _cuda(options),
+    }
+    return [(name, known.get(name, {})) for name in names]
+
+
+def engines_of(digest: str, options: DeviceOptions) -> str:
+    """The folder of a network's engines; empty: none are kept.
+
+    onnxruntime knows an engine by the names in its graph, not by the weights: in one folder the
+    next version of a model would be answered by the engine of the last.
+
+    Args:
+        digest: Of the network's file.
+        options: See DeviceOptions.
+    """
+    if not options.engine_cache:
+        return ""
+    return str(Path(options.engine_cache, digest.removeprefix("sha256:")[:_DIGITS]))
+
+
+def _cuda(options: DeviceOptions) -> dict[str, str]:
+    limit = {"gpu_mem_limit": str(options.gpu_memory_limit)} if options.gpu_memory_limit else {}
+    return {
+        "device_id": "0",
+        # The others search anew, or find other kernels, in each process.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": str(int(options.precision == TF32)),
+        **limit,
+    }
+
+
+def _tensorrt(options: DeviceOptions, size: Preprocessing, engines: str) -> dict[str, str]:
+    found = {"device_id": "0", "trt_fp16_enable": str(options.precision == FP16)}
+    if engines:
+        found |= {
+            "trt_engine_cache_enable": "True",
+            "trt_engine_cache_path": engines,
+            "trt_timing_cache_enable": "True",
+            "trt_timing_cache_path": options.engine_cache,
+        }
+    if options.max_batch:
+        # One engine for all buckets; without a range it is built again for each larger batch.
+        for name, count in (("min", 1), ("opt", options.max_batch), ("max", options.max_batch)):
+            shape = f"{count}x3x{size.height}x{size.width}"
+            found[f"trt_profile_{name}_shapes"] = f"{INPUT}:{shape}"
+    return found

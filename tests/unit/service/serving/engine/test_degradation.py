@@ -1,0 +1,63 @@
+"""The ladder of degradation, step by step."""
+
+import pytest
+from textcam.v1 import types_pb2 as types_pb
+from textcam_service.core.methods import METHODS
+from textcam_service.core.types import Wish
+from textcam_service.serving.engine.degradation import degrade
+from textcam_service.serving.grpc.explainer.requests import Classes, Job, TopK
+
+SMALLER, NO_GROUPS, FEWER = (
+    types_pb.DEGRADATION_SMALLER_MAPS,
+    types_pb.DEGRADATION_NO_GROUPS,
+    types_pb.DEGRADATION_FEWER_TARGETS,
+)
+
+
+def job(**changes):
+    asked = {
+        "encoded": b"x",
+        "pixels": None,
+        "target": TopK(3),
+        "wish": Wish(5),
+        "groups": True,
+        "heatmap": types_pb.HEATMAP_FORM_OVERLAY,
+        "predictions": 5,
+        "method": METHODS["cam"],
+        "may_degrade": True,
+    }
+    return Job(**(asked | changes))
+
+
+@pytest.mark.parametrize(
+    ("pressure", "left_out"),
+    [
+        (0.0, ()),
+        (0.24, ()),
+        (0.25, (SMALLER,)),
+        (0.5, (SMALLER, NO_GROUPS)),
+        (0.75, (SMALLER, NO_GROUPS, FEWER)),
+        (1.0, (SMALLER, NO_GROUPS, FEWER)),
+    ],
+)
+def test_more_is_left_out_the_fuller_the_queue(pressure, left_out):
+    smaller, found = degrade(job(), pressure)
+    assert found == left_out
+    assert (smaller.heatmap == types_pb.HEATMAP_FORM_SALIENCY) == (SMALLER in left_out)
+    assert smaller.groups == (NO_GROUPS not in left_out)
+    assert smaller.target == TopK(1 if FEWER in left_out else 3)
+
+
+def test_nothing_is_left_out_of_a_request_that_does_not_allow_it():
+    asked = job(may_degrade=False)
+    assert degrade(asked, 1.0) == (asked, ())
+
+
+def test_only_what_was_asked_for_counts_as_left_out():
+    asked = job(heatmap=types_pb.HEATMAP_FORM_NONE, groups=False, target=Classes((4,), 7))
+    assert degrade(asked, 1.0) == (asked, ())
+
+
+def test_the_first_of_chosen_classes_stays():
+    smaller, _ = degrade(job(target=Classes((4, 7))), 1.0)
+    assert smaller.target == Classes((4,))
