@@ -375,14 +375,14 @@ from textcam_service.serving.telemetry.logs import set_up_logs
 from textcam_service.serving.server import serve
 from textcam_service.settings import ServerSettings
 
-see = Backbone.see
+forward = Backbone.forward
 
 def fail(self, images):
     if (images == images[0, :, :1, :1]).all() and (images != 0).all():
         raise RuntimeError("the session failed\\nin two lines")
-    return see(self, images)
+    return forward(self, images)
 
-Backbone.see = fail
+Backbone.forward = fail
 settings = ServerSettings(
     backbone=sys.argv[1], bank=sys.argv[2], port=0, metrics_port=-1, log_format="json",
     otlp_endpoint=sys.argv[3],
