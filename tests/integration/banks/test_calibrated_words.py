@@ -9,7 +9,8 @@ from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 from textcam_client.errors import from_rpc_error
-from textcam_service.core.types import PHRASE_KINDS, RationaleSettings, WordSettings
+from textcam_service.core.rationale.settings import RationaleSettings, WordSettings
+from textcam_service.core.types import PHRASE_KINDS
 from textcam_service.errors import InvalidSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.settings import read_settings

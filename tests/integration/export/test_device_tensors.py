@@ -21,7 +21,7 @@ from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
 from textcam_service.artefacts.packaged import DEVICE
 from textcam_service.core.methods import METHODS, MethodSettings, run_method
 from textcam_service.core.predictions import predictions
-from textcam_service.core.types import Wish
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.errors import InvalidSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
@@ -99,7 +99,7 @@ def explained(bundle, seen, image, method, index):
     subject = bundle.subject(seen, image, target, None)
     steps = METHODS[method].steps(subject, MethodSettings(chunk=4))
     terms = run_method(steps, lambda ask: bundle.backbone.answer(ask, seen))
-    return bundle.rationale(seen, terms, target, None, Wish(3))
+    return bundle.rationale(seen, terms, target, None, PhraseFilter(3))
 
 
 def assert_alike(found, wanted, tolerance=1e-5):
