@@ -78,7 +78,7 @@ class Principal:
 
 
 class CallerEntry(BaseModel):
-    """One caller in the callers' file; see Caller for the rights, and deploy/SECURITY.md."""
+    """One caller in the callers' file; see Caller for the rights, and SECURITY.md."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
