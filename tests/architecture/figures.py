@@ -63,12 +63,10 @@ def report(package: Path) -> None:
     given = {f"{name}:{own.name}": own.parameters for name, own in own_functions}
     flat = {folder: len(names) for folder, names in folders(known).items()}
     lines = sum(sizes.values())
-    print(
-        f"\n## {package.name}: {len(found)} modules, {lines:,} lines, {len(own_functions)} functions"
-    )
-    print(
-        f"folders: {len(flat)}, over 12 modules {sum(n > 12 for n in flat.values())}: {top(flat)}"
-    )
+    count = len(own_functions)
+    print(f"\n## {package.name}: {len(found)} modules, {lines:,} lines, {count} functions")
+    large = sum(number > 12 for number in flat.values())
+    print(f"folders: {len(flat)}, over 12 modules {large}: {top(flat)}")
     print(f"modules: over 300 lines {sum(n > 300 for n in sizes.values())}: {top(sizes)}")
     print(f"functions: over 40 body lines {sum(n > 40 for n in bodies.values())}: {top(bodies)}")
     print(f"parameters: over 7 {sum(n > 7 for n in given.values())}: {top(given)}")
