@@ -71,7 +71,6 @@ EXCEPTIONS = {
     "stubs: textcam_service.serving.dataplane",
     "stubs: textcam_service.serving.engine.degradation",
     "stubs: textcam_service.serving.engine.engine",
-    "stubs: textcam_service.serving.pagination",
     "stubs: textcam_service.serving.registry.canary",
     "stubs: textcam_service.serving.registry.registry",
     "stubs: textcam_service.serving.registry.watcher",
