@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
-from textcam_service.serving.telemetry.metrics import Metrics, worker_restarts
+from textcam_service.serving.telemetry.exposition import worker_restarts
+from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings
 
 DEPLOY = Path(__file__).parent

@@ -9,7 +9,7 @@ from small_models import write_model
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
 from textcam_service.serving.batching.scheduling import Lane
-from textcam_service.serving.telemetry.metrics import STAGES
+from textcam_service.serving.telemetry.declarations import STAGES
 from textcam_service.store.models import ModelStore
 
 
