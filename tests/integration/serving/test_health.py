@@ -102,7 +102,7 @@ async def test_no_more_than_so_many_watch(store, monkeypatch):
     async with watched(store) as (_, channel):
         first, second = watch(channel), watch(channel)
         assert [await told(first), await told(second)] == [STATUS.SERVING] * 2
-        with pytest.raises(grpc.aio.AioRpcError, match="2 callers watch") as refused:
+        with pytest.raises(grpc.aio.AioRpcError, match="2 clients watch") as refused:
             await told(watch(channel))
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         first.cancel()
