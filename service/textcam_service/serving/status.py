@@ -11,7 +11,7 @@ from grpc import StatusCode
 
 from textcam_service import errors
 
-DOMAIN = "textcam.v1"
+DOMAIN = "textcam"
 # Bytes of UTF-8. Clients accept 8 KiB of trailers. A message is percent-encoded there, up to three
 # times its size, and repeated in base64 up to twice.
 _MAX_MESSAGE_BYTES = 1024

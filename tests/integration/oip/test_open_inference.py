@@ -36,7 +36,7 @@ client = triton.InferenceServerClient(address)
 images = np.array([open(photo, "rb").read() for photo in photos], object)
 given = triton.InferInput("image", [len(photos)], "BYTES")
 given.set_data_from_numpy(images)
-found = client.infer("photos", [given], request_id="seven", parameters={"phrases": 3})
+found = client.infer("photos", [given], request_id="seven", parameters={"max_phrases": 3})
 names = [output.name for output in found.get_response().outputs]
 metadata = client.get_model_metadata("photos", as_json=True)
 refused = {}
@@ -87,7 +87,7 @@ def by_triton(server, photos):
 @pytest.fixture(scope="module")
 def own(server, photos):
     with Client(server.address, timeout=60) as client:
-        return [client.explain(photo, phrases=3) for photo in photos[:3]]
+        return [client.explain(photo, max_phrases=3) for photo in photos[:3]]
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +114,10 @@ def test_metadata_describes_what_infer_answers(by_triton):
 def test_a_batch_is_answered_as_the_own_contract_answers_its_images(by_triton, own):
     assert by_triton["id"] == "seven"
     for place, explanation in enumerate(own):
-        assert by_triton["class_name"][place] == explanation.explanations[0].target.class_name
-        words = [phrase.text for phrase in explanation.explanations[0].phrases]
+        assert by_triton["class_name"][place] == explanation.target.class_name
+        words = [phrase.text for phrase in explanation.phrases]
         assert by_triton["phrases"][place] == words + [""] * (3 - len(words))
-    np.testing.assert_allclose(by_triton["map"], own[1].explanations[0].saliency_map, atol=1e-3)
+    np.testing.assert_allclose(by_triton["map"], own[1].saliency_map, atol=1e-3)
     np.testing.assert_allclose(by_triton["map by groups"], by_triton["map"], atol=1e-4)
     np.testing.assert_allclose(by_triton["sums"], by_triton["tops"], rtol=1e-4)
 
@@ -360,9 +360,9 @@ def test_pixels_a_class_and_a_method_are_taken(stub):
         *(
             (
                 lambda number=number: oip.ModelInferRequest(
-                    parameters={"phrases": oip.InferParameter(int64_param=number)}
+                    parameters={"max_phrases": oip.InferParameter(int64_param=number)}
                 ),
-                f"'phrases' is {number}; give 1 to 20",
+                f"'max_phrases' is {number}; give 1 to 20",
                 "parameters",
             )
             for number in (-(2**40), 0, 2**40)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from textcam_service.core.types import WordingKind, WordSettings
+from textcam_service.core.rationale.settings import WordingKind, WordSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.runtime.providers import DeviceOptions
 from textcam_service.settings import ServerSettings
@@ -33,8 +33,7 @@ def load_bundle(
         providers=settings.providers,
         threads=settings.session_threads,
         device=device_options(settings),
-        words=word_settings(settings),
-    )
+    ).with_words(word_settings(settings))
 
 
 def device_options(settings: ServerSettings) -> DeviceOptions:

@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
-STAGES = ("decode", "queue", "inference", "method", "explain", "encode")
+STAGES = ("decode", "queue", "inference", "attribution", "rationale", "encode")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ METRICS = (
         "stage_seconds",
         Histogram,
         "textcam_stage_duration_seconds",
-        "Duration of each stage of a client's request: decode, queue, inference, method, explain, "
-        "encode.",
+        "Duration of each stage of a client's request: decode, queue, inference, attribution, "
+        "rationale, encode.",
         ("stage",),
         {"buckets": _SECONDS},
     ),
