@@ -70,7 +70,7 @@ class Principal:
 
 
 class CallerEntry(BaseModel):
-    """Entry of the callers' file; see Principal for the rights, and deploy/SECURITY.md."""
+    """Entry of the callers' file; see Principal for the rights, and SECURITY.md."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
