@@ -14,7 +14,8 @@ from pathlib import Path
 import yaml
 from textcam_service import errors
 from textcam_service.serving.status import code_of
-from textcam_service.serving.telemetry.metrics import Metrics, worker_restarts
+from textcam_service.serving.telemetry.exposition import worker_restarts
+from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings
 
 ROOT = Path(__file__).parents[1]

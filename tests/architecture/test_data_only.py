@@ -38,7 +38,7 @@ def test_nothing_is_unpickled():
             found = [call for call, given in calls(module.tree) if is_unpickling(call, given)]
             assert not found, f"{name} calls {found}: load data alone"
             if "multiprocessing" in roots and ".offline." not in name:
-                assert name.rpartition(".")[2] in {"server", "workers"}, name
+                assert name.rpartition(".")[2] in {"process", "workers"}, name
 
 
 @pytest.mark.parametrize(
