@@ -37,6 +37,7 @@ LAYERS = {
         dataplane
         grpc
         server
+        process
         workers
     """,
     "textcam_service.offline": """
@@ -85,7 +86,6 @@ SETTINGS_EXCEPTIONS = {
 CIRCLES = {
     "textcam_client: _heatmaps images",
     "textcam_service.offline: export networks",
-    "textcam_service.serving.telemetry: otlp tracing",
     "textcam_service.serving: dataplane engine grpc registry",
 }
 
@@ -108,7 +108,7 @@ def wrong_imports(package):
             if not all(name.startswith(f"{package}.") for name in names):
                 continue
             own, other = (name[len(package) + 1 :].split(".")[0] for name in names)
-            if own != other and height[own] <= height[other]:
+            if own != other and height.get(own, 0) <= height.get(other, 0):
                 yield f"{importer} > {target}"
 
 

@@ -29,8 +29,6 @@ LONG_MODULES = {
     "textcam_service.serving.batching.batcher": "to be divided",
     "textcam_service.serving.engine.engine": "to be divided",
     "textcam_service.serving.grpc.explainer.requests": "to be divided",
-    "textcam_service.serving.server": "to be divided",
-    "textcam_service.serving.telemetry.metrics": "to be divided",
     "textcam_service.settings": "to be divided",
     "textcam_service.store.models": "to be divided",
     "textcam_service.store.versions": "to be divided",
@@ -46,8 +44,6 @@ LONG_FUNCTIONS = {
     "textcam_service.offline.export.onnx.export:export_onnx": "to be divided",
     "textcam_service.runtime.sessions:load_sessions": "to be divided",
     "textcam_service.serving.engine.engine:Engine._in_turn": "to be divided",
-    "textcam_service.serving.telemetry.metrics:Metrics.__init__": "to be divided",
-    "textcam_service.serving.workers:serve_workers": "to be divided",
 }
 MANY_PARAMETERS = {
     "textcam_service.core.rationale.choice:choose": "to be grouped",
