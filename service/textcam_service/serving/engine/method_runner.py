@@ -154,7 +154,7 @@ class MethodRunner:
         self, method: Method, subject: MethodInput, seen: BackboneOutput
     ) -> MethodResult:
         """Hold the conversation of a method that takes no turns, in this thread."""
-        steps = method.steps(subject, self.settings)
+        steps = method.queries(subject, self.settings)
         return MethodResult(run_method(steps, partial(self._backbone.query, output=seen)))
 
     async def hold(
@@ -182,7 +182,7 @@ class MethodRunner:
         deadline: float | None,
         permit: AbstractAsyncContextManager[None],
     ) -> MethodResult:
-        steps = method.steps(subject, self.settings)
+        steps = method.queries(subject, self.settings)
         passes = {"network_passes": 0, "head_passes": 0}
         answer: Any = None
         while True:
