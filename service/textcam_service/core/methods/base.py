@@ -82,7 +82,7 @@ class MethodInput:
         image: (3, h, w) the network's input.
         head_weights: (C, D) of a GAP + linear head; None: another head.
         layers: Activation maps (D_l, H_l, W_l) of further layers, the earliest first.
-        vertices: Where the maps' V vertices lie, the maps then being (D, V, 1); None: the maps'
+        vertices: Positions of the maps' V vertices, the maps then being (D, V, 1); None: the maps'
             cells lie on a grid over the image.
     """
 
@@ -133,11 +133,11 @@ class MethodSettings:
 
     Attributes:
         chunk: Passes in one query of methods that need many.
-        seed: Of SS-CAM's noise.
+        seed: Seed of SS-CAM's noise.
         smooth_samples: SS-CAM's noisy copies of each mask.
         smooth_sigma: SS-CAM's standard deviation of the noise.
         finer_gamma: Finer-CAM's weight of the similar classes.
-        finer_classes: How many similar classes Finer-CAM looks at.
+        finer_classes: Number of similar classes of Finer-CAM.
         decom_channels: DecomCAM's channels, those of the highest gradient.
         decom_maps: DecomCAM's sub-maps.
     """
