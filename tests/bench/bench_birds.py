@@ -31,7 +31,6 @@ from birds import (
     table_of,
     write_backbone,
 )
-from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.concepts.supports import (
     correlations,
     evidence_by_phrase,
@@ -41,10 +40,9 @@ from textcam_service.core.concepts.supports import (
 from textcam_service.core.rationale.calibration import fit_calibration, reliability
 from textcam_service.core.rationale.wording import PhraseSupports, SupportWording, stored_likeness
 from textcam_service.core.types import RationaleSettings, Wish
-from textcam_service.offline.banks.attribute_tables import GRADES
-from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.banks.attribute_tables import GRADES, Tables
+from textcam_service.offline.banks.build import BankSettings, build_bank
 from textcam_service.offline.banks.grounding import by_labels
-from textcam_service.offline.banks.phrases import Tables
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.runtime.backbone import Backbone
 
@@ -389,10 +387,9 @@ def main():
         paths,
         birds.phrases,
         OUTPUT / "birds.bank",
-        ChannelSettings(),
-        kinds=birds.kinds,
-        tables=Tables(own=table_of(birds, everything)),
-        labels=labels,
+        BankSettings(
+            kinds=birds.kinds, tables=Tables(own=table_of(birds, everything)), labels=labels
+        ),
     )
     product = artefact.bank.supports
     calibration = product.calibration

@@ -22,8 +22,9 @@ from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.rationale.phrases import centre_texts
 from textcam_service.offline.banks.build import probing_order
 from textcam_service.offline.banks.extract import extract
-from textcam_service.offline.dataset import find_images
-from textcam_service.offline.embedders.loading import TEMPLATES, embed_with_templates, load_embedder
+from textcam_service.offline.dataset import ImageFolder
+from textcam_service.offline.embedders.base import TEMPLATES, embed_with_templates
+from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.neuron_labels import label_figures, label_places, own_places
 from textcam_service.offline.export.export import export_network
 from textcam_service.offline.networks.loading import load_network
@@ -89,7 +90,7 @@ def scenes():
 def photographs(folders, backbone_folder):
     """Tables of all classes, and of those of which there are enough pictures."""
     backbone, embedder = Backbone(backbone_folder), load_embedder("packaged")
-    images = find_images(folders)
+    images = ImageFolder.find(folders)
     logits, embeddings, predicted = probe(images, backbone, embedder, EXTRACTED)
     names = backbone.manifest.class_names
     texts = embed_with_templates(embedder, names, TEMPLATES)

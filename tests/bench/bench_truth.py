@@ -23,8 +23,8 @@ from textcam_service.core.heatmap import heatmap
 from textcam_service.core.rationale.phrases import choose_phrases, evidence_embedding
 from textcam_service.core.types import RationaleSettings
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.build import build_bank
-from textcam_service.offline.banks.phrases import read_probing
+from textcam_service.offline.banks.build import BankSettings, build_bank
+from textcam_service.offline.banks.probing import read_probing
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
 from textcam_service.offline.evaluation.controls import (
@@ -100,9 +100,8 @@ def bundle_of(name, embedder, images):
     prefix = "" if name == "classifier" else f"{name}-"
     folder, bank = WORK / f"{prefix}backbone", WORK / f"{prefix}bank"
     export_network(load_network(f"scenes:{name}"), folder)
-    build_bank(
-        Backbone(folder), embedder, images, vocabulary(), bank, SETTINGS, rationale=RATIONALE
-    )
+    settings = BankSettings(SETTINGS, rationale=RATIONALE)
+    build_bank(Backbone(folder), embedder, images, vocabulary(), bank, settings)
     return ModelBundle.load(name, folder, bank)
 
 

@@ -55,7 +55,7 @@ def parity(
     need("service")
     from textcam_service.artefacts.parity import Thresholds  # noqa: PLC0415
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
-    from textcam_service.offline.dataset import find_images  # noqa: PLC0415
+    from textcam_service.offline.dataset import ImageFolder  # noqa: PLC0415
     from textcam_service.offline.evaluation.parity import compare  # noqa: PLC0415
     from textcam_service.runtime.providers import DeviceOptions  # noqa: PLC0415
 
@@ -63,7 +63,7 @@ def parity(
     options = DeviceOptions(precision, engine_cache, max_batch=max_batch)
     own = ModelBundle.load("cpu", backbone, folder, providers=("cpu",))
     other = ModelBundle.load("device", backbone, folder, providers=providers, device=options)
-    figures = compare(own, other, find_images(images))
+    figures = compare(own, other, ImageFolder.find(images))
     wanted = Thresholds(min_top1, min_correlation, min_first_phrase)
     told = f"{other.backbone.execution_provider}, {other.backbone.precision}"
     figures.require(wanted, told)

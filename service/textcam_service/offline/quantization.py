@@ -35,7 +35,7 @@ from textcam_service.core.types import Float32Array
 from textcam_service.errors import InvalidSettings, ProbingSetError, QuantisationRefused
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.dataset import readable
+from textcam_service.offline.dataset import ImageFolder
 from textcam_service.offline.evaluation.parity import compare
 from textcam_service.runtime.backbone import Backbone
 
@@ -244,7 +244,7 @@ def _inputs(
     paths: Sequence[Path], bundle: ModelBundle, progress: Callable[[int], None]
 ) -> Iterator[Float32Array]:
     for path in paths:
-        for _, image in readable([path]):
+        for _, image in ImageFolder([path]).read_images():
             yield prepare(image, bundle.backbone.manifest.preprocessing)[0]
         progress(1)
 

@@ -28,7 +28,7 @@ from textcam_service.errors import (
 )
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.dataset import find_images
+from textcam_service.offline.dataset import ImageFolder
 from textcam_service.offline.evaluation.parity import compare
 from textcam_service.offline.export.export import export_network
 from textcam_service.offline.networks.loading import Network
@@ -138,7 +138,7 @@ def test_figures_are_what_counting_by_hand_finds(made):
     folder, _ = made
     own = ModelBundle.load("own", folder / "float", folder / "bank", providers=CPU)
     other = ModelBundle.load("other", folder / "int8", folder / "bank", providers=CPU)
-    paths = [path for path in find_images([folder / "pictures"]) if path.name != "005.png"]
+    paths = [path for path in ImageFolder.find([folder / "pictures"]) if path.name != "005.png"]
     figures = compare(own, other, paths)
     assert compare(own, own, paths) == ExplanationAgreement(
         99, 1.0, pytest.approx(1), pytest.approx(1), 1.0
@@ -169,7 +169,7 @@ def test_below_a_threshold_nothing_is_written_and_the_figures_are_told(made, tmp
 
 def test_images_that_calibrate_never_judge(made, tmp_path):
     folder, _ = made
-    images = find_images([folder / "pictures"])
+    images = ImageFolder.find([folder / "pictures"])
     chosen, others = split(images, 40)
     assert len(chosen) == 40
     assert sorted(chosen + others) == images
@@ -187,7 +187,7 @@ def test_images_that_calibrate_never_judge(made, tmp_path):
 def test_layers_may_stay_float_but_not_all(made, tmp_path):
     folder, _ = made
     bundle = ModelBundle.load("own", folder / "float", folder / "bank", providers=CPU)
-    chosen, others = split(find_images([folder / "pictures"]), 40)
+    chosen, others = split(ImageFolder.find([folder / "pictures"]), 40)
     quantize(bundle, chosen, others, tmp_path / "two", QuantizationSettings(2, reduce_range=True))
     kernels = [
         tensor
@@ -211,7 +211,7 @@ def test_a_head_with_gradients_is_kept_as_it_is(made, tmp_path):
     export_network(network(head), tmp_path / "float")
     bank_for(Backbone(tmp_path / "float"), tmp_path / "bank")
     bundle = ModelBundle.load("own", tmp_path / "float", tmp_path / "bank", providers=CPU)
-    chosen, others = split(find_images([folder / "pictures"]), 40)
+    chosen, others = split(ImageFolder.find([folder / "pictures"]), 40)
     wanted = Thresholds(0, -1, 0)
     quantize(bundle, chosen, others, tmp_path / "int8", QuantizationSettings(0), wanted)
     kept = [(tmp_path / name / "head.onnx").read_bytes() for name in ("float", "int8")]
@@ -317,8 +317,8 @@ def test_the_default_network_passes_the_gate_on_photographs(backbone_folder, tmp
     if not shared.is_dir():
         pytest.skip("SKIPPED: ../shared is not there; int8 was not compared on photographs")
     bundle = ModelBundle.load("photos", backbone_folder, BANK, providers=CPU)
-    chosen, _ = split(find_images([shared / "caltech"]), 128)
-    photographs = find_images([shared / "photos"])
+    chosen, _ = split(ImageFolder.find([shared / "caltech"]), 128)
+    photographs = ImageFolder.find([shared / "photos"])
     report = quantize(bundle, chosen, photographs, tmp_path / "int8")
     print(report)
     assert report.figures.images == len(photographs)

@@ -13,7 +13,7 @@ from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.methods import METHODS, MethodSettings
 from textcam_service.core.types import RationaleSettings
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.banks.build import BankSettings, build_bank
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import observe, scene_truth
 from textcam_service.offline.evaluation.localization import heat_of, judge_place
@@ -42,7 +42,7 @@ def bundle(folder, scenes, *, target_layer="", layers=()):
         scenes,
         sorted(vocabulary()),
         folder / "bank",
-        ChannelSettings(samples=30),
+        BankSettings(ChannelSettings(samples=30)),
     )
     return ("--backbone", str(folder / "backbone"), "--bank", str(folder / "bank"))
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from textcam_service.core.concepts.activated_regions import RegionSettings, Window
 from textcam_service.core.types import Float32Array, Float64Array
-from textcam_service.offline.embedders.loading import Embedder, part_embedder
+from textcam_service.offline.embedders.base import Embedder, part_embedder
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 from textcam_service.core.methods import Capability
 from textcam_service.errors import BundleMismatch, InvalidTruth
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.phrases import Probing
-from textcam_service.offline.embedders.loading import Embedder
+from textcam_service.offline.banks.probing import Probing
+from textcam_service.offline.embedders.base import Embedder
 from textcam_service.offline.evaluation.cases import Observation, Truth, observed
 from textcam_service.offline.evaluation.controls import (
     EMBEDDER,

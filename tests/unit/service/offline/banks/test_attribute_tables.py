@@ -10,12 +10,14 @@ from textcam_service.errors import ProbingSetError, VocabularyError
 from textcam_service.offline.banks.attribute_tables import (
     GRADES,
     PACKAGED,
+    imagenet_names,
+    knows_imagenet,
     matrix,
     packaged_table,
     read_class_table,
     read_phrase_table,
+    read_tables,
 )
-from textcam_service.offline.banks.phrases import imagenet_names, knows_imagenet, read_tables
 from textcam_service.offline.dataset import read_labels, read_vocabulary
 
 LINES = PACKAGED.read_text("utf-8").splitlines()

@@ -5,8 +5,14 @@ import json
 import pytest
 from textcam_service.core.types import RationaleSettings
 from textcam_service.errors import VocabularyError
-from textcam_service.offline.banks.attribute_tables import GRADES, matrix, read_phrase_table
-from textcam_service.offline.banks.phrases import Tables, default_rationale, imagenet_names
+from textcam_service.offline.banks.attribute_tables import (
+    GRADES,
+    Tables,
+    imagenet_names,
+    matrix,
+    read_phrase_table,
+)
+from textcam_service.offline.banks.build import default_rationale
 
 CLASSES = ("Groove billed Ani", "crow, American crow", "gull")
 

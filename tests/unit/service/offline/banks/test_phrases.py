@@ -20,7 +20,8 @@ from textcam_service.core.rationale.calibration import Calibration, ReliabilityB
 from textcam_service.core.rationale.wording import PhraseSupports
 from textcam_service.core.types import RationaleSettings
 from textcam_service.errors import ArtefactCorrupt, BundleMismatch
-from textcam_service.offline.banks.phrases import Probing, chosen_phrases
+from textcam_service.offline.banks.phrase_supports import chosen_phrases
+from textcam_service.offline.banks.probing import Probing
 
 D, V, C = 6, 3, 4
 PHRASES, KINDS = ("fur", "red", "animal"), ("part", "colour", "category")

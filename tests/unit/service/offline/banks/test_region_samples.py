@@ -26,8 +26,9 @@ from textcam_service.core.types import Crop, Preprocessing
 from textcam_service.errors import EmbedderError
 from textcam_service.offline.banks.mosaic import RegionView, copies, embed_regions, mosaic
 from textcam_service.offline.banks.region_samples import region_samples
+from textcam_service.offline.embedders.base import part_embedder
 from textcam_service.offline.embedders.dense import cell_shares
-from textcam_service.offline.embedders.loading import load_embedder, part_embedder
+from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.embedders.openclip_towers import dense_tower
 from torch import nn
 
@@ -329,7 +330,8 @@ def sampled(tmp_path: Path, settings=QUARTER, embedder=None, backbone=None, **op
     )
     backbone.passes = 0
     own = embedder or Grey()
-    found = region_samples(images, scores, backbone, own, settings, 2, tmp_path / "work", **options)
+    channels = ChannelSettings(samples=2, regions=settings)
+    found = region_samples(images, scores, backbone, own, channels, tmp_path / "work", **options)
     return found, own, backbone
 
 
@@ -373,8 +375,7 @@ def test_a_finished_chunk_is_not_embedded_again(tmp_path):
             scores,
             backbone,
             embedder,
-            QUARTER,
-            2,
+            ChannelSettings(samples=2, regions=QUARTER),
             tmp_path / "work",
             lambda name, total: lambda done: told.append((name, total, done)),
         )

@@ -11,7 +11,8 @@ from textcam_service.core.rationale.wording import PhraseSupports
 from textcam_service.core.types import RationaleSettings, Wish
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.grounding import BY_SCORES, Opinions
-from textcam_service.offline.banks.phrases import Probing, fitted
+from textcam_service.offline.banks.phrase_supports import fitted
+from textcam_service.offline.banks.probing import Probing
 from textcam_service.offline.evaluation import controls, spurious_cues
 from textcam_service.offline.evaluation.controls import (
     Fit,
