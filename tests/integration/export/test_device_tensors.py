@@ -16,6 +16,7 @@ from head_networks import images as pictures
 from small_models import CHANNELS, CLASSES, SIDE, write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
 from textcam_service.artefacts.packaged import DEVICE
 from textcam_service.core.methods import METHODS, MethodSettings, run_method
@@ -294,8 +295,10 @@ async def test_a_server_answers_alike_wherever_the_maps_lie(folders, name):
     requests = []
     for index in range(12):
         pixels = rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-        tensor = pb.Tensor(dtype=pb.Tensor.D_TYPE_UINT8, shape=pixels.shape, data=pixels.tobytes())
-        method = pb.CamMethod.Value(f"CAM_METHOD_{methods[index % 4].upper()}")
+        tensor = types_pb.Tensor(
+            dtype=types_pb.Tensor.D_TYPE_UINT8, shape=pixels.shape, data=pixels.tobytes()
+        )
+        method = types_pb.CamMethod.Value(f"CAM_METHOD_{methods[index % 4].upper()}")
         requests.append(pb.ExplainRequest(request_id=str(index), pixels=tensor, method=method))
     own, other = [await answers(loaded(folders[name], device), requests)
                   for device in (None, IN_GRAPH)]  # fmt: skip
