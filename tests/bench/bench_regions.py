@@ -38,7 +38,7 @@ from textcam_service.offline.embedders.base import TEMPLATES, embed_with_templat
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import observe, scene_truth
 from textcam_service.offline.evaluation.controls import with_directions
-from textcam_service.offline.evaluation.phrases import judge_words, says
+from textcam_service.offline.evaluation.phrases import judge_phrases, says
 from textcam_service.offline.export.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.offline.networks.scenes import PREPROCESSING
@@ -356,7 +356,7 @@ def worded(bundle, seen, truth, probing, settings):
         bank = changed.artefact.bank
         parameters = {**bank.parameters, "rationale": asdict(rationale)}
         changed = with_rationale(changed, replace(bank, parameters=parameters), rationale)
-        found[name] = asdict(judge_words(seen, truth, says(changed)))
+        found[name] = asdict(judge_phrases(seen, truth, says(changed)))
     return found
 
 

@@ -334,7 +334,7 @@ def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path
     bank, manifest, parity = artefact.bank, backbone.manifest, backbone.parity
     expected, built = bank.fingerprint, "the bank was built"
     if bank.backbone_digest != manifest.weights_digest:
-        if parity is None or bank.backbone_digest != manifest.quantised_from:
+        if parity is None or bank.backbone_digest != manifest.quantized_from:
             raise BundleMismatch(
                 f"the bank in {bank_folder} was built for backbone {bank.backbone_digest}, but "
                 f"the backbone is {manifest.architecture} {manifest.weights_digest}; build a bank "
@@ -344,7 +344,7 @@ def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path
             raise BundleMismatch(
                 f"the int8 backbone in {backbone.folder} was compared with its float form under "
                 f"bank {parity.bank_digest}, not under the one in {bank_folder}; run `textcam "
-                "quantise` with this bank"
+                "quantize` with this bank"
             )
         expected, built = parity.fingerprint, "it was compared with its float form"
     computed = backbone.fingerprint()
@@ -364,4 +364,4 @@ def _mend(parity: ParityReport | None) -> str:
     if parity is None:
         return "export it again, or build the bank again"
     # Without VNNI, sums of 8-bit products overflow 16 bits.
-    return "run `textcam quantise` on a machine like this one, or with --reduce-range"
+    return "run `textcam quantize` on a machine like this one, or with --reduce-range"

@@ -76,7 +76,7 @@ def model(name, work):
     return Model(name, backbone, bank, source, work / name / "weights.pt")
 
 
-def quantised(model, work, photographs):
+def quantized(model, work, photographs):
     """The model in int8, if it explains as its float form does; None without photographs."""
     if not photographs.is_dir():
         return None
@@ -84,7 +84,7 @@ def quantised(model, work, photographs):
     if not (backbone / "backbone.json").is_file():
         bank = () if model.bank is None else ("--bank", model.bank)
         given = ("--backbone", model.backbone, *bank, "--images", photographs)
-        _textcam("quantise", *given, "--output", backbone)
+        _textcam("quantize", *given, "--output", backbone)
     return replace(model, backbone=backbone)
 
 

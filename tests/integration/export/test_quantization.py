@@ -25,7 +25,7 @@ from textcam_service.errors import (
     InvalidSettings,
     ParityMissed,
     ProbingSetError,
-    QuantisationRefused,
+    QuantizationRefused,
 )
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
@@ -72,7 +72,7 @@ def bank_for(backbone, folder, seed=0):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A float backbone, its bank, pictures, and the int8 backbone that the command made."""
-    folder = tmp_path_factory.mktemp("quantise")
+    folder = tmp_path_factory.mktemp("quantize")
     export_network(network(), folder / "float")
     bank_for(Backbone(folder / "float"), folder / "bank")
     (folder / "pictures").mkdir()
@@ -110,7 +110,7 @@ def test_what_passes_the_gate_is_written_with_its_report_and_computes_in_int8(ma
     report = json.loads((folder / "int8" / "parity.json").read_text())
     figures = report["figures"]
     assert figures["images"] in (59, 60)  # of 99 readable pictures, 40 or 39 calibrate
-    assert report["quantisation"]["images"] + figures["images"] == 99
+    assert report["quantization"]["images"] + figures["images"] == 99
     for figure in ("top1", "map_correlation", "first_phrase"):
         assert figures[figure] >= report["thresholds"][figure]
         assert f"{figures[figure]:.4f}" in told
@@ -119,7 +119,7 @@ def test_what_passes_the_gate_is_written_with_its_report_and_computes_in_int8(ma
     assert [tensor.data_type for tensor in kernels] == [onnx.TensorProto.INT8] * 3
     own, int8 = Backbone(folder / "float"), Backbone(folder / "int8")
     assert int8.manifest.precision == "int8"
-    assert int8.manifest.quantised_from == own.manifest.weights_digest
+    assert int8.manifest.quantized_from == own.manifest.weights_digest
     assert int8.manifest.weights_digest != own.manifest.weights_digest
     (_, maps), (others, rounded) = own.run(pixels()), int8.run(pixels())
     assert rounded.dtype == others.dtype == np.float32
@@ -199,7 +199,7 @@ def test_layers_may_stay_float_but_not_all(made, tmp_path):
     assert types == sorted([onnx.TensorProto.FLOAT] * 2 + [onnx.TensorProto.INT8])
     (int8,) = (tensor for tensor in kernels if tensor.data_type == onnx.TensorProto.INT8)
     assert np.abs(onnx.numpy_helper.to_array(int8)).max() <= 64
-    with pytest.raises(QuantisationRefused, match="nothing is left to quantise"):
+    with pytest.raises(QuantizationRefused, match="nothing is left to quantize"):
         quantize(bundle, chosen, others, tmp_path / "all", QuantizationSettings(3))
     int8 = ModelBundle.load("int8", tmp_path / "two", folder / "bank", providers=CPU)
     with pytest.raises(InvalidSettings, match="an int8 backbone already"):
@@ -268,13 +268,13 @@ def test_a_report_that_was_changed_or_removed_is_refused(made, tmp_path):
     signed_again(
         tmp_path / "failed" / "backbone.json", lambda content: content.update(parity_digest=digest)
     )
-    with pytest.raises(ArtefactCorrupt, match=r"says that it failed.*textcam quantise"):
+    with pytest.raises(ArtefactCorrupt, match=r"says that it failed.*textcam quantize"):
         load("failed")
     (tmp_path / "removed" / "parity.json").unlink()
     with pytest.raises(ArtefactMissing, match=r"parity.json"):
         load("removed")
     manifest = tmp_path / "float" / "backbone.json"
-    manifest.write_text(manifest.read_text().replace('"quantised_from": "sha', '"q": "sha'))
+    manifest.write_text(manifest.read_text().replace('"quantized_from": "sha', '"q": "sha'))
     with pytest.raises(ArtefactCorrupt, match="changed after it was written"):
         load("float")
 

@@ -16,7 +16,7 @@ from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.build import BankSettings, build_bank
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import observe, scene_truth
-from textcam_service.offline.evaluation.localization import heat_of, judge_place
+from textcam_service.offline.evaluation.localization import heat_of, judge_localization
 from textcam_service.offline.evaluation.run import evaluate
 from textcam_service.offline.export.export import export_network
 from textcam_service.offline.networks.loading import load_network
@@ -199,8 +199,8 @@ def test_explanations_under_any_head_and_method_are_judged_by_truth(cut_deeper):
     assert report["counterfactual"]["TextCAM"]["ablation_error"] > 1e-3
     assert report["randomisation"]["all layers"]["map_absolute"] < 0.7
     seen = observe(made, truth.cases)
-    other = judge_place(seen, heat_of(replace(made, method_name="eigen_cam")))
-    assert other.energy != judge_place(seen, heat_of(made)).energy
+    other = judge_localization(seen, heat_of(replace(made, method_name="eigen_cam")))
+    assert other.energy != judge_localization(seen, heat_of(made)).energy
     made.backbone.manifest = replace(made.backbone.manifest, head_kind="none")
     without_head = evaluate(made, scene_truth(10, seed=6))
     assert np.isnan(without_head["counterfactual"]["TextCAM"]["ablation_error"])

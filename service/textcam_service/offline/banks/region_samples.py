@@ -153,7 +153,7 @@ def _embed(
     excited: list[tuple[int, int, int]] = []
     passes = 0
     for batch in _batches(images, wanted, backbone):
-        sights = []
+        views = []
         for index, picture, crop, maps in batch:
             place = crop, picture.height, picture.width
             rows: dict[Window, int] = {}
@@ -170,8 +170,8 @@ def _embed(
                 stands.append(True)
             image += [index] * len(found)
             negative += stands
-            sights.append(RegionView(picture, seen_window(*place), tuple(found)))
-        own, given = embed_regions(sights, embedder, settings)
+            views.append(RegionView(picture, seen_window(*place), tuple(found)))
+        own, given = embed_regions(views, embedder, settings)
         embeddings.append(own)
         passes += given
     part = _Part(

@@ -4,7 +4,10 @@ import click
 import pytest
 from click.testing import CliRunner
 from textcam_service.cli import main
-from textcam_service.cli.bank import _rationale_settings
+from textcam_service.cli.bank import _rationale_settings, _region_settings
+from textcam_service.core.concepts.activated_regions import (
+    RegionSettings,
+)
 from textcam_service.core.methods import METHODS
 from textcam_service.core.types import RationaleSettings
 
@@ -64,3 +67,29 @@ def test_a_server_without_a_port_is_a_usage_error(tmp_path):
     done = CliRunner().invoke(main, ["explain", str(image), "--server", "127.0.0.1"])
     assert done.exit_code == 2
     assert "the address '127.0.0.1' names no port" in done.output
+
+
+def test_the_commands_pairs_become_region_settings():
+    assert _region_settings("none", ()) is None
+    assert _region_settings("dense", ("share=0.3", "negatives=random")) == RegionSettings(
+        "dense", share=0.3, negatives="random"
+    )
+    assert _region_settings("crop", ("enlarge=2",)).enlarge == 2
+
+
+@pytest.mark.parametrize(
+    ("regions", "pair", "said"),
+    [
+        ("none", "share=0.3", "no meaning without --regions"),
+        ("crop", "kind=dense", "is no NAME=VALUE of share, minimum"),
+        ("crop", "tiles=2.5", "tiles takes a whole number"),
+        ("crop", "share=1", "less than 1"),
+        ("crop", "minimum=0", "above 0"),
+        ("mosaic", "tiles=1", "at least 2"),
+        ("crop", "enlarge=0.001", "enlarge is at least 0.25"),
+        ("dense", "negatives=none", "active, random"),
+    ],
+)
+def test_what_is_no_region_setting_is_refused(regions, pair, said):
+    with pytest.raises(click.BadParameter, match=said):
+        _region_settings(regions, (pair,))
