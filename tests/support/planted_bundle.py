@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 from textcam_service.artefacts.bank import BankArtefact, ConceptBank, Vocabulary
 from textcam_service.core.concepts.supports import correlations, phrase_supports
+from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports
-from textcam_service.core.types import RationaleSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.grounding import Opinions
 from textcam_service.offline.banks.phrase_supports import fitted

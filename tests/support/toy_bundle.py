@@ -10,9 +10,11 @@ import numpy as np
 from PIL import Image
 from textcam_service.artefacts.backbone import GAP_LINEAR
 from textcam_service.artefacts.bank import BankArtefact, ConceptBank, Vocabulary
-from textcam_service.core.types import Preprocessing, RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
+from textcam_service.core.types import Preprocessing
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.runtime.backbone import Backbone, BackboneOutput
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.output import BackboneOutput
 
 PHRASES = ("red", "cube", "plain floor", "blue", "green", "sphere", "striped floor", "cone")
 

@@ -9,7 +9,8 @@ from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 from textcam_client.errors import from_rpc_error
-from textcam_service.core.types import PHRASE_KINDS, RationaleSettings, WordSettings
+from textcam_service.core.rationale.settings import RationaleSettings, WordSettings
+from textcam_service.core.types import PHRASE_KINDS
 from textcam_service.errors import InvalidSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.settings import read_settings
@@ -41,7 +42,7 @@ async def ask(caller, seed=0, name="known", **options):
 
 async def said(caller, **options):
     """Phrases of a few images, in one list."""
-    options.setdefault("phrases", 9)
+    options.setdefault("max_phrases", 9)
     answers = [await ask(caller, seed, **options) for seed in SEEDS]
     return [phrase for answer in answers for phrase in answer.explanations[0].phrases]
 
@@ -227,9 +228,9 @@ def test_settings_reach_the_bundle(tmp_path):
     assert ModelBundle.load(*given).settings == RationaleSettings(prior=0.0)
     settings = read_settings({"direction": "lda"})
     assert settings.words == WordSettings("embeddings")
-    bundle = ModelBundle.load(*given, words=settings.words)
+    bundle = ModelBundle.load(*given).with_words(settings.words)
     assert (bundle.settings.wording, bundle.calibration) == ("embeddings", None)
-    sure = ModelBundle.load(*given, words=read_settings({"min_probability": 0.5}).words)
+    sure = ModelBundle.load(*given).with_words(read_settings({"min_probability": 0.5}).words)
     assert (sure.settings.wording, sure.settings.min_probability) == ("supports", 0.5)
     assert read_settings({}).words == WordSettings()
 
@@ -257,7 +258,7 @@ async def infer(caller, name, seeds, phrases):
         contents=oip.InferTensorContents(bytes_contents=images),
     )
     request = oip.ModelInferRequest(model_name=name, inputs=[given])
-    request.parameters["phrases"].int64_param = phrases
+    request.parameters["max_phrases"].int64_param = phrases
     answer = await caller.inference.ModelInfer(request, timeout=60)
     kinds = {"BYTES": "bytes_contents", "FP32": "fp32_contents", "INT64": "int64_contents"}
     return {

@@ -11,7 +11,7 @@ from processes import running
 from textcam_client import Client, Contrast, DeadlineExceeded, InvalidRequest
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.methods import METHODS, MethodSettings
-from textcam_service.core.types import RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.build import BankSettings, build_bank
 from textcam_service.offline.embedders.loading import load_embedder

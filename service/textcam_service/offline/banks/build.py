@@ -26,7 +26,8 @@ from textcam_service.core.concepts.channel_embeddings import (
     ChannelSettings,
     channel_directions,
 )
-from textcam_service.core.types import Float32Array, IntArray, RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
+from textcam_service.core.types import Float32Array, IntArray
 from textcam_service.errors import InvalidSettings, ProbingSetError
 from textcam_service.offline.banks.attribute_tables import Tables, knows_imagenet
 from textcam_service.offline.banks.extract import Extraction, extract

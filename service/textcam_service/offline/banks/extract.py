@@ -18,7 +18,7 @@ from textcam_service.core.cam import activation_scores
 from textcam_service.core.types import Float32Array, IntArray
 from textcam_service.errors import ProbingSetError
 from textcam_service.imaging.decoding import prepare
-from textcam_service.model.bundle import predicted_evidence
+from textcam_service.model.explainer import predicted_evidence
 from textcam_service.offline.banks.chunks import Chunk, ChunkStore
 from textcam_service.offline.dataset import ImageFolder, SkippedImage
 from textcam_service.offline.embedders.base import ClassifierEmbedder, Embedder

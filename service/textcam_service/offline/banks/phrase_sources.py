@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from textcam_service.artefacts.bank import Vocabulary
-from textcam_service.core.cam import softmax
+from textcam_service.core.probability import softmax
 from textcam_service.offline.banks.attribute_tables import (
     Table,
     Tables,

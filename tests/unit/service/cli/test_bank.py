@@ -9,7 +9,7 @@ from textcam_service.core.concepts.activated_regions import (
     RegionSettings,
 )
 from textcam_service.core.methods import METHODS
-from textcam_service.core.types import RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
 
 
 def test_pairs_become_settings():

@@ -11,7 +11,8 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 
 from textcam_service.core.methods import Method, MethodSettings
-from textcam_service.core.types import PHRASE_KINDS, UInt8Array, Wish
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import PHRASE_KINDS, UInt8Array
 from textcam_service.errors import (
     EmptyImage,
     InvalidArgument,
@@ -61,7 +62,7 @@ class Job:
     encoded: bytes | None
     pixels: UInt8Array | None
     target: TopK | Classes
-    wish: Wish
+    wish: PhraseFilter
     groups: bool
     heatmap: types_pb.HeatmapForm
     predictions: int
@@ -96,7 +97,7 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
         encoded=request.encoded if request.WhichOneof("image") == "encoded" else None,
         pixels=_read_pixels(request),
         target=target,
-        wish=_read_wish(request, bundle, limits),
+        wish=_read_phrase_filter(request, bundle, limits),
         groups=request.include_groups if request.HasField("include_groups") else True,
         heatmap=form,
         predictions=min(_in_range(predictions, 0, None, "prediction_count"), classes),
@@ -105,7 +106,9 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
     )
 
 
-def _read_wish(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings) -> Wish:
+def _read_phrase_filter(
+    request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings
+) -> PhraseFilter:
     phrases = limits.default_phrases
     if request.HasField("max_phrases"):
         phrases = request.max_phrases
@@ -121,8 +124,8 @@ def _read_wish(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSe
             "bank that `textcam bank build` made",
             field="min_probability",
         )
-    return Wish(
-        count=_in_range(phrases, 1, limits.max_phrases, "max_phrases"),
+    return PhraseFilter(
+        max_phrases=_in_range(phrases, 1, limits.max_phrases, "max_phrases"),
         min_probability=least,
         kinds=_read_kinds(request.kinds, bundle),
         repeat_class=True if request.repeat_class else None,

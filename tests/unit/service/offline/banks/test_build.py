@@ -1,7 +1,7 @@
 """Choices of a bank's builder."""
 
 import numpy as np
-from textcam_service.core.types import RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.offline.banks.attribute_tables import (
     Tables,
     imagenet_names,

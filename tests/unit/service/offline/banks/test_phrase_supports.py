@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 from textcam_service.core.concepts.attributes import ClassAttributes
-from textcam_service.core.rationale.calibration import Calibration, ReliabilityBin
+from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.core.rationale.reliability import ReliabilityBin
 from textcam_service.core.rationale.wording import PhraseSupports
 from textcam_service.offline.banks.phrase_supports import chosen_phrases
 

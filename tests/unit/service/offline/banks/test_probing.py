@@ -13,7 +13,8 @@ from textcam_service.artefacts.bank import (
 )
 from textcam_service.artefacts.files import read_artefact
 from textcam_service.core.concepts.attributes import ClassAttributes
-from textcam_service.core.rationale.calibration import Calibration, ReliabilityBin
+from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.core.rationale.reliability import ReliabilityBin
 from textcam_service.core.rationale.wording import PhraseSupports
 from textcam_service.offline.banks.probing import Probing
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from planted_bundle import SETTINGS
-from textcam_service.core.types import Wish
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.offline.banks.grounding import BY_SCORES
 from textcam_service.offline.evaluation import controls
 from textcam_service.offline.evaluation.controls import (
@@ -23,7 +23,7 @@ def said_and_right(bundle, fit, truth, images=200):
     rows = np.flatnonzero(truth.any(axis=1))[:images]
     for row in rows:
         evidence = fit.probing.evidence[row].astype(np.float64)
-        chosen = bundle.wording.choose(evidence, np.zeros(2), 0, Wish(5)).indices
+        chosen = bundle.wording.choose(evidence, np.zeros(2), 0, PhraseFilter(5)).indices
         said, right = said + len(chosen), right + truth[row, chosen].sum()
     return said / images, right / max(said, 1)
 

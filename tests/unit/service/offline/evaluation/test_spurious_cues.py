@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from planted_bundle import SETTINGS
-from textcam_service.core.types import RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.offline.evaluation import spurious_cues
 from textcam_service.offline.evaluation.spurious_cues import (
     cue_phrases,

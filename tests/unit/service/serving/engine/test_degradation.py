@@ -3,7 +3,7 @@
 import pytest
 from textcam.v1 import types_pb2 as types_pb
 from textcam_service.core.methods import METHODS
-from textcam_service.core.types import Wish
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.serving.engine.degradation import degrade
 from textcam_service.serving.grpc.explainer.requests import Classes, Job, TopK
 
@@ -19,7 +19,7 @@ def job(**changes):
         "encoded": b"x",
         "pixels": None,
         "target": TopK(3),
-        "wish": Wish(5),
+        "wish": PhraseFilter(5),
         "groups": True,
         "heatmap": types_pb.HEATMAP_FORM_OVERLAY,
         "predictions": 5,

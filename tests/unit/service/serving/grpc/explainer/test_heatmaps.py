@@ -13,7 +13,8 @@ from textcam_client._heatmaps.colormap import blend
 from textcam_client._heatmaps.view import HeatmapContext, Peak
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.methods import METHODS
-from textcam_service.core.types import Crop, Wish
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import Crop
 from textcam_service.errors import DeadlineExpired, ResponseTooLarge
 from textcam_service.serving.grpc.explainer.heatmaps import HeatmapEncoder, ImageInfo
 from textcam_service.serving.grpc.explainer.requests import Job, TopK
@@ -38,7 +39,7 @@ JOB = Job(
     encoded=png(PIXELS),
     pixels=None,
     target=TopK(2),
-    wish=Wish(3),
+    wish=PhraseFilter(3),
     groups=True,
     heatmap=types_pb.HEATMAP_FORM_OVERLAY,
     predictions=1,
