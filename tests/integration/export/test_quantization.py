@@ -173,7 +173,7 @@ def test_images_that_calibrate_never_judge(made, tmp_path):
     images = ImageFolder.find([folder / "pictures"])
     chosen, others = split(images, 40)
     assert len(chosen) == 40
-    assert sorted(chosen + others) == images
+    assert sorted(chosen + others) == list(images)
     assert split(images, 40) == (chosen, others)
     bundle = ModelBundle.load("own", folder / "float", folder / "bank", providers=CPU)
     with pytest.raises(ProbingSetError, match="cannot judge"):
