@@ -87,7 +87,7 @@ def model_list(name: str | None, store: str) -> None:
     opened = _open(store)
     versions = opened.list(name)
     if not versions:
-        raise opened.nothing(name)
+        raise opened.not_found(name)
     for found in versions:
         click.echo(f"{'*' if found.current else ' '} {found.name}@{found.version}")
 

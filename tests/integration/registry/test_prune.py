@@ -141,9 +141,9 @@ def test_a_prune_that_is_killed_leaves_whole_versions_and_what_the_next_one_remo
     for version in held(store):
         store.fetch("m", version, tmp_path / "cache")
     if steps:
-        with pytest.raises(ArtefactMissing, match="m@1 is not, or not whole"):
+        with pytest.raises(ArtefactMissing, match="m@1 is missing, or incomplete"):
             store.fetch("m", "1", tmp_path / "cache")
-        with pytest.raises(ArtefactMissing, match="m@1 is not, or not whole"):
+        with pytest.raises(ArtefactMissing, match="m@1 is missing, or incomplete"):
             store.use("m", "1")
     would = command(store, "--keep", "3", "--dry-run")[1]
     assert ("would remove m@1" in would) == (steps > 0)

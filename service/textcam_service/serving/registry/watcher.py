@@ -30,7 +30,7 @@ from textcam_service.serving.registry.registry import ModelRegistry
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings
 from textcam_service.store.models import ModelStore
-from textcam_service.store.versions import Pointer
+from textcam_service.store.pointers import Pointer
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 600.0
@@ -105,7 +105,7 @@ class Watcher:
             _log.warning(
                 "no model is published and current in %s: this server answers nothing until one "
                 "is; looking every %g s",
-                self._store.place,
+                self._store.location,
                 self._settings.store_poll_s,
             )
         for name, pointer in current.items():
@@ -171,7 +171,7 @@ class Watcher:
         False: there is one, and it cannot be had.
         """
         try:
-            before = await _aside(self._store.before, name, pointer)
+            before = await _aside(self._store.previous, name, pointer)
         except Exception as error:  # noqa: BLE001 - as in look()
             self._count(name, error)
             return False
@@ -223,7 +223,7 @@ class Watcher:
         self._switched()
         self._folders[name] = (folder, *self._folders.get(name, ()))[:2]
         with suppress(OSError):  # what cannot be removed now is at the next switch
-            await _aside(self._store.tidy, name, self._cache, self._folders[name])
+            await _aside(self._store.prune_cache, name, self._cache, self._folders[name])
 
     def _load(self, name: str, version: str, folder: Path) -> ModelBundle:
         return ModelBundle.load(
