@@ -78,7 +78,7 @@ def test_names_that_hold_nothing_are_told_and_other_models_stay(store, made):
     publish(store, made, "1", "other")
     with pytest.raises(ArtefactMissing, match="nothing of the name 'none'"):
         store.prunable("none", 0)
-    with pytest.raises(ArtefactMissing, match="m@7 is not"):
+    with pytest.raises(ArtefactMissing, match="m@7 is missing"):
         store.remove("m", "7")
     assert prune(store, 0) == ("1",)
     assert [found.name for found in store.list("other")] == ["other"]
