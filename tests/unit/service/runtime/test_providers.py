@@ -104,7 +104,7 @@ def test_an_engine_that_was_written_by_half_is_made_anew(tmp_path, caplog):
     assert _by_kept_engines(folder, made) == "session"
     assert said == ["made", "made"]
     (record,) = caplog.records
-    assert f"what {folder} keeps is of no use (could not deserialize" in record.message
+    assert f"the engines in {folder} are unusable (could not deserialize" in record.message
 
 
 def test_a_provider_that_fails_without_an_engine_is_told_as_it_is(tmp_path):
@@ -114,7 +114,7 @@ def test_a_provider_that_fails_without_an_engine_is_told_as_it_is(tmp_path):
     with pytest.raises(InvalidSettings, match="no driver"):
         _by_kept_engines(tmp_path / "engines", made)
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidSettings, match=r"engine_cache: .* cannot be made"):
+    with pytest.raises(InvalidSettings, match=r"engine_cache: .* cannot be created"):
         _by_kept_engines(tmp_path / "file" / "engines", made)
 
 
