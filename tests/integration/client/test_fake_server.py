@@ -21,8 +21,7 @@ from textcam_client._convert.requests import PHRASE_KINDS
 from textcam_client.errors import from_rpc_error
 from textcam_client.testing import _checks, _explainer, serve_in_memory
 from textcam_service.core.types import PHRASE_KINDS as KINDS_SERVED
-from textcam_service.serving import pagination
-from textcam_service.serving.grpc.explainer import requests
+from textcam_service.serving.grpc.explainer import pagination, requests
 from textcam_service.settings import ServerSettings
 from textcam_service.store.models import ModelStore
 

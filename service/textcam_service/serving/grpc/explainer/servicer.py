@@ -16,9 +16,9 @@ from textcam.v1 import explainer_pb2_grpc
 from textcam_service.errors import InvalidArgument, TextCamError
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.dataplane import DataPlane
+from textcam_service.serving.grpc.explainer.pagination import read_page
 from textcam_service.serving.grpc.explainer.responses import model_message, summary_message
 from textcam_service.serving.grpc.explainer.stream import Stream
-from textcam_service.serving.pagination import read_page
 from textcam_service.serving.status import code_of, reason_of, status_of
 from textcam_service.settings import ServerSettings
 

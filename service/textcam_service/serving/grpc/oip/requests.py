@@ -192,10 +192,11 @@ def _read_template(
     for name, parameter in request.parameters.items():
         kind = parameter.WhichOneof("parameter_choice")
         value: Any = getattr(parameter, kind) if kind else None
-        if name == "phrases" and kind in _WHOLE:
+        if name == "max_phrases" and kind in _WHOLE:
             if not 1 <= value <= settings.max_phrases:
                 raise InvalidArgument(
-                    f"'phrases' is {value}; give 1 to {settings.max_phrases}", field="parameters"
+                    f"'max_phrases' is {value}; give 1 to {settings.max_phrases}",
+                    field="parameters",
                 )
             template.max_phrases = value
         elif name == "class" and kind in _WHOLE:
@@ -215,8 +216,8 @@ def _read_template(
             template.method = types_pb.CamMethod.Value(number)
         elif name not in _PASSED_OVER:
             raise InvalidArgument(
-                f"the parameter '{name}' is not taken as it stands; there are 'phrases' (int64), "
-                "'class' (int64 or string) and 'method' (string)",
+                f"the parameter '{name}' is not taken as it stands; there are 'max_phrases' "
+                "(int64), 'class' (int64 or string) and 'method' (string)",
                 field="parameters",
             )
     return template

@@ -8,7 +8,11 @@ from types import SimpleNamespace
 import pytest
 from textcam.v1 import explainer_pb2 as pb
 from textcam_service.errors import InvalidArgument
-from textcam_service.serving.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, read_page
+from textcam_service.serving.grpc.explainer.pagination import (
+    DEFAULT_PAGE_SIZE,
+    MAX_PAGE_SIZE,
+    read_page,
+)
 
 
 def models(*names):
