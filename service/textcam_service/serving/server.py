@@ -103,7 +103,7 @@ class Server:
     @property
     def digests(self) -> _Digests:
         """Of what is served, by model."""
-        return {bundle.name: bundle_digests(bundle) for bundle in self.models.bundles}
+        return {bundle.name: bundle_digests(bundle) for bundle in self.models.current}
 
     async def start(self) -> None:
         """Warm up, listen, and only then say SERVING.
@@ -126,16 +126,16 @@ class Server:
                 self.models, self._settings, self._metrics, lambda: self._switched(self.digests)
             )
             if self._joins:
-                await self._watcher.look_until_served()
+                await self._watcher.poll_until_served()
         await self._start_services(certificates and certificates.credentials)
         if certificates or self._access.guards:
             looks = [self._access.look, *([certificates.look] if certificates else [])]
             self._renewal = asyncio.create_task(watch(*looks), name="textcam-files")
         if self._bundle is not None:
-            self.models.put(engine)
+            self.models.promote(engine)
         if self._watcher is not None:
             if not self._joins:
-                await self._watcher.look()
+                await self._watcher.poll()
             self._watch = asyncio.create_task(self._watcher.run(), name="textcam-watcher")
         self._started = True
         self._say()
@@ -186,12 +186,12 @@ class Server:
         until = time.monotonic() + self._settings.drain_seconds
         self._stopping = True
         self._say()
-        self._dataplane.stop_admitting()
+        self._dataplane.admission.stop()
         if self._watch is not None:
             self._watch.cancel()
         # Calls that are on their way are still refused in words, not by a connection that ends.
         await asyncio.sleep(_LAST_CALLS_S)
-        await self._dataplane.drained(until - time.monotonic())
+        await self._dataplane.admission.drained(until - time.monotonic())
         # Large answers may be on their way yet. The farewell of each connection, which its caller
         # acknowledges, comes behind their last bytes: until then it must stay.
         await self._calls.answered(until - time.monotonic())

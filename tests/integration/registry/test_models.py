@@ -254,8 +254,8 @@ def report(caplog):
     "threshold",
     [
         {"canary_min_map_correlation": 0.95},
-        {"canary_min_same_phrase": 0.95},
-        {"canary_min_same_class": 0.95},
+        {"canary_min_first_phrase": 0.95},
+        {"canary_min_top1": 0.95},
         {"canary_max_share_difference": 0.05},
     ],
 )

@@ -1,15 +1,14 @@
-"""From the contract's requests to the domain's values; their checks stand here."""
+"""Reader of the contract's requests: messages to the domain's values, with their checks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_service.core.methods import Method, MethodSettings
+from textcam_service.core.methods import Method
 from textcam_service.core.types import PHRASE_KINDS, UInt8Array, Wish
 from textcam_service.errors import (
     EmptyImage,
@@ -20,85 +19,63 @@ from textcam_service.errors import (
 )
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving.batching.scheduling import Lane
+from textcam_service.serving.engine.jobs import (
+    DEFAULT_PREDICTIONS,
+    Classes,
+    Contrast,
+    ExplainJob,
+    HeatmapForm,
+    ModelRef,
+    TargetSpec,
+    TopK,
+    check_request_id,
+)
 from textcam_service.settings import ServerSettings
 
-MAX_REQUEST_ID = 128
-DEFAULT_PREDICTIONS = 5
+_FORMS = {
+    pb.HEATMAP_FORM_UNSPECIFIED: HeatmapForm.SALIENCY,
+    pb.HEATMAP_FORM_NONE: HeatmapForm.NONE,
+    pb.HEATMAP_FORM_SALIENCY: HeatmapForm.SALIENCY,
+    pb.HEATMAP_FORM_IMAGE: HeatmapForm.IMAGE,
+    pb.HEATMAP_FORM_OVERLAY: HeatmapForm.OVERLAY,
+}
 
 
-@dataclass(frozen=True)
-class TopK:
-    """Explain the k most probable classes."""
-
-    k: int
+def read_model(spec: pb.ModelSpec) -> ModelRef:
+    """Read the model that a request names."""
+    return ModelRef(spec.name, spec.version)
 
 
-@dataclass(frozen=True)
-class Classes:
-    """Explain these classes, each against another where `against` is given."""
+def read_job(
+    request: pb.ExplainRequest, bundle: ModelBundle, settings: ServerSettings
+) -> ExplainJob:
+    """Check a request and read the job out of it.
 
-    indices: tuple[int, ...]
-    against: int | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """A request that was checked.
-
-    Attributes:
-        encoded: The image file, or None.
-        pixels: (h, w, 3) uint8, or None; exactly one of the two is given.
-        target: What is to be explained.
-        wish: What is wanted of the words.
-        groups: Whether maps per phrase are wanted.
-        heatmap: The form of heatmaps.
-        predictions: How many predictions to list.
-        method: The CAM method.
-        may_degrade: Whether less will do where the server is under pressure.
-    """
-
-    encoded: bytes | None
-    pixels: UInt8Array | None
-    target: TopK | Classes
-    wish: Wish
-    groups: bool
-    heatmap: pb.HeatmapForm
-    predictions: int
-    method: Method
-    may_degrade: bool
-
-    @property
-    def target_count(self) -> int:
-        """How many classes are explained."""
-        return self.target.k if isinstance(self.target, TopK) else len(self.target.indices)
-
-
-def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings) -> Job:
-    """Check a request, whose model is `bundle`.
+    Args:
+        request: As it came.
+        bundle: The model that it names.
+        settings: Limits and defaults.
 
     Raises:
         InvalidRequest: A field is out of range.
-        UnknownClass: A class is unknown.
+        UnknownClass: The model has no such class.
     """
     check_request_id(request.request_id)
-    form = request.heatmap or pb.HEATMAP_FORM_SALIENCY
-    if form not in pb.HeatmapForm.values():
-        raise InvalidArgument(f"there is no heatmap form {form}", field="heatmap")
+    if request.heatmap not in _FORMS:
+        raise InvalidArgument(f"there is no heatmap form {request.heatmap}", field="heatmap")
     predictions = request.predictions if request.HasField("predictions") else DEFAULT_PREDICTIONS
-    classes = len(bundle.class_names)
-    target = _read_target(request.target, bundle, limits)
-    method = read_method(request.method, bundle)
-    _check_passes(method, target, bundle, limits)
-    return Job(
-        encoded=request.encoded if request.WhichOneof("image") == "encoded" else None,
-        pixels=_read_pixels(request),
-        target=target,
-        wish=_read_wish(request, bundle, limits),
-        groups=request.groups if request.HasField("groups") else True,
-        heatmap=form,
-        predictions=min(_in_range(predictions, 0, None, "predictions"), classes),
-        method=method,
+    return ExplainJob(
+        target=_read_target(request.target, bundle, settings),
+        method=read_method(request.method, bundle),
+        image=_read_image(request),
+        wish=_read_wish(request, bundle, settings),
+        heatmap=_FORMS[request.heatmap],
+        include_groups=request.groups if request.HasField("groups") else True,
+        prediction_count=min(
+            _in_range(predictions, 0, None, "predictions"), len(bundle.class_names)
+        ),
         may_degrade=request.may_degrade,
+        request_id=request.request_id,
     )
 
 
@@ -141,21 +118,8 @@ def _read_kinds(numbers: Sequence[pb.PhraseKind], bundle: ModelBundle) -> frozen
     return kinds
 
 
-def check_request_id(request_id: str, field: str = "request_id") -> None:
-    """Refuse what is too long to be held, logged and echoed.
-
-    Raises:
-        InvalidArgument: It has more than MAX_REQUEST_ID characters.
-    """
-    if len(request_id) > MAX_REQUEST_ID:
-        raise InvalidArgument(
-            f"a request id has at most {MAX_REQUEST_ID} characters, not {len(request_id)}",
-            field=field,
-        )
-
-
 def read_lane(lane: pb.Lane, default: Lane) -> Lane:
-    """Who waits; `default` where the request does not say.
+    """Read the lane of a request; `default` if it names none.
 
     Raises:
         InvalidArgument: There is no such lane.
@@ -171,7 +135,7 @@ def read_lane(lane: pb.Lane, default: Lane) -> Lane:
 
 
 def read_method(number: pb.CamMethod, bundle: ModelBundle) -> Method:
-    """The CAM method of a number; the model's default where the request names none.
+    """Read a CAM method by its number; the model's default if the request names none.
 
     Raises:
         UnsupportedMethod: There is none of that number, or the model's backbone cannot answer it.
@@ -187,46 +151,23 @@ def read_method(number: pb.CamMethod, bundle: ModelBundle) -> Method:
     return bundle.method(method_name(number), "method")
 
 
-def _check_passes(
-    method: Method, target: TopK | Classes, bundle: ModelBundle, limits: ServerSettings
-) -> None:
-    manifest = bundle.backbone.manifest
-    size = (manifest.channel_count, manifest.cells, MethodSettings())
-    targets = target.k if isinstance(target, TopK) else len(target.indices)
-    head = 0 if bundle.backbone.is_linear else method.head_passes(*size)
-    passes = targets * (method.image_passes(*size) + head)
-    if passes > limits.max_passes:
-        raise InvalidArgument(
-            f"{method.title} takes up to {passes} passes for {targets} target(s) of this model, "
-            f"but this server allows {limits.max_passes}; ask for fewer targets or another method",
-            field="method",
-        )
-
-
 def method_name(number: pb.CamMethod) -> str:
-    """A method's name, by its number in the contract: "grad_cam"."""
+    """Return a method's name by its number in the contract: "grad_cam"."""
     return str(pb.CamMethod.Name(number)).removeprefix("CAM_METHOD_").lower()
 
 
-def read_image_field(request: pb.ExplainRequest) -> None:
-    """Refuse a request without an image.
-
-    Raises:
-        EmptyImage: Neither `encoded` nor `pixels` is set.
-    """
-    if request.WhichOneof("image") is None:
+def _read_image(request: pb.ExplainRequest) -> bytes | UInt8Array:
+    kind = request.WhichOneof("image")
+    if kind is None:
         raise EmptyImage(
             "the request has no image: set 'encoded' to the bytes of a JPEG, PNG or WebP file, "
             "or 'pixels' to an RGB tensor",
             field="image",
         )
+    return request.encoded if kind == "encoded" else _read_pixels(request.pixels)
 
 
-def _read_pixels(request: pb.ExplainRequest) -> UInt8Array | None:
-    read_image_field(request)
-    if request.WhichOneof("image") != "pixels":
-        return None
-    tensor = request.pixels
+def _read_pixels(tensor: pb.Tensor) -> UInt8Array:
     if len(tensor.shape) != 3:
         raise InvalidTensor(
             f"pixels have shape [h, w, 3], not one of {len(tensor.shape):,} numbers",
@@ -248,7 +189,7 @@ def _read_pixels(request: pb.ExplainRequest) -> UInt8Array | None:
     return np.frombuffer(tensor.data, np.uint8).reshape(shape)
 
 
-def _read_target(target: pb.Target, bundle: ModelBundle, limits: ServerSettings) -> TopK | Classes:
+def _read_target(target: pb.Target, bundle: ModelBundle, limits: ServerSettings) -> TargetSpec:
     kind = target.WhichOneof("of")
     most = min(limits.max_targets, len(bundle.class_names))
     if kind == "classes":
@@ -263,12 +204,12 @@ def _read_target(target: pb.Target, bundle: ModelBundle, limits: ServerSettings)
     if kind == "contrast":
         # `class` is a keyword of Python, hence getattr.
         chosen = _read_class(getattr(target.contrast, "class"), bundle, "target.contrast.class")
-        against = _read_class(target.contrast.against, bundle, "target.contrast.against")
-        if chosen == against:
+        reference = _read_class(target.contrast.against, bundle, "target.contrast.against")
+        if chosen == reference:
             raise InvalidArgument(
                 "a contrast needs two different classes", field="target.contrast.against"
             )
-        return Classes((chosen,), against)
+        return Contrast(chosen, reference)
     return TopK(_in_range(target.top_k.k, 1, most, "target.top_k.k") if kind == "top_k" else 1)
 
 

@@ -1,8 +1,8 @@
-"""From the domain's values to the contract's answers."""
+"""Encoder of the contract's responses: the domain's values to messages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,21 +15,73 @@ from textcam_service.core.types import (
     Float32Array,
     Phrase,
     Prediction,
-    Rationale,
     SaliencyGroup,
     UInt8Array,
 )
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.serving.engine.method_runner import MethodResult
-from textcam_service.serving.grpc.explainer.heatmaps import HeatmapEncoder, ImageInfo, require_room
+from textcam_service.serving.engine.cancellation import CancellationToken
+from textcam_service.serving.engine.jobs import Degradation, ExplainJob, HeatmapForm
+from textcam_service.serving.engine.results import ExplainResult, ImageInfo, TargetResult
+from textcam_service.serving.grpc.explainer.heatmaps import (
+    HeatmapEncoder,
+    check_map_count,
+    check_message_size,
+)
 from textcam_service.version import __version__
 
-# A stream's answer repeats the request id around the response; the stages' seconds come last.
+# A stream's response repeats the request id around the message; the stages' seconds come last.
 _ENVELOPE_BYTES = 1024
+_DEGRADATIONS = {
+    own: pb.Degradation.Value(f"DEGRADATION_{own.name}") for own in Degradation
+}
+
+
+class ResponseEncoder:
+    """Encodes results as ExplainResponse; but for the stages' seconds, see add_stages().
+
+    Args:
+        max_bytes: Limit of a message.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+
+    def check(self, job: ExplainJob, image: ImageInfo, map_count: int) -> None:
+        """Refuse heatmaps that cannot fit a message; see heatmaps.check_map_count()."""
+        check_map_count(job, image, map_count, self._max_bytes)
+
+    def encode(self, result: ExplainResult, token: CancellationToken) -> pb.ExplainResponse:
+        """Encode a result.
+
+        Raises:
+            AnswerTooLarge: The message says what to leave out.
+            DeadlineExpired: See HeatmapEncoder.draw.
+        """
+        job, image = result.job, result.image
+        self.check(job, image, result.map_count)
+        drawing = HeatmapEncoder(job, image, token, self._max_bytes)
+        response = pb.ExplainResponse(
+            request_id=job.request_id,
+            predictions=[prediction_message(own) for own in result.predictions],
+            explanations=[explanation_message(own, job, drawing) for own in result.explanations],
+            image_height=image.height,
+            image_width=image.width,
+            crop=pb.Crop(**asdict(image.crop)),
+            provenance=provenance_message(result.bundle, job.method, image.decoder),
+            degradations=[_DEGRADATIONS[own] for own in result.degradations],
+        )
+        size = response.ByteSize() + _ENVELOPE_BYTES
+        check_message_size(size, self._max_bytes, len(response.explanations), image)
+        return response
+
+
+def add_stages(response: pb.ExplainResponse, stage_seconds: Mapping[str, float]) -> None:
+    """Add the seconds of all stages, encoding included, once they are known."""
+    response.stage_seconds.update(stage_seconds)
 
 
 def prediction_message(prediction: Prediction) -> pb.Prediction:
-    """A prediction as a message."""
+    """Encode a prediction."""
     return pb.Prediction(
         class_index=prediction.class_index,
         class_name=prediction.class_name,
@@ -39,38 +91,34 @@ def prediction_message(prediction: Prediction) -> pb.Prediction:
 
 
 def explanation_message(
-    target: Prediction,
-    against: Prediction | None,
-    rationale: Rationale,
-    spoken: str,
-    drawing: HeatmapEncoder,
-    found: MethodResult,
+    result: TargetResult, job: ExplainJob, drawing: HeatmapEncoder
 ) -> pb.Explanation:
-    """One target's rationale as a message, with maps and heatmaps as the drawing's job wants them.
+    """Encode one target's result, with maps and heatmaps in the job's form.
 
     Raises:
         DeadlineExpired: See HeatmapEncoder.draw.
         AnswerTooLarge: See HeatmapEncoder.draw.
     """
+    rationale = result.rationale
     peak = drawing.peak(rationale.saliency_map)
     message = pb.Explanation(
-        target=prediction_message(target),
+        target=prediction_message(result.target),
         logit=rationale.logit,
         bias=rationale.bias,
         gap=rationale.gap,
-        network_passes=found.network_passes,
-        head_passes=found.head_passes,
+        network_passes=result.network_passes,
+        head_passes=result.head_passes,
         phrases=[_phrase_message(phrase) for phrase in rationale.phrases],
-        groups=[_group_message(group, drawing, peak) for group in rationale.groups]
-        if drawing.job.groups
+        groups=[_group_message(group, job, drawing, peak) for group in rationale.groups]
+        if job.include_groups
         else [],
-        rest=_group_message(rationale.rest, drawing, peak),
-        sentence=spoken,
+        rest=_group_message(rationale.rest, job, drawing, peak),
+        sentence=result.sentence,
         in_logit_units=rationale.in_logit_units,
     )
-    if against is not None:
-        message.against.CopyFrom(prediction_message(against))
-    _add_maps(message, rationale.saliency_map, drawing, peak)
+    if result.reference is not None:
+        message.against.CopyFrom(prediction_message(result.reference))
+    _add_maps(message, rationale.saliency_map, job, drawing, peak)
     return message
 
 
@@ -81,7 +129,9 @@ def _phrase_message(phrase: Phrase) -> pb.Phrase:
     return pb.Phrase(**fields, kind=pb.PhraseKind.Value(name))
 
 
-def _group_message(group: SaliencyGroup, drawing: HeatmapEncoder, peak: Peak) -> pb.SaliencyGroup:
+def _group_message(
+    group: SaliencyGroup, job: ExplainJob, drawing: HeatmapEncoder, peak: Peak
+) -> pb.SaliencyGroup:
     message = pb.SaliencyGroup(
         phrase_index=group.phrase_index,
         channel_ids=group.channel_ids.astype("<i4").tobytes(),
@@ -89,9 +139,9 @@ def _group_message(group: SaliencyGroup, drawing: HeatmapEncoder, peak: Peak) ->
         evidence_for=group.evidence_for,
         evidence_against=group.evidence_against,
     )
-    if drawing.job.groups:
-        _add_maps(message, group.saliency_map, drawing, peak)
-        if group.relative_map is not None and drawing.job.heatmap != pb.HEATMAP_FORM_NONE:
+    if job.include_groups:
+        _add_maps(message, group.saliency_map, job, drawing, peak)
+        if group.relative_map is not None and job.heatmap is not HeatmapForm.NONE:
             message.relative_map.CopyFrom(tensor_message(group.relative_map))
     return message
 
@@ -99,29 +149,19 @@ def _group_message(group: SaliencyGroup, drawing: HeatmapEncoder, peak: Peak) ->
 def _add_maps(
     message: pb.Explanation | pb.SaliencyGroup,
     saliency_map: Float32Array,
+    job: ExplainJob,
     drawing: HeatmapEncoder,
     peak: Peak,
 ) -> None:
-    form = drawing.job.heatmap
-    if form == pb.HEATMAP_FORM_NONE:
+    if job.heatmap is HeatmapForm.NONE:
         return
     message.saliency_map.CopyFrom(tensor_message(saliency_map))
-    if form != pb.HEATMAP_FORM_SALIENCY:
+    if job.heatmap is not HeatmapForm.SALIENCY:
         message.heatmap.CopyFrom(drawing.draw(saliency_map, peak))
 
 
-def map_count(rationales: Iterable[Rationale], groups: bool) -> int:
-    """How many heatmaps an answer has: one per target and, with groups, one of each and the rest.
-
-    Args:
-        rationales: The targets'.
-        groups: Whether maps per phrase are wanted.
-    """
-    return sum(1 + (len(rationale.groups) + 1 if groups else 0) for rationale in rationales)
-
-
 def tensor_message(array: Float32Array | UInt8Array) -> pb.Tensor:
-    """A float32 or uint8 array as a message."""
+    """Encode a float32 or uint8 array."""
     dtype = pb.Tensor.D_TYPE_UINT8 if array.dtype == np.uint8 else pb.Tensor.D_TYPE_FLOAT32
     return pb.Tensor(
         dtype=dtype,
@@ -130,46 +170,8 @@ def tensor_message(array: Float32Array | UInt8Array) -> pb.Tensor:
     )
 
 
-def response_message(
-    request_id: str,
-    predictions: Sequence[Prediction],
-    explanations: Sequence[pb.Explanation],
-    scene: ImageInfo,
-    bundle: ModelBundle,
-    method: Method,
-    degradations: Sequence[pb.Degradation],
-) -> pb.ExplainResponse:
-    """The whole answer, but for the seconds that it took."""
-    crop = scene.crop
-    return pb.ExplainResponse(
-        request_id=request_id,
-        predictions=[prediction_message(prediction) for prediction in predictions],
-        explanations=explanations,
-        image_height=scene.height,
-        image_width=scene.width,
-        crop=pb.Crop(**asdict(crop)),
-        provenance=provenance_message(bundle, method, scene.decoder),
-        degradations=degradations,
-    )
-
-
-def check_size(response: pb.ExplainResponse, scene: ImageInfo, max_bytes: int) -> None:
-    """Refuse an answer that gRPC would not send.
-
-    Args:
-        response: The whole answer.
-        scene: Of its image.
-        max_bytes: Of a message.
-
-    Raises:
-        AnswerTooLarge: It is over the limit; the message says what to leave out.
-    """
-    size = response.ByteSize() + _ENVELOPE_BYTES
-    require_room(size, max_bytes, len(response.explanations), scene)
-
-
 def provenance_message(bundle: ModelBundle, method: Method, decoder: str = "") -> pb.Provenance:
-    """What makes a bundle's answers."""
+    """Encode what makes a model's explanations."""
     numbers = asdict(MethodSettings())
     chosen = {f"method.{name}": str(numbers[name]) for name in method.parameters}
     manifest = bundle.backbone.manifest
@@ -205,7 +207,7 @@ def _calibration_message(bundle: ModelBundle) -> pb.Calibration | None:
 
 
 def summary_message(bundle: ModelBundle) -> pb.ModelSummary:
-    """A bundle in short."""
+    """Encode a model in short."""
     return pb.ModelSummary(
         name=bundle.name,
         version=bundle.version,
@@ -215,7 +217,7 @@ def summary_message(bundle: ModelBundle) -> pb.ModelSummary:
 
 
 def model_message(bundle: ModelBundle) -> pb.GetModelResponse:
-    """A bundle in full."""
+    """Encode a model in full."""
     manifest = bundle.backbone.manifest
     fields: dict[str, Any] = {
         "architecture": manifest.architecture,
@@ -238,6 +240,6 @@ def model_message(bundle: ModelBundle) -> pb.GetModelResponse:
 
 
 def method_number(method: Method) -> pb.CamMethod:
-    """A method's number in the contract."""
+    """Return a method's number in the contract."""
     number: pb.CamMethod = pb.CamMethod.Value(f"CAM_METHOD_{method.name.upper()}")
     return number

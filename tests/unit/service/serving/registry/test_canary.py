@@ -10,8 +10,8 @@ from textcam_service.settings import ServerSettings
 ALIKE = {"map_correlation": 1.0, "same_phrase": 1.0, "same_class": 1.0, "share_difference": 0.0}
 THRESHOLDS = {
     "map_correlation": {"canary_min_map_correlation": 0.9},
-    "same_phrase": {"canary_min_same_phrase": 0.9},
-    "same_class": {"canary_min_same_class": 0.9},
+    "same_phrase": {"canary_min_first_phrase": 0.9},
+    "same_class": {"canary_min_top1": 0.9},
     "share_difference": {"canary_max_share_difference": 0.1},
 }
 
