@@ -62,7 +62,7 @@ def quantize(  # noqa: PLR0917 - one argument per option
     float_layers: int,
     reduce_range: bool,
     min_top1: float,
-    min_correlation: float,
+    min_map_correlation: float,
     min_first_phrase: float,
     output: Path,
 ) -> None:
@@ -77,7 +77,7 @@ def quantize(  # noqa: PLR0917 - one argument per option
       textcam serve --backbone build/int8
     """
     need("offline")
-    from textcam_service.artefacts.parity import Thresholds  # noqa: PLC0415 - safetensors
+    from textcam_service.core.agreement import AgreementThresholds  # noqa: PLC0415 - numpy
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.offline.dataset import find_images  # noqa: PLC0415
     from textcam_service.offline.quantization import QuantizationSettings, split  # noqa: PLC0415 - onnx
@@ -94,7 +94,7 @@ def quantize(  # noqa: PLR0917 - one argument per option
             find_images(held_out) if held_out else others,
             output,
             QuantizationSettings(float_layers, reduce_range),
-            Thresholds(min_top1, min_correlation, min_first_phrase),
+            AgreementThresholds(min_top1, min_map_correlation, min_first_phrase),
             progress=progress,
         )
     click.echo(f"{output}: {report}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from textcam_service.core.cam import activation_scores
-from textcam_service.core.methods.arrays import reproducing_weights, resample
+from textcam_service.core.interpolation import resample
+from textcam_service.core.methods.arrays import reproducing_weights
 from textcam_service.core.methods.base import (
     AttentionGradients,
     CamTerms,
