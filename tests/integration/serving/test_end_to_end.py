@@ -220,7 +220,7 @@ def test_metrics_count_what_happened(server, client, photos):
     after = scrape(server)
     assert after[good] - before.get(good, 0) == 1
     assert after[bad] - before.get(bad, 0) == 1
-    for stage in ("decode", "queue", "inference", "explain", "encode"):
+    for stage in ("decode", "queue", "inference", "rationale", "encode"):
         count = ("textcam_stage_duration_seconds_count", (("stage", stage),))
         assert after[count] - before[count] == 1
     assert any(key[0] == "textcam_bundle_info" for key in after)

@@ -28,7 +28,7 @@ from textcam_service.serving.telemetry.record import RequestRecord
 from textcam_service.serving.telemetry.tracing import make_tracer
 from textcam_service.settings import ServerSettings
 
-STAGES = ["decode", "queue", "inference", "method", "explain", "encode"]
+STAGES = ["decode", "queue", "inference", "attribution", "rationale", "encode"]
 EXPLAIN = "textcam.v1.ExplainerService/Explain"
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SECRET = "Bearer of-a-secret"
@@ -286,11 +286,11 @@ def test_a_caller_who_left_is_told_of_with_what_was_done(stub, traced, receiver,
     asked.cancel()
     line = answered(traced.log, request_id="l-left")
     assert line["code"] == "CANCELLED"
-    assert list(line["stage_seconds"]) == ["decode", "queue", "inference", "method"]
+    assert list(line["stage_seconds"]) == ["decode", "queue", "inference", "attribution"]
     assert line["seconds"] < 10
     span = receiver.of_request("l-left")
     assert attributes(span)["rpc.response.status_code"] == "CANCELLED"
-    assert set(receiver.children(span)) == {"decode", "queue", "inference", "method"}
+    assert set(receiver.children(span)) == {"decode", "queue", "inference", "attribution"}
 
 
 def test_neither_lines_nor_spans_tell_secrets(stub, traced, receiver, photos):

@@ -8,10 +8,10 @@ from textcam_service.serving.engine.cancellation import CancellationToken
 from textcam_service.serving.engine.jobs import ExplainJob
 from textcam_service.serving.engine.results import ExplainResult, ImageInfo
 
-Encoded = TypeVar("Encoded", covariant=True)
+EncodedT_co = TypeVar("EncodedT_co", covariant=True)
 
 
-class Encoder(Protocol[Encoded]):
+class Encoder(Protocol[EncodedT_co]):
     """Encodes the result of a job."""
 
     def check(self, job: ExplainJob, image: ImageInfo, map_count: int) -> None:
@@ -26,7 +26,7 @@ class Encoder(Protocol[Encoded]):
             AnswerTooLarge: The message says what to leave out.
         """
 
-    def encode(self, result: ExplainResult, token: CancellationToken) -> Encoded:
+    def encode(self, result: ExplainResult, token: CancellationToken) -> EncodedT_co:
         """Encode a result; runs in an answering thread.
 
         Args:

@@ -192,9 +192,7 @@ class ExplainFlow:
             )
         return lambda: results
 
-    def _attribute_inline(
-        self, request: RequestContext, inferred: _Inferred
-    ) -> list[MethodResult]:
+    def _attribute_inline(self, request: RequestContext, inferred: _Inferred) -> list[MethodResult]:
         """Run the CAM method in the current thread."""
         run, method = self._methods.run_inline, request.job.method
         with request.record.stage("attribution"):

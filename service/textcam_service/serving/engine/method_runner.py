@@ -36,7 +36,6 @@ from textcam_service.serving.batching.queues import BatchLimits
 from textcam_service.serving.engine.executors import run_in_executor
 from textcam_service.serving.telemetry.metrics import Metrics
 
-
 # Chunks that are built or run at a time: one in the session, one being made for it. So a batch
 # waits for one chunk at most, and memory does not grow with the number of requests.
 _CHUNKS = 2

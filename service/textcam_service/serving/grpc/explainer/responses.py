@@ -31,9 +31,7 @@ from textcam_service.version import __version__
 
 # A stream's response repeats the request id around the message; the stages' seconds come last.
 _ENVELOPE_BYTES = 1024
-_DEGRADATIONS = {
-    own: pb.Degradation.Value(f"DEGRADATION_{own.name}") for own in Degradation
-}
+_DEGRADATIONS = {own: pb.Degradation.Value(f"DEGRADATION_{own.name}") for own in Degradation}
 
 
 class ResponseEncoder:

@@ -1,31 +1,90 @@
-"""Answers as messages."""
+"""Results as messages of the contract."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from small_results import IMAGE, job, result
 from textcam.v1 import explainer_pb2 as pb
-from textcam_service.core.types import Crop
-from textcam_service.errors import AnswerTooLarge
-from textcam_service.serving.grpc.explainer.heatmaps import ImageInfo
-from textcam_service.serving.grpc.explainer.responses import check_size, tensor_message
+from textcam_service.errors import AnswerTooLarge, DeadlineExpired
+from textcam_service.serving.engine.cancellation import CancellationToken
+from textcam_service.serving.engine.jobs import Degradation, HeatmapForm
+from textcam_service.serving.grpc.explainer import responses
+from textcam_service.serving.grpc.explainer.responses import ResponseEncoder, add_stages
 
-SCENE = ImageInfo(300, 400, "raw", Crop(0, 0, 300, 400))
-
-
-def test_an_answer_over_the_messages_limit_is_refused_with_what_to_leave_out():
-    heat = tensor_message(np.zeros((300, 400), np.uint8))
-    explanations = [pb.Explanation(heatmap=pb.Heatmap(image=heat)) for _ in range(3)]
-    response = pb.ExplainResponse(explanations=explanations)
-    check_size(response, SCENE, 3 * 120_000 + 2000)
-    with pytest.raises(
-        AnswerTooLarge, match=r"3 target\(s\) of a 400 x 300 .* fewer targets"
-    ) as no:
-        check_size(response, SCENE, 3 * 120_000)
-    assert no.value.field == "heatmap"
+TOKEN = CancellationToken(None)
 
 
-def test_the_limit_leaves_room_for_a_streams_envelope():
-    response = pb.ExplainResponse(request_id="x" * 128, explanations=[pb.Explanation()] * 100)
-    wrapped = pb.ExplainStreamResponse(request_id="x" * 128, response=response)
+@pytest.fixture(autouse=True)
+def provenance(monkeypatch):
+    """The bundle's own part, which integration covers."""
+    made = lambda bundle, method, decoder: pb.Provenance(method=method.name, decoder=decoder)  # noqa: E731
+    monkeypatch.setattr(responses, "provenance_message", made)
+
+
+def encode(max_bytes=2**20, **changes):
+    return ResponseEncoder(max_bytes).encode(result(**changes), TOKEN)
+
+
+def test_a_result_is_encoded_with_its_maps_and_what_made_it():
+    response = encode(job=job(request_id="seven", prediction_count=2))
+    assert response.request_id == "seven"
+    assert [own.class_name for own in response.predictions] == ["cat", "dog"]
+    assert (response.image_height, response.image_width) == (IMAGE.height, IMAGE.width)
+    assert (response.provenance.method, response.provenance.decoder) == ("cam", "raw")
+    (explanation,) = response.explanations
+    assert [phrase.text for phrase in explanation.phrases] == ["whiskers", "sofa"]
+    assert [group.phrase_index for group in explanation.groups] == [0, 1]
+    assert explanation.sentence == "a cat"
+    whole = np.frombuffer(explanation.saliency_map.data, "<f4").reshape(2, 3)
+    np.testing.assert_array_equal(whole, np.arange(6).reshape(2, 3))
+    assert np.frombuffer(explanation.groups[1].channel_ids, "<i4").tolist() == [2]
+
+
+def test_what_a_job_declines_is_left_out():
+    response = encode(job=job(include_groups=False, heatmap=HeatmapForm.NONE))
+    (explanation,) = response.explanations
+    assert not explanation.groups
+    assert explanation.phrases
+    assert not explanation.HasField("saliency_map")
+    assert not explanation.rest.HasField("saliency_map")
+    assert explanation.rest.evidence == 0.5
+
+
+def test_degradations_are_named():
+    response = encode(degradations=(Degradation.NO_GROUPS, Degradation.FEWER_TARGETS))
+    assert list(response.degradations) == [pb.DEGRADATION_NO_GROUPS, pb.DEGRADATION_FEWER_TARGETS]
+
+
+def test_heatmaps_that_cannot_fit_are_refused_before_the_work_and_before_the_first_is_drawn():
+    large = job(heatmap=HeatmapForm.IMAGE)
+    encoder = ResponseEncoder(4 * IMAGE.height * IMAGE.width)
+    encoder.check(large, IMAGE, large.min_map_count)
+    encoder.check(large, IMAGE, 4)
     with pytest.raises(AnswerTooLarge):
-        check_size(response, SCENE, wrapped.ByteSize() - 1)
-    check_size(response, SCENE, response.ByteSize() + 1024)
+        encoder.check(large, IMAGE, 5)
+    three = ResponseEncoder(3 * IMAGE.height * IMAGE.width)
+    with pytest.raises(AnswerTooLarge, match=r"1 target\(s\) of a 400 x 300") as refused:
+        three.encode(result(job=large), TOKEN)  # the whole, two groups and the rest
+    assert refused.value.field == "heatmap"
+
+
+def test_a_response_over_the_limit_is_refused_with_room_for_a_streams_envelope():
+    size = encode().ByteSize()
+    assert encode(size + 1024).ByteSize() == size
+    with pytest.raises(AnswerTooLarge, match="fewer targets"):
+        encode(size + 1023)
+
+
+def test_a_response_that_is_no_longer_awaited_ends_at_its_next_heatmap():
+    token = CancellationToken(None)
+    token.cancel()
+    with pytest.raises(DeadlineExpired):
+        ResponseEncoder(2**20).encode(result(job=job(heatmap=HeatmapForm.IMAGE)), token)
+    assert ResponseEncoder(2**20).encode(result(), token)
+
+
+def test_stages_are_added_last():
+    response = encode()
+    add_stages(response, SimpleNamespace(stages={"decode": 0.5}).stages)
+    assert dict(response.stage_seconds) == {"decode": 0.5}
