@@ -29,7 +29,7 @@ import numpy as np
 import onnxruntime as ort
 from textcam_service.artefacts.bank import ConceptBank, read_bank, write_bank
 from textcam_service.core.predictions import predictions
-from textcam_service.core.types import Wish
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.errors import TextCamError
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.runtime.backbone import Backbone
@@ -79,7 +79,7 @@ def explain(bundle, seen, image):
     index = int(seen.logits.argmax())
     target = predictions(seen.logits, bundle.class_names, [index])[0]
     terms = bundle.terms(seen, image, target, None)
-    return bundle.rationale(seen, terms, target, None, Wish(PHRASES))
+    return bundle.rationale(seen, terms, target, None, PhraseFilter(PHRASES))
 
 
 def bare_rate(bundle, images, batches):

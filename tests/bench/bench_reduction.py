@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from textcam_service.core.types import Prediction, Wish
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import Prediction
 from textcam_service.imaging.decoding import DecodedImage, ImageLimits, decode, prepare
 from textcam_service.model.bundle import ModelBundle
 
@@ -96,7 +97,7 @@ def judged(bundle, reference, other):
         terms = bundle.terms(
             seen, np.zeros(0, np.float32), target, None
         )  # of the linear head alone
-        explained.append(bundle.rationale(seen, terms, target, None, Wish(5)))
+        explained.append(bundle.rationale(seen, terms, target, None, PhraseFilter(5)))
     spread = float(reference.logits.std())
     maps = [found.saliency_map.ravel() for found in explained]
     first = [[phrase.text for phrase in found.phrases[:1]] for found in explained]

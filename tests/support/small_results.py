@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from textcam_service.core.methods import METHODS
-from textcam_service.core.types import Crop, Phrase, Rationale, SaliencyGroup, Wish
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import Crop, Phrase, Rationale, SaliencyGroup
 from textcam_service.serving.engine.jobs import ExplainJob
 from textcam_service.serving.engine.results import ExplainResult, ImageInfo, TargetResult
 from textcam_service.serving.engine.targets import ClassScores
@@ -19,7 +20,7 @@ SCORES = ClassScores(np.array([1.0, 3.0, 2.0], np.float32), ("bird", "cat", "dog
 def job(**changes: Any) -> ExplainJob:
     """A job of one image of a few pixels."""
     pixels = np.zeros((IMAGE.height, IMAGE.width, 3), np.uint8)
-    return replace(ExplainJob(pixels, METHODS["cam"], Wish(3)), **changes)
+    return replace(ExplainJob(pixels, METHODS["cam"], PhraseFilter(3)), **changes)
 
 
 def rationale() -> Rationale:

@@ -23,16 +23,9 @@ from textcam_service.core.methods import (
 )
 from textcam_service.core.rationale.calibration import Calibration
 from textcam_service.core.rationale.rationale import explain_target
+from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings, WordSettings
 from textcam_service.core.rationale.wording import EmbeddingWording, SupportWording, Wording
-from textcam_service.core.types import (
-    Float32Array,
-    Float64Array,
-    Prediction,
-    Rationale,
-    RationaleSettings,
-    Wish,
-    WordSettings,
-)
+from textcam_service.core.types import Float32Array, Float64Array, Prediction, Rationale
 from textcam_service.core.vertices import Vertices, placed
 from textcam_service.errors import BundleMismatch, UnknownClass, UnsupportedMethod
 from textcam_service.imaging.resampling import RESAMPLER
@@ -237,7 +230,7 @@ class ModelBundle:
         terms: CamTerms,
         target: Prediction,
         against: Prediction | None,
-        wish: Wish,
+        wish: PhraseFilter,
         vertices: Vertices | None = None,
     ) -> Rationale:
         """The words and groups of what a CAM method found.

@@ -14,11 +14,11 @@ from PIL import Image
 from small_models import write_model
 from textcam_service.artefacts.bank import read_bank
 from textcam_service.cli import main
-from textcam_service.core.cam import softmax
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.concepts.supports import correlations
 from textcam_service.core.predictions import predictions
-from textcam_service.core.types import RationaleSettings, Wish
+from textcam_service.core.probability import softmax
+from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.errors import BundleMismatch
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
@@ -142,7 +142,7 @@ def test_what_is_said_of_new_pictures_is_true_of_their_class(made, bank):
         (seen,) = bundle.backbone.forward(image[None])
         target = predictions(seen.logits, bundle.class_names, [int(seen.logits.argmax())])[0]
         terms = bundle.terms(seen, image, target, None)
-        for phrase in bundle.rationale(seen, terms, target, None, Wish(3, 0.5)).phrases:
+        for phrase in bundle.rationale(seen, terms, target, None, PhraseFilter(3, 0.5)).phrases:
             right.append(table[phrase.text].get(CLASSES[number % 5], 0) > 0.5)
             assert phrase.kind == KINDS[phrase.vocabulary_index]
             assert 0.5 <= phrase.probability <= 1

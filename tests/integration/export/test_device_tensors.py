@@ -16,11 +16,12 @@ from head_networks import images as pictures
 from small_models import CHANNELS, CLASSES, SIDE, write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
 from textcam_service.artefacts.packaged import DEVICE
 from textcam_service.core.methods import METHODS, MethodSettings, run_method
 from textcam_service.core.predictions import predictions
-from textcam_service.core.types import Wish
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.errors import InvalidSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
@@ -98,7 +99,7 @@ def explained(bundle, seen, image, method, index):
     subject = bundle.subject(seen, image, target, None)
     steps = METHODS[method].steps(subject, MethodSettings(chunk=4))
     terms = run_method(steps, lambda ask: bundle.backbone.answer(ask, seen))
-    return bundle.rationale(seen, terms, target, None, Wish(3))
+    return bundle.rationale(seen, terms, target, None, PhraseFilter(3))
 
 
 def assert_alike(found, wanted, tolerance=1e-5):
@@ -294,8 +295,10 @@ async def test_a_server_answers_alike_wherever_the_maps_lie(folders, name):
     requests = []
     for index in range(12):
         pixels = rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-        tensor = pb.Tensor(dtype=pb.Tensor.D_TYPE_UINT8, shape=pixels.shape, data=pixels.tobytes())
-        method = pb.CamMethod.Value(f"CAM_METHOD_{methods[index % 4].upper()}")
+        tensor = types_pb.Tensor(
+            dtype=types_pb.Tensor.D_TYPE_UINT8, shape=pixels.shape, data=pixels.tobytes()
+        )
+        method = types_pb.CamMethod.Value(f"CAM_METHOD_{methods[index % 4].upper()}")
         requests.append(pb.ExplainRequest(request_id=str(index), pixels=tensor, method=method))
     own, other = [await answers(loaded(folders[name], device), requests)
                   for device in (None, IN_GRAPH)]  # fmt: skip

@@ -8,6 +8,7 @@ from model_callers import publish, served
 from small_models import write_model
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.engine.jobs import ModelRef
 from textcam_service.serving.telemetry.metrics import STAGES
@@ -69,7 +70,7 @@ async def test_questions_about_models_count_by_either_contract_and_probes_do_not
         ]
         for name, code in (("m", "OK"), ("none", "NOT_FOUND")):
             asked += [
-                (explainer.GetModel, pb.GetModelRequest(model=pb.ModelSpec(name=name)), code),
+                (explainer.GetModel, pb.GetModelRequest(model=types_pb.ModelSpec(name=name)), code),
                 (inference.ModelMetadata, oip.ModelMetadataRequest(name=name), code),
                 (inference.ModelReady, oip.ModelReadyRequest(name=name), code),
             ]

@@ -14,9 +14,10 @@ from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
 
 from textcam_service.artefacts.backbone import BackboneGraphs, write_backbone
-from textcam_service.core.cam import channel_evidence, softmax
+from textcam_service.core.cam import channel_evidence
 from textcam_service.core.concepts.supports import effects
 from textcam_service.core.methods import Capability
+from textcam_service.core.probability import softmax
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray, IntArray
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation.cases import (

@@ -23,7 +23,7 @@ class Encoder(Protocol[EncodedT_co]):
             map_count: Least number of heatmaps in the response.
 
         Raises:
-            AnswerTooLarge: The message says what to leave out.
+            ResponseTooLarge: The message says what to leave out.
         """
 
     def encode(self, result: ExplainResult, token: CancellationToken) -> EncodedT_co:
@@ -34,7 +34,7 @@ class Encoder(Protocol[EncodedT_co]):
             token: Checked before each long step, such as a heatmap.
 
         Raises:
-            AnswerTooLarge: The message says what to leave out.
+            ResponseTooLarge: The message says what to leave out.
             DeadlineExpired: The result is no longer awaited.
         """
 

@@ -11,7 +11,8 @@ from typing import TypeVar
 import numpy as np
 
 from textcam_service.core.methods import Method
-from textcam_service.core.types import UInt8Array, Wish
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import UInt8Array
 from textcam_service.errors import InvalidRequest, InvalidSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.runtime.backbone import BackboneOutput
@@ -133,7 +134,9 @@ class Engine:
 
     def default_job(self, image: bytes | UInt8Array) -> ExplainJob:
         """Return the job of a request that says nothing but its image."""
-        return ExplainJob(image, self.bundle.default_method, Wish(self._settings.default_phrases))
+        return ExplainJob(
+            image, self.bundle.default_method, PhraseFilter(self._settings.default_phrases)
+        )
 
     async def explain(
         self,

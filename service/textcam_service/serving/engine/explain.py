@@ -240,7 +240,9 @@ class ExplainFlow:
         with request.record.stage("rationale"):
             for (target, subject), own in zip(inferred.targets, results, strict=True):
                 request.token.raise_if_cancelled()
-                rationale = explained(own.terms, *target, request.job.wish, subject.vertices)
+                rationale = explained(
+                    own.terms, *target, request.job.phrase_filter, subject.vertices
+                )
                 said = sentence(*target, rationale)
                 passes = own.network_passes, own.head_passes
                 explanations.append(TargetResult(*target, rationale, said, *passes))

@@ -7,7 +7,8 @@ from enum import Enum
 from typing import TypeAlias
 
 from textcam_service.core.methods import Method
-from textcam_service.core.types import UInt8Array, Wish
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import UInt8Array
 from textcam_service.errors import InvalidArgument
 
 MAX_REQUEST_ID = 128
@@ -83,7 +84,7 @@ class ExplainJob:
     Attributes:
         image: The bytes of an image file, or pixels (h, w, 3) uint8.
         method: The CAM method.
-        wish: Requirements on the phrases.
+        phrase_filter: Requirements on the phrases.
         target: Classes to explain, valid for the model.
         heatmap: Form of the heatmaps.
         include_groups: True for a map per phrase.
@@ -94,7 +95,7 @@ class ExplainJob:
 
     image: bytes | UInt8Array
     method: Method
-    wish: Wish
+    phrase_filter: PhraseFilter
     target: TargetSpec = TopK(1)
     heatmap: HeatmapForm = HeatmapForm.SALIENCY
     include_groups: bool = True

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from textcam_service.core.cam import softmax
+from textcam_service.core.probability import softmax
 from textcam_service.core.types import Float32Array, FloatArray, Prediction
 from textcam_service.serving.engine.jobs import Classes, Contrast, TargetSpec, TopK
 

@@ -10,7 +10,7 @@ from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.dataplane import DataPlane, RpcRequest
 from textcam_service.serving.engine.engine import Engine
 from textcam_service.serving.grpc.explainer.requests import read_job, read_lane, read_model
-from textcam_service.serving.grpc.explainer.responses import ResponseEncoder, add_stages
+from textcam_service.serving.grpc.explainer.responses import ResponseEncoder, add_timings
 from textcam_service.serving.telemetry.record import RequestRecord
 from textcam_service.serving.telemetry.tracing import Metadata
 from textcam_service.settings import ServerSettings
@@ -53,7 +53,7 @@ class ExplainCalls:
             response = await engine.explain(
                 job, self._encoder, request.deadline, lane, record, max_wait_s
             )
-            add_stages(response, record.stage_seconds)
+            add_timings(response, record.stage_seconds)
             return response
 
         return await self._dataplane.handle(request, call)

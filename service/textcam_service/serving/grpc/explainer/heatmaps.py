@@ -9,14 +9,14 @@ from functools import cached_property
 
 import numpy as np
 from PIL import Image
-from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client._heatmaps import geometry
 from textcam_client._heatmaps.colormap import blend
-from textcam_client._heatmaps.view import Peak, View
+from textcam_client._heatmaps.view import HeatmapContext, Peak
 
 from textcam_service.core.heatmap import heatmap, to_uint8
 from textcam_service.core.types import Float32Array, UInt8Array
-from textcam_service.errors import AnswerTooLarge
+from textcam_service.errors import ResponseTooLarge
 from textcam_service.imaging.decoding import whole_image
 from textcam_service.serving.engine.cancellation import CancellationToken
 from textcam_service.serving.engine.jobs import ExplainJob, HeatmapForm
@@ -49,7 +49,7 @@ class HeatmapEncoder:
         """Return the strongest support of a target's map, which is hottest in its heatmaps."""
         return Peak(saliency_map, self._crop)
 
-    def draw(self, saliency_map: Float32Array, peak: Peak) -> pb.Heatmap:
+    def draw(self, saliency_map: Float32Array, peak: Peak) -> types_pb.Heatmap:
         """Draw one heatmap in the job's form; overlays are drawn smoothly.
 
         Args:
@@ -58,21 +58,21 @@ class HeatmapEncoder:
 
         Raises:
             DeadlineExpired: The response is no longer awaited.
-            AnswerTooLarge: With those before, it is over the limit.
+            ResponseTooLarge: With those before, it is over the limit.
         """
         self._token.raise_if_cancelled()
         image = self._image
         size = image.height, image.width
         if self._job.heatmap is HeatmapForm.IMAGE:
             levels = self._levels(heatmap(saliency_map, image.crop, *size, max(peak.cell, 0.0)))
-            dtype = pb.Tensor.D_TYPE_UINT8
-            drawn = pb.Heatmap(
-                image=pb.Tensor(dtype=dtype, shape=levels.shape, data=levels.tobytes())
+            dtype = types_pb.Tensor.D_TYPE_UINT8
+            drawn = types_pb.Heatmap(
+                image=types_pb.Tensor(dtype=dtype, shape=levels.shape, data=levels.tobytes())
             )
         else:
-            view = View(size, self._crop, None, peak)
-            heat = view.heatmap(saliency_map, None, peak, smooth=True)
-            drawn = pb.Heatmap(overlay_png=self._overlay(heat))
+            context = HeatmapContext(size, self._crop, None, peak)
+            heat = context.heatmap(saliency_map, None, peak, smooth=True)
+            drawn = types_pb.Heatmap(overlay_png=self._overlay(heat))
         self._bytes += drawn.ByteSize()
         check_message_size(self._bytes, self._max_bytes, self._job.target_count, image)
         return drawn
@@ -112,7 +112,7 @@ def check_map_count(job: ExplainJob, image: ImageInfo, map_count: int, max_bytes
     The size of overlays is known only when they are encoded.
 
     Raises:
-        AnswerTooLarge: The message says what to leave out.
+        ResponseTooLarge: The message says what to leave out.
     """
     if job.heatmap is HeatmapForm.IMAGE:
         size = map_count * image.height * image.width
@@ -129,10 +129,10 @@ def check_message_size(size: int, max_bytes: int, targets: int, image: ImageInfo
         image: The decoded image.
 
     Raises:
-        AnswerTooLarge: It is over the limit; the message says what to leave out.
+        ResponseTooLarge: It is over the limit; the message says what to leave out.
     """
     if size > max_bytes:
-        raise AnswerTooLarge(
+        raise ResponseTooLarge(
             f"the answer for {targets} target(s) of a {image.width} x {image.height} image takes "
             f"at least {size} bytes, but this server sends messages of at most {max_bytes}; ask "
             "for fewer targets, for the heatmap form 'saliency', which is drawn by the client, or "

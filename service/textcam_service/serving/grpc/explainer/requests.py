@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_service.core.methods import Method
-from textcam_service.core.types import PHRASE_KINDS, UInt8Array, Wish
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import PHRASE_KINDS, UInt8Array
 from textcam_service.errors import (
     EmptyImage,
     InvalidArgument,
@@ -33,15 +35,15 @@ from textcam_service.serving.engine.jobs import (
 from textcam_service.settings import ServerSettings
 
 _FORMS = {
-    pb.HEATMAP_FORM_UNSPECIFIED: HeatmapForm.SALIENCY,
-    pb.HEATMAP_FORM_NONE: HeatmapForm.NONE,
-    pb.HEATMAP_FORM_SALIENCY: HeatmapForm.SALIENCY,
-    pb.HEATMAP_FORM_IMAGE: HeatmapForm.IMAGE,
-    pb.HEATMAP_FORM_OVERLAY: HeatmapForm.OVERLAY,
+    types_pb.HEATMAP_FORM_UNSPECIFIED: HeatmapForm.SALIENCY,
+    types_pb.HEATMAP_FORM_NONE: HeatmapForm.NONE,
+    types_pb.HEATMAP_FORM_SALIENCY: HeatmapForm.SALIENCY,
+    types_pb.HEATMAP_FORM_IMAGE: HeatmapForm.IMAGE,
+    types_pb.HEATMAP_FORM_OVERLAY: HeatmapForm.OVERLAY,
 }
 
 
-def read_model(spec: pb.ModelSpec) -> ModelRef:
+def read_model(spec: types_pb.ModelSpec) -> ModelRef:
     """Read the model that a request names."""
     return ModelRef(spec.name, spec.version)
 
@@ -63,24 +65,30 @@ def read_job(
     check_request_id(request.request_id)
     if request.heatmap not in _FORMS:
         raise InvalidArgument(f"there is no heatmap form {request.heatmap}", field="heatmap")
-    predictions = request.predictions if request.HasField("predictions") else DEFAULT_PREDICTIONS
+    predictions = DEFAULT_PREDICTIONS
+    if request.HasField("prediction_count"):
+        predictions = request.prediction_count
     return ExplainJob(
         target=_read_target(request.target, bundle, settings),
         method=read_method(request.method, bundle),
         image=_read_image(request),
-        wish=_read_wish(request, bundle, settings),
+        phrase_filter=_read_phrase_filter(request, bundle, settings),
         heatmap=_FORMS[request.heatmap],
-        include_groups=request.groups if request.HasField("groups") else True,
+        include_groups=request.include_groups if request.HasField("include_groups") else True,
         prediction_count=min(
-            _in_range(predictions, 0, None, "predictions"), len(bundle.class_names)
+            _in_range(predictions, 0, None, "prediction_count"), len(bundle.class_names)
         ),
         may_degrade=request.may_degrade,
         request_id=request.request_id,
     )
 
 
-def _read_wish(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings) -> Wish:
-    phrases = request.phrases if request.HasField("phrases") else limits.default_phrases
+def _read_phrase_filter(
+    request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings
+) -> PhraseFilter:
+    phrases = limits.default_phrases
+    if request.HasField("max_phrases"):
+        phrases = request.max_phrases
     least = request.min_probability if request.HasField("min_probability") else None
     if least is not None and not 0 <= least <= 1:
         raise InvalidArgument(
@@ -93,16 +101,18 @@ def _read_wish(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSe
             "bank that `textcam bank build` made",
             field="min_probability",
         )
-    return Wish(
-        count=_in_range(phrases, 1, limits.max_phrases, "phrases"),
+    return PhraseFilter(
+        max_phrases=_in_range(phrases, 1, limits.max_phrases, "max_phrases"),
         min_probability=least,
         kinds=_read_kinds(request.kinds, bundle),
         repeat_class=True if request.repeat_class else None,
     )
 
 
-def _read_kinds(numbers: Sequence[pb.PhraseKind], bundle: ModelBundle) -> frozenset[str]:
-    known = {pb.PhraseKind.Value(f"PHRASE_KIND_{kind.upper()}"): kind for kind in PHRASE_KINDS}
+def _read_kinds(numbers: Sequence[types_pb.PhraseKind], bundle: ModelBundle) -> frozenset[str]:
+    known = {
+        types_pb.PhraseKind.Value(f"PHRASE_KIND_{kind.upper()}"): kind for kind in PHRASE_KINDS
+    }
     for number in numbers:
         if number not in known:
             raise InvalidArgument(
@@ -118,31 +128,31 @@ def _read_kinds(numbers: Sequence[pb.PhraseKind], bundle: ModelBundle) -> frozen
     return kinds
 
 
-def read_lane(lane: pb.Lane, default: Lane) -> Lane:
+def read_lane(lane: types_pb.Lane, default: Lane) -> Lane:
     """Read the lane of a request; `default` if it names none.
 
     Raises:
         InvalidArgument: There is no such lane.
     """
     known = {
-        pb.LANE_UNSPECIFIED: default,
-        pb.LANE_INTERACTIVE: Lane.INTERACTIVE,
-        pb.LANE_AUDIT: Lane.AUDIT,
+        types_pb.LANE_UNSPECIFIED: default,
+        types_pb.LANE_INTERACTIVE: Lane.INTERACTIVE,
+        types_pb.LANE_AUDIT: Lane.AUDIT,
     }
     if lane not in known:
         raise InvalidArgument(f"there is no lane {lane}; give 1 or 2, or none", field="lane")
     return known[lane]
 
 
-def read_method(number: pb.CamMethod, bundle: ModelBundle) -> Method:
+def read_method(number: types_pb.CamMethod, bundle: ModelBundle) -> Method:
     """Read a CAM method by its number; the model's default if the request names none.
 
     Raises:
         UnsupportedMethod: There is none of that number, or the model's backbone cannot answer it.
     """
-    if number == pb.CAM_METHOD_UNSPECIFIED:
+    if number == types_pb.CAM_METHOD_UNSPECIFIED:
         return bundle.default_method
-    if number not in pb.CamMethod.values():
+    if number not in types_pb.CamMethod.values():
         raise UnsupportedMethod(
             f"this server knows no CAM method of number {number} in the contract; model "
             f"'{bundle.name}' supports {', '.join(method.name for method in bundle.methods)}",
@@ -151,9 +161,9 @@ def read_method(number: pb.CamMethod, bundle: ModelBundle) -> Method:
     return bundle.method(method_name(number), "method")
 
 
-def method_name(number: pb.CamMethod) -> str:
+def method_name(number: types_pb.CamMethod) -> str:
     """Return a method's name by its number in the contract: "grad_cam"."""
-    return str(pb.CamMethod.Name(number)).removeprefix("CAM_METHOD_").lower()
+    return str(types_pb.CamMethod.Name(number)).removeprefix("CAM_METHOD_").lower()
 
 
 def _read_image(request: pb.ExplainRequest) -> bytes | UInt8Array:
@@ -167,14 +177,14 @@ def _read_image(request: pb.ExplainRequest) -> bytes | UInt8Array:
     return request.encoded if kind == "encoded" else _read_pixels(request.pixels)
 
 
-def _read_pixels(tensor: pb.Tensor) -> UInt8Array:
+def _read_pixels(tensor: types_pb.Tensor) -> UInt8Array:
     if len(tensor.shape) != 3:
         raise InvalidTensor(
             f"pixels have shape [h, w, 3], not one of {len(tensor.shape):,} numbers",
             field="pixels.shape",
         )
     shape = tuple(tensor.shape)
-    if tensor.dtype != pb.Tensor.D_TYPE_UINT8:
+    if tensor.dtype != types_pb.Tensor.D_TYPE_UINT8:
         raise InvalidTensor("pixels are uint8", field="pixels.dtype")
     if shape[2] != 3 or min(shape) < 1:
         raise InvalidTensor(
@@ -189,7 +199,9 @@ def _read_pixels(tensor: pb.Tensor) -> UInt8Array:
     return np.frombuffer(tensor.data, np.uint8).reshape(shape)
 
 
-def _read_target(target: pb.Target, bundle: ModelBundle, limits: ServerSettings) -> TargetSpec:
+def _read_target(
+    target: types_pb.Target, bundle: ModelBundle, limits: ServerSettings
+) -> TargetSpec:
     kind = target.WhichOneof("of")
     most = min(limits.max_targets, len(bundle.class_names))
     if kind == "classes":
@@ -202,18 +214,18 @@ def _read_target(target: pb.Target, bundle: ModelBundle, limits: ServerSettings)
             )
         )
     if kind == "contrast":
-        # `class` is a keyword of Python, hence getattr.
-        chosen = _read_class(getattr(target.contrast, "class"), bundle, "target.contrast.class")
-        reference = _read_class(target.contrast.against, bundle, "target.contrast.against")
+        pair = target.contrast
+        chosen = _read_class(pair.target, bundle, "target.contrast.target")
+        reference = _read_class(pair.reference, bundle, "target.contrast.reference")
         if chosen == reference:
             raise InvalidArgument(
-                "a contrast needs two different classes", field="target.contrast.against"
+                "a contrast needs two different classes", field="target.contrast.reference"
             )
         return Contrast(chosen, reference)
     return TopK(_in_range(target.top_k.k, 1, most, "target.top_k.k") if kind == "top_k" else 1)
 
 
-def _read_class(ref: pb.ClassRef, bundle: ModelBundle, field: str) -> int:
+def _read_class(ref: types_pb.ClassRef, bundle: ModelBundle, field: str) -> int:
     kind = ref.WhichOneof("by")
     if kind == "name":
         return bundle.class_index(ref.name, f"{field}.name")

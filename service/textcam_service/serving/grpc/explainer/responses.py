@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client._heatmaps.view import Peak
 
 from textcam_service.core.methods import Capability, Method, MethodSettings
@@ -29,13 +30,13 @@ from textcam_service.serving.grpc.explainer.heatmaps import (
 )
 from textcam_service.version import __version__
 
-# A stream's response repeats the request id around the message; the stages' seconds come last.
+# A stream's response repeats the request id around the message; the timings come last.
 _ENVELOPE_BYTES = 1024
-_DEGRADATIONS = {own: pb.Degradation.Value(f"DEGRADATION_{own.name}") for own in Degradation}
+_DEGRADATIONS = {own: types_pb.Degradation.Value(f"DEGRADATION_{own.name}") for own in Degradation}
 
 
 class ResponseEncoder:
-    """Encodes results as ExplainResponse; but for the stages' seconds, see add_stages().
+    """Encodes results as ExplainResponse; but for the timings, see add_timings().
 
     Args:
         max_bytes: Limit of a message.
@@ -52,7 +53,7 @@ class ResponseEncoder:
         """Encode a result.
 
         Raises:
-            AnswerTooLarge: The message says what to leave out.
+            ResponseTooLarge: The message says what to leave out.
             DeadlineExpired: See HeatmapEncoder.draw.
         """
         job, image = result.job, result.image
@@ -64,7 +65,7 @@ class ResponseEncoder:
             explanations=[explanation_message(own, job, drawing) for own in result.explanations],
             image_height=image.height,
             image_width=image.width,
-            crop=pb.Crop(**asdict(image.crop)),
+            crop=types_pb.Crop(**asdict(image.crop)),
             provenance=provenance_message(result.bundle, job.method, image.decoder),
             degradations=[_DEGRADATIONS[own] for own in result.degradations],
         )
@@ -73,14 +74,15 @@ class ResponseEncoder:
         return response
 
 
-def add_stages(response: pb.ExplainResponse, stage_seconds: Mapping[str, float]) -> None:
+def add_timings(response: pb.ExplainResponse, stage_seconds: Mapping[str, float]) -> None:
     """Add the seconds of all stages, encoding included, once they are known."""
-    response.stage_seconds.update(stage_seconds)
+    for name, seconds in stage_seconds.items():
+        getattr(response.timings, name).FromNanoseconds(round(seconds * 1e9))
 
 
-def prediction_message(prediction: Prediction) -> pb.Prediction:
+def prediction_message(prediction: Prediction) -> types_pb.Prediction:
     """Encode a prediction."""
-    return pb.Prediction(
+    return types_pb.Prediction(
         class_index=prediction.class_index,
         class_name=prediction.class_name,
         probability=prediction.probability,
@@ -95,7 +97,7 @@ def explanation_message(
 
     Raises:
         DeadlineExpired: See HeatmapEncoder.draw.
-        AnswerTooLarge: See HeatmapEncoder.draw.
+        ResponseTooLarge: See HeatmapEncoder.draw.
     """
     rationale = result.rationale
     peak = drawing.peak(rationale.saliency_map)
@@ -115,24 +117,24 @@ def explanation_message(
         in_logit_units=rationale.in_logit_units,
     )
     if result.reference is not None:
-        message.against.CopyFrom(prediction_message(result.reference))
+        message.reference.CopyFrom(prediction_message(result.reference))
     _add_maps(message, rationale.saliency_map, job, drawing, peak)
     return message
 
 
-def _phrase_message(phrase: Phrase) -> pb.Phrase:
+def _phrase_message(phrase: Phrase) -> types_pb.Phrase:
     fields = asdict(phrase)
     kind = fields.pop("kind")
     name = f"PHRASE_KIND_{kind.upper() or 'UNSPECIFIED'}"
-    return pb.Phrase(**fields, kind=pb.PhraseKind.Value(name))
+    return types_pb.Phrase(**fields, kind=types_pb.PhraseKind.Value(name))
 
 
 def _group_message(
     group: SaliencyGroup, job: ExplainJob, drawing: HeatmapEncoder, peak: Peak
-) -> pb.SaliencyGroup:
-    message = pb.SaliencyGroup(
+) -> types_pb.SaliencyGroup:
+    message = types_pb.SaliencyGroup(
         phrase_index=group.phrase_index,
-        channel_ids=group.channel_ids.astype("<i4").tobytes(),
+        channel_ids=group.channel_ids.tolist(),
         evidence=group.evidence,
         evidence_for=group.evidence_for,
         evidence_against=group.evidence_against,
@@ -145,7 +147,7 @@ def _group_message(
 
 
 def _add_maps(
-    message: pb.Explanation | pb.SaliencyGroup,
+    message: pb.Explanation | types_pb.SaliencyGroup,
     saliency_map: Float32Array,
     job: ExplainJob,
     drawing: HeatmapEncoder,
@@ -158,23 +160,27 @@ def _add_maps(
         message.heatmap.CopyFrom(drawing.draw(saliency_map, peak))
 
 
-def tensor_message(array: Float32Array | UInt8Array) -> pb.Tensor:
+def tensor_message(array: Float32Array | UInt8Array) -> types_pb.Tensor:
     """Encode a float32 or uint8 array."""
-    dtype = pb.Tensor.D_TYPE_UINT8 if array.dtype == np.uint8 else pb.Tensor.D_TYPE_FLOAT32
-    return pb.Tensor(
+    dtype = (
+        types_pb.Tensor.D_TYPE_UINT8 if array.dtype == np.uint8 else types_pb.Tensor.D_TYPE_FLOAT32
+    )
+    return types_pb.Tensor(
         dtype=dtype,
         shape=array.shape,
         data=np.ascontiguousarray(array).astype("<" + array.dtype.str[1:], copy=False).tobytes(),
     )
 
 
-def provenance_message(bundle: ModelBundle, method: Method, decoder: str = "") -> pb.Provenance:
+def provenance_message(
+    bundle: ModelBundle, method: Method, decoder: str = ""
+) -> types_pb.Provenance:
     """Encode what makes a model's explanations."""
     numbers = asdict(MethodSettings())
     chosen = {f"method.{name}": str(numbers[name]) for name in method.parameters}
     manifest = bundle.backbone.manifest
     further = manifest.layers if Capability.LAYERS in method.needs else ()
-    return pb.Provenance(
+    return types_pb.Provenance(
         model_name=bundle.name,
         model_version=bundle.version,
         backbone_digest=manifest.weights_digest,
@@ -183,7 +189,7 @@ def provenance_message(bundle: ModelBundle, method: Method, decoder: str = "") -
         service_version=__version__,
         decoder=decoder,
         execution_provider=bundle.backbone.execution_provider,
-        method=method.name,
+        method=method_number(method),
         parameters={**bundle.parameters(), **chosen},
         layers=[manifest.target_layer, *further],
         head_kind=manifest.head_kind,
@@ -191,16 +197,16 @@ def provenance_message(bundle: ModelBundle, method: Method, decoder: str = "") -
     )
 
 
-def _calibration_message(bundle: ModelBundle) -> pb.Calibration | None:
+def _calibration_message(bundle: ModelBundle) -> types_pb.Calibration | None:
     calibration = bundle.calibration
     if calibration is None:
         return None
-    return pb.Calibration(
+    return types_pb.Calibration(
         source=calibration.source,
         images=calibration.images,
         min_probability=bundle.settings.min_probability,
         expected_calibration_error=calibration.expected_error,
-        bins=[pb.Calibration.Bin(**asdict(each)) for each in calibration.bins],
+        bins=[types_pb.Calibration.Bin(**asdict(each)) for each in calibration.bins],
     )
 
 
@@ -229,7 +235,7 @@ def model_message(bundle: ModelBundle) -> pb.GetModelResponse:
     return pb.GetModelResponse(
         summary=summary_message(bundle),
         class_names=bundle.class_names,
-        phrases=bundle.phrases,
+        vocabulary=bundle.phrases,
         dead_channel_count=int(bundle.artefact.bank.dead.sum()),
         provenance=provenance_message(bundle, bundle.default_method),
         methods=[method_number(method) for method in bundle.methods],
@@ -237,7 +243,7 @@ def model_message(bundle: ModelBundle) -> pb.GetModelResponse:
     )
 
 
-def method_number(method: Method) -> pb.CamMethod:
+def method_number(method: Method) -> types_pb.CamMethod:
     """Return a method's number in the contract."""
-    number: pb.CamMethod = pb.CamMethod.Value(f"CAM_METHOD_{method.name.upper()}")
+    number: types_pb.CamMethod = types_pb.CamMethod.Value(f"CAM_METHOD_{method.name.upper()}")
     return number

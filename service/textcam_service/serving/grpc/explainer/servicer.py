@@ -14,6 +14,7 @@ from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.dataplane import DataPlane
 from textcam_service.serving.grpc.context import abort, deadline_of
 from textcam_service.serving.grpc.explainer.explaining import ExplainCalls, envelope
+from textcam_service.serving.grpc.explainer.pagination import read_page
 from textcam_service.serving.grpc.explainer.requests import read_model
 from textcam_service.serving.grpc.explainer.responses import model_message, summary_message
 from textcam_service.serving.grpc.explainer.stream import Stream
@@ -61,11 +62,14 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
     async def ListModels(  # noqa: N802 - gRPC's name
         self, request: pb.ListModelsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ListModelsResponse:
-        """List the served models that the caller may see."""
-        del request, context
-        with self._dataplane.counted("ListModels"):
-            visible = self._dataplane.visible_models()
-            return pb.ListModelsResponse(models=[summary_message(bundle) for bundle in visible])
+        """List the served models that the caller may know of, page by page."""
+        try:
+            with self._dataplane.counted("ListModels"):
+                page, token = read_page(request, self._dataplane.visible_models())
+                models = [summary_message(bundle) for bundle in page]
+                return pb.ListModelsResponse(models=models, next_page_token=token)
+        except Exception as error:  # noqa: BLE001 - counted; the client gets its status
+            await abort(context, error)
 
     async def GetModel(  # noqa: N802 - gRPC's name
         self, request: pb.GetModelRequest, context: grpc.aio.ServicerContext[Any, Any]

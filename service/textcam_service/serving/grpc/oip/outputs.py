@@ -10,7 +10,7 @@ import numpy as np
 from textcam.oip import open_inference_pb2 as oip
 
 from textcam_service.core.methods import Method
-from textcam_service.errors import AnswerTooLarge
+from textcam_service.errors import ResponseTooLarge
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving.engine.cancellation import CancellationToken
 from textcam_service.serving.engine.jobs import ExplainJob
@@ -27,7 +27,7 @@ def output_specs(bundle: ModelBundle, phrases: int) -> OutputSpecs:
 
     Each phrase has its share of the logit, `evidence`, which adds up with the rest, bias and gap;
     its effect, `effects`; and the probability that it is true, `phrase_probabilities`, NaN if the
-    bank has no calibration. See Phrase in explainer.proto.
+    bank has no calibration. See Phrase in types.proto.
     """
     manifest = bundle.backbone.manifest
     cells, classes = (manifest.map_height, manifest.map_width), (len(bundle.class_names),)
@@ -60,10 +60,10 @@ def check_bytes(size: int, images: int, max_bytes: int) -> None:
     """Refuse a response that is too large for a message.
 
     Raises:
-        AnswerTooLarge: It is over the limit; the message says what to leave out.
+        ResponseTooLarge: It is over the limit; the message says what to leave out.
     """
     if size > max_bytes:
-        raise AnswerTooLarge(
+        raise ResponseTooLarge(
             f"the outputs of {images} image(s) take {size} bytes, but this server sends messages "
             f"of at most {max_bytes}; send fewer images at a time, or name in 'outputs' only those "
             "that you need",

@@ -10,7 +10,7 @@ from typing import Any
 from textcam.oip import open_inference_pb2 as oip
 
 from textcam_service.core.methods import METHODS, Method
-from textcam_service.core.types import Wish
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.errors import (
     BatchTooLarge,
     InvalidArgument,
@@ -204,7 +204,9 @@ def _read_template(
                 "'class' (int64 or string) and 'method' (string)",
                 field="parameters",
             )
-    return ExplainJob(b"", method, Wish(phrases), target, prediction_count=0, request_id=request.id)
+    return ExplainJob(
+        b"", method, PhraseFilter(phrases), target, prediction_count=0, request_id=request.id
+    )
 
 
 def _read_phrases(count: int, settings: ServerSettings) -> int:

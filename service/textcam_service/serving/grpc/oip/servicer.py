@@ -146,7 +146,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         # One lease for the whole batch: one version explains all of it.
         with self._dataplane.lease(call.model, images) as engine:
             batch = read_batch(request, engine.bundle, settings)
-            specs = output_specs(engine.bundle, batch.template.wish.count)
+            specs = output_specs(engine.bundle, batch.template.phrase_filter.max_phrases)
             least = least_bytes(specs, batch.outputs, batch.count)
             check_bytes(least, batch.count, settings.max_message_bytes)
             # Admitted as a whole, until its end: no image of it is refused for those of later

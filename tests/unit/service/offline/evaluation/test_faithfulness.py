@@ -15,7 +15,8 @@ from scipy.special import expit
 from sklearn.metrics import auc
 from textcam_service.artefacts.backbone import GAP_LINEAR, NO_HEAD
 from textcam_service.artefacts.bank import BankArtefact, ConceptBank, Vocabulary
-from textcam_service.core.types import Crop, Prediction, Preprocessing, RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
+from textcam_service.core.types import Crop, Prediction, Preprocessing
 from textcam_service.errors import InvalidTruth
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation import faithfulness, run

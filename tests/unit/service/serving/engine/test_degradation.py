@@ -2,7 +2,7 @@
 
 import pytest
 from textcam_service.core.methods import METHODS
-from textcam_service.core.types import Wish
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.serving.engine.degradation import degrade
 from textcam_service.serving.engine.jobs import (
     Classes,
@@ -22,7 +22,7 @@ SMALLER, NO_GROUPS, FEWER = (
 
 def job(**changes):
     asked = {"target": TopK(3), "heatmap": HeatmapForm.OVERLAY, "may_degrade": True}
-    return ExplainJob(b"x", METHODS["cam"], Wish(5), **(asked | changes))
+    return ExplainJob(b"x", METHODS["cam"], PhraseFilter(5), **(asked | changes))
 
 
 @pytest.mark.parametrize(

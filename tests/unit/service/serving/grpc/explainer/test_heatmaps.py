@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 from textcam_client._heatmaps import geometry
 from textcam_client._heatmaps.colormap import blend
-from textcam_client._heatmaps.view import Peak, View
+from textcam_client._heatmaps.view import HeatmapContext, Peak
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.methods import METHODS
-from textcam_service.core.types import Crop, Wish
-from textcam_service.errors import AnswerTooLarge, DeadlineExpired
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import Crop
+from textcam_service.errors import DeadlineExpired, ResponseTooLarge
 from textcam_service.serving.engine.cancellation import CancellationToken
 from textcam_service.serving.engine.jobs import ExplainJob, HeatmapForm, TopK
 from textcam_service.serving.engine.results import ImageInfo
@@ -25,7 +26,7 @@ PIXELS = RNG.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 MAP = RNG.random((7, 7)).astype(np.float32)
 CROP = geometry.Crop(250, 0, 900, 900)
 PEAK = Peak(MAP, CROP)
-VIEW = View((HEIGHT, WIDTH), CROP, None, PEAK)
+VIEW = HeatmapContext((HEIGHT, WIDTH), CROP, None, PEAK)
 
 
 def png(pixels):
@@ -34,7 +35,9 @@ def png(pixels):
     return file.getvalue()
 
 
-JOB = ExplainJob(png(PIXELS), METHODS["cam"], Wish(3), target=TopK(2), heatmap=HeatmapForm.OVERLAY)
+JOB = ExplainJob(
+    png(PIXELS), METHODS["cam"], PhraseFilter(3), target=TopK(2), heatmap=HeatmapForm.OVERLAY
+)
 LEVELS = replace(JOB, heatmap=HeatmapForm.IMAGE)
 
 
@@ -44,7 +47,7 @@ def drawing(job=JOB, *, token=None, max_bytes=2**30):
 
 def test_the_size_of_heatmaps_is_predicted_to_the_pixel():
     check_map_count(LEVELS, SCENE, 3, 3 * HEIGHT * WIDTH)
-    with pytest.raises(AnswerTooLarge, match=r"2 target\(s\) of a 1400 x 900 .* 'saliency'"):
+    with pytest.raises(ResponseTooLarge, match=r"2 target\(s\) of a 1400 x 900 .* 'saliency'"):
         check_map_count(LEVELS, SCENE, 3, 3 * HEIGHT * WIDTH - 1)
 
 
@@ -58,7 +61,7 @@ def test_no_more_heatmaps_are_drawn_than_fit_a_message(job):
     limited = drawing(job, max_bytes=3 * one)
     for _ in range(3):
         limited.draw(MAP, PEAK)
-    with pytest.raises(AnswerTooLarge):
+    with pytest.raises(ResponseTooLarge):
         limited.draw(MAP, PEAK)
 
 

@@ -1,16 +1,14 @@
 """Results as messages of the contract."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from small_results import IMAGE, job, result
-from textcam.v1 import explainer_pb2 as pb
-from textcam_service.errors import AnswerTooLarge, DeadlineExpired
+from textcam.v1 import types_pb2 as types_pb
+from textcam_service.errors import DeadlineExpired, ResponseTooLarge
 from textcam_service.serving.engine.cancellation import CancellationToken
 from textcam_service.serving.engine.jobs import Degradation, HeatmapForm
 from textcam_service.serving.grpc.explainer import responses
-from textcam_service.serving.grpc.explainer.responses import ResponseEncoder, add_stages
+from textcam_service.serving.grpc.explainer.responses import ResponseEncoder, add_timings
 
 TOKEN = CancellationToken(None)
 
@@ -18,7 +16,9 @@ TOKEN = CancellationToken(None)
 @pytest.fixture(autouse=True)
 def provenance(monkeypatch):
     """The bundle's own part, which integration covers."""
-    made = lambda bundle, method, decoder: pb.Provenance(method=method.name, decoder=decoder)  # noqa: E731
+    made = lambda bundle, method, decoder: types_pb.Provenance(
+        head_kind=method.name, decoder=decoder
+    )  # noqa: E731
     monkeypatch.setattr(responses, "provenance_message", made)
 
 
@@ -31,14 +31,14 @@ def test_a_result_is_encoded_with_its_maps_and_what_made_it():
     assert response.request_id == "seven"
     assert [own.class_name for own in response.predictions] == ["cat", "dog"]
     assert (response.image_height, response.image_width) == (IMAGE.height, IMAGE.width)
-    assert (response.provenance.method, response.provenance.decoder) == ("cam", "raw")
+    assert (response.provenance.head_kind, response.provenance.decoder) == ("cam", "raw")
     (explanation,) = response.explanations
     assert [phrase.text for phrase in explanation.phrases] == ["whiskers", "sofa"]
     assert [group.phrase_index for group in explanation.groups] == [0, 1]
     assert explanation.sentence == "a cat"
     whole = np.frombuffer(explanation.saliency_map.data, "<f4").reshape(2, 3)
     np.testing.assert_array_equal(whole, np.arange(6).reshape(2, 3))
-    assert np.frombuffer(explanation.groups[1].channel_ids, "<i4").tolist() == [2]
+    assert list(explanation.groups[1].channel_ids) == [2]
 
 
 def test_what_a_job_declines_is_left_out():
@@ -53,7 +53,10 @@ def test_what_a_job_declines_is_left_out():
 
 def test_degradations_are_named():
     response = encode(degradations=(Degradation.NO_GROUPS, Degradation.FEWER_TARGETS))
-    assert list(response.degradations) == [pb.DEGRADATION_NO_GROUPS, pb.DEGRADATION_FEWER_TARGETS]
+    assert list(response.degradations) == [
+        types_pb.DEGRADATION_NO_GROUPS,
+        types_pb.DEGRADATION_FEWER_TARGETS,
+    ]
 
 
 def test_heatmaps_that_cannot_fit_are_refused_before_the_work_and_before_the_first_is_drawn():
@@ -61,10 +64,10 @@ def test_heatmaps_that_cannot_fit_are_refused_before_the_work_and_before_the_fir
     encoder = ResponseEncoder(4 * IMAGE.height * IMAGE.width)
     encoder.check(large, IMAGE, large.min_map_count)
     encoder.check(large, IMAGE, 4)
-    with pytest.raises(AnswerTooLarge):
+    with pytest.raises(ResponseTooLarge):
         encoder.check(large, IMAGE, 5)
     three = ResponseEncoder(3 * IMAGE.height * IMAGE.width)
-    with pytest.raises(AnswerTooLarge, match=r"1 target\(s\) of a 400 x 300") as refused:
+    with pytest.raises(ResponseTooLarge, match=r"1 target\(s\) of a 400 x 300") as refused:
         three.encode(result(job=large), TOKEN)  # the whole, two groups and the rest
     assert refused.value.field == "heatmap"
 
@@ -72,7 +75,7 @@ def test_heatmaps_that_cannot_fit_are_refused_before_the_work_and_before_the_fir
 def test_a_response_over_the_limit_is_refused_with_room_for_a_streams_envelope():
     size = encode().ByteSize()
     assert encode(size + 1024).ByteSize() == size
-    with pytest.raises(AnswerTooLarge, match="fewer targets"):
+    with pytest.raises(ResponseTooLarge, match="fewer targets"):
         encode(size + 1023)
 
 
@@ -86,5 +89,7 @@ def test_a_response_that_is_no_longer_awaited_ends_at_its_next_heatmap():
 
 def test_stages_are_added_last():
     response = encode()
-    add_stages(response, SimpleNamespace(stages={"decode": 0.5}).stages)
-    assert dict(response.stage_seconds) == {"decode": 0.5}
+    add_timings(response, {"decode": 0.5, "encode": 1.25})
+    assert response.timings.decode.ToTimedelta().total_seconds() == 0.5
+    assert response.timings.encode.ToTimedelta().total_seconds() == 1.25
+    assert not response.timings.HasField("queue")

@@ -7,7 +7,7 @@ import pytest
 from small_results import job, result
 from textcam.oip import open_inference_pb2 as oip
 from textcam_service.core.methods import METHODS
-from textcam_service.errors import AnswerTooLarge
+from textcam_service.errors import ResponseTooLarge
 from textcam_service.serving.engine.cancellation import CancellationToken
 from textcam_service.serving.grpc.oip.outputs import (
     BatchOutputs,
@@ -111,7 +111,7 @@ def test_a_response_names_what_made_it():
 def test_numbers_alone_bound_a_response_before_the_work():
     assert least_bytes(SPECS, ("logits", "sentence", "saliency_map"), 5) == 5 * 4 * (3 + 6)
     check_bytes(100, 2, 100)
-    with pytest.raises(AnswerTooLarge, match=r"2 image\(s\) take 101 bytes.*fewer images"):
+    with pytest.raises(ResponseTooLarge, match=r"2 image\(s\) take 101 bytes.*fewer images"):
         check_bytes(101, 2, 100)
 
 

@@ -39,7 +39,7 @@ def test_files_become_one_job_each_with_the_defaults(bundle):
     assert [job.image for job in jobs] == [b"one", b"two"]
     for job in jobs:
         assert (job.request_id, job.target, job.heatmap) == ("seven", TopK(1), HeatmapForm.SALIENCY)
-        assert (job.wish.count, job.method) == (4, bundle.default_method)
+        assert (job.phrase_filter.max_phrases, job.method) == (4, bundle.default_method)
         assert not job.may_degrade
 
 
@@ -61,7 +61,7 @@ def test_parameters_choose_phrases_class_and_method(bundle):
     named = read_batch(
         files(b"x", phrases=6, class_="Class 3", method="HiRes_CAM"), bundle, SETTINGS
     )
-    assert (named.template.wish.count, named.template.target) == (6, Classes((3,)))
+    assert (named.template.phrase_filter.max_phrases, named.template.target) == (6, Classes((3,)))
     assert named.template.method.name == "hires_cam"
     numbered = read_batch(files(b"x", class_=2, timeout=5), bundle, SETTINGS)
     assert numbered.template.target == Classes((2,))
