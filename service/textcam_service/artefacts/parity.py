@@ -72,7 +72,7 @@ def read_parity(folder: Path, digest: str) -> ParityReport:
             thresholds.
     """
     tensors, manifest = read_artefact(folder, NAME)
-    mend = "run `textcam quantise` again"
+    mend = "run `textcam quantize` again"
     if manifest.pop("digest") != digest:
         raise ArtefactCorrupt(
             f"{folder}/{NAME}.json is not the report that backbone.json states; {mend}"

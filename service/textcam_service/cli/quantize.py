@@ -1,4 +1,4 @@
-"""`textcam quantise`: an int8 backbone for CPUs, behind a gate."""
+"""`textcam quantize`: an int8 backbone for CPUs, behind a gate."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def quantize(  # noqa: PLR0917 - one argument per option
     written is accepted with this bank only; parity.json beside it holds the figures.
 
     \b
-      textcam quantise --backbone build/backbone --images photos/ --output build/int8
+      textcam quantize --backbone build/backbone --images photos/ --output build/int8
       textcam serve --backbone build/int8
     """
     need("offline")
@@ -85,7 +85,7 @@ def quantize(  # noqa: PLR0917 - one argument per option
 
     folder = bank or PHOTOS
     cpu = ("CPUExecutionProvider",)
-    bundle = ModelBundle.load("quantised", backbone, folder, providers=cpu)
+    bundle = ModelBundle.load("quantized", backbone, folder, providers=cpu)
     chosen, others = split(find_images(images), calibration)
     with progress_bars() as progress:
         report = run(

@@ -228,9 +228,9 @@ def test_settings_reach_the_bundle(tmp_path):
     assert ModelBundle.load(*given).settings == RationaleSettings(prior=0.0)
     settings = read_settings({"direction": "lda"})
     assert settings.words == WordSettings("embeddings")
-    bundle = ModelBundle.load(*given, words=settings.words)
+    bundle = ModelBundle.load(*given).with_words(settings.words)
     assert (bundle.settings.wording, bundle.calibration) == ("embeddings", None)
-    sure = ModelBundle.load(*given, words=read_settings({"min_probability": 0.5}).words)
+    sure = ModelBundle.load(*given).with_words(read_settings({"min_probability": 0.5}).words)
     assert (sure.settings.wording, sure.settings.min_probability) == ("supports", 0.5)
     assert read_settings({}).words == WordSettings()
 

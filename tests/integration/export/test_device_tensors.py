@@ -24,6 +24,7 @@ from textcam_service.core.predictions import predictions
 from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.errors import InvalidSettings
 from textcam_service.model.bundle import ModelBundle
+from textcam_service.model.explainer import make_rationale, method_input
 from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
 from textcam_service.offline.export.device_graphs import device_graphs
 from textcam_service.runtime.backbone import Backbone
@@ -96,10 +97,10 @@ def pair(request, folders):
 def explained(bundle, seen, image, method, index):
     """A rationale of a class under a method, as the pipeline makes it."""
     target = predictions(seen.logits, bundle.class_names, [index])[0]
-    subject = bundle.subject(seen, image, target, None)
+    subject = method_input(bundle, seen, image, target, None)
     steps = METHODS[method].steps(subject, MethodSettings(chunk=4))
-    terms = run_method(steps, lambda ask: bundle.backbone.answer(ask, seen))
-    return bundle.rationale(seen, terms, target, None, PhraseFilter(3))
+    terms = run_method(steps, lambda ask: bundle.backbone.query(ask, seen))
+    return make_rationale(bundle, seen, terms, target, None, PhraseFilter(3))
 
 
 def assert_alike(found, wanted, tolerance=1e-5):

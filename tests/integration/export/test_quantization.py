@@ -72,7 +72,7 @@ def bank_for(backbone, folder, seed=0):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A float backbone, its bank, pictures, and the int8 backbone that the command made."""
-    folder = tmp_path_factory.mktemp("quantise")
+    folder = tmp_path_factory.mktemp("quantize")
     export_network(network(), folder / "float")
     bank_for(Backbone(folder / "float"), folder / "bank")
     (folder / "pictures").mkdir()
@@ -268,7 +268,7 @@ def test_a_report_that_was_changed_or_removed_is_refused(made, tmp_path):
     signed_again(
         tmp_path / "failed" / "backbone.json", lambda content: content.update(parity_digest=digest)
     )
-    with pytest.raises(ArtefactCorrupt, match=r"says that it failed.*textcam quantise"):
+    with pytest.raises(ArtefactCorrupt, match=r"says that it failed.*textcam quantize"):
         load("failed")
     (tmp_path / "removed" / "parity.json").unlink()
     with pytest.raises(ArtefactMissing, match=r"parity.json"):

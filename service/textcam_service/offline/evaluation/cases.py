@@ -19,7 +19,8 @@ from textcam_service.core.types import BoolArray, Crop, Float32Array, Prediction
 from textcam_service.errors import InvalidTruth, TextCamError
 from textcam_service.imaging.decoding import ImageLimits, decode, prepare
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.runtime.backbone import BackboneOutput
+from textcam_service.model.explainer import attribute, make_rationale
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.scenes.classes import CLASSES, Bias, class_scene, key_index
 from textcam_service.scenes.render import render
 from textcam_service.scenes.world import Scene, object_phrases
@@ -228,7 +229,7 @@ def explain_case(
     vertices = bundle.backbone.vertices(observation.seen)
     target = target or observation.prediction
     phrase_filter = count if isinstance(count, PhraseFilter) else PhraseFilter(count)
-    return bundle.rationale(observation.seen, terms, target, None, phrase_filter, vertices)
+    return make_rationale(bundle, observation.seen, terms, target, None, phrase_filter, vertices)
 
 
 def terms_of(
@@ -236,7 +237,7 @@ def terms_of(
 ) -> CamTerms:
     """What the bundle's method finds in a case; arguments as of explain_case."""
     image, _ = prepare(observation.case.image, bundle.backbone.manifest.preprocessing)
-    return bundle.terms(observation.seen, image, target or observation.prediction, None)
+    return attribute(bundle, observation.seen, image, target or observation.prediction, None)
 
 
 def predict(

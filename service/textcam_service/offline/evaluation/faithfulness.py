@@ -91,7 +91,7 @@ def channel_ablation(bundle: ModelBundle, observations: Sequence[Observation]) -
     Relative to the largest logit. Rounding for a linear head and CAM; elsewhere, by how much
     evidence misses what the channels do. nan where the head cannot be run by itself.
     """
-    if Capability.HEAD not in bundle.backbone.offers:
+    if Capability.HEAD not in bundle.backbone.capabilities:
         return float("nan")
     worst, largest = 0.0, 1e-9
     for observation in observations:

@@ -15,8 +15,8 @@ from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.core.types import UInt8Array
 from textcam_service.errors import InvalidRequest, InvalidSettings
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.runtime.backbone import BackboneOutput
 from textcam_service.runtime.cpus import usable_cpus
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.queues import BatchLimits
 from textcam_service.serving.batching.scheduling import Lane

@@ -17,7 +17,8 @@ from textcam_service.core.types import Float32Array
 from textcam_service.errors import DeadlineExpired
 from textcam_service.imaging import decoding
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.runtime.backbone import BackboneOutput
+from textcam_service.model.explainer import make_rationale, method_input
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.scheduling import Lane, ResponseLatency
 from textcam_service.serving.batching.slot import Slot
@@ -176,7 +177,7 @@ class ExplainFlow:
         output, image = inferred.result, decoded.network_input
         scores = ClassScores(output.logits, self._bundle.class_names)
         targets = [
-            (target, self._bundle.subject(output, image, *target))
+            (target, method_input(self._bundle, output, image, *target))
             for target in scores.targets(request.job.target)
         ]
         return _Inferred(decoded.info, output, scores, targets)
@@ -235,7 +236,7 @@ class ExplainFlow:
         self, request: RequestContext, inferred: _Inferred, results: list[MethodResult]
     ) -> list[TargetResult]:
         """Choose phrases and groups for each target."""
-        explained = partial(self._bundle.rationale, inferred.output)
+        explained = partial(make_rationale, self._bundle, inferred.output)
         explanations = []
         with request.record.stage("rationale"):
             for (target, subject), own in zip(inferred.targets, results, strict=True):

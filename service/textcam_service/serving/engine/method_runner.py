@@ -30,7 +30,8 @@ from textcam_service.core.methods import (
 )
 from textcam_service.core.types import Float64Array
 from textcam_service.errors import DeadlineExpired, InvalidArgument, ServerBusy
-from textcam_service.runtime.backbone import Backbone, BackboneOutput
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.queues import BatchLimits
 from textcam_service.serving.engine.executors import run_in_executor
@@ -184,7 +185,7 @@ class MethodRunner:
     ) -> MethodResult:
         """Run a method of MethodPlan.INLINE in the current thread."""
         steps = method.steps(subject, self.settings)
-        return MethodResult(run_method(steps, partial(self._backbone.answer, seen=output)))
+        return MethodResult(run_method(steps, partial(self._backbone.query, output=output)))
 
     async def run(
         self, method: Method, subject: MethodInput, output: BackboneOutput, deadline: float | None
@@ -223,7 +224,7 @@ class MethodRunner:
                     async with self._turn:
                         self._check_deadline(deadline, method, passes)
                         answer = await run_in_executor(
-                            self._session_thread, self._backbone.answer, query, output
+                            self._session_thread, self._backbone.query, query, output
                         )
             if isinstance(query, Gradient):
                 self._check_deadline(deadline, method, passes)
@@ -268,8 +269,8 @@ class MethodRunner:
         """Advance to the next query that takes a session, or to the end."""
         try:
             query = steps.send(answer)
-            while self._backbone.answers_at_once(query):
-                query = steps.send(self._backbone.answer(query, output))
+            while self._backbone.is_closed_form(query):
+                query = steps.send(self._backbone.query(query, output))
         except StopIteration as end:
             terms: CamTerms = end.value
             return terms

@@ -241,8 +241,7 @@ class Watcher:
             providers=self._settings.providers,
             threads=self._settings.session_threads,
             device=self._settings.device,
-            words=self._settings.words,
-        )
+        ).with_words(self._settings.words)
 
     async def _canary(self, name: str, new: Engine, pointer: Pointer, folder: Path) -> None:
         """Compare a new version with the served one, if there is one.

@@ -39,7 +39,8 @@ from textcam_service.offline.evaluation.faithfulness import (
 )
 from textcam_service.offline.evaluation.localization import judge_groups
 from textcam_service.offline.evaluation.report import as_text
-from textcam_service.runtime.backbone import Backbone, BackboneOutput
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.scenes.world import Scene, SceneObject
 
 PHRASES = ("red", "cube", "plain floor", "blue", "green", "sphere", "striped floor", "cone")

@@ -18,7 +18,7 @@ def provenance(monkeypatch):
     """The bundle's own part, which integration covers."""
     made = lambda bundle, method, decoder: types_pb.Provenance(
         head_kind=method.name, decoder=decoder
-    )  # noqa: E731
+    )
     monkeypatch.setattr(responses, "provenance_message", made)
 
 
