@@ -16,9 +16,10 @@ TOKEN = CancellationToken(None)
 @pytest.fixture(autouse=True)
 def provenance(monkeypatch):
     """The bundle's own part, which integration covers."""
-    made = lambda bundle, method, decoder: types_pb.Provenance(
-        head_kind=method.name, decoder=decoder
-    )
+
+    def made(bundle, method, decoder):
+        return types_pb.Provenance(head_kind=method.name, decoder=decoder)
+
     monkeypatch.setattr(responses, "provenance_message", made)
 
 
