@@ -12,14 +12,12 @@ import asyncio
 import json
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ParamSpec, TypeVar
 
 from textcam_service.errors import ArtefactMissing, DriftRefused, StoreFailed, TextCamError
 from textcam_service.model.bundle import ModelBundle
@@ -32,6 +30,7 @@ from textcam_service.serving.registry.canary import (
     fixed_set,
     is_guarded,
 )
+from textcam_service.serving.registry.daemon_thread import run_in_daemon_thread
 from textcam_service.serving.registry.registry import ModelRegistry
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings
@@ -42,8 +41,6 @@ _log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 600.0
 # Versions before the current one that are tried where nothing is served yet.
 _FALL_BACKS = 3
-Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -101,7 +98,7 @@ class Watcher:
     async def poll(self) -> None:
         """Read the store once and follow its current versions; raises nothing but cancellation."""
         try:
-            current = await _in_thread(self._current)
+            current = await run_in_daemon_thread(self._current)
         except Exception as error:  # noqa: BLE001 - no error of a store may end the watch
             self._count("", error)
             return
@@ -178,7 +175,7 @@ class Watcher:
             False if there is one, but it cannot be loaded.
         """
         try:
-            before = await _in_thread(self._store.before, name, pointer)
+            before = await run_in_daemon_thread(self._store.before, name, pointer)
         except Exception as error:  # noqa: BLE001 - as in poll()
             self._count(name, error)
             return False
@@ -190,13 +187,13 @@ class Watcher:
     async def _mark(self, name: str, version: str) -> None:
         """Mark a version as taken; a store that cannot be written to stays without marks."""
         try:
-            await _in_thread(self._store.mark_served, name, version)
+            await run_in_daemon_thread(self._store.mark_served, name, version)
         except StoreFailed as error:
             if not self._warned_unmarked:
                 self._warned_unmarked = True
                 _log.warning(
-                    "the store is not told which versions are served: after one that was refused, "
-                    "roll-backs and servers that start may go to it (%s)",
+                    "the store cannot be marked with the versions that are served: after a version "
+                    "was refused, roll-backs and servers that start may go to it (%s)",
                     error,
                 )
 
@@ -211,12 +208,12 @@ class Watcher:
 
     async def _switch(self, name: str, pointer: Pointer) -> None:
         loaded = self._models.find(name, pointer.version)
-        folder = await _in_thread(self._store.fetch, name, pointer.version, self._cache)
+        folder = await run_in_daemon_thread(self._store.fetch, name, pointer.version, self._cache)
         if loaded is not None:
             await self._canary(name, loaded, pointer, folder)
             self._models.promote(loaded)
         else:
-            bundle = await _in_thread(self._load, name, pointer.version, folder)
+            bundle = await run_in_daemon_thread(self._load, name, pointer.version, folder)
             engine = self._models.engine(bundle)
             try:
                 await engine.start()
@@ -230,7 +227,7 @@ class Watcher:
         self._on_switch()
         self._folders[name] = (folder, *self._folders.get(name, ()))[:2]
         with suppress(OSError):  # the next switch tries again
-            await _in_thread(self._store.tidy, name, self._cache, self._folders[name])
+            await run_in_daemon_thread(self._store.tidy, name, self._cache, self._folders[name])
 
     def _load(self, name: str, version: str, folder: Path) -> ModelBundle:
         return ModelBundle.load(
@@ -253,7 +250,7 @@ class Watcher:
         if not versions:
             return
         with self._models.lease(ModelRef(name)) as old:
-            agreement = await compare(old, new, await _in_thread(fixed_set, folder))
+            agreement = await compare(old, new, await run_in_daemon_thread(fixed_set, folder))
         for measure in MEASURES:
             self._metrics.drift.labels(name, measure).set(getattr(agreement, measure))
         report = {"model": name, "from": versions[0], "to": pointer.version, **asdict(agreement)}
@@ -271,33 +268,3 @@ class Watcher:
             error,
             exc_info=None if known else error,
         )
-
-
-async def _in_thread(
-    function: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> Answer:
-    """Run a function in a thread for which the process does not wait when it stops.
-
-    A store that does not respond may block its caller for minutes.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Answer] = loop.create_future()
-
-    def resolve(set_outcome: Callable[[Any], None], outcome: object) -> None:
-        if not future.done():
-            set_outcome(outcome)
-
-    def hand_over(set_outcome: Callable[[Any], None], outcome: object) -> None:
-        with suppress(RuntimeError):  # the loop may be gone by now
-            loop.call_soon_threadsafe(resolve, set_outcome, outcome)
-
-    def work() -> None:
-        try:
-            answer = function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - raised in the caller
-            hand_over(future.set_exception, error)
-        else:
-            hand_over(future.set_result, answer)
-
-    threading.Thread(target=work, name="textcam-store", daemon=True).start()
-    return await future
