@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class AsyncClient(ClientBase):
-    """As Client, for one event loop. Its channel is opened at the first call.
+    """Client for one event loop. Its channel is opened at the first call.
 
     Files are read and pixels packed in threads, so the loop never waits for a disk. A
     task that is cancelled cancels its call.

@@ -42,7 +42,7 @@ _WRITE_FAILED = "Internal error from Core"
 
 
 class AsyncResultStream(AsyncIterator[T_co], Generic[T_co]):
-    """As ResultStream, for `async for`.
+    """The answers of AsyncClient.explain_many, for `async for`; see ResultStream.
 
     A loop that is left early leaves the clean-up to the event loop; `async with`, or
     `await close()`, does it there and then. A cancelled wait for an answer, as by
@@ -193,7 +193,7 @@ def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 class AsyncStreamRun:
-    """As stream.StreamRun, on an event loop."""
+    """One `explain_many` on an event loop; see StreamRun."""
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ async def ask(caller, seed=0, name="known", **options):
 
 async def said(caller, **options):
     """Phrases of a few images, in one list."""
-    options.setdefault("phrases", 9)
+    options.setdefault("max_phrases", 9)
     answers = [await ask(caller, seed, **options) for seed in SEEDS]
     return [phrase for answer in answers for phrase in answer.explanations[0].phrases]
 
@@ -258,7 +258,7 @@ async def infer(caller, name, seeds, phrases):
         contents=oip.InferTensorContents(bytes_contents=images),
     )
     request = oip.ModelInferRequest(model_name=name, inputs=[given])
-    request.parameters["phrases"].int64_param = phrases
+    request.parameters["max_phrases"].int64_param = phrases
     answer = await caller.inference.ModelInfer(request, timeout=60)
     kinds = {"BYTES": "bytes_contents", "FP32": "fp32_contents", "INT64": "int64_contents"}
     return {

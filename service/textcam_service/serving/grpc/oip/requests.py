@@ -192,7 +192,7 @@ def _read_template(
     for name, parameter in request.parameters.items():
         kind = parameter.WhichOneof("parameter_choice")
         value: Any = getattr(parameter, kind) if kind else None
-        if name == "phrases" and kind in _WHOLE:
+        if name == "max_phrases" and kind in _WHOLE:
             phrases = _read_phrases(value, settings)
         elif name == "class" and (kind in _WHOLE or isinstance(value, str)):
             target = Classes((_read_class(value, bundle),))
@@ -200,8 +200,8 @@ def _read_template(
             method = _read_method(value, bundle)
         elif name not in _PASSED_OVER:
             raise InvalidArgument(
-                f"the parameter '{name}' is not taken as it stands; there are 'phrases' (int64), "
-                "'class' (int64 or string) and 'method' (string)",
+                f"the parameter '{name}' is not taken as it stands; there are 'max_phrases' "
+                "(int64), 'class' (int64 or string) and 'method' (string)",
                 field="parameters",
             )
     return ExplainJob(
@@ -212,7 +212,7 @@ def _read_template(
 def _read_phrases(count: int, settings: ServerSettings) -> int:
     if not 1 <= count <= settings.max_phrases:
         raise InvalidArgument(
-            f"'phrases' is {count}; give 1 to {settings.max_phrases}", field="parameters"
+            f"'max_phrases' is {count}; give 1 to {settings.max_phrases}", field="parameters"
         )
     return count
 

@@ -59,7 +59,7 @@ def test_pixels_become_views_of_the_request(bundle):
 
 def test_parameters_choose_phrases_class_and_method(bundle):
     named = read_batch(
-        files(b"x", phrases=6, class_="Class 3", method="HiRes_CAM"), bundle, SETTINGS
+        files(b"x", max_phrases=6, class_="Class 3", method="HiRes_CAM"), bundle, SETTINGS
     )
     assert (named.template.phrase_filter.max_phrases, named.template.target) == (6, Classes((3,)))
     assert named.template.method.name == "hires_cam"
@@ -74,7 +74,7 @@ def test_parameters_choose_phrases_class_and_method(bundle):
         ({"class_": 5}, UnknownClass),
         ({"method": "legrad"}, UnsupportedMethod),
         ({"method": "x"}, TextCamError),
-        ({"phrases": 7}, TextCamError),
+        ({"max_phrases": 7}, TextCamError),
         ({"beam": 4}, TextCamError),
     ],
 )
