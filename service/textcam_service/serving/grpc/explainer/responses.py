@@ -32,6 +32,7 @@ from textcam_service.version import __version__
 
 # A stream's response repeats the request id around the message; the timings come last.
 _ENVELOPE_BYTES = 1024
+_REMEMBERED = 64  # models and methods whose provenance is kept encoded
 _DEGRADATIONS = {own: types_pb.Degradation.Value(f"DEGRADATION_{own.name}") for own in Degradation}
 
 
@@ -44,6 +45,8 @@ class ResponseEncoder:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
+        # By model and method: it takes as long to encode as an explanation does.
+        self._provenance: dict[tuple[str, ...], types_pb.Provenance] = {}
 
     def check(self, job: ExplainJob, image: ImageInfo, map_count: int) -> None:
         """Refuse heatmaps that cannot fit a message; see heatmaps.check_map_count()."""
@@ -66,12 +69,25 @@ class ResponseEncoder:
             image_height=image.height,
             image_width=image.width,
             crop=types_pb.Crop(**asdict(image.crop)),
-            provenance=provenance_message(result.bundle, job.method, image.decoder),
+            provenance=self._provenance_of(result.bundle, job.method),
             degradations=[_DEGRADATIONS[own] for own in result.degradations],
         )
+        response.provenance.decoder = image.decoder
         size = response.ByteSize() + _ENVELOPE_BYTES
         check_message_size(size, self._max_bytes, len(response.explanations), image)
         return response
+
+    def _provenance_of(self, bundle: ModelBundle, method: Method) -> types_pb.Provenance:
+        """Return the encoded provenance of a model and a method, made once."""
+        artefact, weights = bundle.artefact, bundle.backbone.manifest.weights_digest
+        digests = (weights, artefact.bank_digest, artefact.vocabulary_digest)
+        key = (bundle.name, bundle.version, *digests, method.name)
+        known = self._provenance.get(key)
+        if known is None:
+            if len(self._provenance) >= _REMEMBERED:
+                self._provenance.clear()
+            known = self._provenance[key] = provenance_message(bundle, method)
+        return known
 
 
 def add_timings(response: pb.ExplainResponse, stage_seconds: Mapping[str, float]) -> None:
@@ -172,10 +188,8 @@ def tensor_message(array: Float32Array | UInt8Array) -> types_pb.Tensor:
     )
 
 
-def provenance_message(
-    bundle: ModelBundle, method: Method, decoder: str = ""
-) -> types_pb.Provenance:
-    """Encode what makes a model's explanations."""
+def provenance_message(bundle: ModelBundle, method: Method) -> types_pb.Provenance:
+    """Encode what makes a model's explanations; the decoder is the image's own."""
     numbers = asdict(MethodSettings())
     chosen = {f"method.{name}": str(numbers[name]) for name in method.parameters}
     manifest = bundle.backbone.manifest
@@ -187,7 +201,6 @@ def provenance_message(
         bank_digest=bundle.artefact.bank_digest,
         vocabulary_digest=bundle.artefact.vocabulary_digest,
         service_version=__version__,
-        decoder=decoder,
         execution_provider=bundle.backbone.execution_provider,
         method=method_number(method),
         parameters={**bundle.parameters(), **chosen},

@@ -1,5 +1,8 @@
 """Results as messages of the contract."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from small_results import IMAGE, job, result
@@ -13,18 +16,29 @@ from textcam_service.serving.grpc.explainer.responses import ResponseEncoder, ad
 TOKEN = CancellationToken(None)
 
 
+MODEL = SimpleNamespace(
+    name="m",
+    version="1",
+    backbone=SimpleNamespace(manifest=SimpleNamespace(weights_digest="sha256:b")),
+    artefact=SimpleNamespace(bank_digest="sha256:c", vocabulary_digest="sha256:v"),
+)
+
+
 @pytest.fixture(autouse=True)
-def provenance(monkeypatch):
-    """The bundle's own part, which integration covers."""
+def made(monkeypatch):
+    """Provenances that were encoded; their content is of the bundle, which integration covers."""
+    encoded = []
 
-    def made(bundle, method, decoder):
-        return types_pb.Provenance(head_kind=method.name, decoder=decoder)
+    def stand_in(bundle, method):
+        encoded.append((bundle.version, method.name))
+        return types_pb.Provenance(head_kind=method.name, model_version=bundle.version)
 
-    monkeypatch.setattr(responses, "provenance_message", made)
+    monkeypatch.setattr(responses, "provenance_message", stand_in)
+    return encoded
 
 
 def encode(max_bytes=2**20, **changes):
-    return ResponseEncoder(max_bytes).encode(result(**changes), TOKEN)
+    return ResponseEncoder(max_bytes).encode(result(bundle=MODEL, **changes), TOKEN)
 
 
 def test_a_result_is_encoded_with_its_maps_and_what_made_it():
@@ -69,7 +83,7 @@ def test_heatmaps_that_cannot_fit_are_refused_before_the_work_and_before_the_fir
         encoder.check(large, IMAGE, 5)
     three = ResponseEncoder(3 * IMAGE.height * IMAGE.width)
     with pytest.raises(ResponseTooLarge, match=r"1 target\(s\) of a 400 x 300") as refused:
-        three.encode(result(job=large), TOKEN)  # the whole, two groups and the rest
+        three.encode(result(bundle=MODEL, job=large), TOKEN)  # the whole, two groups and the rest
     assert refused.value.field == "heatmap"
 
 
@@ -84,8 +98,10 @@ def test_a_response_that_is_no_longer_awaited_ends_at_its_next_heatmap():
     token = CancellationToken(None)
     token.cancel()
     with pytest.raises(DeadlineExpired):
-        ResponseEncoder(2**20).encode(result(job=job(heatmap=HeatmapForm.IMAGE)), token)
-    assert ResponseEncoder(2**20).encode(result(), token)
+        ResponseEncoder(2**20).encode(
+            result(bundle=MODEL, job=job(heatmap=HeatmapForm.IMAGE)), token
+        )
+    assert ResponseEncoder(2**20).encode(result(bundle=MODEL), token)
 
 
 def test_stages_are_added_last():
@@ -94,3 +110,13 @@ def test_stages_are_added_last():
     assert response.timings.decode.ToTimedelta().total_seconds() == 0.5
     assert response.timings.encode.ToTimedelta().total_seconds() == 1.25
     assert not response.timings.HasField("queue")
+
+
+def test_provenance_is_encoded_once_for_each_model_and_method(made):
+    encoder, other = ResponseEncoder(2**20), SimpleNamespace(**vars(MODEL) | {"version": "2"})
+    for bundle in (MODEL, other, MODEL):
+        for image in (IMAGE, replace(IMAGE, decoder="pillow/PNG")):
+            response = encoder.encode(result(bundle=bundle, image=image), TOKEN)
+            assert response.provenance.model_version == bundle.version
+            assert response.provenance.decoder == image.decoder
+    assert made == [("1", "cam"), ("2", "cam")]
