@@ -104,7 +104,7 @@ def test_nothing_is_unpickled():
         assert not imported & RUNS_WHAT_IT_READS, path
         assert [name for name, given in calls(path) if is_unpickling(name, given)] == [], path
         if "multiprocessing" in imported and "offline" not in path.parts:
-            assert path.name in {"server.py", "workers.py"}
+            assert path.name in {"process.py", "workers.py"}
 
 
 @pytest.mark.parametrize(

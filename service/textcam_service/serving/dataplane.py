@@ -19,7 +19,7 @@ from textcam_service.errors import DeadlineExpired, TextCamError
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving.admission import AdmissionControl
 from textcam_service.serving.auth.authorization import Authorizer
-from textcam_service.serving.batching.slot import is_due
+from textcam_service.serving.batching.slot import deadline_passed
 from textcam_service.serving.engine.engine import Engine
 from textcam_service.serving.engine.jobs import MAX_REQUEST_ID, ModelRef
 from textcam_service.serving.registry.registry import ModelRegistry
@@ -171,9 +171,9 @@ class DataPlane:
             AccessRefused: The caller may not use the model, or not so often.
             TextCamError: See ModelRegistry.lease.
         """
-        name = self.models.resolve_name(model.name, self._access.shows)
-        self._access.admit(name, images, named=bool(model.name))
-        with self.models.lease(ModelRef(name, model.version), self._access.shows) as engine:
+        name = self.models.resolve_name(model.name, self._access.can_see)
+        self._access.authorize_model(name, images, named=bool(model.name))
+        with self.models.lease(ModelRef(name, model.version), self._access.can_see) as engine:
             yield engine
 
     def model(self, model: ModelRef) -> ModelBundle:
@@ -183,7 +183,7 @@ class DataPlane:
 
     def visible_models(self) -> list[ModelBundle]:
         """Return the served models that the caller may know of, in order of name."""
-        return [own for own in self.models.current if self._access.shows(own.name)]
+        return [own for own in self.models.current if self._access.can_see(own.name)]
 
     @contextmanager
     def _recorded(self, request: RpcRequest) -> Iterator[RequestRecord]:
@@ -198,7 +198,7 @@ class DataPlane:
         try:
             yield record
         except asyncio.CancelledError:
-            if is_due(request.deadline):
+            if deadline_passed(request.deadline):
                 self._close(record, "DEADLINE_EXCEEDED", DeadlineExpired.reason)
             else:
                 self._close(record, "CANCELLED")

@@ -104,7 +104,7 @@ class Engine:
             await self._run_blank(count)  # the first run of a size also sets it up
             began = time.monotonic()
             await self._run_blank(count)
-            self._batcher.expect(count, time.monotonic() - began)
+            self._batcher.seed_latency(count, time.monotonic() - began)
         await self._batcher.start()
         await self._methods.start()
         pixels = np.resize(np.arange(192, dtype=np.uint8), (_WARM_UP_SIDE, _WARM_UP_SIDE, 3))

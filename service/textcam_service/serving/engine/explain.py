@@ -20,7 +20,8 @@ from textcam_service.model.bundle import ModelBundle
 from textcam_service.model.explainer import make_rationale, method_input
 from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
-from textcam_service.serving.batching.scheduling import Lane, ResponseLatency
+from textcam_service.serving.batching.latency import ResponseLatency
+from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.batching.slot import Slot
 from textcam_service.serving.engine.cancellation import CancellationToken
 from textcam_service.serving.engine.encoding import Encoder
@@ -124,7 +125,7 @@ class ExplainFlow:
         """Take a request from its job to its encoded result.
 
         Raises:
-            TextCamError: See Batcher.admit, imaging, Slot.fill, MethodRunner.run and Encoder.
+            TextCamError: See Batcher.admit, imaging, Slot.submit, MethodRunner.run and Encoder.
         """
         with self._reserve(request) as slot:
             decoded = await self._decode(request)
@@ -142,7 +143,7 @@ class ExplainFlow:
         now = time.monotonic()
         latest = math.inf if request.deadline is None else request.deadline
         hoped = now + request.max_wait_s
-        due = partial(self._latency.due, request.kind, now=now)
+        due = partial(self._latency.inference_deadline, request.kind, now=now)
         admitted = self._batcher.admit(due(latest), request.lane, due(hoped) - now)
         with admitted as slot, self._track_lateness(min(latest, hoped)):
             yield slot
@@ -155,7 +156,7 @@ class ExplainFlow:
         finally:
             if deadline < math.inf:
                 late = time.monotonic() > deadline - _NETWORK_S
-                self._latency.ended(late, self._batcher.full_turn_s)
+                self._latency.record_outcome(late, self._batcher.full_cycle_s)
 
     async def _decode(self, request: RequestContext) -> _Decoded:
         """Decode the image in a thread."""
@@ -171,7 +172,7 @@ class ExplainFlow:
         """Run the network in a batch with other images."""
         record = request.record
         with record.stage("queue"):  # replaced below; stays if no batch takes the image
-            inferred = await slot.fill((decoded.network_input, record))
+            inferred = await slot.submit((decoded.network_input, record))
         record.stages["queue"] = (inferred.began - inferred.queue_s, inferred.queue_s)
         record.stages["inference"] = (inferred.began, inferred.run_s)
         output, image = inferred.result, decoded.network_input

@@ -31,6 +31,7 @@ from textcam_service.serving.registry.canary import (
     is_guarded,
 )
 from textcam_service.serving.registry.daemon_thread import run_in_daemon_thread
+from textcam_service.serving.registry.loading import load_bundle
 from textcam_service.serving.registry.registry import ModelRegistry
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings
@@ -230,15 +231,7 @@ class Watcher:
             await run_in_daemon_thread(self._store.tidy, name, self._cache, self._folders[name])
 
     def _load(self, name: str, version: str, folder: Path) -> ModelBundle:
-        return ModelBundle.load(
-            name,
-            folder / "backbone",
-            folder / "bank",
-            version=version,
-            providers=self._settings.providers,
-            threads=self._settings.session_threads,
-            device=self._settings.device,
-        ).with_words(self._settings.words)
+        return load_bundle(self._settings, name, folder / "backbone", folder / "bank", version)
 
     async def _canary(self, name: str, new: Engine, pointer: Pointer, folder: Path) -> None:
         """Compare a new version with the served one, if there is one.

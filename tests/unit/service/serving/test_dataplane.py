@@ -42,12 +42,12 @@ class Access:
     def __init__(self, steps):
         self._steps = steps
 
-    def admit(self, model, images, *, named):
+    def authorize_model(self, model, images, *, named):
         self._steps.append(("charge", model, images, named))
         if self.error:
             raise self.error
 
-    def shows(self, model):
+    def can_see(self, model):
         return model != "hidden"
 
 

@@ -14,7 +14,8 @@ from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.engine.encoding import IdentityEncoder
 from textcam_service.serving.engine.engine import Engine
 from textcam_service.serving.engine.jobs import Contrast, HeatmapForm, TopK
-from textcam_service.serving.telemetry.metrics import STAGES, Metrics
+from textcam_service.serving.telemetry.declarations import STAGES
+from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.serving.telemetry.record import RequestRecord
 from textcam_service.settings import ServerSettings
 
