@@ -106,7 +106,7 @@ def serve(config: Path | None, **flags: Any) -> None:
 
         serve_workers(settings, announce)
         return
-    from textcam_service.serving.server import serve as serve_until_stopped  # noqa: PLC0415
+    from textcam_service.serving.process import serve as serve_until_stopped  # noqa: PLC0415
 
     asyncio.run(
         serve_until_stopped(

@@ -39,17 +39,21 @@ def create(name: str, **rights: Any) -> None:
     need("service")
     from pydantic import ValidationError  # noqa: PLC0415 - of the extra
 
-    from textcam_service.serving.auth.authentication import CallerEntry  # noqa: PLC0415 - of the extra
-    from textcam_service.settings import faults_of  # noqa: PLC0415 - likewise
+    # All of the extra.
+    from textcam_service.serving.auth.authentication import CallerEntry  # noqa: PLC0415
+    from textcam_service.serving.grpc.contract import GRANTABLE_METHODS  # noqa: PLC0415
+    from textcam_service.settings import faults_of  # noqa: PLC0415
 
     # The prefix lets scanners of repositories find one that was committed.
     drawn = f"textcam_{secrets.token_urlsafe(32)}"
     given = {key: value for key, value in rights.items() if value not in (None, ())}
     entry = {"name": name, "sha256": sha256(drawn.encode()).hexdigest(), **given}
     try:
-        CallerEntry.model_validate(entry)
+        CallerEntry.model_validate(entry).check_methods(GRANTABLE_METHODS)
     except ValidationError as error:
         raise InvalidSettings(faults_of(error)) from error
+    except ValueError as error:
+        raise InvalidSettings(str(error)) from error
     click.echo("The token, to be sent as the metadata 'authorization: Bearer TOKEN':", err=True)
     click.echo(drawn)
     click.echo("Its entry in the callers' file:", err=True)

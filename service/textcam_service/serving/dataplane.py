@@ -21,7 +21,7 @@ from textcam_service.errors import DeadlineExpired, ServerBusy, ShuttingDown, Te
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving.auth.authorization import Authorizer
 from textcam_service.serving.batching.scheduling import Lane
-from textcam_service.serving.batching.slot import is_due
+from textcam_service.serving.batching.slot import deadline_passed
 from textcam_service.serving.engine.engine import Engine
 from textcam_service.serving.grpc.explainer import requests
 from textcam_service.serving.registry.registry import ModelRegistry
@@ -122,7 +122,7 @@ class DataPlane:
                 most = self._max_wait_s if waits_shortly else math.inf
                 response = await engine.explain(request, deadline, lane, record, most)
         except asyncio.CancelledError:
-            if is_due(deadline):
+            if deadline_passed(deadline):
                 self._close(record, grpc.StatusCode.DEADLINE_EXCEEDED, DeadlineExpired.reason)
             else:
                 self._close(record, grpc.StatusCode.CANCELLED)
@@ -170,7 +170,7 @@ class DataPlane:
             TextCamError: See ModelRegistry.lease.
         """
         name = self.models.meant(spec.name, self.shows)
-        self._access.admit(name, images, named=bool(spec.name))
+        self._access.authorize_model(name, images, named=bool(spec.name))
         meant = types_pb.ModelSpec(name=name, version=spec.version)
         with self.models.lease(meant, self.shows) as engine:
             yield engine
@@ -182,7 +182,7 @@ class DataPlane:
 
     def shows(self, model: str) -> bool:
         """Whether who calls may know of a model."""
-        return self._access.shows(model)
+        return self._access.can_see(model)
 
     def _open(self, method: str, request: pb.ExplainRequest, metadata: Metadata) -> RequestRecord:
         request_id = request.request_id[: requests.MAX_REQUEST_ID]

@@ -239,7 +239,7 @@ async def test_a_fault_of_the_server_is_internal_logged_and_counted(root, monkey
         monkeypatch.setattr(servicer, "respond", broken)
         code, words, reason = await refusal(caller, batch(BYTES, [1], bytes_contents=[picture(0)]))
         assert (code, reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
-        assert words == "the server failed to answer; its log holds the reason"
+        assert words == "internal server error; the server's log has the details"
         assert caller.metric("textcam_unexpected_errors_total") == 1
         counted = {"method": "ModelInfer", "code": "INTERNAL"}
         assert caller.metric("textcam_requests_total", **counted) == 1

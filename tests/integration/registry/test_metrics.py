@@ -10,7 +10,7 @@ from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 from textcam_service.serving.batching.scheduling import Lane
-from textcam_service.serving.telemetry.metrics import STAGES
+from textcam_service.serving.telemetry.declarations import STAGES
 from textcam_service.store.models import ModelStore
 
 

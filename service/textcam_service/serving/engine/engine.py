@@ -26,8 +26,9 @@ from textcam_service.model.explainer import make_rationale, method_input
 from textcam_service.runtime.cpus import usable_cpus
 from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
+from textcam_service.serving.batching.latency import ResponseLatency
 from textcam_service.serving.batching.queues import BatchLimits
-from textcam_service.serving.batching.scheduling import Lane, ResponseLatency
+from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.engine.degradation import degrade
 from textcam_service.serving.engine.executors import PriorityExecutor
 from textcam_service.serving.engine.method_runner import MethodResult, MethodRunner, run
@@ -106,7 +107,7 @@ class Engine:
             QueueEvents(metrics),
             self._probe,
             tell_health,
-            self._tell_run,
+            self._on_batch_done,
         )
         self._answer_times = ResponseLatency()
 
@@ -121,7 +122,7 @@ class Engine:
             await self._probe(count)  # the first run of a size also sets it up
             began = time.monotonic()
             await self._probe(count)
-            self._batcher.expect(count, time.monotonic() - began)
+            self._batcher.seed_latency(count, time.monotonic() - began)
         await self._batcher.start()
         await self._conversations.start()
         pixels = types_pb.Tensor(
@@ -175,7 +176,7 @@ class Engine:
 
         Raises:
             TextCamError: See requests.read_request, MethodRunner.permit, Batcher.admit, imaging,
-                Drawing, Slot.fill and MethodRunner.hold.
+                Drawing, Slot.submit and MethodRunner.hold.
         """
         job = requests.read_request(request, self.bundle, self._settings)
         job, left_out = degrade(job, self._batcher.pressure(lane))
@@ -197,7 +198,7 @@ class Engine:
     ) -> pb.ExplainResponse:
         kind, now = (job.heatmap, job.target_count > 1), time.monotonic()
         latest, hoped = math.inf if deadline is None else deadline, now + max_wait_s
-        due = partial(self._answer_times.due, kind, now=now)
+        due = partial(self._answer_times.inference_deadline, kind, now=now)
         admitted = self._batcher.admit(due(latest), lane, due(hoped) - now)
         with admitted as place, self._judged(min(latest, hoped)):
             with record.stage("decode"):
@@ -207,7 +208,7 @@ class Engine:
             record.image_width, record.image_height = drawing.scene.width, drawing.scene.height
             drawing.check(job.target_count * (2 if job.groups else 1))  # the whole and the rest
             with record.stage("queue"):  # what stands where no batch takes it
-                inferred = await place.fill((network_input, record))
+                inferred = await place.submit((network_input, record))
             answering = time.monotonic()
             record.stages["queue"] = (inferred.began - inferred.queue_s, inferred.queue_s)
             record.stages["inference"] = (inferred.began, inferred.run_s)
@@ -248,7 +249,7 @@ class Engine:
         finally:
             if deadline < math.inf:
                 late = time.monotonic() > deadline - _WAY_BACK_S
-                self._answer_times.ended(late, self._batcher.full_turn_s)
+                self._answer_times.record_outcome(late, self._batcher.full_cycle_s)
 
     async def _probe(self, count: int = 1) -> None:
         """Run blank images; raises what the session raises."""
@@ -279,7 +280,9 @@ class Engine:
             np.stack([network_input for network_input, _ in waiting])
         )
 
-    def _tell_run(self, ran: list[_Waiting], began: float, seconds: float, failed: bool) -> None:
+    def _on_batch_done(
+        self, ran: list[_Waiting], began: float, seconds: float, failed: bool
+    ) -> None:
         records, provider = [record for _, record in ran], self.bundle.backbone.execution_provider
         for record in records:
             record.batch_size = len(ran)

@@ -26,6 +26,7 @@ from textcam_service.errors import ArtefactMissing, DriftRefused, StoreFailed, T
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving.engine.engine import Engine
 from textcam_service.serving.registry.canary import compare, fixed_set, is_guarded
+from textcam_service.serving.registry.loading import load_bundle
 from textcam_service.serving.registry.registry import ModelRegistry
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings
@@ -226,15 +227,7 @@ class Watcher:
             await _aside(self._store.tidy, name, self._cache, self._folders[name])
 
     def _load(self, name: str, version: str, folder: Path) -> ModelBundle:
-        return ModelBundle.load(
-            name,
-            folder / "backbone",
-            folder / "bank",
-            version=version,
-            providers=self._settings.providers,
-            threads=self._settings.session_threads,
-            device=self._settings.device,
-        ).with_words(self._settings.words)
+        return load_bundle(self._settings, name, folder / "backbone", folder / "bank", version)
 
     async def _canary(self, name: str, new: Engine, pointer: Pointer, folder: Path) -> None:
         """Compare a version with the served one, if there is one.
