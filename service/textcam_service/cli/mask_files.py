@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from textcam_client import Box, ExplainResult
-    from textcam_client.masks.connected_components import BoolArray
+
+    from textcam_service.core.types import BoolArray
 
 # Share of the image; smaller regions of a mask get no box, unless all are smaller.
 _SMALLEST_BOX = 0.001

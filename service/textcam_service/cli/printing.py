@@ -85,7 +85,7 @@ def print_result(path: Path, result: ExplainResult, as_json: bool) -> None:
 
 def phrase_lines(explanation: Explanation) -> Iterator[str]:
     """Format the phrases as a table: probability, share, effect, text and kind."""
-    from textcam_client import wording  # noqa: PLC0415 - --help stays quick
+    from textcam_client.figure import wording  # noqa: PLC0415 - --help stays quick
 
     rows = [("true", "share", "effect", "phrase")] if explanation.phrases else []
     for phrase in explanation.phrases:
