@@ -1,8 +1,8 @@
 """Explanation parity: how closely an int8 backbone explains like its float form.
 
-The report lies beside the int8 backbone, whose manifest states its digest, and holds what a bank
-of the float backbone must find at load: which bank it was compared under, and the activation
-scores of the int8 backbone's own.
+The report is a file beside the int8 backbone, whose manifest states its digest. It holds the data
+that a bank of the float backbone is checked against at load: the digest of the bank used for the
+comparison, and the int8 backbone's own activation scores.
 """
 
 from __future__ import annotations
@@ -67,19 +67,19 @@ def read_parity(folder: Path, digest: str) -> ParityReport:
     """Read and verify the report beside an int8 backbone.
 
     Args:
-        folder: The backbone's.
-        digest: What the backbone's manifest states.
+        folder: Of the backbone.
+        digest: As stated in the backbone's manifest.
 
     Raises:
-        ArtefactMissing: A file is not there.
+        ArtefactMissing: A file is missing.
         ArtefactCorrupt: It is not the report of this backbone, or its figures are below its
             thresholds.
     """
     tensors, manifest = read_artefact(folder, NAME)
-    mend = "run `textcam quantize` again"
+    remedy = "run `textcam quantize` again"
     if manifest.pop("digest") != digest:
         raise ArtefactCorrupt(
-            f"{folder}/{NAME}.json is not the report that backbone.json states; {mend}"
+            f"{folder}/{NAME}.json is not the report that backbone.json states; {remedy}"
         )
     del manifest["tensors_sha256"]
     try:
@@ -88,9 +88,9 @@ def read_parity(folder: Path, digest: str) -> ParityReport:
         rest = _renamed(manifest)
         report = ParityReport(figures, thresholds, fingerprint=tensors["fingerprint"], **rest)
     except (AttributeError, KeyError, TypeError) as error:
-        raise ArtefactCorrupt(f"{folder}/{NAME}.json lacks a field: {error}; {mend}") from error
+        raise ArtefactCorrupt(f"{folder}/{NAME}.json lacks a field: {error}; {remedy}") from error
     if not figures.meets(thresholds):
-        raise ArtefactCorrupt(f"{folder}/{NAME}.json says that it failed: {report}; {mend}")
+        raise ArtefactCorrupt(f"{folder}/{NAME}.json states that it failed: {report}; {remedy}")
     return report
 
 

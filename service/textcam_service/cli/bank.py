@@ -178,7 +178,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     from textcam_service.offline.embedders.loading import load_embedder  # noqa: PLC0415 - torch
     from textcam_service.runtime.backbone import Backbone  # noqa: PLC0415 - onnxruntime
     from textcam_service.store.banks import BankStore  # noqa: PLC0415 - fsspec
-    from textcam_service.store.versions import checked_name  # noqa: PLC0415 - fsspec
+    from textcam_service.store.names import checked_name  # noqa: PLC0415 - fsspec
 
     checked_name(name)
     words = vocabulary or PHOTOS / "vocabulary.txt"

@@ -114,7 +114,8 @@ async def test_rights_are_by_model_where_several_are_served(tmp_path, made):
             # A model that is not there is refused as one that is; so is a version of it.
             for name, version in ((other, ""), (other, "2"), ("oak", "")):
                 for code, said in (await refusals(calls, caller, name, version)).values():
-                    assert (code, said) == (DENIED, f"this caller may not use the model '{name}'")
+                    fault = f"this caller has no right to the model '{name}'"
+                    assert (code, said) == (DENIED, f"{fault}; ask the operator to grant it")
 
 
 async def test_errors_name_no_model_that_the_caller_may_not_use(tmp_path, made):

@@ -268,7 +268,7 @@ def test_a_report_that_was_changed_or_removed_is_refused(made, tmp_path):
     signed_again(
         tmp_path / "failed" / "backbone.json", lambda content: content.update(parity_digest=digest)
     )
-    with pytest.raises(ArtefactCorrupt, match=r"says that it failed.*textcam quantize"):
+    with pytest.raises(ArtefactCorrupt, match=r"states that it failed.*textcam quantize"):
         load("failed")
     (tmp_path / "removed" / "parity.json").unlink()
     with pytest.raises(ArtefactMissing, match=r"parity.json"):

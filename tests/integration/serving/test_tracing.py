@@ -25,8 +25,9 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 from textcam.v1 import types_pb2 as types_pb
 from textcam_service.errors import MissingExtra
+from textcam_service.serving.grpc.contract import METHOD_NAMES
 from textcam_service.serving.telemetry.record import RequestRecord
-from textcam_service.serving.telemetry.tracing import make_tracer
+from textcam_service.serving.telemetry.tracers import make_tracer
 from textcam_service.settings import ServerSettings
 
 STAGES = ["decode", "queue", "inference", "attribution", "rationale", "encode"]
@@ -372,7 +373,7 @@ _FAILING = """
 import asyncio, sys
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.serving.telemetry.logs import set_up_logs
-from textcam_service.serving.server import serve
+from textcam_service.serving.process import serve
 from textcam_service.settings import ServerSettings
 
 forward = Backbone.forward
@@ -483,7 +484,9 @@ def test_a_broken_collector_harms_nothing(backbone_folder, photos, tmp_path, mon
 
 
 def test_that_share_of_the_requests_is_traced_which_the_setting_says(receiver):
-    tracer = make_tracer(ServerSettings(otlp_endpoint=receiver.endpoint, trace_sample_ratio=0.25))
+    tracer = make_tracer(
+        ServerSettings(otlp_endpoint=receiver.endpoint, trace_sample_ratio=0.25), METHOD_NAMES
+    )
     try:
         records = [RequestRecord("Explain") for _ in range(2000)]
         for record in records:
@@ -498,7 +501,7 @@ def test_an_endpoint_without_the_extra_is_refused_with_the_mend(monkeypatch):
     monkeypatch.delitem(sys.modules, "textcam_service.serving.telemetry.otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
     with pytest.raises(MissingExtra, match=re.escape("pip install 'textcam-service[tracing]'")):
-        make_tracer(ServerSettings(otlp_endpoint="http://collector:4317"))
+        make_tracer(ServerSettings(otlp_endpoint="http://collector:4317"), METHOD_NAMES)
 
 
 @pytest.mark.parametrize(

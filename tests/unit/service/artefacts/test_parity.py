@@ -52,7 +52,7 @@ def test_a_report_with_other_names_of_its_fields_is_read(tmp_path):
 
 def test_a_report_below_its_thresholds_or_of_another_shape_is_refused(tmp_path):
     digest = write_parity(tmp_path, report(ExplanationAgreement(60, 0.9, 1, 1, 1, 0)))
-    with pytest.raises(ArtefactCorrupt, match=r"says that it failed: same top-1 0\.9000"):
+    with pytest.raises(ArtefactCorrupt, match=r"states that it failed: same top-1 0\.9000"):
         read_parity(tmp_path, digest)
     digest = write_artefact(tmp_path, NAME, {"fingerprint": FINGERPRINT}, {"figures": 3})
     with pytest.raises(ArtefactCorrupt, match="lacks a field"):

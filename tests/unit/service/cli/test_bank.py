@@ -3,6 +3,8 @@
 import click
 import pytest
 from click.testing import CliRunner
+from commands import run
+from PIL import Image
 from textcam_service.cli import main
 from textcam_service.cli.bank import _rationale_settings, _region_settings
 from textcam_service.core.concepts.activated_regions import (
@@ -24,7 +26,7 @@ def test_pairs_become_settings():
     "pair", ["sparsity", "sparsity=", "nothing=1", "root=1", "sparsity=true", 'prior="0"']
 )
 def test_what_is_no_setting_is_refused_with_what_there_is(pair):
-    with pytest.raises(click.BadParameter, match="is no NAME=VALUE of wording, min_probability"):
+    with pytest.raises(click.BadParameter, match="is not NAME=VALUE with one of wording, "):
         _rationale_settings((pair,))
 
 
@@ -93,3 +95,39 @@ def test_the_commands_pairs_become_region_settings():
 def test_what_is_no_region_setting_is_refused(regions, pair, said):
     with pytest.raises(click.BadParameter, match=said):
         _region_settings(regions, (pair,))
+
+
+def test_a_probing_set_that_is_too_small_is_refused_before_anything_is_loaded(photo, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(7):
+        content = photo.read_bytes() if number < 4 else b"damaged"
+        (folder / f"{number}.png").write_bytes(content)
+    # Neither is there: whichever was loaded before the count would be what is complained of.
+    absent = ["--embedder", "open_clip:absent:absent", "--backbone", tmp_path / "absent"]
+    code, said = run("bank", "build", "--images", folder, "--output", tmp_path / "bank", *absent)
+    assert code == 1
+    assert said.startswith("Error: 4 images (unreadable: 3) are too few for the 100")
+
+
+def test_a_shrinkage_that_leaves_no_inverse_is_refused(tmp_path):
+    code, said = run("bank", "build", "--output", tmp_path / "bank", "--shrinkage", "1e-17")
+    assert code == 2
+    assert "1e-17 is not in the range 1e-06<=x<=1" in said
+
+
+@pytest.mark.parametrize("command", ["export", "build"])
+def test_a_folder_of_photographs_is_not_replaced(command, photo, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index in range(8):
+        Image.new("RGB", (8, 8), (index, 0, 0)).save(photos / f"{index}.png")
+    words = (
+        ["export"]
+        if command == "export"
+        else ["bank", "build", "--samples", "2", "--images", photos]
+    )
+    code, told = run(*words, "--output", photos)
+    assert code == 1
+    assert "would be replaced as a whole, but holds '0.png' and 7 more" in told
+    assert len(list(photos.iterdir())) == 8

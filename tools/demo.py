@@ -1,4 +1,4 @@
-"""The demo: a real server on loopback, photographs through the client, pictures out."""
+"""Demo: a real server on loopback explains photographs and writes a picture of each."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ packages that nothing else here needs, hence an environment of their own:
     python -m venv build/schemas
     build/schemas/bin/pip install cloudcoil.models.keda==2.16.1.0 \
         cloudcoil.models.prometheus_operator==0.80.1.0
-    build/schemas/bin/python deploy/schemas/renew.py
+    build/schemas/bin/python tools/renew_schemas.py
 """
 
 import json
@@ -15,6 +15,8 @@ from typing import Any
 
 from cloudcoil.models.keda.v1alpha1 import ScaledObject
 from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
+
+SCHEMAS = Path(__file__).parents[1] / "deploy" / "schemas"
 
 
 def strict(schema: Any) -> Any:
@@ -38,5 +40,5 @@ def strict(schema: Any) -> Any:
 
 if __name__ == "__main__":
     for kind in (PrometheusRule, ScaledObject, ServiceMonitor):
-        path = Path(__file__).with_name(f"{kind.__name__.lower()}.json")
+        path = SCHEMAS / f"{kind.__name__.lower()}.json"
         path.write_text(json.dumps(strict(kind.model_json_schema(by_alias=True)), indent=1) + "\n")
