@@ -106,13 +106,13 @@ class ServerSettings(BaseSettings):
         le=1,
         description="Refuse a version whose maps correlate less with the served one's; -1: never.",
     )
-    canary_min_same_phrase: float = Field(
+    canary_min_first_phrase: float = Field(
         0.0,
         ge=0,
         le=1,
         description="Refuse one whose first phrase is the same on a smaller part of the images.",
     )
-    canary_min_same_class: float = Field(
+    canary_min_top1: float = Field(
         0.0,
         ge=0,
         le=1,

@@ -39,7 +39,7 @@ class Preprocessing:
         interpolation: Filter of the antialiased resize.
         mean: Per-channel (R, G, B) mean of pixels scaled to 0..1.
         std: Per-channel standard deviation, same scale.
-        crop_mode: Mode under timm's name. "center": the shorter side is resized to `resize`, and the
+        crop_mode: Mode under timm's name. "center": the shorter side is resized to `resize`, the
             other in proportion. "squash": both are, so proportions are lost; of a crop that is no
             square, the side along its longer one, and the other in the crop's proportions.
             "border": the image is resized in proportion to fit into what "squash" resizes it to,

@@ -6,8 +6,8 @@ prior says how common the phrase is. One deviation stands for all phrases: a phr
 over the probing images is the signal where classes are few. a, b and d are a logistic regression
 on soft labels: the scores of a class table, or of the embedder, over the probing images.
 
-Where a table has the head's own classes, the network's opinion of the image is more precise: o_v is how
-true the phrase is of the classes that the network holds for possible, by their probabilities.
+Where a table has the head's own classes, the network's opinion of the image is more precise: o_v
+is how true the phrase is of the network's classes, weighted by their probabilities.
 Then logit P(v) = 0.2 logit P_e(v) + 0.75 logit o_v + 1.4. A table knows classes, and no single
 image: it cannot teach these three numbers, which are constants, measured on photographs whose
 phrases were judged by looking (tests/bench/RESULTS.md).
