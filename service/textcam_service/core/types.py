@@ -157,8 +157,8 @@ class SaliencyGroup:
         evidence_for: Positive part of the evidence.
         evidence_against: Negative part (<= 0).
         saliency_map: (H, W), in the evidence's units; its mean is `evidence`.
-        relative_map: (H, W), the phrase's own part beside the others', see core.concepts.supports.contrasts;
-            None for the rest.
+        relative_map: (H, W), the phrase's own part beside the others', see
+            core.concepts.supports.contrasts; None for the rest.
     """
 
     phrase_index: int
