@@ -33,7 +33,7 @@ from textcam_service.artefacts.files import canonical_json, read_file, require_r
 from textcam_service.artefacts.parity import ParityReport
 from textcam_service.core.agreement import AgreementThresholds
 from textcam_service.core.types import Float32Array
-from textcam_service.errors import InvalidSettings, ProbingSetError, QuantisationRefused
+from textcam_service.errors import InvalidSettings, ProbingSetError, QuantizationRefused
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.dataset import readable
@@ -84,7 +84,7 @@ def quantize(
         InvalidSettings: The backbone is an int8 one already, or `output` is its own folder.
         FolderTaken: `output` holds anything but a backbone.
         ProbingSetError: Too few images can be read, or some are in both sets.
-        QuantisationRefused: onnxruntime cannot quantise the graph, or a threshold is missed;
+        QuantizationRefused: onnxruntime cannot quantise the graph, or a threshold is missed;
             nothing is written.
     """
     settings, thresholds = settings or QuantizationSettings(), thresholds or AgreementThresholds()
@@ -111,7 +111,7 @@ def quantize(
             candidate.fingerprint(),
         )
         if not figures.meets(thresholds):
-            raise QuantisationRefused(
+            raise QuantizationRefused(
                 f"the int8 backbone does not explain as the float one: {report}; nothing was "
                 f"written. Keep more layers float (--float-layers above {settings.float_layers}), "
                 "calibrate on more images or on images more like those that are served, or serve "
@@ -147,7 +147,7 @@ def quantized_graph(
 
     Raises:
         ProbingSetError: There is no input.
-        QuantisationRefused: onnxruntime cannot quantise the graph.
+        QuantizationRefused: onnxruntime cannot quantise the graph.
     """
     prepared, made = work / "prepared.onnx", work / "int8.onnx"
     reader = _Reader(inputs)
@@ -172,12 +172,12 @@ def quantized_graph(
     except Exception as error:  # whatever the tool may meet in a foreign network
         if not reader.count:
             raise ProbingSetError("none of the calibration images could be read") from error
-        raise QuantisationRefused(
+        raise QuantizationRefused(
             f"onnxruntime cannot quantise {backbone.manifest.architecture}: {error}"
         ) from error
     graph = made.read_bytes()
     if not any(node.op_type == "QuantizeLinear" for node in onnx.load(made).graph.node):
-        raise QuantisationRefused(
+        raise QuantizationRefused(
             f"nothing is left to quantise in {backbone.manifest.architecture}; keep fewer than "
             f"{settings.float_layers} layers float"
         )

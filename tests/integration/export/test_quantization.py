@@ -25,7 +25,7 @@ from textcam_service.errors import (
     InvalidSettings,
     ParityMissed,
     ProbingSetError,
-    QuantisationRefused,
+    QuantizationRefused,
 )
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
@@ -199,7 +199,7 @@ def test_layers_may_stay_float_but_not_all(made, tmp_path):
     assert types == sorted([onnx.TensorProto.FLOAT] * 2 + [onnx.TensorProto.INT8])
     (int8,) = (tensor for tensor in kernels if tensor.data_type == onnx.TensorProto.INT8)
     assert np.abs(onnx.numpy_helper.to_array(int8)).max() <= 64
-    with pytest.raises(QuantisationRefused, match="nothing is left to quantise"):
+    with pytest.raises(QuantizationRefused, match="nothing is left to quantise"):
         quantize(bundle, chosen, others, tmp_path / "all", QuantizationSettings(3))
     int8 = ModelBundle.load("int8", tmp_path / "two", folder / "bank", providers=CPU)
     with pytest.raises(InvalidSettings, match="an int8 backbone already"):

@@ -57,10 +57,10 @@ def test_an_ipv6_host_has_brackets_in_an_address_and_none_by_itself(host, addres
     [
         (
             b"max_bacth = 3",
-            r"in the settings file .*own\.toml, max_bacth is no setting, near it: m",
+            r"in the settings file .*own\.toml, max_bacth is not a setting; did you mean m",
         ),
-        (b"max_batch = ", r"the settings file .*own\.toml is no TOML in UTF-8: Invalid value"),
-        ("name = 'größe'".encode("latin-1"), r"own\.toml is no TOML in UTF-8: .* can't decode"),
+        (b"max_batch = ", r"the settings file .*own\.toml is not TOML in UTF-8: Invalid value"),
+        ("name = 'größe'".encode("latin-1"), r"own\.toml is not TOML in UTF-8: .* can't decode"),
     ],
 )
 def test_a_settings_file_at_fault_is_named(content, words, tmp_path, monkeypatch):
