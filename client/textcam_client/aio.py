@@ -13,7 +13,8 @@ from grpc_health.v1 import health_pb2
 
 from textcam_client._base import DEFAULT_TIMEOUT, PATIENT, ClientBase, Listing, request_id
 from textcam_client._convert import responses
-from textcam_client._streaming.aio import AsyncResultStream, AsyncStream, AsyncStreamRun
+from textcam_client._streaming.aio import AsyncResultStream, AsyncStreamRun
+from textcam_client._streaming.aio_call import AsyncStream
 from textcam_client._transport.stub import Stub
 from textcam_client.errors import Cancelled, TextCamClientError, Unavailable
 from textcam_client.images import ImageInput, require_several

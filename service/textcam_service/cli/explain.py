@@ -26,7 +26,8 @@ if TYPE_CHECKING:
         TextCamClientError,
         TopK,
     )
-    from textcam_client.masks.connected_components import BoolArray
+
+    from textcam_service.core.types import BoolArray
 
 # Part of the image; regions of a mask below it get no box, unless all are.
 _SMALLEST_BOX = 0.001
@@ -293,7 +294,7 @@ def _print(path: Path, answer: ExplainResult, as_json: bool) -> None:
 
 def _phrase_lines(explanation: Explanation) -> Iterator[str]:
     """A table of the phrases: how probable, what share, what effect, of which kind."""
-    from textcam_client import wording  # noqa: PLC0415 - as above
+    from textcam_client.figure import wording  # noqa: PLC0415 - as above
 
     rows = [("true", "share", "effect", "phrase")] if explanation.phrases else []
     for phrase in explanation.phrases:

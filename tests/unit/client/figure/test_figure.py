@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from client_samples import make_pixels
 from PIL import Image, ImageDraw
-from textcam_client import Contrast, Crop, MapsDeclined, TopK, draw_figure, wording
+from textcam_client import Contrast, Crop, MapsDeclined, TopK, draw_figure
 from textcam_client._heatmaps.colormap import blend
 from textcam_client._heatmaps.geometry import inside
-from textcam_client.figure import _Canvas, _header, _meanings, _tiles
-from textcam_client.figure_sheet import Sheet, row
+from textcam_client.figure import wording
+from textcam_client.figure.figure import _Canvas, _header, _meanings, _tiles
+from textcam_client.figure.sheet import Sheet, row
 from textcam_client.testing import serve_in_memory
 
 TILE = 100

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from textcam_client import wording
+from textcam_client._arrays import Float32Array
 from textcam_client._heatmaps.colormap import blend, spotlight
-from textcam_client._heatmaps.geometry import Crop, Float32Array, inside
-from textcam_client.figure_sheet import (
+from textcam_client._heatmaps.geometry import Crop, inside
+from textcam_client.figure import wording
+from textcam_client.figure.sheet import (
     AGAINST,
     FOR,
     INK,
