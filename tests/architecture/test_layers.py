@@ -77,10 +77,7 @@ EXCEPTIONS = {
 }
 
 SETTINGS_IMPORT = {"textcam_service.errors", "textcam_service.artefacts.packaged"}
-SETTINGS_EXCEPTIONS = {
-    "textcam_service.core.rationale.settings",
-    "textcam_service.runtime.providers",
-}
+SETTINGS_EXCEPTIONS: set[str] = set()
 
 # Circles that stand until they are opened; "package: members".
 CIRCLES = {
