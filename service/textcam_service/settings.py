@@ -113,14 +113,14 @@ class ServerSettings(BaseSettings):
         description="Reject a new version if its maps' correlation with the served version's is"
         " lower; -1 for no check.",
     )
-    canary_min_same_phrase: float = Field(
+    canary_min_first_phrase: float = Field(
         0.0,
         ge=0,
         le=1,
         description="Reject a new version if the part of images with the same first phrase is "
         "smaller.",
     )
-    canary_min_same_class: float = Field(
+    canary_min_top1: float = Field(
         0.0,
         ge=0,
         le=1,

@@ -195,11 +195,11 @@ async def test_a_server_goes_on_over_a_prune_and_follows_the_store(tmp_path, mad
     async with served(store.root, store_keep=2) as caller:
         for version in ("3", "4"):
             fill(store, made, version)
-            await caller.look()
+            await caller.poll()
         assert prune(store, 0) == ("1", "2")
         assert (await caller.explain(version="2")).provenance.model_version == "2"
         await asyncio.to_thread(store.roll_back, "m")
-        await caller.look()
+        await caller.poll()
         assert caller.version() == "3"
         assert not caller.pending()
 
