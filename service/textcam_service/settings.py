@@ -49,7 +49,7 @@ def _names(given: object) -> object:
         try:
             return json.loads(given)
         except ValueError as error:
-            raise ValueError(f"it is not valid: give A,B or a JSON list ({error})") from error
+            raise ValueError(f"give A,B or a JSON list of strings ({error})") from error
     return [name.strip() for name in given.split(",") if name.strip()]
 
 

@@ -398,5 +398,5 @@ def test_a_variable_of_several_names_takes_commas_or_json(given, monkeypatch):
 
 def test_names_that_are_half_json_are_refused_with_the_form(monkeypatch):
     monkeypatch.setenv("TEXTCAM_PROVIDERS", '["A", ')
-    with pytest.raises(InvalidSettings, match=r"providers: .*give A,B or a JSON list of strings"):
+    with pytest.raises(InvalidSettings, match=r"providers: .*give A,B or a JSON list"):
         read_settings({})
