@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from textcam_service.cli.bank import _region_settings
+from textcam_service.cli.bank_build import region_settings
 from textcam_service.core.concepts.activated_regions import (
     RegionSettings,
     Window,
@@ -412,19 +412,19 @@ def test_given_samples_decide_the_directions():
 # --- the command's settings ------------------------------------------------------------------
 
 
-def test_the_commands_pairs_become_region_settings():
-    assert _region_settings("none", ()) is None
-    assert _region_settings("dense", ("share=0.3", "negatives=random")) == RegionSettings(
+def test_the_commands_pairs_becomeregion_settings():
+    assert region_settings("none", ()) is None
+    assert region_settings("dense", ("share=0.3", "negatives=random")) == RegionSettings(
         "dense", share=0.3, negatives="random"
     )
-    assert _region_settings("crop", ("enlarge=2",)).enlarge == 2
+    assert region_settings("crop", ("enlarge=2",)).enlarge == 2
 
 
 @pytest.mark.parametrize(
     ("regions", "pair", "said"),
     [
         ("none", "share=0.3", "no meaning without --regions"),
-        ("crop", "kind=dense", "is no NAME=VALUE of share, minimum"),
+        ("crop", "kind=dense", "is not NAME=VALUE with one of share, minimum"),
         ("crop", "tiles=2.5", "tiles takes a whole number"),
         ("crop", "share=1", "less than 1"),
         ("crop", "minimum=0", "above 0"),
@@ -435,7 +435,7 @@ def test_the_commands_pairs_become_region_settings():
 )
 def test_what_is_no_region_setting_is_refused(regions, pair, said):
     with pytest.raises(click.BadParameter, match=said):
-        _region_settings(regions, (pair,))
+        region_settings(regions, (pair,))
 
 
 def test_not_a_number_is_refused():

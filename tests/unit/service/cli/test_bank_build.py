@@ -6,17 +6,17 @@ from click.testing import CliRunner
 from commands import run
 from PIL import Image
 from textcam_service.cli import main
-from textcam_service.cli.bank import _rationale_settings
+from textcam_service.cli.bank_build import rationale_settings
 from textcam_service.core.methods import METHODS
 from textcam_service.core.rationale.settings import RationaleSettings
 
 
 def test_pairs_become_settings():
     given = ("sparsity=0.4", "root=false", "candidates=12", "wording=embeddings", "join=0.2")
-    assert _rationale_settings(given) == RationaleSettings(
+    assert rationale_settings(given) == RationaleSettings(
         sparsity=0.4, root=False, candidates=12, wording="embeddings", join=0.2
     )
-    assert _rationale_settings(()) is None  # what was measured for the source: default_rationale
+    assert rationale_settings(()) is None  # what was measured for the source: default_rationale
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_pairs_become_settings():
 )
 def test_what_is_no_setting_is_refused_with_what_there_is(pair):
     with pytest.raises(click.BadParameter, match="is not NAME=VALUE with one of wording, "):
-        _rationale_settings((pair,))
+        rationale_settings((pair,))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_is_no_setting_is_refused_with_what_there_is(pair):
 )
 def test_a_setting_out_of_its_range_is_refused(pair, said):
     with pytest.raises(click.BadParameter, match=said):
-        _rationale_settings((pair,))
+        rationale_settings((pair,))
 
 
 @pytest.mark.parametrize("command", [("explain", "a.jpg"), ("evaluate", "--backbone", "b")])
