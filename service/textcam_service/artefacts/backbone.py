@@ -26,6 +26,8 @@ FILES = (
     *artefact_files("backbone"),
     *artefact_files(PARITY),
 )
+# Names that a manifest may hold in place of those of its fields.
+_ALIASES = {"quantised_from": "quantized_from"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class BackboneManifest:
         vertices: V if the activation maps are (D, V, 1), on the vertices of a graph. They are
             drawn on H x W cells, and VERTEX_POSITIONS (N, V, 2) is among the outputs. 0: they
             are (D, H, W) themselves.
-        quantised_from: weights_digest of the float backbone of an int8 one; empty for a float
+        quantized_from: weights_digest of the float backbone of an int8 one; empty for a float
             one.
         parity_digest: Of an int8 backbone's report of parity with the float one.
     """
@@ -78,7 +80,7 @@ class BackboneManifest:
     layers_inputs: tuple[str, ...] = ()
     attention: bool = False
     vertices: int = 0
-    quantised_from: str = ""
+    quantized_from: str = ""
     parity_digest: str = ""
 
     @property
@@ -89,7 +91,7 @@ class BackboneManifest:
     @property
     def precision(self) -> str:
         """Precision of the trunk: "float32" or "int8"; maps and logits are float32."""
-        return "int8" if self.quantised_from else "float32"
+        return "int8" if self.quantized_from else "float32"
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> BackboneManifest:
@@ -100,7 +102,8 @@ class BackboneManifest:
         """
         try:
             known = BackboneManifest.__dataclass_fields__
-            fields = {key: value[key] for key in known if key in value}
+            named = {_ALIASES.get(key, key): given for key, given in value.items()}
+            fields = {key: named[key] for key in known if key in named}
             for key in ("grid_shift", "layers", "outputs", "head_inputs", "layers_inputs"):
                 if key in fields:
                     fields[key] = tuple(fields[key])

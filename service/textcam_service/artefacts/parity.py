@@ -20,8 +20,12 @@ from textcam_service.errors import ArtefactCorrupt, ParityMissed
 NAME = "parity"
 
 
-# Names that a report may hold in place of those of ExplanationAgreement and AgreementThresholds.
-_ALIASES = {"correlation": "map_correlation", "correlation_p5": "map_correlation_p5"}
+# Names that a report may hold in place of those of its fields.
+_ALIASES = {
+    "correlation": "map_correlation",
+    "correlation_p5": "map_correlation_p5",
+    "quantisation": "quantization",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class ParityReport:
         thresholds: The agreement required.
         bank_digest: Of the bank that both explained with.
         vocabulary_digest: Of its vocabulary.
-        quantisation: How it was quantised, and how many images calibrated it.
+        quantization: How it was quantized, and how many images calibrated it.
         fingerprint: (D,) Backbone.fingerprint() of the int8 backbone.
     """
 
@@ -41,7 +45,7 @@ class ParityReport:
     thresholds: AgreementThresholds
     bank_digest: str
     vocabulary_digest: str
-    quantisation: Mapping[str, Any]
+    quantization: Mapping[str, Any]
     fingerprint: Float32Array
 
     @property
@@ -81,7 +85,8 @@ def read_parity(folder: Path, digest: str) -> ParityReport:
     try:
         figures = ExplanationAgreement(**_renamed(manifest.pop("figures")))
         thresholds = AgreementThresholds(**_renamed(manifest.pop("thresholds")))
-        report = ParityReport(figures, thresholds, fingerprint=tensors["fingerprint"], **manifest)
+        rest = _renamed(manifest)
+        report = ParityReport(figures, thresholds, fingerprint=tensors["fingerprint"], **rest)
     except (AttributeError, KeyError, TypeError) as error:
         raise ArtefactCorrupt(f"{folder}/{NAME}.json lacks a field: {error}; {remedy}") from error
     if not figures.meets(thresholds):

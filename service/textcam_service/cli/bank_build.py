@@ -160,10 +160,17 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
         )
     chosen, phrasing = region_settings(regions, region), rationale_settings(rationale)
     from textcam_service.core.concepts.channel_embeddings import ChannelSettings  # noqa: PLC0415
-    from textcam_service.offline.banks.build import build_bank, require_enough  # noqa: PLC0415 - torch
-    from textcam_service.offline.banks.phrases import read_tables  # noqa: PLC0415 - torch
+    from textcam_service.offline.banks.attribute_tables import (  # noqa: PLC0415 - torch
+        Tables,
+        read_tables,
+    )
+    from textcam_service.offline.banks.build import (  # noqa: PLC0415 - torch
+        BankSettings,
+        build_bank,
+        require_enough,
+    )
     from textcam_service.offline.dataset import (  # noqa: PLC0415
-        find_images,
+        ImageFolder,
         read_labels,
         read_vocabulary,
     )
@@ -173,27 +180,23 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
 
     checked_name(name)
     words = vocabulary or PHOTOS / "vocabulary.txt"
-    found, (phrases, phrase_kinds) = find_images(images), read_vocabulary(words)
+    found, (phrases, phrase_kinds) = ImageFolder.find(images), read_vocabulary(words)
     require_enough(found, samples)
     served = Backbone(backbone)
     names = served.manifest.class_names
     tables = read_tables(attributes, names) if attributes else None
-    classes = read_labels(labels, images, names) if labels else None
+    settings = BankSettings(
+        ChannelSettings(direction, samples, shrinkage, not keep_common, chosen),
+        per_class,
+        phrasing,
+        phrase_kinds if any(phrase_kinds) else (),
+        tables or Tables(),
+        read_labels(labels, images, names) if labels else {},
+        shlex.join(["textcam", *sys.argv[1:]]),
+    )
     with progress_bars() as progress:
         artefact, seen = build_bank(
-            served,
-            load_embedder(embedder),
-            found,
-            phrases,
-            output,
-            ChannelSettings(direction, samples, shrinkage, not keep_common, chosen),
-            per_class=per_class,
-            rationale=phrasing,
-            kinds=phrase_kinds if any(phrase_kinds) else (),
-            tables=tables,
-            labels=classes,
-            command=shlex.join(["textcam", *sys.argv[1:]]),
-            progress=progress,
+            served, load_embedder(embedder), found, phrases, output, settings, progress
         )
     _print_build(output, artefact, seen.skipped)
     print_unused(tables, phrases)

@@ -57,8 +57,8 @@ def bank_vocabulary(
     never said.
     """
     need("offline")
-    from textcam_service.offline.banks.build import replace_vocabulary  # noqa: PLC0415 - torch
-    from textcam_service.offline.banks.phrases import read_tables  # noqa: PLC0415 - torch
+    from textcam_service.offline.banks.attribute_tables import read_tables  # noqa: PLC0415 - torch
+    from textcam_service.offline.banks.vocabulary import replace_vocabulary  # noqa: PLC0415 - torch
     from textcam_service.offline.dataset import read_vocabulary  # noqa: PLC0415
     from textcam_service.offline.embedders.loading import load_embedder  # noqa: PLC0415 - torch
     from textcam_service.runtime.backbone import Backbone  # noqa: PLC0415 - onnxruntime

@@ -92,7 +92,7 @@ def evaluate(
     """
     need("offline")
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
-    from textcam_service.offline.banks.phrases import read_probing  # noqa: PLC0415 - torch
+    from textcam_service.offline.banks.probing import read_probing  # noqa: PLC0415 - torch
     from textcam_service.offline.embedders.loading import load_embedder  # noqa: PLC0415 - torch
     from textcam_service.offline.evaluation.cases import read_truth, scene_truth  # noqa: PLC0415
     from textcam_service.offline.evaluation.report import as_text, write_report  # noqa: PLC0415

@@ -62,7 +62,7 @@ def parity(
     from textcam_service.artefacts.parity import require_parity  # noqa: PLC0415
     from textcam_service.core.agreement import AgreementThresholds  # noqa: PLC0415
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
-    from textcam_service.offline.dataset import find_images  # noqa: PLC0415
+    from textcam_service.offline.dataset import ImageFolder  # noqa: PLC0415
     from textcam_service.offline.evaluation.parity import compare  # noqa: PLC0415
     from textcam_service.runtime.providers import DeviceOptions  # noqa: PLC0415
 
@@ -70,7 +70,7 @@ def parity(
     options = DeviceOptions(precision, engine_cache, max_batch=max_batch)
     own = ModelBundle.load("cpu", backbone, folder, providers=("cpu",))
     other = ModelBundle.load("device", backbone, folder, providers=providers, device=options)
-    figures = compare(own, other, find_images(images))
+    figures = compare(own, other, ImageFolder.find(images))
     wanted = AgreementThresholds(min_top1, min_map_correlation, min_first_phrase)
     device = f"{other.backbone.execution_provider}, {other.backbone.precision}"
     require_parity(figures, wanted, device)

@@ -79,19 +79,19 @@ def quantize(  # noqa: PLR0917 - one argument per option
     need("offline")
     from textcam_service.core.agreement import AgreementThresholds  # noqa: PLC0415 - numpy
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
-    from textcam_service.offline.dataset import find_images  # noqa: PLC0415
+    from textcam_service.offline.dataset import ImageFolder  # noqa: PLC0415
     from textcam_service.offline.quantization import QuantizationSettings, split  # noqa: PLC0415 - onnx
     from textcam_service.offline.quantization import quantize as run  # noqa: PLC0415 - onnx
 
     folder = bank or PHOTOS
     cpu = ("CPUExecutionProvider",)
     bundle = ModelBundle.load("quantized", backbone, folder, providers=cpu)
-    chosen, others = split(find_images(images), calibration)
+    chosen, others = split(ImageFolder.find(images), calibration)
     with progress_bars() as progress:
         report = run(
             bundle,
             chosen,
-            find_images(held_out) if held_out else others,
+            ImageFolder.find(held_out) if held_out else others,
             output,
             QuantizationSettings(float_layers, reduce_range),
             AgreementThresholds(min_top1, min_map_correlation, min_first_phrase),

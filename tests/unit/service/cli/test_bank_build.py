@@ -6,7 +6,10 @@ from click.testing import CliRunner
 from commands import run
 from PIL import Image
 from textcam_service.cli import main
-from textcam_service.cli.bank_build import rationale_settings
+from textcam_service.cli.bank_build import rationale_settings, region_settings
+from textcam_service.core.concepts.activated_regions import (
+    RegionSettings,
+)
 from textcam_service.core.methods import METHODS
 from textcam_service.core.rationale.settings import RationaleSettings
 
@@ -66,6 +69,32 @@ def test_a_server_without_a_port_is_a_usage_error(tmp_path):
     done = CliRunner().invoke(main, ["explain", str(image), "--server", "127.0.0.1"])
     assert done.exit_code == 2
     assert "the address '127.0.0.1' names no port" in done.output
+
+
+def test_the_commands_pairs_become_region_settings():
+    assert region_settings("none", ()) is None
+    assert region_settings("dense", ("share=0.3", "negatives=random")) == RegionSettings(
+        "dense", share=0.3, negatives="random"
+    )
+    assert region_settings("crop", ("enlarge=2",)).enlarge == 2
+
+
+@pytest.mark.parametrize(
+    ("regions", "pair", "said"),
+    [
+        ("none", "share=0.3", "no meaning without --regions"),
+        ("crop", "kind=dense", "is not NAME=VALUE with one of share, minimum"),
+        ("crop", "tiles=2.5", "tiles takes a whole number"),
+        ("crop", "share=1", "less than 1"),
+        ("crop", "minimum=0", "above 0"),
+        ("mosaic", "tiles=1", "at least 2"),
+        ("crop", "enlarge=0.001", "enlarge is at least 0.25"),
+        ("dense", "negatives=none", "active, random"),
+    ],
+)
+def test_what_is_no_region_setting_is_refused(regions, pair, said):
+    with pytest.raises(click.BadParameter, match=said):
+        region_settings(regions, (pair,))
 
 
 def test_a_probing_set_that_is_too_small_is_refused_before_anything_is_loaded(photo, tmp_path):
