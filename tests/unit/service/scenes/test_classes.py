@@ -18,7 +18,7 @@ def test_a_class_scene_has_its_key_and_no_other_class():
         (SceneObject("cone", "blue", "rubber", "large", 0.0, 0.0, 0.4),), "plain", 0.8, 3
     )
     with pytest.raises(ValueError, match="has no"):
-        key_index(blue_cone, 0)
+        key_index(Scene((cone,), "plain", 0.8, 3), 0)
 
 
 @pytest.mark.parametrize("cue", [None, False, True])
