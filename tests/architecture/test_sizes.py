@@ -18,12 +18,12 @@ LARGE_FOLDERS = {
 }
 LONG_MODULES = {
     "textcam_service.cli.bank": "to be divided",
-    "textcam_service.errors": "to be divided",
+    "textcam_service.errors": "one table of all errors",
     "textcam_service.offline.evaluation.faithfulness": "to be divided",
     "textcam_service.offline.export.export": "to be divided",
     "textcam_service.offline.networks.loading": "to be divided",
-    "textcam_service.serving.batching.batcher": "to be divided",
-    "textcam_service.settings": "to be divided",
+    "textcam_service.serving.batching.batcher": "one state machine: slots, consumer and supervisor",
+    "textcam_service.settings": "one table of all settings",
 }
 LONG_FUNCTIONS = {
     "textcam_service.offline.export.export:export_network": "to be divided",

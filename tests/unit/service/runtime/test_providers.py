@@ -15,8 +15,6 @@ from textcam_service.runtime.providers import (
     engines_of,
     provider_options,
 )
-from textcam_service.serving.registry.loading import device_options
-from textcam_service.settings import read_settings
 
 ALL = (TENSORRT, CUDA, CPU)
 SIZE = Preprocessing(256, 240, 224, "bilinear", (0.5,) * 3, (0.25,) * 3)
@@ -110,11 +108,3 @@ def test_cuda_rounds_products_only_where_that_is_asked_for(precision, tf32):
 def test_the_memory_of_a_gpu_has_a_limit_where_one_is_set():
     ((_, found),) = provider_options((CUDA,), DeviceOptions(gpu_memory_limit=2**30), SIZE)
     assert found["gpu_mem_limit"] == "1073741824"
-
-
-def test_the_settings_say_how_a_device_is_used():
-    flags = {"precision": "fp16", "engine_cache": "/e", "gpu_memory_limit": 5, "max_batch": 16}
-    assert device_options(read_settings(flags)) == DeviceOptions("fp16", "/e", 5, 16)
-    assert device_options(read_settings({})).in_graph is None  # decided by the device
-    with pytest.raises(InvalidSettings, match="precision"):
-        read_settings({"precision": "bf16"})
