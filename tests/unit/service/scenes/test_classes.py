@@ -14,9 +14,7 @@ def test_a_class_scene_has_its_key_and_no_other_class():
         assert np.sum(of, axis=0).tolist() == [int(index == other) for other in range(len(CLASSES))]
         assert of[key_index(made, index)][index]
         assert 2 <= len(made.objects) <= 5
-    blue_cone = Scene(
-        (SceneObject("cone", "blue", "rubber", "large", 0.0, 0.0, 0.4),), "plain", 0.8, 3
-    )
+    cone = SceneObject("cone", "blue", "rubber", "large", 0.0, 0.0, 0.4)
     with pytest.raises(ValueError, match="has no"):
         key_index(Scene((cone,), "plain", 0.8, 3), 0)
 
