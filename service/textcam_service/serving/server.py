@@ -95,7 +95,7 @@ class Server:
     @property
     def digests(self) -> Digests:
         """Labels that identify the served bundles, by model."""
-        return {bundle.name: bundle_digests(bundle) for bundle in self.models.bundles}
+        return {bundle.name: bundle_digests(bundle) for bundle in self.models.current}
 
     async def start(self) -> None:
         """Warm up, listen, and then report SERVING.
@@ -118,16 +118,16 @@ class Server:
                 self.models, self._settings, self._metrics, lambda: self._on_switch(self.digests)
             )
             if self._joins:
-                await self._watcher.look_until_served()
+                await self._watcher.poll_until_served()
         await self._start_services(certificates and certificates.credentials)
         if certificates or self._authorizer.guards:
             polls = [self._authorizer.poll, *([certificates.poll] if certificates else [])]
             self._renewal = asyncio.create_task(watch(*polls), name="textcam-files")
         if self._bundle is not None:
-            self.models.put(engine)
+            self.models.promote(engine)
         if self._watcher is not None:
             if not self._joins:
-                await self._watcher.look()
+                await self._watcher.poll()
             self._watch = asyncio.create_task(self._watcher.run(), name="textcam-watcher")
         self._started = True
         self._update_health()
@@ -169,12 +169,12 @@ class Server:
         until = time.monotonic() + self._settings.drain_seconds
         self._stopping = True
         self._update_health()
-        self._dataplane.stop_admitting()
+        self._dataplane.admission.stop()
         if self._watch is not None:
             self._watch.cancel()
         # Calls on their way are still rejected with an error, not by a closed connection.
         await asyncio.sleep(_LAST_CALLS_S)
-        await self._dataplane.drained(until - time.monotonic())
+        await self._dataplane.admission.drained(until - time.monotonic())
         # Large responses may still be in transit. A connection's GOAWAY, which its client
         # acknowledges, follows their last bytes: until then it must stay open.
         await self._calls.wait_unary(until - time.monotonic())

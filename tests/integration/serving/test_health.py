@@ -118,5 +118,5 @@ async def test_an_unknown_service_is_not_found_and_may_be_watched(store, tmp_pat
         watching = watch(channel, "textcam.model/new")
         assert await told(watching) == STATUS.SERVICE_UNKNOWN
         publish(store, write_model(tmp_path / "new", 1), "1", "new")
-        await caller.look()
+        await caller.poll()
         assert await told(watching) == STATUS.SERVING

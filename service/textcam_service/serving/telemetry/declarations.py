@@ -209,7 +209,7 @@ METRICS = (
         Gauge,
         "textcam_canary_drift",
         "Result of the last canary comparison of the served version with its successor: "
-        "map_correlation, same_phrase, same_class, share_difference.",
+        "top1, map_correlation, first_phrase, share_difference.",
         ("model", "measure"),
         _LAST,
     ),
