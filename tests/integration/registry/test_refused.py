@@ -116,7 +116,7 @@ async def test_a_store_that_servers_may_not_write_to_is_as_it_was_without_marks(
     with read_only(store, monkeypatch):
         async with served(store.root) as caller:
             assert await caller.healthy()
-    told = [record for record in caplog.records if "not told" in record.message]
+    told = [record for record in caplog.records if "cannot be marked" in record.message]
     assert [record.levelname for record in told] == ["WARNING"]
     assert "no right to write" in told[0].message
     publish(store, made["b"], "2")
