@@ -68,12 +68,6 @@ EXCEPTIONS = {
     "textcam_client.images > textcam_client._heatmaps.geometry",
     "textcam_service.offline.networks.cell_offsets > textcam_service.offline.export.tensor_layout",
     "textcam_service.offline.networks.cell_offsets > textcam_service.offline.export.to_onnx",
-    "textcam_service.serving.dataplane > textcam_service.serving.grpc.explainer.requests",
-    "textcam_service.serving.engine.degradation > textcam_service.serving.grpc.explainer.requests",
-    "textcam_service.serving.engine.engine > textcam_service.serving.grpc.explainer.heatmaps",
-    "textcam_service.serving.engine.engine > textcam_service.serving.grpc.explainer.requests",
-    "textcam_service.serving.engine.engine > textcam_service.serving.grpc.explainer.responses",
-    "textcam_service.serving.registry.canary > textcam_service.serving.grpc.explainer.responses",
 }
 
 SETTINGS_IMPORT = {"textcam_service.errors", "textcam_service.artefacts.packaged"}
@@ -86,7 +80,6 @@ SETTINGS_EXCEPTIONS = {
 CIRCLES = {
     "textcam_client: _heatmaps images",
     "textcam_service.offline: export networks",
-    "textcam_service.serving: dataplane engine grpc registry",
 }
 
 

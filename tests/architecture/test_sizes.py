@@ -27,8 +27,6 @@ LONG_MODULES = {
     "textcam_service.offline.export.export": "to be divided",
     "textcam_service.offline.networks.loading": "to be divided",
     "textcam_service.serving.batching.batcher": "to be divided",
-    "textcam_service.serving.engine.engine": "to be divided",
-    "textcam_service.serving.grpc.explainer.requests": "to be divided",
     "textcam_service.settings": "to be divided",
     "textcam_service.store.models": "to be divided",
     "textcam_service.store.versions": "to be divided",
@@ -43,7 +41,6 @@ LONG_FUNCTIONS = {
     "textcam_service.offline.export.export:export_network": "to be divided",
     "textcam_service.offline.export.onnx.export:export_onnx": "to be divided",
     "textcam_service.runtime.sessions:load_sessions": "to be divided",
-    "textcam_service.serving.engine.engine:Engine._in_turn": "to be divided",
 }
 MANY_PARAMETERS = {
     "textcam_service.core.rationale.choice:choose": "to be grouped",
@@ -53,7 +50,6 @@ MANY_PARAMETERS = {
     "textcam_service.offline.banks.region_samples:region_samples": "to be grouped",
     "textcam_service.offline.export.head_vjp:_Written._attend": "to be grouped",
     "textcam_service.offline.export.head_vjp:_convolution_backward": "to be grouped",
-    "textcam_service.serving.engine.engine:Engine._answer": "to be grouped",
     "textcam_client._base:ClientBase.__init__": "to be grouped",
     "textcam_client.aio:AsyncClient.explain": "to be grouped",
     "textcam_client.client:Client.explain": "to be grouped",
