@@ -486,7 +486,7 @@ def test_a_version_is_published_once_and_a_bad_bundle_never(store, made, tmp_pat
         store.publish("m", made["a"] / "backbone", made["b"] / "bank", "mixed")
     with pytest.raises(InvalidSettings, match="holds no image"):
         publish(store, made["b"], "2", canary=tmp_path / "none")
-    with pytest.raises(ArtefactMissing, match="is not, or not whole"):
+    with pytest.raises(ArtefactMissing, match="is missing, or incomplete"):
         store.use("m", "2")
     assert [found.version for found in store.list("m")] == [version]
 

@@ -27,7 +27,8 @@ from textcam_service.serving.engine.engine import Engine
 from textcam_service.serving.engine.jobs import Classes, ExplainJob
 from textcam_service.serving.engine.results import ExplainResult
 from textcam_service.settings import ServerSettings
-from textcam_service.store.models import CANARY, canary_images
+from textcam_service.store.manifest import CANARY
+from textcam_service.store.models import canary_images
 
 _SCENES, _SEED = 16, 71
 _PATIENCE_S, _PAUSE_S = 60.0, 0.1

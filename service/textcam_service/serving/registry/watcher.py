@@ -36,7 +36,7 @@ from textcam_service.serving.registry.registry import ModelRegistry
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings
 from textcam_service.store.models import ModelStore
-from textcam_service.store.versions import Pointer
+from textcam_service.store.pointers import Pointer
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 600.0
@@ -109,7 +109,7 @@ class Watcher:
             _log.warning(
                 "no model is published and current in %s: this server answers nothing until one "
                 "is; looking every %g s",
-                self._store.place,
+                self._store.location,
                 self._settings.store_poll_s,
             )
         for name, pointer in current.items():
@@ -176,7 +176,7 @@ class Watcher:
             False if there is one, but it cannot be loaded.
         """
         try:
-            before = await run_in_daemon_thread(self._store.before, name, pointer)
+            before = await run_in_daemon_thread(self._store.previous, name, pointer)
         except Exception as error:  # noqa: BLE001 - as in poll()
             self._count(name, error)
             return False
@@ -228,7 +228,9 @@ class Watcher:
         self._on_switch()
         self._folders[name] = (folder, *self._folders.get(name, ()))[:2]
         with suppress(OSError):  # the next switch tries again
-            await run_in_daemon_thread(self._store.tidy, name, self._cache, self._folders[name])
+            await run_in_daemon_thread(
+                self._store.prune_cache, name, self._cache, self._folders[name]
+            )
 
     def _load(self, name: str, version: str, folder: Path) -> ModelBundle:
         return load_bundle(self._settings, name, folder / "backbone", folder / "bank", version)

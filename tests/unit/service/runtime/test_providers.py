@@ -15,7 +15,7 @@ from textcam_service.runtime.providers import (
     engines_of,
     provider_options,
 )
-from textcam_service.runtime.sessions import _by_kept_engines, require_started
+from textcam_service.runtime.sessions import _with_cached_engines, require_started
 from textcam_service.serving.registry.loading import device_options
 from textcam_service.settings import read_settings
 
@@ -100,12 +100,12 @@ def test_an_engine_that_was_written_by_half_is_made_anew(tmp_path, caplog):
         (folder / "new.engine").touch()
         return said.append("made") or "session"
 
-    assert _by_kept_engines(folder, made) == "session"
+    assert _with_cached_engines(folder, made) == "session"
     assert not caplog.records
-    assert _by_kept_engines(folder, made) == "session"
+    assert _with_cached_engines(folder, made) == "session"
     assert said == ["made", "made"]
     (record,) = caplog.records
-    assert f"what {folder} keeps is of no use (could not deserialize" in record.message
+    assert f"the engines in {folder} are unusable (could not deserialize" in record.message
 
 
 def test_a_provider_that_fails_without_an_engine_is_told_as_it_is(tmp_path):
@@ -113,10 +113,10 @@ def test_a_provider_that_fails_without_an_engine_is_told_as_it_is(tmp_path):
         raise InvalidSettings("no driver")
 
     with pytest.raises(InvalidSettings, match="no driver"):
-        _by_kept_engines(tmp_path / "engines", made)
+        _with_cached_engines(tmp_path / "engines", made)
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidSettings, match=r"engine_cache: .* cannot be made"):
-        _by_kept_engines(tmp_path / "file" / "engines", made)
+    with pytest.raises(InvalidSettings, match=r"engine_cache: .* cannot be created"):
+        _with_cached_engines(tmp_path / "file" / "engines", made)
 
 
 def test_without_a_cache_or_batches_tensorrt_is_told_of_neither():

@@ -2,13 +2,11 @@
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from textcam_service.artefacts.bank import (
-    FILES,
-    WRITTEN,
     ConceptBank,
     Vocabulary,
     read_bank,
@@ -21,10 +19,14 @@ from textcam_service.core.rationale.reliability import ReliabilityBin
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports
 from textcam_service.errors import ArtefactCorrupt, BundleMismatch
-from textcam_service.offline.banks.phrases import Probing, chosen_phrases
+from textcam_service.offline.banks.probing import Probing
 
 D, V, C = 6, 3, 4
+
+
 PHRASES, KINDS = ("fur", "red", "animal"), ("part", "colour", "category")
+
+
 CALIBRATION = Calibration(
     mean=np.array([0.1, -0.2, 0.3], np.float32),
     deviation=0.0625,
@@ -39,6 +41,8 @@ CALIBRATION = Calibration(
     said=(0.5, 1.0, -0.25),
     bins=(ReliabilityBin(0.7, 0.8, 0.75, 0.8125, 16), ReliabilityBin(0.9, 1.0, 0.95, 1.0, 3)),
 )
+
+
 TABLE = np.array([[0.87, 0, 0], [0.25, 0.52, 0], [0, 0, 0], [0, 0.87, 0]], np.float32)
 
 
@@ -198,9 +202,6 @@ def test_a_bit_of_a_support_that_changed_is_noticed(tmp_path):
         read_bank(folder)
 
 
-# --- the probing images --------------------------------------------------------------------------
-
-
 def probing():
     rng = np.random.default_rng(4)
     return Probing(
@@ -210,55 +211,6 @@ def probing():
         ),
         labels=np.array([0, -1, 3, 2, 2]),
     )
-
-
-def test_what_is_kept_of_the_probing_images_is_read_back_and_is_no_part_of_what_serves(tmp_path):
-    kept = probing()
-    folder = bank_folder(tmp_path / "bank", probing=(kept.tensors(), {"images": 5}))
-    assert {path.name for path in folder.iterdir()} == set(WRITTEN)
-    assert {"probing.json", "probing.safetensors"} & set(FILES) == set()
-    back = Probing.of(read_artefact(folder, "probing")[0])
-    for name, value in asdict(kept).items():
-        np.testing.assert_array_equal(getattr(back, name), value)
-        assert getattr(back, name).dtype == value.dtype
-    without = read_bank(bank_folder(tmp_path / "without"))
-    assert read_bank(folder).bank_digest == without.bank_digest
-    # Written again without them, they are gone.
-    bank_folder(folder)
-    assert {path.name for path in folder.iterdir()} == set(FILES)
-
-
-# --- other vocabularies --------------------------------------------------------------------------
-
-
-def test_phrases_that_stay_keep_what_is_known_of_them_and_new_ones_are_not_grounded():
-    old = supports()
-    found = chosen_phrases(old, PHRASES, ("animal", "green", "fur"))
-    kept = [2, 0]  # the old places of the first and the third
-    np.testing.assert_array_equal(found.supports[:, [0, 2]], old.supports[:, kept])
-    assert not found.supports[:, 1].any()
-    np.testing.assert_array_equal(
-        found.likeness[np.ix_([0, 2], [0, 2])], old.likeness[np.ix_(kept, kept)]
-    )
-    assert not found.likeness[1].any()
-    assert not found.likeness[:, 1].any()
-    calibration = found.calibration
-    assert calibration.mean.tolist() == [old.calibration.mean[2], 0, old.calibration.mean[0]]
-    assert calibration.prior.tolist() == [0, 0, 0.5]
-    assert calibration.grounded.tolist() == [False, False, True]
-    assert (calibration.slope, calibration.bins) == (CALIBRATION.slope, CALIBRATION.bins)
-    assert found.apart.tolist() == [[2, 0]]
-    assert found.repeats.tolist() == [[3, 2]]
-    expected = np.zeros((C, 3), np.float32)
-    expected[:, 2] = TABLE[:, 0]
-    np.testing.assert_array_equal(found.attributes.dense(), expected)
-
-
-def test_a_vocabulary_of_new_phrases_alone_says_nothing():
-    found = chosen_phrases(replace(supports(), attributes=None), PHRASES, ("green", "blue"))
-    assert not found.calibration.grounded.any()
-    assert (found.apart.shape, found.repeats.shape, found.attributes) == ((0, 2), (0, 2), None)
-    assert not found.calibration.speaks_for(np.full(2, 9.0), 1.0).any()
 
 
 @pytest.mark.parametrize(
