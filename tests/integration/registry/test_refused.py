@@ -6,6 +6,7 @@ import pytest
 from model_callers import publish, served
 from small_models import write_model
 from textcam_service.errors import ArtefactMissing
+from textcam_service.store.filesystem import remove
 from textcam_service.store.models import ModelStore
 
 GUARD = {"canary_min_map_correlation": 0.9}
@@ -27,7 +28,7 @@ def store(request, tmp_path):
 @pytest.fixture(autouse=True)
 def empty_memory():
     store = ModelStore("memory://refused")
-    store._remove(store._root)
+    remove(store._fs, store._root)
 
 
 async def refuse_two(store, made, caller):

@@ -16,7 +16,7 @@ from textcam_service.store.versions import Pointer
 class Store:
     """A store of the model "m": its current version, those that were served, and its faults."""
 
-    place = "the store"
+    location = "the store"
 
     def __init__(self):
         self.version, self.accept_drift = "1", False
@@ -32,7 +32,7 @@ class Store:
             raise StoreFailed("away")
         return self.version and Pointer(self.version, accept_drift=self.accept_drift)
 
-    def before(self, name, pointer):
+    def previous(self, name, pointer):
         return tuple(own for own in reversed(self.served) if own != pointer.version)
 
     def mark_served(self, name, version):
@@ -44,7 +44,7 @@ class Store:
             raise ArtefactCorrupt(f"{version} is broken")
         return cache / version
 
-    def tidy(self, name, cache, folders):
+    def prune_cache(self, name, cache, folders):
         pass
 
 
