@@ -29,8 +29,6 @@ LONG_FUNCTIONS = {
     "textcam_service.offline.export.onnx.export:export_onnx": "to be divided",
 }
 MANY_PARAMETERS = {
-    "textcam_service.core.rationale.choice:choose": "to be grouped",
-    "textcam_service.core.rationale.rationale:explain_target": "to be grouped",
     "textcam_service.offline.export.head_vjp:_Written._attend": "to be grouped",
     "textcam_service.offline.export.head_vjp:_convolution_backward": "to be grouped",
     "textcam_client._base:ClientBase.__init__": "to be grouped",
