@@ -25,7 +25,7 @@ from textcam_service.offline.banks.extract import extract
 from textcam_service.offline.dataset import find_images
 from textcam_service.offline.embedders.loading import TEMPLATES, embed_with_templates, load_embedder
 from textcam_service.offline.evaluation.neuron_labels import label_figures, label_places, own_places
-from textcam_service.offline.export.export import export_network
+from textcam_service.offline.export.torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.probing import render_probing_set

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from textcam_service.imaging.decoding import ImageLimits, decode, prepare
-from textcam_service.offline.export.export import export_network
+from textcam_service.offline.export.torch.export import export_network
 from textcam_service.offline.networks.loading import Network, load_network
 from textcam_service.runtime.backbone import Backbone
 from torch import nn

@@ -107,7 +107,7 @@ def export(
         )
         click.echo(f"{output}: {made}")
         return
-    from textcam_service.offline.export.export import export_network  # noqa: PLC0415 - torch
+    from textcam_service.offline.export.torch.export import export_network  # noqa: PLC0415 - torch
     from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415 - torch
 
     network = load_network(model, weights)

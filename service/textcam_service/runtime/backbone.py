@@ -256,7 +256,7 @@ class Backbone:
             feeds[name] = np.broadcast_to(one, (len(maps), *one.shape)).copy()
         if (
             self.manifest.head_kind == GRADIENT
-        ):  # none asked for: see offline.export.conditional_gradient
+        ):  # none asked for: see offline.export.torch.conditional_gradient
             feeds[CLASS_WEIGHTS] = np.zeros((len(maps), len(seen.logits)), np.float32)
         (logits,) = self._head.run([LOGITS], feeds, NEEDED)
         return np.asarray(logits)

@@ -13,7 +13,7 @@ _MAX_PREFIX = 16  # class, distillation and register tokens
 
 
 @dataclass(frozen=True)
-class Place:
+class HookPoint:
     """Where a tensor is seen: at the output of a module, or at its input."""
 
     name: str
@@ -23,10 +23,10 @@ class Place:
         return f"input of {self.name}" if self.at_input else self.name
 
     @staticmethod
-    def parse(text: str) -> Place:
+    def parse(text: str) -> HookPoint:
         """Read a place as it prints itself."""
         name = text.removeprefix("input of ")
-        return Place(name, at_input=name != text)
+        return HookPoint(name, at_input=name != text)
 
     def pick(self, inputs: tuple[Any, ...], output: Any) -> Any:
         """The tensor, out of a forward hook's arguments."""
@@ -121,4 +121,4 @@ class VertexSource:
 
     count: int
     positions: torch.Tensor | None = None
-    place: Place | None = None
+    place: HookPoint | None = None

@@ -8,7 +8,7 @@ import numpy as np
 
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray, Preprocessing
 from textcam_service.offline.export.tensor_layout import Layout
-from textcam_service.offline.export.to_onnx import maps_of
+from textcam_service.offline.export.torch.to_onnx import maps_of
 
 MapsOf = Callable[[Float32Array], FloatArray]
 """Images (N, 3, h, w) -> activation maps (N, D, H, W)."""
@@ -19,7 +19,7 @@ _REACH = 1.0  # cells, from the image's middle to the farthest place
 _LEAST = 1 / 8  # of a cell; several times the measurement's own scatter
 
 
-def backbone_shift(
+def backbone_offset(
     graph: bytes, layout: Layout, size: Preprocessing, vertices: int = 0
 ) -> tuple[float, float]:
     """The shift of a backbone's graph; none of tokens, each its own patch, and of vertices.
@@ -32,10 +32,10 @@ def backbone_shift(
     """
     if vertices or layout.kind == "tokens":
         return 0.0, 0.0
-    return grid_shift(maps_of(graph), size.height, size.width)
+    return cell_offset(maps_of(graph), size.height, size.width)
 
 
-def grid_shift(run: MapsOf, height: int, width: int) -> tuple[float, float]:
+def cell_offset(run: MapsOf, height: int, width: int) -> tuple[float, float]:
     """Where the maps' cells look, (right, down) of an even grid over the input, pixels.
 
     Measured, with the weights that it has: a square of an image shows another image instead, and

@@ -18,7 +18,7 @@ from torch import nn
 from textcam_service.core.types import CropMode, Interpolation, Preprocessing
 from textcam_service.errors import ExportRefused, MissingExtra
 from textcam_service.offline.networks.checkpoints import Checkpoint, class_count, read_checkpoint
-from textcam_service.offline.networks.smoke_test import sample_images, try_logits
+from textcam_service.offline.networks.smoke_test import check_logits, sample_images
 
 _LITE_SIZES = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
 _RANDOM_WEIGHTS = "none"
@@ -272,7 +272,7 @@ def _load_import(
     stated = getattr(module, "class_names", None)
     if stated is not None:
         return module, preprocessing, unique_names(tuple(map(str, stated)))
-    count = try_logits(name, module.eval(), sample_images(preprocessing)).shape[1]
+    count = check_logits(name, module.eval(), sample_images(preprocessing)).shape[1]
     return module, preprocessing, _names(checkpoint, count)
 
 

@@ -28,7 +28,7 @@ def sample_images(preprocessing: Preprocessing) -> torch.Tensor:
     return torch.tensor(waves + rng.normal(0, 0.5, (3, 3, height, width)), dtype=torch.float32)
 
 
-def try_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+def check_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Run a classifier once.
 
     Args:

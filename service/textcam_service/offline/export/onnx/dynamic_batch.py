@@ -13,13 +13,13 @@ from onnx import compose, helper
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.onnx.nodes import (
-    agree,
-    answers,
-    asking,
     attribute,
-    reached,
+    is_close,
+    reachable,
+    run_model,
     session,
     weight,
+    with_outputs,
 )
 from textcam_service.offline.export.onnx.reading import OWN, OnnxFile
 
@@ -51,10 +51,10 @@ class OnnxClassifier:
 
     def served(self, part: onnx.ModelProto) -> onnx.ModelProto:
         """A part of the graph, for any number of images."""
-        return _looped(part) if self.looped else part
+        return _with_loop(part) if self.looped else part
 
 
-def any_batch(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
+def make_dynamic(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
     """Make a classifier's batch free, or else arrange for a loop over the images.
 
     Args:
@@ -68,7 +68,9 @@ def any_batch(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
     if file.batch:
         return _from_fixed(file, pixels)
     try:
-        return _counted(file, file.model, _sizes_of_two_and_three(file, file.model, pixels))
+        return _with_batch_nodes(
+            file, file.model, _sizes_of_two_and_three(file, file.model, pixels)
+        )
     except ExportRefused as refused:
         try:  # its input may promise more than its reshapes hold
             return _from_fixed(replace(file, batch=1), pixels)
@@ -80,11 +82,11 @@ def _from_fixed(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
     """A classifier for any number of images from one for a fixed number."""
     baked = _sizes(file, file.model, np.resize(pixels, (file.batch, *pixels.shape[1:])))
     try:
-        model = _freed(file, baked)
-        free = _counted(file, model, _sizes_of_two_and_three(file, model, pixels))
-        found = answers(free.model, file.path, {file.image: pixels})[file.logits]
-        (wanted,) = one_by_one(file, file.model, pixels)
-        if agree(found, wanted):
+        model = _with_free_batch(file, baked)
+        free = _with_batch_nodes(file, model, _sizes_of_two_and_three(file, model, pixels))
+        found = run_model(free.model, file.path, {file.image: pixels})[file.logits]
+        (wanted,) = run_each(file, file.model, pixels)
+        if is_close(found, wanted):
             return free
     except ExportRefused:
         pass  # something else holds the batch's size
@@ -93,10 +95,10 @@ def _from_fixed(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
             f"{file.path} takes {file.batch} images at once, and its batch cannot be made free; "
             "export it with a free batch size, or with one of 1"
         )
-    return _counted(file, file.model, [baked])
+    return _with_batch_nodes(file, file.model, [baked])
 
 
-def one_by_one(file: OnnxFile, model: onnx.ModelProto, pixels: Float32Array) -> list[Float32Array]:
+def run_each(file: OnnxFile, model: onnx.ModelProto, pixels: Float32Array) -> list[Float32Array]:
     """Answers (N, ...) of a file's graph, each image by itself.
 
     Args:
@@ -121,11 +123,11 @@ def count_nodes(graph: onnx.GraphProto, source: str) -> list[onnx.NodeProto]:
 def _sizes(file: OnnxFile, model: onnx.ModelProto, pixels: Float32Array) -> _Sizes:
     """Shapes of all tensors that depend on the image; runs the graph."""
     # The sizes alone are answered, so that onnxruntime forgets each tensor when it has been used.
-    asked = {name: f"size:{name}" for name in sorted(reached(model.graph.node, file.image))}
-    made = asking(model, [file.logits, *asked.values()])
+    asked = {name: f"size:{name}" for name in sorted(reachable(model.graph.node, file.image))}
+    made = with_outputs(model, [file.logits, *asked.values()])
     made.graph.node.extend(helper.make_node("Shape", [name], [own]) for name, own in asked.items())
     try:
-        found = answers(made, file.path, {file.image: pixels})
+        found = run_model(made, file.path, {file.image: pixels})
     except ExportRefused as refused:
         raise ExportRefused(
             f"{refused}; export it with a free batch size, and state its --input-size"
@@ -139,7 +141,7 @@ def _sizes_of_two_and_three(
     return [_sizes(file, model, pixels[:count]) for count in (2, 3)]
 
 
-def _freed(file: OnnxFile, baked: _Sizes) -> onnx.ModelProto:
+def _with_free_batch(file: OnnxFile, baked: _Sizes) -> onnx.ModelProto:
     """The graph with the batch's size taken out of its input, output and reshapes."""
     model = onnx.ModelProto()
     model.CopyFrom(file.model)
@@ -154,7 +156,9 @@ def _freed(file: OnnxFile, baked: _Sizes) -> onnx.ModelProto:
     return model
 
 
-def _counted(file: OnnxFile, model: onnx.ModelProto, sizes: Sequence[_Sizes]) -> OnnxClassifier:
+def _with_batch_nodes(
+    file: OnnxFile, model: onnx.ModelProto, sizes: Sequence[_Sizes]
+) -> OnnxClassifier:
     """Take sizes of the image's tensors from COUNT, so that the graph can be cut anywhere.
 
     Args:
@@ -204,7 +208,7 @@ def _is_per_image(sizes: Sequence[tuple[int, ...]]) -> bool:
     return [size[:1] for size in sizes] == counts and len({size[1:] for size in sizes}) == 1
 
 
-def _looped(part: onnx.ModelProto) -> onnx.ModelProto:
+def _with_loop(part: onnx.ModelProto) -> onnx.ModelProto:
     """A graph of one image, run for one after the other."""
     inner = compose.add_prefix_graph(part.graph, "one:")
 

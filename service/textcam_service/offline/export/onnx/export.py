@@ -26,22 +26,22 @@ from textcam_service.artefacts.backbone import (
 from textcam_service.artefacts.files import canonical_json, sha256
 from textcam_service.core.types import Float32Array, Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.export import ExportReport
-from textcam_service.offline.export.onnx.dynamic_batch import OnnxClassifier, any_batch, one_by_one
-from textcam_service.offline.export.onnx.nodes import TOLERANCE, agree, answers
+from textcam_service.offline.export.onnx.dynamic_batch import OnnxClassifier, make_dynamic, run_each
+from textcam_service.offline.export.onnx.nodes import TOLERANCE, answers, is_close
 from textcam_service.offline.export.onnx.reading import OWN, read_onnx
 from textcam_service.offline.export.onnx.split import (
     PREFIX,
     backbone_model,
     closed_form,
     head_model,
-    head_of,
-    is_lively,
-    tapped,
+    is_spatial,
+    load_head,
+    with_output,
 )
 from textcam_service.offline.export.tensor_layout import Layout
-from textcam_service.offline.export.to_onnx import difference
-from textcam_service.offline.networks.cell_offsets import backbone_shift
+from textcam_service.offline.export.torch.export import ExportReport
+from textcam_service.offline.export.torch.to_onnx import difference
+from textcam_service.offline.networks.cell_offsets import backbone_offset
 from textcam_service.offline.networks.loading import unique_names
 
 _CANDIDATES = 40
@@ -109,7 +109,7 @@ def export_onnx(
     """
     height, width = preprocessing.height, preprocessing.width
     pixels = np.random.default_rng(0).normal(0, 1, (3, 3, height, width)).astype(np.float32)
-    seen = any_batch(read_onnx(path, (height, width)), pixels)
+    seen = make_dynamic(read_onnx(path, (height, width)), pixels)
     names = _class_names(seen, class_names)
     if seen.class_count < 2:
         raise ExportRefused(
@@ -147,7 +147,7 @@ def export_onnx(
             "producer": f"{given.producer_name} {given.producer_version}".strip(),
             "max_parity_error": f"{max(errors):.3g}",
         },
-        grid_shift=backbone_shift(backbone, cut.layout, preprocessing),
+        grid_shift=backbone_offset(backbone, cut.layout, preprocessing),
         outputs=cut.contexts,
         head_inputs=cut.contexts if kind == FORWARD else (),
     )
@@ -196,7 +196,7 @@ def _choose(seen: OnnxClassifier, pixels: Float32Array) -> _Cut:
             cut = _parts(seen, name, layout, pixels, head_model(seen, name, layout))
         except ExportRefused:
             continue  # the image goes around it, or it is of another type
-        if _is_lively(cut):
+        if _is_spatial(cut):
             return cut
         tried += 1
         if tried >= _CANDIDATES:
@@ -236,16 +236,16 @@ def _parts(
     cut = _Cut(target, layout, backbone, found, head, without)
     if head is not None:
         given = {name: found[name] for name in (ACTIVATION_MAPS, *cut.contexts)}
-        if not agree(answers(head, "the head", given)[LOGITS], found[LOGITS]):
+        if not is_close(answers(head, "the head", given)[LOGITS], found[LOGITS]):
             return replace(cut, head=None, without="the head does not compute the logits by itself")
     return cut
 
 
-def _is_lively(cut: _Cut) -> bool:
+def _is_spatial(cut: _Cut) -> bool:
     if cut.head is None:
         return False
     contexts = {name: cut.answers[name][:1] for name in cut.contexts}
-    return is_lively(head_of(cut.head, contexts), cut.answers[ACTIVATION_MAPS][0])
+    return is_spatial(load_head(cut.head, contexts), cut.answers[ACTIVATION_MAPS][0])
 
 
 def _refuse_probabilities(path: Path, logits: Float32Array) -> None:
@@ -261,11 +261,11 @@ def _head_kind(cut: _Cut) -> tuple[str, tuple[Float32Array, Float32Array] | None
     """The kind of head, its closed form, and why there are no gradients."""
     if cut.head is None:
         return NO_HEAD, None, cut.without
-    linear = None if cut.contexts else closed_form(head_of(cut.head, {}), cut.shape)
+    linear = None if cut.contexts else closed_form(load_head(cut.head, {}), cut.shape)
     if linear is not None:
         weights, bias = linear
         rebuilt = cut.answers[ACTIVATION_MAPS].mean(axis=(2, 3)) @ weights.T + bias
-        if agree(rebuilt, cut.answers[LOGITS]):
+        if is_close(rebuilt, cut.answers[LOGITS]):
             return GAP_LINEAR, linear, ""
     return FORWARD, None, "an ONNX model has none"
 
@@ -277,8 +277,8 @@ def _parity(seen: OnnxClassifier, cut: _Cut, pixels: Float32Array) -> tuple[floa
         ExportRefused: It is too large.
     """
     file = seen.file
-    given = tapped(file.model, file.logits, cut.target, cut.layout)
-    wanted = one_by_one(file, given, pixels)
+    given = with_output(file.model, file.logits, cut.target, cut.layout)
+    wanted = run_each(file, given, pixels)
     alone = answers(cut.backbone, file.path, {INPUT: pixels[:1]})
     logits_error, maps_error = (
         max(difference(alone[name], own[:1]), difference(cut.answers[name], own))

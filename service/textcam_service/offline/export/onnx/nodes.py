@@ -16,7 +16,7 @@ from textcam_service.errors import ExportRefused
 TOLERANCE = 1e-4
 
 
-def reached(nodes: Iterable[onnx.NodeProto], start: str) -> set[str]:
+def reachable(nodes: Iterable[onnx.NodeProto], start: str) -> set[str]:
     """All tensors whose values depend on a tensor's values, not only on its size."""
     found = {start}
     for node in nodes:  # ONNX wants them in order
@@ -42,7 +42,7 @@ def value(name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
 
 
-def asking(model: onnx.ModelProto, outputs: Iterable[str]) -> onnx.ModelProto:
+def with_outputs(model: onnx.ModelProto, outputs: Iterable[str]) -> onnx.ModelProto:
     """The model with other tensors as its outputs."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -67,7 +67,7 @@ def session(model: onnx.ModelProto, what: object) -> ort.InferenceSession:
         raise ExportRefused(f"{what}: onnxruntime cannot load it: {error}") from error
 
 
-def answers(
+def run_model(
     model: onnx.ModelProto, what: object, feeds: Mapping[str, FloatArray]
 ) -> dict[str, Float32Array]:
     """Load and run a graph once: its outputs by name.
@@ -84,7 +84,7 @@ def answers(
         raise ExportRefused(f"{what} does not run on {shapes}: {error}") from error
 
 
-def agree(found: FloatArray, wanted: FloatArray) -> bool:
+def is_close(found: FloatArray, wanted: FloatArray) -> bool:
     """Whether two arrays agree on their own scale; zeros tell nothing, so they never do."""
     scale = float(np.abs(wanted).max())
     return scale > 0 and float(np.abs(found - wanted).max()) <= TOLERANCE * scale

@@ -14,7 +14,7 @@ import onnx
 from onnx import compose, inliner, numpy_helper
 
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.onnx.nodes import answers, asking
+from textcam_service.offline.export.onnx.nodes import run_model, with_outputs
 
 OWN = "own:"  # sets a file's names apart from the product's
 _HAND_ON = {"Identity", "Dropout"}
@@ -114,7 +114,7 @@ def _fold_integers(path: Path, model: onnx.ModelProto, image: str) -> None:
     small.graph.name = "constants"
     small.graph.node.extend(fixed)
     small.graph.initializer.extend(one for one in graph.initializer if one.name in needed)
-    found = answers(asking(small, answered), path, {}) if answered else {}
+    found = run_model(with_outputs(small, answered), path, {}) if answered else {}
     whole = {name: value for name, value in found.items() if value.dtype == np.int64}
     for node in [node for node in fixed if node.output[0] in whole]:
         graph.node.remove(node)

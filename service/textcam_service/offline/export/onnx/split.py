@@ -13,22 +13,24 @@ from textcam_service.artefacts.backbone import ACTIVATION_MAPS, INPUT, LOGITS
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.onnx.dynamic_batch import COUNT, OnnxClassifier, count_nodes
-from textcam_service.offline.export.onnx.nodes import agree, asking, session, value, weight
+from textcam_service.offline.export.onnx.nodes import is_close, session, value, weight, with_outputs
 from textcam_service.offline.export.onnx.reading import OWN
 from textcam_service.offline.export.tensor_layout import Layout
 
 PREFIX = "prefix"
 _CHUNK = 32
 _CELLS = 64  # that the test for idle positions looks at
-_LIVELY = 0.5  # share of positions that must matter
+_MIN_SHARE = 0.5  # share of positions that must matter
 
 Head: TypeAlias = Callable[[FloatArray], Float32Array]
 """Maps (M, D, H, W) to logits (M, C)."""
 
 
-def tapped(model: onnx.ModelProto, logits: str, target: str, layout: Layout) -> onnx.ModelProto:
+def with_output(
+    model: onnx.ModelProto, logits: str, target: str, layout: Layout
+) -> onnx.ModelProto:
     """A whole graph with LOGITS, ACTIVATION_MAPS and, where there is one, PREFIX as outputs."""
-    made = asking(model, [])
+    made = with_outputs(model, [])
     graph = made.graph
     make = helper.make_node
     grid = "grid" if layout.prefix else target
@@ -55,7 +57,7 @@ def tapped(model: onnx.ModelProto, logits: str, target: str, layout: Layout) -> 
 def backbone_model(seen: OnnxClassifier, target: str, layout: Layout) -> onnx.ModelProto:
     """The graph INPUT -> LOGITS, ACTIVATION_MAPS and, where there is one, PREFIX."""
     file = seen.file
-    made = tapped(seen.model, file.logits, target, layout)
+    made = with_output(seen.model, file.logits, target, layout)
     graph = made.graph
     del graph.input[:], graph.output[:]
     graph.input.append(value(INPUT, seen.shapes[file.image]))
@@ -115,7 +117,7 @@ def _untap(graph: onnx.GraphProto, target: str, layout: Layout) -> None:
         graph.node.append(make("Concat", [PREFIX, grid], [target], axis=1))
 
 
-def head_of(model: onnx.ModelProto, contexts: Mapping[str, FloatArray]) -> Head:
+def load_head(model: onnx.ModelProto, contexts: Mapping[str, FloatArray]) -> Head:
     """A head's graph as a function.
 
     Args:
@@ -153,19 +155,21 @@ def closed_form(
     bias = head(np.zeros((1, *shape)))[0].astype(np.float64)
     answers = head(tried) - bias
     moved = rng.permuted(tried.reshape(2, shape[0], -1), axis=2).reshape(tried.shape)
-    if not (agree(head(moved) - bias, answers) and agree(head(-3 * tried) - bias, -3 * answers)):
+    if not (
+        is_close(head(moved) - bias, answers) and is_close(head(-3 * tried) - bias, -3 * answers)
+    ):
         return None
     level = 64.0  # above the bias, which would round the weights
     even = np.full(shape[1:], level)
     channels = np.eye(shape[0])
     answered = [head(np.multiply.outer(channel, even)[None])[0] - bias for channel in channels]
     weights = np.stack(answered, axis=1) / level
-    if not agree(tried.mean(axis=(2, 3)) @ weights.T, answers):
+    if not is_close(tried.mean(axis=(2, 3)) @ weights.T, answers):
         return None
     return weights.astype(np.float32), bias.astype(np.float32)
 
 
-def is_lively(head: Head, maps: FloatArray) -> bool:
+def is_spatial(head: Head, maps: FloatArray) -> bool:
     """Whether most positions of maps (D, H, W) matter to the logits.
 
     Not so at the last block's output of a transformer that is read at its class token.
@@ -176,4 +180,4 @@ def is_lively(head: Head, maps: FloatArray) -> bool:
     noise = np.random.default_rng(0).normal(0, 1 + maps.std(), (len(chosen), channels))
     changed[np.arange(len(chosen)), :, chosen] += noise
     effect = np.abs(head(changed.reshape(-1, *maps.shape)) - head(maps[None])).max(axis=1)
-    return float((effect > 1e-6 * effect.max()).mean()) > _LIVELY
+    return float((effect > 1e-6 * effect.max()).mean()) > _MIN_SHARE

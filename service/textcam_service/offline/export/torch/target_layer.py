@@ -13,12 +13,12 @@ from torch import nn
 
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.tensor_layout import Layout, Place
+from textcam_service.offline.export.tensor_layout import HookPoint, Layout
 from textcam_service.offline.networks.loading import Network
 
 # Between the head's input and the mean of the maps, both from the same run of torch.
 HEAD_TOLERANCE = 1e-4
-_LIVELY = 0.5  # share of positions with a gradient
+_MIN_SHARE = 0.5  # share of positions with a gradient
 _CANDIDATES = 40
 
 
@@ -46,13 +46,13 @@ class Target:
         head: The linear layer over the mean of its maps; None: the head is another.
     """
 
-    place: Place
+    place: HookPoint
     head: LinearHead | None
 
 
 @dataclass(frozen=True)
 class _Tap:
-    place: Place
+    place: HookPoint
     tensor: torch.Tensor
     layout: Layout
     pools: bool
@@ -78,7 +78,7 @@ def choose_target(network: Network, images: torch.Tensor, vertices: int = 0) -> 
     found = _averaged(network, images, vertices)
     if found is not None:
         return found
-    place = _last_lively(network, images, vertices)
+    place = _last_spatial(network, images, vertices)
     if place is None:
         raise ExportRefused(
             f"{network.name}: no layer holds maps whose positions matter to the logits and "
@@ -118,7 +118,7 @@ def _averaged(network: Network, images: torch.Tensor, vertices: int) -> Target |
     if head is None:
         return None
     pooled: list[torch.Tensor] = []
-    means: list[tuple[Place, torch.Tensor]] = []
+    means: list[tuple[HookPoint, torch.Tensor]] = []
 
     def record(tap: _Tap) -> None:
         # Modules that work in place would change the maps under our eyes.
@@ -134,7 +134,7 @@ def _averaged(network: Network, images: torch.Tensor, vertices: int) -> Target |
     return Target((outputs or matching)[-1], head)
 
 
-def _last_lively(network: Network, images: torch.Tensor, vertices: int) -> Place | None:
+def _last_spatial(network: Network, images: torch.Tensor, vertices: int) -> HookPoint | None:
     """The last place that all of the network passes and whose positions matter."""
     module = copy.deepcopy(network.module)
     for child in module.modules():
@@ -156,12 +156,12 @@ def _last_lively(network: Network, images: torch.Tensor, vertices: int) -> Place
         size = tap.layout.maps(gradient).abs().sum(dim=(0, 1))
         lively = (size > 1e-6 * size.max()).float().mean()
         place = _outermost(taps, tap)
-        if lively > _LIVELY and _all_passes(module, images, place):
+        if lively > _MIN_SHARE and _is_bottleneck(module, images, place):
             return _normalised(module, taps, tap) or place
     return None
 
 
-def _normalised(module: nn.Module, taps: list[_Tap], chosen: _Tap) -> Place | None:
+def _normalised(module: nn.Module, taps: list[_Tap], chosen: _Tap) -> HookPoint | None:
     """The output of the layer normalisation that takes a place's tensor.
 
     Before it, gradients are orthogonal to each position's activations: evidence would cancel.
@@ -169,17 +169,17 @@ def _normalised(module: nn.Module, taps: list[_Tap], chosen: _Tap) -> Place | No
     for tap in taps:
         same = tap.place.at_input and tap.tensor is chosen.tensor
         if same and isinstance(module.get_submodule(tap.place.name), nn.LayerNorm):
-            return Place(tap.place.name)
+            return HookPoint(tap.place.name)
     return None
 
 
-def _outermost(taps: list[_Tap], chosen: _Tap) -> Place:
+def _outermost(taps: list[_Tap], chosen: _Tap) -> HookPoint:
     """The outermost module that answers a place's tensor; else the place."""
     places = [tap.place for tap in taps if tap.tensor is chosen.tensor and not tap.place.at_input]
     return places[-1] if places else chosen.place
 
 
-def _all_passes(module: nn.Module, images: torch.Tensor, place: Place) -> bool:
+def _is_bottleneck(module: nn.Module, images: torch.Tensor, place: HookPoint) -> bool:
     """Whether nothing of the image goes around a place."""
     given = images[:1].clone().requires_grad_(True)
     target = module.get_submodule(place.name)
@@ -206,7 +206,7 @@ def _watch(module: nn.Module, images: torch.Tensor, vertices: int, record: Any) 
         layout = Layout.of(tensor.shape, images.shape[2:], vertices)
         if layout is not None:
             pools = "pool" in type(child).__name__.casefold() and not at_input
-            record(_Tap(Place(name, at_input), tensor, layout, pools))
+            record(_Tap(HookPoint(name, at_input), tensor, layout, pools))
 
     with contextlib.ExitStack() as hooks:
         for name, child in module.named_modules():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.split import WithTaps
-from textcam_service.offline.export.tensor_layout import Place, VertexSource
+from textcam_service.offline.export.tensor_layout import HookPoint, VertexSource
+from textcam_service.offline.export.torch.split import WithHooks
 from textcam_service.offline.networks.loading import Network
 
 
@@ -27,7 +27,7 @@ def vertex_source(network: Network, images: torch.Tensor) -> VertexSource | None
         positions = stated.detach().float().cpu()
         source = VertexSource(positions.shape[0] if positions.ndim else 0, positions=positions)
     else:
-        place = Place.parse(stated)
+        place = HookPoint.parse(stated)
         if place.name not in dict(network.module.named_modules()):
             raise ExportRefused(
                 f"{network.name}: its `vertex_positions` name {stated!r}, which is no module of "
@@ -35,7 +35,7 @@ def vertex_source(network: Network, images: torch.Tensor) -> VertexSource | None
             )
         try:
             with torch.inference_mode():
-                _, positions = WithTaps(network.module, [place])(images)
+                _, positions = WithHooks(network.module, [place])(images)
         except KeyError as error:
             raise ExportRefused(
                 f"{network.name}: its `vertex_positions` name {stated!r}, a module that is never "

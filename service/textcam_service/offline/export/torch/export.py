@@ -33,16 +33,16 @@ from textcam_service.artefacts.files import canonical_json
 from textcam_service.core.types import Float32Array, Preprocessing
 from textcam_service.core.vertices import drawn_grid
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.conditional_gradient import lazy_gradients
-from textcam_service.offline.export.head_vjp import gradient_graph
-from textcam_service.offline.export.split import Head, WithTaps, cut
-from textcam_service.offline.export.target_layer import choose_target, close, linear_head
-from textcam_service.offline.export.tensor_layout import Layout, Place
-from textcam_service.offline.export.to_onnx import OPSET, head_parity, parity, to_onnx
-from textcam_service.offline.export.vertices import vertex_source
-from textcam_service.offline.networks.cell_offsets import backbone_shift
+from textcam_service.offline.export.tensor_layout import HookPoint, Layout
+from textcam_service.offline.export.torch.conditional_gradient import conditional_gradient
+from textcam_service.offline.export.torch.head_vjp import gradient_graph
+from textcam_service.offline.export.torch.split import Head, WithHooks, split
+from textcam_service.offline.export.torch.target_layer import choose_target, close, linear_head
+from textcam_service.offline.export.torch.to_onnx import OPSET, head_parity, parity, to_onnx
+from textcam_service.offline.export.torch.vertices import vertex_source
+from textcam_service.offline.networks.cell_offsets import backbone_offset
 from textcam_service.offline.networks.loading import Network, state_digest
-from textcam_service.offline.networks.smoke_test import sample_images, try_logits
+from textcam_service.offline.networks.smoke_test import check_logits, sample_images
 
 _GRADIENT_TOLERANCE = 1e-3
 
@@ -140,7 +140,7 @@ def export_network(
             further layers were named and have no gradients that agree.
     """
     images = sample_images(network.preprocessing)
-    class_count = try_logits(network.name, network.module, images).shape[1]
+    class_count = check_logits(network.name, network.module, images).shape[1]
     if class_count != len(network.class_names):
         raise ExportRefused(
             f"{network.name}: {class_count} logits, {len(network.class_names)} class names"
@@ -152,7 +152,7 @@ def export_network(
     else:
         place = choose_target(network, images, count).place
     further_places = [_place(network, name) for name in layers]
-    parts = cut(network.module, images, place, further_places, vertices)
+    parts = split(network.module, images, place, further_places, vertices)
     with torch.no_grad():  # what inference_mode() makes cannot be differentiated by later
         logits, maps, *further = parts.trunk(images)
     if any(len(tensor) != len(images) for tensor in (maps, *further)):
@@ -204,7 +204,7 @@ def export_network(
             "opset": str(OPSET),
             "max_parity_error": f"{max(logits_error, maps_error):.3g}",
         },
-        grid_shift=backbone_shift(backbone, parts.head.layout, network.preprocessing, count),
+        grid_shift=backbone_offset(backbone, parts.head.layout, network.preprocessing, count),
         layers=tuple(map(str, parts.layers)),
         outputs=parts.outputs,
         head_inputs=parts.head.contexts if head.graph else (),
@@ -231,9 +231,9 @@ def export_network(
 class _Maps(nn.Module):
     """The network as it stands, with its maps: (N, 3, h, w) -> logits, (N, D, H, W)."""
 
-    def __init__(self, network: nn.Module, place: Place, layout: Layout) -> None:
+    def __init__(self, network: nn.Module, place: HookPoint, layout: Layout) -> None:
         super().__init__()
-        self._tapped = WithTaps(network, [place])
+        self._tapped = WithHooks(network, [place])
         self._layout = layout
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -241,8 +241,8 @@ class _Maps(nn.Module):
         return logits, self._layout.maps(tensor)
 
 
-def _place(network: Network, name: str) -> Place:
-    place = Place.parse(name)
+def _place(network: Network, name: str) -> HookPoint:
+    place = HookPoint.parse(name)
     known = [module for module, _ in network.module.named_modules() if module]
     if place.name not in known:
         near = difflib.get_close_matches(place.name, known, 8, 0.3) or known[-8:]
@@ -277,7 +277,7 @@ def _export_head(
         traced, further = gradient_graph(head, maps, contexts, logits.shape[1])
         outputs = [LOGITS, HEAD_GRADIENT, *further]
         graph = to_onnx("the head with gradients", traced, [*given.values()], [*given], outputs)
-        graph = lazy_gradients(graph)
+        graph = conditional_gradient(graph)
         errors = head_parity(graph, head, given, further)
         if errors[0] <= tolerance and errors[1] <= _GRADIENT_TOLERANCE:
             return _Exported(GRADIENT, graph, *errors, tuple(further))

@@ -18,7 +18,7 @@ from textcam_service.artefacts.backbone import ACTIVATION_MAPS, CLASS_WEIGHTS, L
 _INSIDE = "_pulled"
 
 
-def lazy_gradients(serialised: bytes) -> bytes:
+def conditional_gradient(serialised: bytes) -> bytes:
     """Put all that the logits do not need into the branch of an If; class weights of 0 skip it.
 
     The answers are the same: without weights, all gradients are 0.

@@ -12,23 +12,25 @@ from torch import fx, nn
 
 from textcam_service.artefacts.backbone import VERTEX_POSITIONS
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.fx_graph import functional, head_of, reached
-from textcam_service.offline.export.tensor_layout import Layout, Place, VertexSource
+from textcam_service.offline.export.tensor_layout import HookPoint, Layout, VertexSource
+from textcam_service.offline.export.torch.fx_graph import descendants, extract_head, trace
 
 Argument: TypeAlias = Any
 
 
-class WithTaps(nn.Module):
+class WithHooks(nn.Module):
     """The network with tensors of the given places as further outputs."""
 
-    def __init__(self, network: nn.Module, places: Sequence[Place]) -> None:
+    def __init__(self, network: nn.Module, places: Sequence[HookPoint]) -> None:
         super().__init__()
         self.network = network
         self._places = tuple(places)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Images (N, 3, h, w) to logits (N, C) and the places' tensors."""
-        seen: dict[Place, torch.Tensor] = {}  # a module may be called often: the last call counts
+        seen: dict[
+            HookPoint, torch.Tensor
+        ] = {}  # a module may be called often: the last call counts
         with _watching(self.network, self._places, seen):
             logits = self.network(image)
         return (logits, *(seen[place] for place in self._places))
@@ -36,11 +38,11 @@ class WithTaps(nn.Module):
 
 @contextlib.contextmanager
 def _watching(
-    network: nn.Module, places: Sequence[Place], seen: dict[Place, Any]
+    network: nn.Module, places: Sequence[HookPoint], seen: dict[HookPoint, Any]
 ) -> Iterator[None]:
     """Keep what the places hold while the network runs."""
 
-    def keep(place: Place) -> Any:
+    def keep(place: HookPoint) -> Any:
         return lambda _, inputs, output: seen.__setitem__(place, place.pick(inputs, output))
 
     with contextlib.ExitStack() as hooks:
@@ -119,7 +121,7 @@ class Head(nn.Module):
 
 
 @dataclass(frozen=True)
-class Cut:
+class Split:
     """A network in parts.
 
     Attributes:
@@ -134,16 +136,16 @@ class Cut:
     outputs: tuple[str, ...]
     head: Head
     layers_head: Head | None
-    layers: tuple[Place, ...]
+    layers: tuple[HookPoint, ...]
 
 
-def cut(
+def split(
     network: nn.Module,
     images: torch.Tensor,
-    place: Place,
-    further: Sequence[Place] = (),
+    place: HookPoint,
+    further: Sequence[HookPoint] = (),
     vertices: VertexSource | None = None,
-) -> Cut:
+) -> Split:
     """Cut a network at a place.
 
     Args:
@@ -159,7 +161,7 @@ def cut(
     """
     _require_tensors(network, images, (place, *further))
     asked = (vertices.place,) if vertices is not None and vertices.place else ()
-    whole = functional(WithTaps(network, (place, *further, *asked)), images)
+    whole = trace(WithHooks(network, (place, *further, *asked)), images)
     output = next(node for node in whole.graph.nodes if node.op == "output")
     logits, target, *others = output.args[0]
     order = list(whole.graph.nodes).index
@@ -168,14 +170,14 @@ def cut(
     grid = images.shape[2:], vertices.count if vertices is not None else 0
     layout = _layout(place, target, *grid)
     taps = [(node, _layout(name, node, *grid)) for node, name in layers]
-    body, crossing = head_of(whole, target, logits, str(place))
+    body, crossing = extract_head(whole, target, logits, str(place))
     crossings = {f"context_{index}": node for index, node in enumerate(crossing)}
     head = Head(body, layout, (*(["prefix"] if layout.prefix else []), *crossings))
     layers_head = None
     if taps:
         _require_chain(whole, logits, (target, place), layers)
         start, first = taps[0]
-        body, crossing = head_of(whole, start, logits, str(layers[0][1]))
+        body, crossing = extract_head(whole, start, logits, str(layers[0][1]))
         named = {f"layer_context_{index}": node for index, node in enumerate(crossing)}
         prefix = ["layer_prefix"] if first.prefix else []
         seen = [(node.name, own) for node, own in taps[1:]]
@@ -191,14 +193,14 @@ def cut(
     prefixes = [name for name in ("prefix", "layer_prefix") if _takes(name, head, layers_head)]
     outputs = (*(f"layer_{index}" for index in range(len(taps))), *prefixes, *crossings)
     outputs += () if fixed is None else (VERTEX_POSITIONS,)
-    return Cut(trunk, outputs, head, layers_head, tuple(name for _, name in layers))
+    return Split(trunk, outputs, head, layers_head, tuple(name for _, name in layers))
 
 
 def _takes(name: str, *heads: Head | None) -> bool:
     return any(head is not None and name in head.contexts for head in heads)
 
 
-def _layout(place: Place, node: fx.Node, size: Sequence[int], vertices: int) -> Layout:
+def _layout(place: HookPoint, node: fx.Node, size: Sequence[int], vertices: int) -> Layout:
     shape = [-1, *(int(extent) for extent in node.meta["val"].shape[1:])]
     layout = Layout.of(shape, size, vertices)
     if layout is None:
@@ -209,9 +211,9 @@ def _layout(place: Place, node: fx.Node, size: Sequence[int], vertices: int) -> 
     return layout
 
 
-def _require_tensors(network: nn.Module, images: torch.Tensor, places: Sequence[Place]) -> None:
+def _require_tensors(network: nn.Module, images: torch.Tensor, places: Sequence[HookPoint]) -> None:
     """Refuse modules that are never called, or that do not answer one tensor."""
-    seen: dict[Place, Any] = {}
+    seen: dict[HookPoint, Any] = {}
     with torch.no_grad(), _watching(network, places, seen):
         network(images)
     for place in places:
@@ -230,13 +232,13 @@ def _require_tensors(network: nn.Module, images: torch.Tensor, places: Sequence[
 def _require_chain(
     whole: fx.GraphModule,
     logits: fx.Node,
-    target: tuple[fx.Node, Place],
-    layers: Sequence[tuple[fx.Node, Place]],
+    target: tuple[fx.Node, HookPoint],
+    layers: Sequence[tuple[fx.Node, HookPoint]],
 ) -> None:
     """Refuse further layers that repeat another, or that are not computed from the first."""
     known = dict([target])
     first, first_name = layers[0]
-    after = reached(whole.graph, {first})
+    after = descendants(whole.graph, {first})
     for node, name in layers:
         if node in known:
             raise ExportRefused(
@@ -249,7 +251,7 @@ def _require_chain(
                 f"the further layer {name} is not computed from {first_name}, the first of them; "
                 "name layers that follow one another, or one of the two only"
             )
-        if logits not in reached(whole.graph, {node}):
+        if logits not in descendants(whole.graph, {node}):
             raise ExportRefused(
                 f"the logits do not depend on the further layer {name}; leave it out"
             )

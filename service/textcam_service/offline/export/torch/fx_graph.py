@@ -13,7 +13,7 @@ _MAX_CONTEXTS = 8
 _LIKE = {aten.new_zeros.default, aten.new_ones.default, aten.new_full.default}
 
 
-def functional(model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
+def trace(model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     """The network's graph of ATen operations without mutation, the batch free."""
     free = {"image": {0: torch.export.Dim.DYNAMIC}}
     try:
@@ -28,12 +28,12 @@ def functional(model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     return module
 
 
-def head_of(
+def extract_head(
     whole: fx.GraphModule, start: fx.Node, logits: fx.Node, place: str
 ) -> tuple[fx.GraphModule, list[fx.Node]]:
     """The graph from `start` to `logits`, and what else of the image it takes."""
-    seen = reached(whole.graph, {n for n in whole.graph.nodes if n.op == "placeholder"})
-    after = reached(whole.graph, {start})
+    seen = descendants(whole.graph, {n for n in whole.graph.nodes if n.op == "placeholder"})
+    after = descendants(whole.graph, {start})
     if logits not in after:
         raise ExportRefused(f"the logits do not depend on {place}; choose another target layer")
     needed: set[fx.Node] = set()
@@ -68,7 +68,7 @@ def head_of(
     return fx.GraphModule(whole, graph), crossing
 
 
-def reached(graph: fx.Graph, starts: set[fx.Node]) -> set[fx.Node]:
+def descendants(graph: fx.Graph, starts: set[fx.Node]) -> set[fx.Node]:
     """All nodes whose values depend on the starts' values, not only on their sizes."""
     found = set(starts)
     for node in graph.nodes:

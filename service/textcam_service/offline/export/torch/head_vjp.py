@@ -22,8 +22,8 @@ from torch.fx.experimental.symbolic_shapes import (
 )
 
 from textcam_service.artefacts.backbone import ATTENTION, TAP
-from textcam_service.offline.export.split import Head
 from textcam_service.offline.export.tensor_layout import Layout
+from textcam_service.offline.export.torch.split import Head
 
 aten = torch.ops.aten
 Tensor = torch.Tensor
@@ -90,7 +90,7 @@ def _logits(
 ) -> Tensor:
     """The head's logits, what is added to its attention and its taps being 0."""
     count = len(added) - len(head.taps)
-    run = _Written(head, added[:count], added[count:])
+    run = _Decompositions(head, added[:count], added[count:])
     logits: Tensor = run.run(*head.arguments(maps, contexts))
     return logits
 
@@ -134,13 +134,13 @@ def _attention_shapes(
     """Shapes, less the batch, of the head's attention over all of the layer's tokens."""
     if head.layout.kind != "tokens":
         return []
-    run = _Written(head)
+    run = _Decompositions(head)
     with torch.no_grad():
         run.run(*head.arguments(maps, contexts))
     return run.attention
 
 
-class _Written(fx.Interpreter):
+class _Decompositions(fx.Interpreter):
     """Runs a head's body with the awkward operations written out in others."""
 
     def __init__(
@@ -162,7 +162,7 @@ class _Written(fx.Interpreter):
             return self._attend(*args, **kwargs)
         if target is aten.softmax.int:
             return self._seen(super().call_function(target, args, dict(kwargs)))
-        return super().call_function(_WRITTEN.get(target, target), args, dict(kwargs))
+        return super().call_function(_DECOMPOSED.get(target, target), args, dict(kwargs))
 
     def _attend(
         self,
@@ -237,7 +237,7 @@ def _average(
     sums: Tensor = aten.conv2d.default(given, ones, None, step, padding, [1, 1], channels)
     if divisor is not None or count_include_pad:
         return sums / (divisor or math.prod(kernel))
-    counts = torch.nn.functional.conv2d(
+    counts = torch.nn.trace.conv2d(
         torch.ones(1, 1, height, width), ones[:1], None, step, list(padding)
     )
     return sums / counts
@@ -277,7 +277,7 @@ _BACKWARD: Mapping[Any, Callable[..., Any]] = {
     aten.empty_permuted.default: lambda size, _, **__: torch.zeros(tuple(size)),
 }
 
-_WRITTEN: Mapping[Any, Callable[..., Any]] = {
+_DECOMPOSED: Mapping[Any, Callable[..., Any]] = {
     aten.adaptive_avg_pool2d.default: _adaptive_average,
     aten.avg_pool2d.default: _average,
     aten.linear.default: _linear,

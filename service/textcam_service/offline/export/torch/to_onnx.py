@@ -25,8 +25,8 @@ from textcam_service.artefacts.backbone import (
 )
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.head_vjp import eager_gradients
-from textcam_service.offline.export.split import Head
+from textcam_service.offline.export.torch.head_vjp import eager_gradients
+from textcam_service.offline.export.torch.split import Head
 
 OPSET = 18
 _LEAST = 1e-30  # keeps a division by nothing from failing
