@@ -96,7 +96,7 @@ def export(
     _require_meant(model, weights, layers, classes, input_size)
     if model.startswith("onnx:"):
         from textcam_service.offline.export.onnx.export import export_onnx  # noqa: PLC0415
-        from textcam_service.offline.networks.loading import standard_preprocessing  # noqa: PLC0415
+        from textcam_service.offline.networks.network import standard_preprocessing  # noqa: PLC0415
 
         made = export_onnx(
             Path(model.removeprefix("onnx:")),

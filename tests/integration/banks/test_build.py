@@ -20,7 +20,7 @@ from textcam_service.offline.banks.build import build_bank, probing_order
 from textcam_service.offline.dataset import find_images, read_phrases
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.export.torch.export import export_network
-from textcam_service.offline.networks.loading import Network
+from textcam_service.offline.networks.network import Network
 from textcam_service.runtime.backbone import Backbone
 from torch import nn
 

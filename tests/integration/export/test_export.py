@@ -14,8 +14,9 @@ from textcam_service.core.heatmap import heatmap
 from textcam_service.core.preprocess import normalize
 from textcam_service.core.types import Crop, Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.torch.export import export_network, weights_digest
-from textcam_service.offline.networks.loading import Network, load_network, unique_names
+from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.networks.loading import load_network, weights_digest
+from textcam_service.offline.networks.network import Network, unique_names
 from textcam_service.runtime.backbone import Backbone
 from torch import nn
 from torchvision import models

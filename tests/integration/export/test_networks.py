@@ -7,7 +7,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.networks.loading import load_network, standard_preprocessing
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.offline.networks.network import standard_preprocessing
 from torch import nn
 from torchvision import models
 

@@ -31,7 +31,7 @@ from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.dataset import find_images
 from textcam_service.offline.evaluation.parity import compare
 from textcam_service.offline.export.torch.export import export_network
-from textcam_service.offline.networks.loading import Network
+from textcam_service.offline.networks.network import Network
 from textcam_service.offline.quantization import QuantizationSettings, quantize, split
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.runtime.providers import DeviceOptions

@@ -1,4 +1,4 @@
-"""Any number of images for a user's ONNX classifier, whatever number it was exported for."""
+"""Dynamic batch for a user's ONNX classifier that was exported for a fixed number of images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class OnnxClassifier:
 
     Attributes:
         file: As it was read.
-        model: Its graph with a free batch; what it takes of the image's sizes comes from COUNT.
+        model: Its graph with a free batch; sizes that it reads off the images come from COUNT.
         looped: The batch could not be made free: the graph takes one image, and must be looped.
         shapes: Of the tensors that hold one image after the other, by name, without the batch.
     """
@@ -50,20 +50,20 @@ class OnnxClassifier:
         return self.shapes[self.file.logits][0]
 
     def served(self, part: onnx.ModelProto) -> onnx.ModelProto:
-        """A part of the graph, for any number of images."""
+        """Make a part of the graph take any number of images."""
         return _with_loop(part) if self.looped else part
 
 
 def make_dynamic(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
-    """Make a classifier's batch free, or else arrange for a loop over the images.
+    """Make a classifier's batch free; if that fails, loop over the images.
 
     Args:
         file: The classifier.
-        pixels: Three images (3, 3, h, w), to try it with.
+        pixels: Three sample images (3, 3, h, w).
 
     Raises:
         ExportRefused: It does not run, or its output is not (N, C), or it takes a fixed number
-            of images, not 1, and cannot be freed.
+            of images, not 1, which cannot be made free.
     """
     if file.batch:
         return _from_fixed(file, pixels)
@@ -79,7 +79,7 @@ def make_dynamic(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
 
 
 def _from_fixed(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
-    """A classifier for any number of images from one for a fixed number."""
+    """Make a classifier for any number of images from one for a fixed number."""
     baked = _sizes(file, file.model, np.resize(pixels, (file.batch, *pixels.shape[1:])))
     try:
         model = _with_free_batch(file, baked)
@@ -99,11 +99,11 @@ def _from_fixed(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
 
 
 def run_each(file: OnnxFile, model: onnx.ModelProto, pixels: Float32Array) -> list[Float32Array]:
-    """Answers (N, ...) of a file's graph, each image by itself.
+    """Run a file's graph on each image alone, and return its outputs (N, ...).
 
     Args:
         file: The classifier.
-        model: Its graph as it came; its outputs are answered.
+        model: Its original graph.
         pixels: (N, 3, h, w).
     """
     loaded, times = session(model, file.path), max(file.batch, 1)
@@ -112,7 +112,7 @@ def run_each(file: OnnxFile, model: onnx.ModelProto, pixels: Float32Array) -> li
 
 
 def count_nodes(graph: onnx.GraphProto, source: str) -> list[onnx.NodeProto]:
-    """Nodes that compute COUNT, from a tensor that holds as many images."""
+    """Make nodes that compute COUNT, from a tensor that holds as many images."""
     first = weight(graph, f"{COUNT}:axis", [0])
     return [
         helper.make_node("Shape", [source], [f"{COUNT}:sizes"]),
@@ -121,8 +121,8 @@ def count_nodes(graph: onnx.GraphProto, source: str) -> list[onnx.NodeProto]:
 
 
 def _sizes(file: OnnxFile, model: onnx.ModelProto, pixels: Float32Array) -> _Sizes:
-    """Shapes of all tensors that depend on the image; runs the graph."""
-    # The sizes alone are answered, so that onnxruntime forgets each tensor when it has been used.
+    """Run the graph and return the shapes of all tensors that depend on the image."""
+    # Only sizes are outputs, so that onnxruntime frees each tensor once it has been used.
     asked = {name: f"size:{name}" for name in sorted(reachable(model.graph.node, file.image))}
     made = with_outputs(model, [file.logits, *asked.values()])
     made.graph.node.extend(helper.make_node("Shape", [name], [own]) for name, own in asked.items())
@@ -142,7 +142,7 @@ def _sizes_of_two_and_three(
 
 
 def _with_free_batch(file: OnnxFile, baked: _Sizes) -> onnx.ModelProto:
-    """The graph with the batch's size taken out of its input, output and reshapes."""
+    """Remove the batch's size from the graph's input, output and reshapes."""
     model = onnx.ModelProto()
     model.CopyFrom(file.model)
     graph = model.graph
@@ -159,12 +159,12 @@ def _with_free_batch(file: OnnxFile, baked: _Sizes) -> onnx.ModelProto:
 def _with_batch_nodes(
     file: OnnxFile, model: onnx.ModelProto, sizes: Sequence[_Sizes]
 ) -> OnnxClassifier:
-    """Take sizes of the image's tensors from COUNT, so that the graph can be cut anywhere.
+    """Take sizes of the image's tensors from COUNT, so that the graph can be split anywhere.
 
     Args:
         file: The classifier.
         model: Its graph.
-        sizes: Of its tensors: for 2 and 3 images, or for 1 where it takes no more.
+        sizes: Its tensors' sizes: for 2 and 3 images, or for 1 if it takes no more.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -192,7 +192,7 @@ def _with_batch_nodes(
 def _size_nodes(
     graph: onnx.GraphProto, out: str, first: Sequence[int], last: Sequence[int]
 ) -> list[onnx.NodeProto]:
-    """Nodes that compute a size from COUNT, which grows from `first` to `last` with one image."""
+    """Make nodes that compute a size from COUNT; one image more makes `last` of `first`."""
     slope = [own - other for own, other in zip(last, first, strict=True)]
     rest = [own - 2 * step for own, step in zip(first, slope, strict=True)]
     scaled, added = weight(graph, f"slope:{out}", slope), weight(graph, f"rest:{out}", rest)
@@ -203,13 +203,13 @@ def _size_nodes(
 
 
 def _is_per_image(sizes: Sequence[tuple[int, ...]]) -> bool:
-    """Whether the first dimension counts the images, and no other depends on them."""
+    """Return True if the first dimension counts the images, and no other depends on them."""
     counts = [(1,)] if len(sizes) == 1 else [(2,), (3,)]
     return [size[:1] for size in sizes] == counts and len({size[1:] for size in sizes}) == 1
 
 
 def _with_loop(part: onnx.ModelProto) -> onnx.ModelProto:
-    """A graph of one image, run for one after the other."""
+    """Loop a graph of one image over the images of a batch."""
     inner = compose.add_prefix_graph(part.graph, "one:")
 
     def each(tensor: onnx.ValueInfoProto) -> tuple[str, list[int]]:
