@@ -35,7 +35,7 @@ class HookPoint:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tensor holds activation maps.
+    """Layout of activation maps in a tensor.
 
     Attributes:
         kind: "NCHW", "NHWC" or "tokens" (N, prefix + H W, D).

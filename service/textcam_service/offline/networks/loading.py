@@ -120,7 +120,7 @@ def _draw_empty_head(module: nn.Module) -> None:
 
 
 def weights_digest(network: Network, target_layer: str) -> str:
-    """Return the identity of what a backbone computes, whatever exported it: "sha256:<hex>".
+    """Return the identity of what a backbone computes, by any exporter: "sha256:<hex>".
 
     Covers the network's name, target layer, preprocessing, class names, vertices and weights.
     """

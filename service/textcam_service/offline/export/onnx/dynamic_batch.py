@@ -46,7 +46,7 @@ class OnnxClassifier:
 
     @property
     def class_count(self) -> int:
-        """C."""
+        """Number of classes, C."""
         return self.shapes[self.file.logits][0]
 
     def served(self, part: onnx.ModelProto) -> onnx.ModelProto:

@@ -6,9 +6,6 @@ The backbone is split at a named tensor. Its head has no gradients, unless it ha
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -35,51 +32,14 @@ from textcam_service.offline.export.onnx.dynamic_batch import (
 from textcam_service.offline.export.onnx.nodes import TOLERANCE, is_close, run_model
 from textcam_service.offline.export.onnx.reading import OWN, read_onnx
 from textcam_service.offline.export.onnx.split import (
-    PREFIX,
-    backbone_model,
     closed_form,
-    head_model,
-    is_spatial,
     load_head,
     with_maps,
 )
+from textcam_service.offline.export.onnx.target_layer import OnnxSplit, choose_split, split_at
 from textcam_service.offline.export.plan import ExportedHead, ExportPlan, write_export
 from textcam_service.offline.export.report import ExportReport
-from textcam_service.offline.export.tensor_layout import Layout
 from textcam_service.offline.networks.network import unique_names
-
-_CANDIDATES = 40
-
-
-@dataclass(frozen=True)
-class _Split:
-    """A classifier split at a tensor.
-
-    Attributes:
-        target: The tensor.
-        layout: How it holds its maps.
-        backbone: INPUT -> LOGITS, ACTIVATION_MAPS, and PREFIX if there is one.
-        outputs: The backbone's outputs for the sample images, by name.
-        head: ACTIVATION_MAPS, PREFIX -> LOGITS; None: it does not run on its own.
-        without: Why it does not.
-    """
-
-    target: str
-    layout: Layout
-    backbone: onnx.ModelProto
-    outputs: dict[str, Float32Array]
-    head: onnx.ModelProto | None
-    without: str = ""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(D, H, W)."""
-        return self.layout.channels, self.layout.height, self.layout.width
-
-    @property
-    def contexts(self) -> tuple[str, ...]:
-        """Names of the head's inputs beside the maps."""
-        return (PREFIX,) if self.layout.prefix else ()
 
 
 def export_onnx(
@@ -132,9 +92,9 @@ def plan_onnx(
     names = _class_names(classifier, class_names)
     _check_class_count(classifier)
     if target_layer:
-        parts = _split_at(classifier, target_layer, pixels)
+        parts = split_at(classifier, target_layer, pixels)
     else:
-        parts = _choose(classifier, pixels)
+        parts = choose_split(classifier, pixels)
     _refuse_probabilities(path, parts.outputs[LOGITS])
     logits_error, maps_error = _verify(classifier, parts, pixels)
     target = parts.target.removeprefix(OWN)
@@ -179,94 +139,6 @@ def _check_class_count(classifier: OnnxClassifier) -> None:
         )
 
 
-def _layout(classifier: OnnxClassifier, name: str) -> Layout | None:
-    shape = classifier.shapes.get(name)
-    if shape is None:
-        return None
-    return Layout.of((-1, *shape), classifier.shapes[classifier.file.image][1:])
-
-
-def _split_at(classifier: OnnxClassifier, wanted: str, pixels: Float32Array) -> _Split:
-    """Split at a tensor, or at a node's first output."""
-    nodes = {node.name: node.output[0] for node in classifier.model.graph.node if node.name}
-    name = OWN + wanted if OWN + wanted in classifier.shapes else nodes.get(OWN + wanted, "")
-    layout = _layout(classifier, name)
-    if layout is not None:
-        try:
-            head = head_model(classifier, name, layout)
-            return _split(classifier, name, layout, pixels, head)
-        except ExportRefused as refused:
-            return _split(classifier, name, layout, pixels, None, str(refused))
-    held = [own.removeprefix(OWN) for own in classifier.shapes if _layout(classifier, own)]
-    near = get_close_matches(wanted, held, 5, 0.3) or held[-5:]
-    shape = f" {classifier.shapes[name]}" if name in classifier.shapes else ""
-    raise ExportRefused(
-        f"{classifier.file.path}: no tensor {wanted!r}{shape} holds maps; some that do: {near}"
-    )
-
-
-def _choose(classifier: OnnxClassifier, pixels: Float32Array) -> _Split:
-    """Split at the last tensor that all of the network passes and whose positions matter."""
-    tried = 0
-    for name, layout in _candidates(classifier):
-        try:
-            head = head_model(classifier, name, layout)
-            parts = _split(classifier, name, layout, pixels, head)
-        except ExportRefused:
-            continue  # the image goes around it, or it is of another type
-        if _is_spatial(parts):
-            return parts
-        tried += 1
-        if tried >= _CANDIDATES:
-            break
-    raise ExportRefused(
-        f"{classifier.file.path}: no tensor holds maps through which all of the network passes and "
-        "whose positions matter to the logits; choose one with --target-layer"
-    )
-
-
-def _candidates(classifier: OnnxClassifier) -> Iterator[tuple[str, Layout]]:
-    """Yield tensors that hold maps, the last first."""
-    held = [
-        (node.op_type, name, layout)
-        for node in classifier.model.graph.node
-        for name in node.output
-        if (layout := _layout(classifier, name)) and node.op_type != "AveragePool"
-    ]
-    grids = {(own.height, own.width) for kind, _, own in held if kind == "Conv"}
-    for _, name, layout in reversed(held):
-        # Other tensors (N, T, D) may look like tokens, but have no grid of the image's.
-        if layout.kind != "tokens" or (layout.height, layout.width) in grids:
-            yield name, layout
-
-
-def _split(
-    classifier: OnnxClassifier,
-    target: str,
-    layout: Layout,
-    pixels: Float32Array,
-    head: onnx.ModelProto | None,
-    without: str = "",
-) -> _Split:
-    """Build and run the backbone, and leave out a head that does not compute its logits."""
-    backbone = backbone_model(classifier, target, layout)
-    outputs = run_model(backbone, classifier.file.path, {INPUT: pixels})
-    parts = _Split(target, layout, backbone, outputs, head, without)
-    if head is not None:
-        given = {name: outputs[name] for name in (ACTIVATION_MAPS, *parts.contexts)}
-        if not is_close(run_model(head, "the head", given)[LOGITS], outputs[LOGITS]):
-            reason = "the head does not compute the logits by itself"
-            return replace(parts, head=None, without=reason)
-    return parts
-
-
-def _is_spatial(parts: _Split) -> bool:
-    if parts.head is None:
-        return False
-    contexts = {name: parts.outputs[name][:1] for name in parts.contexts}
-    return is_spatial(load_head(parts.head, contexts), parts.outputs[ACTIVATION_MAPS][0])
-
-
 def _refuse_probabilities(path: Path, logits: Float32Array) -> None:
     """Refuse probabilities that no node named Softmax gave."""
     if bool((logits >= 0).all()) and bool(np.abs(logits.sum(axis=1) - 1).max() < TOLERANCE):
@@ -276,7 +148,7 @@ def _refuse_probabilities(path: Path, logits: Float32Array) -> None:
         )
 
 
-def _export_head(parts: _Split) -> ExportedHead:
+def _export_head(parts: OnnxSplit) -> ExportedHead:
     """Export the head, in closed form if it has one."""
     if parts.head is None:
         return ExportedHead(NO_HEAD, without=parts.without)
@@ -290,7 +162,9 @@ def _export_head(parts: _Split) -> ExportedHead:
     return ExportedHead(FORWARD, graph, parts.contexts, without="an ONNX model has none")
 
 
-def _verify(classifier: OnnxClassifier, parts: _Split, pixels: Float32Array) -> tuple[float, float]:
+def _verify(
+    classifier: OnnxClassifier, parts: OnnxSplit, pixels: Float32Array
+) -> tuple[float, float]:
     """Return the largest relative difference (logits, maps) to the file, run image by image.
 
     Raises:

@@ -150,6 +150,8 @@ def _last_spatial(network: Network, images: torch.Tensor, vertices: int) -> Hook
     hooks: list[_Hook] = []
     logits = _watch(module, images.clone().requires_grad_(True), vertices, hooks.append)
     hooks = [hook for hook in hooks if hook.tensor.requires_grad and not hook.pools]
+    if not hooks:
+        return None
     torch.manual_seed(0)
     score = (logits * torch.randn_like(logits)).sum()
     gradients = torch.autograd.grad(
