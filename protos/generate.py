@@ -6,6 +6,7 @@ python protos/generate.py --released     released.binpb: the contracts that clie
 """
 
 import sys
+from collections.abc import Sequence
 from importlib.metadata import files
 from pathlib import Path
 
@@ -13,17 +14,24 @@ import grpc_tools
 from grpc_tools import protoc
 
 PROTO_ROOT = Path(__file__).parent
-CONTRACTS = ("textcam/v1/explainer.proto", "textcam/oip/open_inference.proto")
+CONTRACTS = (
+    "textcam/v1/types.proto",
+    "textcam/v1/explainer.proto",
+    "textcam/oip/open_inference.proto",
+)
+WITHOUT_SERVICES = ("textcam/v1/types.proto",)
 RELEASED = PROTO_ROOT / "released.binpb"
 
 
 def generate(output: Path) -> None:
-    """Write *_pb2.py, .pyi and _grpc.py under `output`/textcam, beside each contract.
+    """Write *_pb2.py and .pyi, and _grpc.py for services, in each contract's place under `output`.
 
     Raises:
         RuntimeError: protoc refused a contract.
     """
-    _protoc(f"--python_out={output}", f"--pyi_out={output}", f"--grpc_python_out={output}")
+    _protoc(CONTRACTS, f"--python_out={output}", f"--pyi_out={output}")
+    services = [contract for contract in CONTRACTS if contract not in WITHOUT_SERVICES]
+    _protoc(services, f"--grpc_python_out={output}")
 
 
 def describe(output: Path, *, comments: bool = False) -> None:
@@ -33,10 +41,10 @@ def describe(output: Path, *, comments: bool = False) -> None:
         RuntimeError: protoc refused a contract.
     """
     source = ["--include_source_info"] if comments else []
-    _protoc("--include_imports", *source, f"--descriptor_set_out={output}")
+    _protoc(CONTRACTS, "--include_imports", *source, f"--descriptor_set_out={output}")
 
 
-def _protoc(*outputs: str) -> None:
+def _protoc(contracts: Sequence[str], *outputs: str) -> None:
     # google/rpc/status.proto ships inside googleapis-common-protos.
     googleapis = next(
         path.locate()
@@ -50,7 +58,7 @@ def _protoc(*outputs: str) -> None:
             "protoc",
             *(f"-I{path}" for path in includes),
             *outputs,
-            *(str(PROTO_ROOT / contract) for contract in CONTRACTS),
+            *(str(PROTO_ROOT / contract) for contract in contracts),
         ]
     )
     if code:

@@ -3,23 +3,22 @@
     from textcam_client import Client, TopK, draw_contours, draw_figure, pseudo_mask
 
     with Client("localhost:50051") as client:
-        explanation = client.explain("cat.jpg")
-        print(explanation.explanations[0].sentence)
-        explanation.explanations[0].overlay().save("where.png")
-        draw_figure(explanation).save("cat-explained.png")
-        mask = pseudo_mask(explanation.explanations[0])
-        draw_contours("cat.jpg", mask).save("cat-contour.png")
+        result = client.explain("cat.jpg")
+        print(result.sentence)
+        result.overlay().save("where.png")
+        draw_figure(result).save("cat-explained.png")
+        draw_contours("cat.jpg", pseudo_mask(result)).save("cat-contour.png")
 
-        for explanation in client.explain_many(paths, target=TopK(2)):
-            log(explanation.to_dict())
+        for result in client.explain_many(paths, target=TopK(2)):
+            log(result.to_dict())  # result.explanations: one per target
 
 `AsyncClient` has the same methods for asyncio; `textcam_client.testing` has a server for
 your own tests; `textcam_client.errors` draws the tree of what may be raised.
 """
 
 from textcam_client._heatmaps.geometry import Crop
-from textcam_client._streaming.aio import AsyncExplanations
-from textcam_client._streaming.sync import Explanations
+from textcam_client._streaming.aio import AsyncResultStream
+from textcam_client._streaming.sync import ResultStream
 from textcam_client.aio import AsyncClient
 from textcam_client.client import Client
 from textcam_client.errors import (
@@ -29,7 +28,7 @@ from textcam_client.errors import (
     DeadlineExceeded,
     ImageError,
     InvalidRequest,
-    MalformedAnswer,
+    MalformedResponse,
     MapsDeclined,
     MethodIgnored,
     NotFound,
@@ -37,6 +36,7 @@ from textcam_client.errors import (
     PermissionDenied,
     PictureUnavailable,
     ServerError,
+    SeveralTargets,
     TextCamClientError,
     Unauthenticated,
     Unavailable,
@@ -48,22 +48,17 @@ from textcam_client.errors import (
 from textcam_client.figure import draw_figure
 from textcam_client.masks.connected_components import Box, bounding_boxes
 from textcam_client.masks.pseudo_masks import MaskMethod, pseudo_labels, pseudo_mask
-from textcam_client.masks.rendering import draw_contours, label_picture
+from textcam_client.masks.rendering import draw_contours, label_image
 from textcam_client.masks.rle import Rle, decode_rle, encode_rle
 from textcam_client.model import Calibration, CalibrationBin, Model, ModelSummary, Provenance
 from textcam_client.options import Contrast, ExplainOptions, Tls, TopK
+from textcam_client.result import ExplainResult
 from textcam_client.retry import Retry
-from textcam_client.types import (
-    Explanation,
-    Phrase,
-    Prediction,
-    SaliencyGroup,
-    TargetExplanation,
-)
+from textcam_client.types import Explanation, Phrase, Prediction, SaliencyGroup
 
 __all__ = [
     "AsyncClient",
-    "AsyncExplanations",
+    "AsyncResultStream",
     "Box",
     "Calibration",
     "CalibrationBin",
@@ -75,11 +70,11 @@ __all__ = [
     "Crop",
     "DeadlineExceeded",
     "ExplainOptions",
+    "ExplainResult",
     "Explanation",
-    "Explanations",
     "ImageError",
     "InvalidRequest",
-    "MalformedAnswer",
+    "MalformedResponse",
     "MapsDeclined",
     "MaskMethod",
     "MethodIgnored",
@@ -92,11 +87,12 @@ __all__ = [
     "PictureUnavailable",
     "Prediction",
     "Provenance",
+    "ResultStream",
     "Retry",
     "Rle",
     "SaliencyGroup",
     "ServerError",
-    "TargetExplanation",
+    "SeveralTargets",
     "TextCamClientError",
     "Tls",
     "TopK",
@@ -111,7 +107,7 @@ __all__ = [
     "draw_contours",
     "draw_figure",
     "encode_rle",
-    "label_picture",
+    "label_image",
     "pseudo_labels",
     "pseudo_mask",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -13,41 +13,24 @@ import grpc
 from grpc_health.v1 import health_pb2
 from textcam.v1 import explainer_pb2 as pb
 
-from textcam_client._convert import requests, responses
-from textcam_client._streaming.sync import Explanations, Run, Stream
-from textcam_client._streaming.window import Window
-from textcam_client._transport.peer import Peer
+from textcam_client._base import DEFAULT_TIMEOUT, PATIENT, ClientBase, Listing
+from textcam_client._convert import responses
+from textcam_client._streaming.sync import ResultStream, Stream, StreamRun
 from textcam_client._transport.stub import Stub
-from textcam_client.errors import ClientClosed, TextCamClientError, Unavailable
+from textcam_client.errors import TextCamClientError, Unavailable
 from textcam_client.images import ImageInput, require_several
 from textcam_client.model import Model, ModelSummary
-from textcam_client.options import (
-    ExplainOptions,
-    HeatmapForm,
-    Lane,
-    Options,
-    Target,
-    Tls,
-    channel_options,
-    chosen,
-    settings,
-)
-from textcam_client.retry import Attempts, Retry
-from textcam_client.types import Explanation
+from textcam_client.options import ExplainOptions, HeatmapForm, Lane, Options, Target
+from textcam_client.result import ExplainResult
+from textcam_client.retry import Retry
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 T = TypeVar("T")
 
-DEFAULT_TIMEOUT = 30.0
-DEFAULT_MAX_MESSAGE_BYTES = 64 * 2**20
-DEFAULT_RETRY = Retry()
-# Waiting for a server to come up ends with its deadline, not with a count.
-PATIENT = Retry(attempts=2**31, max_backoff=1.0)
 
-
-class Client:
+class Client(ClientBase):
     """Explains images by way of a TextCAM server. Threads may share one.
 
     Args:
@@ -59,8 +42,8 @@ class Client:
         retry: Which failures are tried again, and how often; None: none are.
         tls: How to speak TLS; None: plaintext.
         metadata: Sent with every call: {"authorization": "Bearer ..."}; the keys' case is nothing.
-        max_message_bytes: Largest request and answer.
-        channel: A grpc.Channel to use in place of an own one; whoever made it closes it.
+        max_message_bytes: Largest request and response.
+        channel: A grpc.Channel to use in place of an own one; the client does not close it.
 
     Raises:
         ValueError: A setting is out of its range, or the address or the metadata of no form that
@@ -68,35 +51,10 @@ class Client:
         OSError: A PEM file cannot be read.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        model: str | None = None,
-        version: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
-        retry: Retry | None = DEFAULT_RETRY,
-        tls: Tls | None = None,
-        metadata: Mapping[str, str] | None = None,
-        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
-        channel: Any = None,
-    ) -> None:
-        self._settings = settings(
-            address,
-            model=model,
-            version=version,
-            timeout=timeout,
-            retry=retry,
-            tls=tls,
-            metadata=metadata,
-            max_message_bytes=max_message_bytes,
-            channel=channel,
-        )
-        self._peer = Peer(self._settings.address)
-        self._owns_channel = channel is None
-        self._channel = self._new_channel() if channel is None else channel
-        self._stub: Any = Stub(self._channel)
-        self._closed = False
+    def _set_up(self) -> None:
+        if self._channel is None:
+            self._channel = self._new_channel(grpc)
+        self._stub = Stub(self._channel)
 
     def __enter__(self) -> Client:
         return self
@@ -120,13 +78,13 @@ class Client:
         image: ImageInput,
         *,
         target: Target = None,
-        phrases: int | None = None,
+        max_phrases: int | None = None,
         min_probability: float | None = None,
         kinds: Sequence[str] | None = None,
         repeat_class: bool = False,
-        groups: bool = True,
+        include_groups: bool = True,
         heatmap: HeatmapForm = "saliency",
-        predictions: int | None = None,
+        prediction_count: int | None = None,
         method: str | None = None,
         lane: Lane | None = None,
         may_degrade: bool = False,
@@ -134,7 +92,7 @@ class Client:
         version: str | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
-    ) -> Explanation:
+    ) -> ExplainResult:
         """Explain one image.
 
         Args:
@@ -142,9 +100,9 @@ class Client:
                 RGB pixels (h, w, 3). The answer keeps it, to draw on: a file's path, a copy of
                 arrays and PIL images.
             target: The class to explain, by index or name; several; TopK(k) for the k
-                most probable; Contrast(target, against); None: the most probable.
-            phrases: How many phrases to choose per target at most; None: the server's default.
-                Fewer are answered, or none, where no more hold.
+                most probable; Contrast(target, reference); None: the most probable.
+            max_phrases: How many phrases to choose per target at most; None: the server's
+                default. Fewer are given, or none, where no more hold.
             min_probability: Say no phrase whose probability of being true is below this, 0..1;
                 None: the threshold that came with the bank (Provenance.calibration). A server whose
                 bank has no calibration refuses any above 0.
@@ -153,23 +111,24 @@ class Client:
                 vocabulary has no kinds refuses them.
             repeat_class: Whether phrases may be said that only repeat the name of the explained
                 class, such as "cat" of a tiger cat.
-            groups: Whether to answer a map per phrase.
+            include_groups: Whether to give a map per phrase.
             heatmap: "saliency": float32 maps, from which heatmaps and overlays are made
                 here; "image" or "overlay": made by the server as well; "none": no maps.
-            predictions: How many predictions to list; None: five.
+            prediction_count: How many predictions to list; None: five.
             method: The CAM method, as Model.methods lists them: "grad_cam"; None: the model's
                 default.
             lane: "interactive" goes first, "audit" takes what is left and a guaranteed share;
                 None: "interactive" here, "audit" in explain_many.
             may_degrade: Whether a smaller answer will do where the server is under pressure;
-                Explanation.degradations names what was left out.
+                ExplainResult.degradations names what was left out.
             model: Served model; None: the client's.
             version: Its version; None: the client's, or the served one.
             timeout: Seconds, with all retries; None: the client's.
             request_id: For the server's log, at most 128 characters; None: made up.
 
         Returns:
-            The answer.
+            The answer. With one target, its explanation's fields are the result's own:
+            `result.phrases`.
 
         Raises:
             ImageError: The image cannot be read or is of no type that is taken.
@@ -180,29 +139,29 @@ class Client:
                 are, `timeout` is not above 0, or a number is outside what the contract can carry.
             TypeError: `target` is of none of the types that name targets, or `kinds` is one name.
         """
-        options = self._settings.completed(
-            Options(
-                target,
-                phrases,
-                min_probability,
-                kinds,
-                repeat_class,
-                groups,
-                heatmap,
-                predictions,
-                method,
-                lane,
-                may_degrade,
-                model,
-                version,
-            )
+        options = Options(
+            target,
+            max_phrases,
+            min_probability,
+            kinds,
+            repeat_class,
+            include_groups,
+            heatmap,
+            prediction_count,
+            method,
+            lane,
+            may_degrade,
+            model,
+            version,
         )
-        seconds = self._settings.seconds(timeout)
-        prepare = requests.preparer(options, self._settings.max_message_bytes)
+        prepare, seconds = self._prepare_explain(options, timeout)
         request, source = prepare(image)
         request.request_id = uuid.uuid4().hex if request_id is None else request_id
         return self._call(
-            "Explain", request, lambda r: responses.explanation(r, source, request.method), seconds
+            "Explain",
+            request,
+            lambda r: responses.explain_result(r, source, request.method),
+            seconds,
         )
 
     @overload
@@ -213,7 +172,7 @@ class Client:
         concurrency: int = 8,
         on_error: Literal["raise"] = "raise",
         **options: Unpack[ExplainOptions],
-    ) -> Explanations[Explanation]: ...
+    ) -> ResultStream[ExplainResult]: ...
 
     @overload
     def explain_many(
@@ -223,7 +182,7 @@ class Client:
         concurrency: int = 8,
         on_error: Literal["return"],
         **options: Unpack[ExplainOptions],
-    ) -> Explanations[Explanation | TextCamClientError]: ...
+    ) -> ResultStream[ExplainResult | TextCamClientError]: ...
 
     def explain_many(
         self,
@@ -232,7 +191,7 @@ class Client:
         concurrency: int = 8,
         on_error: Literal["raise", "return"] = "raise",
         **options: Unpack[ExplainOptions],
-    ) -> Explanations[Any]:
+    ) -> ResultStream[Any]:
         """Explain many images over one stream; answers come in the order of the images.
 
         `images` is iterated in the caller's thread, while the answers are. No more than
@@ -259,32 +218,22 @@ class Client:
             ClientClosed: The client was closed before.
         """
         require_several(images)
-        asked = self._settings.completed(chosen(options))
-        window = Window(
-            concurrency,
-            self._settings.retry,
-            self._settings.seconds(asked.timeout),
-            uuid.uuid4().hex[:12],
-            self._peer,
-        )
-        prepare = requests.preparer(asked, self._settings.max_message_bytes)
-        if on_error not in ("raise", "return"):
-            raise ValueError(f"on_error is 'raise' or 'return', not {on_error!r}")
-        self._check_open()
-        run = Run(images, prepare, window, self._open_stream)
-        return Explanations(run, raise_errors=on_error == "raise")
+        prepare, window = self._prepare_stream(options, concurrency, on_error)
+        run = StreamRun(images, prepare, window, self._open_stream)
+        return ResultStream(run, raise_errors=on_error == "raise")
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
-        """List the served models, in order of name; raises CallError."""
-        seconds = self._settings.seconds(timeout)
-        return self._call("ListModels", pb.ListModelsRequest(), responses.models, seconds)
+        """List the served models, in order of name, all pages; raises CallError."""
+        listing = Listing(self._settings.seconds(timeout))
+        for request, seconds in listing.requests():
+            self._call("ListModels", request, listing.add, seconds)
+        return tuple(listing.models)
 
     def model(
         self, name: str | None = None, version: str | None = None, *, timeout: float | None = None
     ) -> Model:
         """Describe a model; default: the client's. Raises CallError."""
-        options = self._settings.completed(Options(model=name, version=version))
-        request = pb.GetModelRequest(model=requests.model_spec(options.model, options.version))
+        request = self._prepare_get_model(name, version)
         seconds = self._settings.seconds(timeout)
         return self._call("GetModel", request, responses.model, seconds)
 
@@ -313,7 +262,7 @@ class Client:
         retry: Retry | None = None,
         wait_for_ready: bool | None = None,
     ) -> T:
-        attempts = Attempts(retry or self._settings.retry, seconds, self._peer)
+        attempts = self._attempts(seconds, retry)
         while True:
             self._check_open()
             try:
@@ -325,15 +274,8 @@ class Client:
                         wait_for_ready=wait_for_ready,
                     )
                 return read(attempts.received(response))
-            except grpc.RpcError as rpc_error:
-                error = self._peer.failure(rpc_error, getattr(request, "request_id", ""))
-                delay = attempts.delay_after(error)
-                if delay is None:
-                    raise error from rpc_error
-            except Unavailable as not_ready:
-                delay = attempts.delay_after(not_ready)
-                if delay is None:
-                    raise
+            except (grpc.RpcError, Unavailable) as failure:
+                delay = self._delay_after(failure, attempts, request)
             time.sleep(delay)
 
     def _open_stream(self) -> Stream:
@@ -354,16 +296,3 @@ class Client:
             # As gRPC says that a channel is closed; `close` says so first.
             self._check_open()
             raise
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClientClosed("the client has been closed")
-
-    def _new_channel(self) -> Any:
-        address, tls = self._settings.address, self._settings.tls
-        options = channel_options(self._settings.max_message_bytes)
-        # Photographs are compressed already.
-        plain = grpc.Compression.NoCompression
-        if tls is None:
-            return grpc.insecure_channel(address, options, compression=plain)
-        return grpc.secure_channel(address, tls.credentials(), options, compression=plain)

@@ -5,8 +5,9 @@ TextCamClientError
 │   ├── UnreadableImage       it, or its file, cannot be read (also an OSError)
 │   └── UnsupportedImage      not a type, shape or size that is taken (also a TypeError)
 ├── MapsDeclined              a map was asked of an answer that has none
+├── SeveralTargets            the one explanation was asked of an answer with several
 ├── PictureUnavailable        the image that was explained cannot be shown again
-├── MalformedAnswer           the answer breaks the contract
+├── MalformedResponse         the answer breaks the contract
 ├── MethodIgnored             the answer is by another CAM method than was asked for
 ├── ClientClosed              the client was closed before
 └── CallError                 the call failed: .code, .reason, .request_id, .retry_after
@@ -32,7 +33,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-_DOMAIN = "textcam.v1"
+_DOMAIN = "textcam"
 _DETAILS_KEY = "grpc-status-details-bin"
 # How grpc begins the details of a call that a peer reset without a status of its own.
 _RESET_WORDS = "Received RST_STREAM"
@@ -59,11 +60,15 @@ class MapsDeclined(TextCamClientError):
     """A map was asked of an answer that was requested without maps."""
 
 
+class SeveralTargets(TextCamClientError):
+    """The explanation of the one target was asked of an answer that explains several."""
+
+
 class PictureUnavailable(TextCamClientError):
     """The image that was explained cannot be shown again: gone, changed or never given."""
 
 
-class MalformedAnswer(TextCamClientError):
+class MalformedResponse(TextCamClientError):
     """The server's answer breaks the contract."""
 
 

@@ -28,11 +28,12 @@ from textcam_client.figure_sheet import (
     stacked,
 )
 from textcam_client.images import ImageInput, ImageSource
-from textcam_client.types import Explanation, SaliencyGroup, TargetExplanation
+from textcam_client.result import ExplainResult
+from textcam_client.types import Explanation, SaliencyGroup
 
 
 def draw_figure(
-    explanation: Explanation,
+    result: ExplainResult,
     *,
     image: ImageInput | None = None,
     tile_width: int = 320,
@@ -50,7 +51,7 @@ def draw_figure(
     figure says what they mean.
 
     Args:
-        explanation: An answer with maps; each of its targets gets a section.
+        result: An answer with maps; each of its targets gets a section.
         image: What to draw on; default: the image that was explained.
         tile_width: Width of a panel, pixels; everything else follows from it.
         columns: Panels per row; default: as many as give full rows, 3 to 5.
@@ -66,7 +67,7 @@ def draw_figure(
         OSError: The font cannot be read.
         ValueError: The answer explains no target, or an option is out of range.
     """
-    if not explanation.explanations:
+    if not result.explanations:
         raise ValueError("the answer explains no target")
     if tile_width < 1 or (columns is not None and columns < 1):
         raise ValueError(
@@ -74,7 +75,7 @@ def draw_figure(
             f"not tile_width={tile_width}, columns={columns}"
         )
     sheet = Sheet(tile_width, font)
-    photo = explanation.explanations[0].picture() if image is None else ImageSource(image).picture()
+    photo = result.picture() if image is None else ImageSource(image).picture()
     # Tall photographs get narrower panels' worth of picture, never taller panels.
     photo.thumbnail((tile_width, tile_width), Image.Resampling.LANCZOS, reducing_gap=3.0)
     if photo.width < tile_width and photo.height < tile_width:
@@ -82,8 +83,10 @@ def draw_figure(
         photo = photo.resize(
             (round(photo.width * scale), round(photo.height * scale)), Image.Resampling.BICUBIC
         )
-    canvas = _Canvas(photo, explanation.crop, explanation.image_size, sheet.px(0.5))
-    sections = [_section(sheet, target, canvas, columns) for target in explanation.explanations]
+    canvas = _Canvas(photo, result.crop, result.image_size, sheet.px(0.5))
+    sections = [
+        _section(sheet, explanation, canvas, columns) for explanation in result.explanations
+    ]
     return stacked(sections, sheet)
 
 
@@ -113,49 +116,49 @@ class _Canvas:
 
 
 def _section(
-    sheet: Sheet, target: TargetExplanation, canvas: _Canvas, columns: int | None
+    sheet: Sheet, explanation: Explanation, canvas: _Canvas, columns: int | None
 ) -> Image.Image:
-    tiles = _tiles(target, canvas)
+    tiles = _tiles(explanation, canvas)
     columns = columns or _columns(len(tiles))
     width = columns * sheet.tile + (columns - 1) * sheet.gap
-    parts = [_header(sheet, target, width)]
-    if not target.phrases:
+    parts = [_header(sheet, explanation, width)]
+    if not explanation.phrases:
         parts.append(paragraph(sheet, wording.NOTHING_SAID, width, 7.2, INK))
     parts += [
         row(sheet, tiles[start : start + columns], width, canvas.photo.height)
         for start in range(0, len(tiles), columns)
     ]
-    parts.append(_footer(sheet, target, width, framed=canvas.framed))
+    parts.append(_footer(sheet, explanation, width, framed=canvas.framed))
     return stacked(parts, sheet, margin=0, gap=sheet.px(5))
 
 
-def _tiles(target: TargetExplanation, canvas: _Canvas) -> list[Tile]:
-    whole = wording.amount(target, wording.whole_evidence(target))
-    heat = target.heatmap(canvas.size, smooth=True)
+def _tiles(explanation: Explanation, canvas: _Canvas) -> list[Tile]:
+    whole = wording.amount(explanation, wording.whole_evidence(explanation))
+    heat = explanation.heatmap(canvas.size, smooth=True)
     return [
         Tile("photograph", "", INK, canvas.photo),
         Tile("where it looked", whole, INK, canvas.drawn(heat)),
         *(
-            _group_tile(target, group, canvas)
-            for group in (*wording.in_order(target), target.rest)
+            _group_tile(explanation, group, canvas)
+            for group in (*wording.in_order(explanation), explanation.rest)
             if group.saliency_map is not None
         ),
     ]
 
 
-def _group_tile(target: TargetExplanation, group: SaliencyGroup, canvas: _Canvas) -> Tile:
-    number = wording.amount(target, group.evidence)
+def _group_tile(explanation: Explanation, group: SaliencyGroup, canvas: _Canvas) -> Tile:
+    number = wording.amount(explanation, group.evidence)
     if group.relative_map is None:
         picture = canvas.drawn(group.heatmap(canvas.size, smooth=True))
     else:
         # Where the model looked: elsewhere its channels are told apart as well, and mislead.
         heat = group.relative_heatmap(canvas.size)
-        heat = heat * np.sqrt(target.heatmap(canvas.size, smooth=True))
+        heat = heat * np.sqrt(explanation.heatmap(canvas.size, smooth=True))
         picture = canvas.drawn(heat / (float(heat.max()) or 1.0))
     phrase = group.phrase
     if phrase is None:
         return Tile("all the rest", number, QUIET, picture)
-    effect = wording.effect(target, phrase)
+    effect = wording.effect(explanation, phrase)
     return Tile(
         phrase.text,
         number,
@@ -172,47 +175,50 @@ def _columns(tiles: int) -> int:
     return min((4, 5, 3), key=lambda columns: (-tiles % columns, abs(columns - 4)))
 
 
-def _header(sheet: Sheet, target: TargetExplanation, width: int) -> Image.Image:
-    name = target.target.class_name
-    if target.against is not None:
-        name = f"{name} rather than {target.against.class_name}"
+def _header(sheet: Sheet, explanation: Explanation, width: int) -> Image.Image:
+    name = explanation.target.class_name
+    if explanation.reference is not None:
+        name = f"{name} rather than {explanation.reference.class_name}"
     header = Image.new("RGB", (width, sheet.px(17)), PAPER)
     draw = ImageDraw.Draw(header)
     large, small = sheet.font(11), sheet.font(7)
     baseline = sheet.px(11)
-    chance = f"{target.target.probability:.1%}"
+    chance = f"{explanation.target.probability:.1%}"
     chance_width = draw.textlength(chance, large)
     draw.text((width, baseline), chance, INK, large, anchor="rs")
-    label = f"{wording.explained(target)} {wording.number(target.logit)}"
+    label = f"{wording.explained(explanation)} {wording.number(explanation.logit)}"
     label_right = width - chance_width - sheet.px(5)
     draw.text((label_right, baseline), label, QUIET, small, anchor="rs")
     room = label_right - draw.textlength(label, small) - sheet.px(6)
     draw.text((0, baseline), shortened(draw, name, large, room), INK, large, anchor="ls")
     bar_top = header.height - sheet.px(1.6)
     draw.rectangle((0, bar_top, width, header.height), LINE)
-    draw.rectangle((0, bar_top, width * target.target.probability, header.height), INK)
+    draw.rectangle((0, bar_top, width * explanation.target.probability, header.height), INK)
     return header
 
 
-def _footer(sheet: Sheet, target: TargetExplanation, width: int, *, framed: bool) -> Image.Image:
+def _footer(sheet: Sheet, explanation: Explanation, width: int, *, framed: bool) -> Image.Image:
     small = sheet.font(5.6)
     scale = Image.new("RGB", (width, sheet.px(8)), PAPER)
     middle = scale.height // 2
     bar_width = heat_bar(sheet, scale, middle, small)
     draw = ImageDraw.Draw(scale)
-    sums = shortened(draw, wording.sums(target), small, width - bar_width - sheet.px(8))
+    sums = shortened(draw, wording.sums(explanation), small, width - bar_width - sheet.px(8))
     draw.text((width, middle), sums, QUIET, small, anchor="rm")
     parts = [
-        paragraph(sheet, target.sentence, width, 7.2, INK),
+        paragraph(sheet, explanation.sentence, width, 7.2, INK),
         scale,
-        *(paragraph(sheet, told, width, 5.2, QUIET) for told in _meanings(target, framed=framed)),
+        *(
+            paragraph(sheet, told, width, 5.2, QUIET)
+            for told in _meanings(explanation, framed=framed)
+        ),
     ]
     return stacked(parts, sheet, margin=0, gap=sheet.px(1))
 
 
-def _meanings(target: TargetExplanation, *, framed: bool) -> Sequence[str]:
+def _meanings(explanation: Explanation, *, framed: bool) -> Sequence[str]:
     """A paragraph on the numbers, and one on the panels."""
-    groups = [group for group in target.groups if group.saliency_map is not None]
+    groups = [group for group in explanation.groups if group.saliency_map is not None]
     frame = "The frame holds what the network saw." if framed else ""
     if not groups:
         return [frame] if frame else []
@@ -224,4 +230,4 @@ def _meanings(target: TargetExplanation, *, framed: bool) -> Sequence[str]:
         )
     else:
         panels = "All panels have one scale, so they can be compared."
-    return [" ".join(wording.meanings(target)), f"{panels} {frame}".rstrip()]
+    return [" ".join(wording.meanings(explanation)), f"{panels} {frame}".rstrip()]

@@ -127,11 +127,11 @@ def require_several(images: object) -> None:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Turn any mode into RGB, as the server does: upright by EXIF, transparency laid over white."""
     image.load()  # a PNG's EXIF may come after its pixels
-    turn, pixels = _turn(image), _opaque(image)
+    turn, pixels = _step(image), _opaque(image)
     return pixels if turn is None else pixels.transpose(turn)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def _step(image: Image.Image) -> Image.Transpose | None:
     """None where its EXIF names no orientation, or none that can be read."""
     try:
         return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))

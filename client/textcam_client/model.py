@@ -59,7 +59,7 @@ class Provenance:
         service_version: Of the server.
         decoder: What decoded the image: "pillow/JPEG", "raw" ...
         execution_provider: onnxruntime's.
-        method: The CAM method.
+        method: The CAM method: "cam", "grad_cam" ...; a number if this client does not know it.
         parameters: The method's parameters, by name.
         layers: The layers whose maps were used: the target layer, then the further ones of
             integrative_cam; empty from a server that does not tell.
@@ -101,7 +101,7 @@ class Model:
     Attributes:
         summary: Name, version and counts.
         class_names: In order of index.
-        phrases: The vocabulary, in order of index.
+        vocabulary: Its phrases, in order of index.
         architecture: Name of the network.
         target_layer: Name of the layer whose maps are explained.
         input_size: (height, width) of the network's input, pixels.
@@ -115,7 +115,7 @@ class Model:
 
     summary: ModelSummary
     class_names: tuple[str, ...] = field(repr=False)
-    phrases: tuple[str, ...] = field(repr=False)
+    vocabulary: tuple[str, ...] = field(repr=False)
     architecture: str
     target_layer: str
     input_size: tuple[int, int]

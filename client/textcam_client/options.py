@@ -28,10 +28,10 @@ class TopK:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Explain why `target` rather than `against`; each a class index or name."""
+    """Explain why `target` rather than `reference`; each a class index or name."""
 
     target: ClassRef
-    against: ClassRef
+    reference: ClassRef
 
 
 Target: TypeAlias = ClassRef | Sequence[ClassRef] | TopK | Contrast | None
@@ -41,13 +41,13 @@ class ExplainOptions(TypedDict, total=False):
     """The options of `explain` that `explain_many` takes too; see Client.explain."""
 
     target: Target
-    phrases: int | None
+    max_phrases: int | None
     min_probability: float | None
     kinds: Sequence[str] | None
     repeat_class: bool
-    groups: bool
+    include_groups: bool
     heatmap: HeatmapForm
-    predictions: int | None
+    prediction_count: int | None
     method: str | None
     lane: Lane | None
     may_degrade: bool
@@ -61,13 +61,13 @@ class Options:
     """ExplainOptions with their defaults; None leaves the choice to the server."""
 
     target: Target = None
-    phrases: int | None = None
+    max_phrases: int | None = None
     min_probability: float | None = None
     kinds: Sequence[str] | None = None
     repeat_class: bool = False
-    groups: bool = True
+    include_groups: bool = True
     heatmap: HeatmapForm = "saliency"
-    predictions: int | None = None
+    prediction_count: int | None = None
     method: str | None = None
     lane: Lane | None = None
     may_degrade: bool = False

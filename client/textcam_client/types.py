@@ -7,7 +7,6 @@ Everything is frozen; arrays are read-only.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -15,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from textcam_client._heatmaps.geometry import Crop, Float32Array, UInt8Array
-from textcam_client._heatmaps.view import Peak, View
+from textcam_client._heatmaps.geometry import Float32Array, UInt8Array
+from textcam_client._heatmaps.view import HeatmapContext, Peak
 from textcam_client.images import ImageInput
-from textcam_client.model import Provenance
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Phrase:
             the evidence embedding with the phrase's. -1..1.
         evidence: Its share, signed: the evidence of the channels in its group. Each channel is in
             one group, so shares, rest, bias and gap add up to the logit. In logit units; see
-            TargetExplanation.in_logit_units.
+            Explanation.in_logit_units.
         probability: Of being true of what the network saw, 0..1, calibrated on the probing images
             (Provenance.calibration); None: the bank has no calibration, or the server is older.
         effect: The evidence of all channels that support it, each by how far, whichever group they
@@ -113,7 +111,7 @@ class SaliencyGroup(_ReadOnly):
     relative_map: Float32Array | None = field(repr=False)
     server_heatmap: UInt8Array | None = field(repr=False)
     server_overlay: bytes | None = field(repr=False)
-    _view: View = field(repr=False)
+    _context: HeatmapContext = field(repr=False)
 
     def heatmap(
         self,
@@ -128,7 +126,7 @@ class SaliencyGroup(_ReadOnly):
             size: (h, w) of the result; default: the image as sent.
             scale: What becomes 1: the target's strongest support, so that the groups
                 can be compared, or the group's own. Of a target without support, no part has any.
-            smooth: For the eye; see TargetExplanation.heatmap.
+            smooth: For the eye; see Explanation.heatmap.
 
         Returns:
             float32 (h, w), 0..1; 0 outside the crop.
@@ -137,7 +135,7 @@ class SaliencyGroup(_ReadOnly):
             MapsDeclined: The answer was requested without this map.
             ValueError: There is no such scale.
         """
-        return self._view.heatmap(self.saliency_map, size, self._peak(scale), smooth=smooth)
+        return self._context.heatmap(self.saliency_map, size, self._peak(scale), smooth=smooth)
 
     def overlay(
         self,
@@ -146,8 +144,8 @@ class SaliencyGroup(_ReadOnly):
         scale: Literal["target", "own"] = "target",
         opacity: float = 0.75,
     ) -> Image.Image:
-        """The heatmap over the image; see TargetExplanation.overlay."""
-        return self._view.overlay(
+        """The heatmap over the image; see Explanation.overlay."""
+        return self._context.overlay(
             lambda size: self.heatmap(size, scale=scale, smooth=True), image, opacity
         )
 
@@ -168,17 +166,17 @@ class SaliencyGroup(_ReadOnly):
         Raises:
             MapsDeclined: The answer has no such map; see `relative_map`.
         """
-        return self._view.relative_heatmap(self.relative_map, size)
+        return self._context.relative_heatmap(self.relative_map, size)
 
     def relative_overlay(
         self, image: ImageInput | None = None, *, opacity: float = 0.75
     ) -> Image.Image:
-        """The relative heatmap over the image; see TargetExplanation.overlay."""
-        return self._view.overlay(self.relative_heatmap, image, opacity)
+        """The relative heatmap over the image; see Explanation.overlay."""
+        return self._context.overlay(self.relative_heatmap, image, opacity)
 
     def picture(self) -> Image.Image:
         """Open the image that was explained, as RGB; raises PictureUnavailable."""
-        return self._view.picture()
+        return self._context.picture()
 
     def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
         """Turn into what JSON knows; `arrays` includes the map, as nested lists."""
@@ -202,18 +200,18 @@ class SaliencyGroup(_ReadOnly):
         if scale not in ("target", "own"):
             raise ValueError(f"scale is 'target' or 'own', not {scale!r}")
         if scale == "own":
-            return Peak(self.saliency_map, self._view.crop)
-        return self._view.peak
+            return Peak(self.saliency_map, self._context.crop)
+        return self._context.peak
 
 
 @dataclass(frozen=True, eq=False)
-class TargetExplanation(_ReadOnly):
+class Explanation(_ReadOnly):
     """The rationale of one target: bias + gap + the groups' evidence + the rest's = logit.
 
     Attributes:
         target: The class that is explained.
-        against: The class that it is explained against, or None.
-        logit: What is explained: the target's logit, less that of `against`.
+        reference: The class that `target` is compared with, or None.
+        logit: What is explained: the target's logit, less that of `reference`.
         bias: The linear head's, which no channel accounts for; 0 with other heads.
         gap: What else the CAM method does not account for; 0, but for rounding, where the
             method is exact, as CAM is with a linear head. Without meaning where the evidence is
@@ -238,7 +236,7 @@ class TargetExplanation(_ReadOnly):
     """
 
     target: Prediction
-    against: Prediction | None
+    reference: Prediction | None
     logit: float
     bias: float
     gap: float
@@ -252,7 +250,7 @@ class TargetExplanation(_ReadOnly):
     in_logit_units: bool
     server_heatmap: UInt8Array | None = field(repr=False)
     server_overlay: bytes | None = field(repr=False)
-    _view: View = field(repr=False)
+    _context: HeatmapContext = field(repr=False)
 
     def heatmap(self, size: tuple[int, int] | None = None, *, smooth: bool = False) -> Float32Array:
         """Where the model looked, at image resolution, computed here from the saliency map.
@@ -270,7 +268,7 @@ class TargetExplanation(_ReadOnly):
         Raises:
             MapsDeclined: The answer was requested without maps.
         """
-        return self._view.heatmap(self.saliency_map, size, self._view.peak, smooth=smooth)
+        return self._context.heatmap(self.saliency_map, size, self._context.peak, smooth=smooth)
 
     def overlay(self, image: ImageInput | None = None, *, opacity: float = 0.75) -> Image.Image:
         """The heatmap over the image, drawn smoothly.
@@ -287,17 +285,17 @@ class TargetExplanation(_ReadOnly):
             PictureUnavailable: The image's file is gone or has changed.
             ValueError: The opacity is not 0..1.
         """
-        return self._view.overlay(lambda size: self.heatmap(size, smooth=True), image, opacity)
+        return self._context.overlay(lambda size: self.heatmap(size, smooth=True), image, opacity)
 
     def picture(self) -> Image.Image:
         """Open the image that was explained, as RGB; raises PictureUnavailable."""
-        return self._view.picture()
+        return self._context.picture()
 
     def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
         """Turn into what JSON knows; `arrays` includes the maps, as nested lists."""
         return {
             "target": asdict(self.target),
-            "against": asdict(self.against) if self.against else None,
+            "reference": asdict(self.reference) if self.reference else None,
             "logit": self.logit,
             "bias": self.bias,
             "gap": self.gap,
@@ -309,45 +307,6 @@ class TargetExplanation(_ReadOnly):
             "sentence": self.sentence,
             "in_logit_units": self.in_logit_units,
             **({"saliency_map": _listed(self.saliency_map)} if arrays else {}),
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """The whole answer for one image.
-
-    Attributes:
-        predictions: The most probable classes, the most probable first.
-        explanations: One per target, in the order of the request.
-        provenance: What made the answer.
-        crop: The part of the image that the model saw.
-        image_size: (h, w) of the image as sent, after EXIF rotation, pixels.
-        request_id: Id of the request, as the server's log has it.
-        stage_seconds: Seconds spent in the server, by stage.
-        degradations: What was left out under pressure, as the call allowed: "smaller_maps",
-            "no_groups", "fewer_targets".
-    """
-
-    predictions: tuple[Prediction, ...]
-    explanations: tuple[TargetExplanation, ...]
-    provenance: Provenance
-    crop: Crop
-    image_size: tuple[int, int]
-    request_id: str
-    stage_seconds: Mapping[str, float]
-    degradations: tuple[str, ...] = ()
-
-    def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
-        """Turn into what JSON knows, for audit logs; `arrays` includes the maps."""
-        return {
-            "request_id": self.request_id,
-            "image_size": list(self.image_size),
-            "crop": asdict(self.crop),
-            "predictions": [asdict(prediction) for prediction in self.predictions],
-            "explanations": [target.to_dict(arrays=arrays) for target in self.explanations],
-            "provenance": asdict(self.provenance),
-            "stage_seconds": dict(self.stage_seconds),
-            "degradations": list(self.degradations),
         }
 
 

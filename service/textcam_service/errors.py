@@ -104,10 +104,10 @@ class BatchTooLarge(InvalidRequest):
     reason = "BATCH_TOO_LARGE"
 
 
-class AnswerTooLarge(InvalidRequest):
+class ResponseTooLarge(InvalidRequest):
     """The answer would be over the limit on a message's bytes."""
 
-    reason = "ANSWER_TOO_LARGE"
+    reason = "RESPONSE_TOO_LARGE"
 
 
 # --- who asks ---------------------------------------------------------------------

@@ -24,7 +24,7 @@ from pydantic_settings import (
 )
 
 from textcam_service.artefacts.packaged import PHOTOS
-from textcam_service.core.types import WordingKind, WordSettings
+from textcam_service.core.rationale.settings import WordingKind, WordSettings
 from textcam_service.errors import InvalidSettings
 from textcam_service.runtime.providers import DeviceOptions
 

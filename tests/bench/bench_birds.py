@@ -38,9 +38,10 @@ from textcam_service.core.concepts.supports import (
     likeness,
     phrase_supports,
 )
-from textcam_service.core.rationale.calibration import fit_calibration, reliability
+from textcam_service.core.rationale.calibration_fitting import fit_calibration
+from textcam_service.core.rationale.reliability import reliability
+from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports, SupportWording, stored_likeness
-from textcam_service.core.types import RationaleSettings, Wish
 from textcam_service.offline.banks.attribute_tables import GRADES
 from textcam_service.offline.banks.build import build_bank
 from textcam_service.offline.banks.grounding import by_labels
@@ -148,7 +149,7 @@ def say(birds, head, scores, supports, settings, rules):
             found = replace(supports(index), apart=apart, repeats=repeats)
             wordings[index] = SupportWording(found, birds.kinds, settings)
         evidence = (head.weights[index] * own).astype(np.float64)
-        choice = wordings[index].choose(evidence, logits, index, Wish(COUNT))
+        choice = wordings[index].choose(evidence, logits, index, PhraseFilter(COUNT))
         said.append((choice.indices, choice.probabilities))
     return said
 

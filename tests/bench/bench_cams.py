@@ -86,7 +86,7 @@ def ours(backbone, name, images, channels=None):
         def answer(ask, one=one, index=index):
             if gradients is not None and type(ask).__name__ == "Gradient":
                 return gradients[index]  # asked for the whole batch at once
-            return backbone.answer(ask, one)
+            return backbone.query(ask, one)
 
         terms = run_method(METHODS[name].steps(subject, settings), answer)
         found = terms.saliency_map
@@ -197,7 +197,7 @@ def rows_of(name, slow, channels, turns):
     """Measure a backbone, row by row."""
     backbone, networks = prepared(name)
     rng = np.random.default_rng(0)
-    offered = [method for method in SINGLE if METHODS[method].needs <= backbone.offers]
+    offered = [method for method in SINGLE if METHODS[method].needs <= backbone.capabilities]
     cases = [(method, batch, turns, None) for method in offered for batch in (1, 8)]
     if not backbone.is_linear:  # a pass of the head for each cell
         cases.remove(("recipro_cam", 8, turns, None))

@@ -29,9 +29,10 @@ import numpy as np
 import onnxruntime as ort
 from textcam_service.artefacts.bank import ConceptBank, read_bank, write_bank
 from textcam_service.core.predictions import predictions
-from textcam_service.core.types import Wish
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.errors import TextCamError
 from textcam_service.model.bundle import ModelBundle
+from textcam_service.model.explainer import attribute, make_rationale
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.runtime.cpus import usable_cpus
 from textcam_service.runtime.providers import CUDA, TENSORRT, DeviceOptions
@@ -78,8 +79,8 @@ def load(work, provider, precision, batch, *, in_graph):
 def explain(bundle, seen, image):
     index = int(seen.logits.argmax())
     target = predictions(seen.logits, bundle.class_names, [index])[0]
-    terms = bundle.terms(seen, image, target, None)
-    return bundle.rationale(seen, terms, target, None, Wish(PHRASES))
+    terms = attribute(bundle, seen, image, target, None)
+    return make_rationale(bundle, seen, terms, target, None, PhraseFilter(PHRASES))
 
 
 def bare_rate(bundle, images, batches):

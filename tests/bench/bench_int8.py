@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from textcam_service.artefacts.parity import Thresholds
+from textcam_service.core.agreement import AgreementThresholds
 from textcam_service.imaging.decoding import ImageLimits, decode, prepare
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.dataset import find_images
@@ -27,7 +27,7 @@ BANK = Path(__file__).parents[2] / "service" / "textcam_service" / "data" / "pho
 CPU = ("CPUExecutionProvider",)
 LIMITS = ImageLimits(2**24, 2**26)
 BATCHES = (1, 8)
-ANY = Thresholds(top1=0, correlation=-1, first_phrase=0)
+ANY = AgreementThresholds(top1=0, map_correlation=-1, first_phrase=0)
 
 
 def milliseconds(backbones, images, repeats):
@@ -82,8 +82,8 @@ def main():
             report["rows"].append({"float_layers": layers, **asdict(found), "ms": speed})
             times = "   ".join(f"{ms['int8']:8.1f} / {ms['float']:.1f}" for ms in speed.values())
             print(
-                f"{layers:12}  {found.top1:.4f}  {found.correlation:11.4f}  "
-                f"{found.correlation_p5:.4f}  {found.first_phrase:12.4f}  {times}",
+                f"{layers:12}  {found.top1:.4f}  {found.map_correlation:11.4f}  "
+                f"{found.map_correlation_p5:.4f}  {found.first_phrase:12.4f}  {times}",
                 flush=True,
             )
     output = Path(f"build/bench/int8-{report['architecture']}.json")

@@ -17,7 +17,7 @@ from bench_truth import PROBING, WORK, bundle_of
 from PIL import Image
 from textcam_client import draw_contours, pseudo_labels, pseudo_mask
 from textcam_client.masks.pseudo_masks import otsu_threshold
-from textcam_client.masks.random_walk import grow, reactivate
+from textcam_client.masks.random_walk import grow, grow_seeds
 from textcam_service.core.heatmap import heatmap
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.embedders.loading import load_embedder
@@ -118,7 +118,7 @@ def hysteresis(heat, _image):
 
 
 def half(heat, image):
-    return grow(heat, reactivate(heat, image)[0], 0.5)
+    return grow(heat, grow_seeds(heat, image)[0], 0.5)
 
 
 def two_labels(bundle, count):

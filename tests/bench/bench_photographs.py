@@ -26,8 +26,10 @@ import numpy as np
 from textcam_service.artefacts.files import read_artefact
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.concepts.supports import contrasts, evidence_by_phrase
-from textcam_service.core.rationale.calibration import Calibration, fit_calibration, reliability
-from textcam_service.core.types import Wish
+from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.core.rationale.calibration_fitting import fit_calibration
+from textcam_service.core.rationale.reliability import reliability
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.attribute_tables import matrix, packaged_table
 from textcam_service.offline.banks.build import build_bank
@@ -85,10 +87,10 @@ class Photographs:
         self.seen = [one for batch in observed(bundle, cases) for one in batch]
 
 
-def said(bundle, photographs, wish=None):
+def said(bundle, photographs, phrase_filter=None):
     """Phrases, their probabilities and evidence, and the rest's, photograph by photograph."""
-    wish = wish or Wish(PHRASES)
-    return [explain_case(bundle, one, wish) for one in photographs.seen]
+    phrase_filter = phrase_filter or PhraseFilter(PHRASES)
+    return [explain_case(bundle, one, phrase_filter) for one in photographs.seen]
 
 
 def figures(rationales, truth, bundle, alike, classes):
@@ -302,7 +304,9 @@ def main():
         "min_probability 0.6": said(with_settings(bundle, min_probability=0.6), photographs),
         "min_probability 0.85": said(with_settings(bundle, min_probability=0.85), photographs),
         "evidence need not speak for it": said(ungated(bundle), photographs),
-        "names of the class allowed": said(bundle, photographs, Wish(PHRASES, repeat_class=True)),
+        "names of the class allowed": said(
+            bundle, photographs, PhraseFilter(PHRASES, repeat_class=True)
+        ),
         f"control: channels shuffled, refitted (slope {slope:.2f})": said(control, photographs),
         "LDA, sparse choice": said(with_settings(bundle, wording="embeddings"), photographs),
     }

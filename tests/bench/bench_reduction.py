@@ -20,9 +20,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from textcam_service.core.types import Prediction, Wish
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import Prediction
 from textcam_service.imaging.decoding import DecodedImage, ImageLimits, decode, prepare
 from textcam_service.model.bundle import ModelBundle
+from textcam_service.model.explainer import attribute, make_rationale
 
 LIMITS = ImageLimits()
 BANK = Path(__file__).parents[2] / "service" / "textcam_service" / "data" / "photos"
@@ -93,10 +95,10 @@ def judged(bundle, reference, other):
     explained = []
     for seen in (reference, other):
         target = Prediction(top, bundle.class_names[top], 0.0, float(seen.logits[top]))
-        terms = bundle.terms(
-            seen, np.zeros(0, np.float32), target, None
+        terms = attribute(
+            bundle, seen, np.zeros(0, np.float32), target, None
         )  # of the linear head alone
-        explained.append(bundle.rationale(seen, terms, target, None, Wish(5)))
+        explained.append(make_rationale(bundle, seen, terms, target, None, PhraseFilter(5)))
     spread = float(reference.logits.std())
     maps = [found.saliency_map.ravel() for found in explained]
     first = [[phrase.text for phrase in found.phrases[:1]] for found in explained]

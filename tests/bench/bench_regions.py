@@ -28,7 +28,7 @@ from PIL import Image
 from textcam_service.core.concepts.activated_regions import RegionSettings
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
 from textcam_service.core.rationale.phrases import centre_texts
-from textcam_service.core.types import RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.build import build_bank, probing_order

@@ -21,7 +21,7 @@ from textcam_client._heatmaps.colormap import blend
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.rationale.phrases import choose_phrases, evidence_embedding
-from textcam_service.core.types import RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.build import build_bank
 from textcam_service.offline.banks.phrases import read_probing

@@ -41,20 +41,21 @@ def test_the_contracts_break_no_released_one(contract):
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
+@pytest.mark.parametrize("name", ["ExplainRequest", "Phrase"])
 @pytest.mark.parametrize("change", ["number", "removal", "type"])
-def test_a_break_would_be_found(contract, tmp_path, change):
+def test_a_break_would_be_found(contract, tmp_path, change, name):
     files = FileDescriptorSet.FromString(contract.read_bytes())
-    (ours,) = (file for file in files.file if file.package == "textcam.v1")
-    (request,) = (message for message in ours.message_type if message.name == "ExplainRequest")
+    ours = [file for file in files.file if file.package == "textcam.v1"]
+    (message,) = (each for file in ours for each in file.message_type if each.name == name)
     if change == "number":
-        request.field[0].number = 900
+        message.field[0].number = 900
     elif change == "removal":
-        del request.field[0]
+        del message.field[0]
     else:
-        request.field[0].type = request.field[0].TYPE_BOOL
-        request.field[0].ClearField("type_name")
+        message.field[0].type = message.field[0].TYPE_BOOL
+        message.field[0].ClearField("type_name")
     broken = tmp_path / "broken.binpb"
     broken.write_bytes(files.SerializeToString())
     done = buf("breaking", broken, "--against", PROTOS / "released.binpb", *SERVED)
     assert done.returncode == 100, done.stderr
-    assert "ExplainRequest" in done.stdout
+    assert name in done.stdout

@@ -22,7 +22,7 @@ async def ask(client: AsyncClient, ledger: Ledger, **options) -> None:
     request_id, sample = ledger.send()
     try:
         answer = await client.explain(
-            sample.encoded, request_id=request_id, predictions=ALL_CLASSES, **options
+            sample.encoded, request_id=request_id, prediction_count=ALL_CLASSES, **options
         )
     except CallError as error:
         ledger.failed(request_id, kind_of(error))
@@ -57,7 +57,7 @@ async def ask_many(client: AsyncClient, ledger: Ledger, count: int, **options) -
     answers = client.explain_many(
         [sample.encoded for _, sample in sent],
         on_error="return",
-        predictions=ALL_CLASSES,
+        prediction_count=ALL_CLASSES,
         **options,
     )
     waiting = [request_id for request_id, _ in reversed(sent)]
@@ -84,7 +84,7 @@ def ask_from_a_thread(
             request_id, sample = ledger.send()
             try:
                 answer = client.explain(
-                    sample.encoded, request_id=request_id, predictions=ALL_CLASSES
+                    sample.encoded, request_id=request_id, prediction_count=ALL_CLASSES
                 )
                 ledger.answered(request_id, answer)
             except CallError as error:

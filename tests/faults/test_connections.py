@@ -18,6 +18,7 @@ from fault_world import Ledger, Sample
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc as pb_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client import AsyncClient
 from textcam_service.imaging import decoding
 
@@ -45,9 +46,9 @@ async def requests(ledger, count):
         one = pb.ExplainRequest(
             request_id=request_id,
             encoded=sample.encoded,
-            predictions=ALL_CLASSES,
-            groups=False,
-            heatmap=pb.HEATMAP_FORM_IMAGE,
+            prediction_count=ALL_CLASSES,
+            include_groups=False,
+            heatmap=types_pb.HEATMAP_FORM_IMAGE,
         )
         yield pb.ExplainStreamRequest(request=one)
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.serving.grpc.explainer.requests import MAX_REQUEST_ID
 
 EXPLAIN = "/textcam.v1.ExplainerService/Explain"
@@ -90,20 +91,24 @@ def requests(images):
     number = st.one_of(small, small, any_int)
     name = st.one_of(st.just("scenes"), st.text(max_size=8))
     ref = st.one_of(
-        st.builds(pb.ClassRef, index=number), st.builds(pb.ClassRef, name=st.text(max_size=6))
+        st.builds(types_pb.ClassRef, index=number),
+        st.builds(types_pb.ClassRef, name=st.text(max_size=6)),
     )
     target = st.one_of(
-        st.builds(pb.Target, top_k=st.builds(pb.Target.TopK, k=number)),
+        st.builds(types_pb.Target, top_k=st.builds(types_pb.Target.TopK, k=number)),
         st.builds(
-            pb.Target, classes=st.builds(pb.Target.Classes, classes=st.lists(ref, max_size=3))
+            types_pb.Target,
+            classes=st.builds(types_pb.Target.Classes, classes=st.lists(ref, max_size=3)),
         ),
-        st.builds(pb.Target, contrast=st.builds(contrast, ref, ref)),
+        st.builds(types_pb.Target, contrast=st.builds(contrast, ref, ref)),
     )
     extents = st.lists(st.one_of(st.integers(-1, 40), st.integers(-(2**63), 2**63 - 1)), max_size=4)
     tensor = st.one_of(
-        st.builds(pb.Tensor, dtype=st.integers(0, 3), shape=extents, data=st.binary(max_size=64)),
+        st.builds(
+            types_pb.Tensor, dtype=st.integers(0, 3), shape=extents, data=st.binary(max_size=64)
+        ),
         st.tuples(st.integers(1, 9), st.integers(1, 9)).map(
-            lambda hw: pb.Tensor(dtype=1, shape=[*hw, 3], data=bytes(hw[0] * hw[1] * 3))
+            lambda hw: types_pb.Tensor(dtype=1, shape=[*hw, 3], data=bytes(hw[0] * hw[1] * 3))
         ),
     )
     image = st.one_of(
@@ -115,12 +120,12 @@ def requests(images):
         {},
         optional={
             "request_id": st.one_of(st.text(max_size=6), st.just("x" * (MAX_REQUEST_ID + 1))),
-            "model": st.builds(pb.ModelSpec, name=name, version=st.just("")),
+            "model": st.builds(types_pb.ModelSpec, name=name, version=st.just("")),
             "target": target,
-            "phrases": number,
-            "groups": st.booleans(),
+            "max_phrases": number,
+            "include_groups": st.booleans(),
             "heatmap": number,
-            "predictions": number,
+            "prediction_count": number,
             "method": st.integers(-1, 19),
         },
     )
@@ -131,9 +136,7 @@ def requests(images):
 
 
 def contrast(one, other):
-    made = pb.Target.Contrast(against=other)
-    getattr(made, "class").CopyFrom(one)
-    return made
+    return types_pb.Target.Contrast(target=one, reference=other)
 
 
 class Hostile:
@@ -152,7 +155,7 @@ class Hostile:
         calls = [self._explain.future(message, timeout=SECONDS) for message in messages]
         request_id, sample = self.ledger.send()
         good = pb.ExplainRequest(
-            request_id=request_id, encoded=sample.encoded, predictions=ALL_CLASSES
+            request_id=request_id, encoded=sample.encoded, prediction_count=ALL_CLASSES
         )
         answer = self._explain(good.SerializeToString(), timeout=SECONDS)
         self.ledger.answered(request_id, pb.ExplainResponse.FromString(answer))

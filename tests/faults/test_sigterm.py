@@ -37,7 +37,7 @@ async def call_again_and_again(client, ledger, calls):
         sent, error = time.monotonic(), None
         try:
             answer = await client.explain(
-                sample.encoded, request_id=request_id, predictions=ALL_CLASSES
+                sample.encoded, request_id=request_id, prediction_count=ALL_CLASSES
             )
             ledger.answered(request_id, answer)
         except CallError as refused:
@@ -53,7 +53,7 @@ async def stream(stub, ledger, count):
         for _ in range(count):
             request_id, sample = ledger.send()
             one = pb.ExplainRequest(
-                request_id=request_id, encoded=sample.encoded, predictions=ALL_CLASSES
+                request_id=request_id, encoded=sample.encoded, prediction_count=ALL_CLASSES
             )
             yield pb.ExplainStreamRequest(request=one)
             await asyncio.sleep(0.02)

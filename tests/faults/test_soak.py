@@ -14,7 +14,7 @@ STREAMED = 20
 FORMS = ("none", "saliency", "image", "overlay")
 REFUSED = (
     (InvalidRequest, {"image": b"no image"}),
-    (InvalidRequest, {"phrases": 99}),
+    (InvalidRequest, {"max_phrases": 99}),
     (NotFound, {"target": "unicorn"}),
 )
 
@@ -43,8 +43,8 @@ async def test_a_soak(world, size, figures):
             (kind,) = rng.choices(("ask", "stream", "leave", "refused"), (80, 8, 6, 6))
             kinds[kind] += 1
             if kind == "ask":
-                options = {"phrases": rng.randint(1, 6), "heatmap": rng.choice(FORMS)}
-                await ask(client, ledger, groups=rng.random() < 0.5, **options)
+                options = {"max_phrases": rng.randint(1, 6), "heatmap": rng.choice(FORMS)}
+                await ask(client, ledger, include_groups=rng.random() < 0.5, **options)
             elif kind == "stream":
                 await ask_many(client, ledger, STREAMED)
             elif kind == "leave":

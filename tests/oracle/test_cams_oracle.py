@@ -21,6 +21,7 @@ import torchvision.models as zoo
 from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.utils.image import scale_cam_image
 from textcam_service.core.cam import saliency_map
+from textcam_service.core.interpolation import resample
 from textcam_service.core.methods import (
     METHODS,
     AttentionGradients,
@@ -31,7 +32,6 @@ from textcam_service.core.methods import (
     MethodSettings,
     run_method,
 )
-from textcam_service.core.methods.arrays import resample
 from textcam_service.core.methods.perturbation import smoothing_noise
 from torch import Tensor, nn
 from torch.nn import functional

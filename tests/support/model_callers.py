@@ -13,6 +13,7 @@ from PIL import Image
 from textcam.oip import open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
 
@@ -41,7 +42,7 @@ class Caller:
         self._health = health_pb2_grpc.HealthStub(channel)
 
     async def explain(self, name="m", version="", seed=0):
-        spec = pb.ModelSpec(name=name, version=version)
+        spec = types_pb.ModelSpec(name=name, version=version)
         return await self.explainer.Explain(
             pb.ExplainRequest(model=spec, encoded=picture(seed)), timeout=60
         )

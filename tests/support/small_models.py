@@ -18,7 +18,8 @@ from textcam_service.artefacts.backbone import (
 )
 from textcam_service.artefacts.bank import ConceptBank, Vocabulary, read_bank, write_bank
 from textcam_service.artefacts.files import sha256
-from textcam_service.core.rationale.calibration import Calibration, ReliabilityBin
+from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.core.rationale.reliability import ReliabilityBin
 from textcam_service.core.rationale.wording import PhraseSupports, stored_likeness
 from textcam_service.core.types import Preprocessing
 from textcam_service.runtime.backbone import Backbone

@@ -101,10 +101,10 @@ def visit(name):
         subject = MethodInput(one.activation_maps, one.logits, weights, image, linear, one.layers)
         ran = []
         for method in METHODS:
-            if not KNOWN[method].needs <= backbone.offers:
+            if not KNOWN[method].needs <= backbone.capabilities:
                 continue
             steps = KNOWN[method].steps(subject, MethodSettings())
-            terms = run_method(steps, lambda ask: backbone.answer(ask, one))
+            terms = run_method(steps, lambda ask: backbone.query(ask, one))
             found = terms.saliency_map
             if found is None:
                 found = saliency_map(terms.weights, one.activation_maps)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_client._heatmaps.geometry import UInt8Array
 from textcam_client.errors import UnsupportedImage
@@ -16,21 +17,21 @@ from textcam_client.options import ClassRef, Contrast, Options, Target, TopK
 
 Prepare: TypeAlias = Callable[[ImageInput], tuple[pb.ExplainRequest, ImageSource]]
 
-_LANES: Mapping[str, pb.Lane] = {
-    "interactive": pb.LANE_INTERACTIVE,
-    "audit": pb.LANE_AUDIT,
+_LANES: Mapping[str, types_pb.Lane] = {
+    "interactive": types_pb.LANE_INTERACTIVE,
+    "audit": types_pb.LANE_AUDIT,
 }
-_HEATMAP_FORMS: Mapping[str, pb.HeatmapForm] = {
-    "none": pb.HEATMAP_FORM_NONE,
-    "saliency": pb.HEATMAP_FORM_SALIENCY,
-    "image": pb.HEATMAP_FORM_IMAGE,
-    "overlay": pb.HEATMAP_FORM_OVERLAY,
+_HEATMAP_FORMS: Mapping[str, types_pb.HeatmapForm] = {
+    "none": types_pb.HEATMAP_FORM_NONE,
+    "saliency": types_pb.HEATMAP_FORM_SALIENCY,
+    "image": types_pb.HEATMAP_FORM_IMAGE,
+    "overlay": types_pb.HEATMAP_FORM_OVERLAY,
 }
 
 
-PHRASE_KINDS: Mapping[str, pb.PhraseKind] = {
-    pb.PhraseKind.Name(number).removeprefix("PHRASE_KIND_").lower(): number
-    for number in pb.PhraseKind.values()
+PHRASE_KINDS: Mapping[str, types_pb.PhraseKind] = {
+    types_pb.PhraseKind.Name(number).removeprefix("PHRASE_KIND_").lower(): number
+    for number in types_pb.PhraseKind.values()
     if number
 }
 
@@ -49,20 +50,20 @@ def request_template(options: Options) -> pb.ExplainRequest:
     return pb.ExplainRequest(
         model=model_spec(options.model, options.version),
         target=target_message(options.target),
-        phrases=options.phrases,
+        max_phrases=options.max_phrases,
         min_probability=options.min_probability,
         kinds=_kind_numbers(options.kinds or ()),
         repeat_class=options.repeat_class,
-        groups=options.groups,
+        include_groups=options.include_groups,
         heatmap=_HEATMAP_FORMS[options.heatmap],
-        predictions=options.predictions,
+        prediction_count=options.prediction_count,
         method=None if options.method is None else _method_number(options.method),
         lane=None if options.lane is None else _LANES[options.lane],
         may_degrade=options.may_degrade,
     )
 
 
-def _kind_numbers(names: Sequence[str]) -> list[pb.PhraseKind]:
+def _kind_numbers(names: Sequence[str]) -> list[types_pb.PhraseKind]:
     if isinstance(names, str):
         raise TypeError(f"kinds is a list of names, not one: [{names!r}]")
     for name in names:
@@ -71,17 +72,24 @@ def _kind_numbers(names: Sequence[str]) -> list[pb.PhraseKind]:
     return [PHRASE_KINDS[name] for name in names]
 
 
-def _method_number(name: str) -> pb.CamMethod:
-    known = {method_name(number): number for number in pb.CamMethod.values() if number}
+def _method_number(name: str) -> types_pb.CamMethod:
+    known = {method_name(number): number for number in types_pb.CamMethod.values() if number}
     if name not in known:
         raise ValueError(f"method is one of {', '.join(known)}, not {name!r}")
-    number: pb.CamMethod = known[name]
+    number: types_pb.CamMethod = known[name]
     return number
 
 
 def method_name(number: int) -> str:
-    """A CAM method's name, by its number in the contract: "grad_cam"."""
-    return str(pb.CamMethod.Name(number)).removeprefix("CAM_METHOD_").lower()
+    """Return a CAM method's name, by its number in the contract: "grad_cam".
+
+    "" for none, and the number itself for a method that is newer than this client.
+    """
+    if number == types_pb.CAM_METHOD_UNSPECIFIED:
+        return ""
+    if number not in types_pb.CamMethod.values():
+        return str(number)
+    return str(types_pb.CamMethod.Name(number)).removeprefix("CAM_METHOD_").lower()
 
 
 def preparer(options: Options, max_message_bytes: int) -> Prepare:
@@ -114,35 +122,39 @@ def preparer(options: Options, max_message_bytes: int) -> Prepare:
     return prepare
 
 
-def model_spec(name: str | None, version: str | None) -> pb.ModelSpec:
+def model_spec(name: str | None, version: str | None) -> types_pb.ModelSpec:
     """Name a model; None leaves the choice to the server."""
-    return pb.ModelSpec(name=name or "", version=version or "")
+    return types_pb.ModelSpec(name=name or "", version=version or "")
 
 
-def target_message(target: Target) -> pb.Target:
+def target_message(target: Target) -> types_pb.Target:
     """Turn any form of a target into the contract's."""
     if target is None:
-        return pb.Target()
+        return types_pb.Target()
     if isinstance(target, TopK):
-        return pb.Target(top_k=pb.Target.TopK(k=target.k))
+        return types_pb.Target(top_k=types_pb.Target.TopK(k=target.k))
     if isinstance(target, Contrast):
-        pair = {"class": _class_ref(target.target), "against": _class_ref(target.against)}
-        return pb.Target(contrast=pb.Target.Contrast(**pair))
+        pair = types_pb.Target.Contrast(
+            target=_class_ref(target.target), reference=_class_ref(target.reference)
+        )
+        return types_pb.Target(contrast=pair)
     several = isinstance(target, (Sequence, np.ndarray)) and not isinstance(target, (str, bytes))
     chosen: Any = target if several else [target]
-    return pb.Target(classes=pb.Target.Classes(classes=[_class_ref(c) for c in chosen]))
+    return types_pb.Target(classes=types_pb.Target.Classes(classes=[_class_ref(c) for c in chosen]))
 
 
-def pixels_message(pixels: UInt8Array) -> pb.Tensor:
+def pixels_message(pixels: UInt8Array) -> types_pb.Tensor:
     """Send (h, w, 3) uint8 pixels as they are."""
-    return pb.Tensor(dtype=pb.Tensor.D_TYPE_UINT8, shape=pixels.shape, data=pixels.tobytes())
+    return types_pb.Tensor(
+        dtype=types_pb.Tensor.D_TYPE_UINT8, shape=pixels.shape, data=pixels.tobytes()
+    )
 
 
-def _class_ref(given: ClassRef) -> pb.ClassRef:
+def _class_ref(given: ClassRef) -> types_pb.ClassRef:
     if isinstance(given, str):
-        return pb.ClassRef(name=given)
+        return types_pb.ClassRef(name=given)
     try:
-        return pb.ClassRef(index=operator.index(given))
+        return types_pb.ClassRef(index=operator.index(given))
     except TypeError:
         raise TypeError(
             "a target is None, a class index or name, a sequence of those, TopK or Contrast, "

@@ -2,69 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from grpc_health.v1 import health_pb2
 from numpy.typing import NDArray
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_client import types
 from textcam_client._convert.requests import PHRASE_KINDS, method_name
 from textcam_client._heatmaps.geometry import Crop, Float32Array, UInt8Array
-from textcam_client._heatmaps.view import Peak, View
-from textcam_client.errors import MalformedAnswer, MethodIgnored, Unavailable
+from textcam_client._heatmaps.view import HeatmapContext, Peak
+from textcam_client.errors import MalformedResponse, MethodIgnored, Unavailable
 from textcam_client.images import ImageSource
 from textcam_client.model import Calibration, CalibrationBin, Model, ModelSummary, Provenance
+from textcam_client.result import ExplainResult
 
 _Value = TypeVar("_Value")
 _KIND_NAMES: Mapping[int, str] = {number: name for name, number in PHRASE_KINDS.items()}
 _DTYPES: Mapping[int, Any] = {
-    pb.Tensor.D_TYPE_UINT8: np.dtype(np.uint8),
-    pb.Tensor.D_TYPE_FLOAT32: np.dtype("<f4"),
+    types_pb.Tensor.D_TYPE_UINT8: np.dtype(np.uint8),
+    types_pb.Tensor.D_TYPE_FLOAT32: np.dtype("<f4"),
 }
 
 
-def explanation(
+def explain_result(
     response: pb.ExplainResponse, source: ImageSource | None, method: int = 0
-) -> types.Explanation:
-    """Turn an answer into an Explanation.
+) -> ExplainResult:
+    """Turn a response into an ExplainResult.
 
     Args:
-        response: The answer.
+        response: The response.
         source: Keeps the image.
         method: The CAM method that was asked for, by its number; 0: the server's choice.
 
     Raises:
-        MalformedAnswer: An array's bytes do not have the length its shape says.
+        MalformedResponse: An array's bytes do not have the length its shape says.
         MethodIgnored: It was made by another method.
     """
     _require_method(response.provenance, method)
     image_size = (response.image_height, response.image_width)
     given = response.crop
     crop = Crop(given.left, given.top, given.width, given.height, given.shift_x, given.shift_y)
-    return types.Explanation(
+    return ExplainResult(
         predictions=tuple(_prediction(p) for p in response.predictions),
         explanations=tuple(
-            _target_explanation(message, image_size, crop, source)
-            for message in response.explanations
+            _explanation(message, image_size, crop, source) for message in response.explanations
         ),
         provenance=_provenance(response.provenance),
         crop=crop,
         image_size=image_size,
         request_id=response.request_id,
-        stage_seconds=_by_name(response.stage_seconds),
+        stage_seconds=_stage_seconds(response.timings),
         degradations=tuple(
-            pb.Degradation.Name(number).removeprefix("DEGRADATION_").lower()
+            types_pb.Degradation.Name(number).removeprefix("DEGRADATION_").lower()
             for number in response.degradations
-            if number in pb.Degradation.values()
+            if number in types_pb.Degradation.values()
         ),
     )
 
 
 def models(response: pb.ListModelsResponse) -> tuple[ModelSummary, ...]:
-    """Turn a list of models."""
+    """Turn a page of models."""
     return tuple(_summary(summary) for summary in response.models)
 
 
@@ -79,7 +80,7 @@ def model(response: pb.GetModelResponse) -> Model:
     return Model(
         summary=_summary(response.summary),
         class_names=tuple(response.class_names),
-        phrases=tuple(response.phrases),
+        vocabulary=tuple(response.vocabulary),
         architecture=response.architecture,
         target_layer=response.target_layer,
         input_size=(response.input_height, response.input_width),
@@ -88,35 +89,37 @@ def model(response: pb.GetModelResponse) -> Model:
         dead_channel_count=response.dead_channel_count,
         provenance=_provenance(response.provenance),
         methods=tuple(
-            method_name(number) for number in response.methods if number in pb.CamMethod.values()
+            method_name(number)
+            for number in response.methods
+            if number in types_pb.CamMethod.values()
         ),
     )
 
 
-def tensor(message: pb.Tensor) -> NDArray[Any]:
+def tensor(message: types_pb.Tensor) -> NDArray[Any]:
     """Turn a Tensor into a read-only array of its shape.
 
     Raises:
-        MalformedAnswer: Type, shape and data do not agree.
+        MalformedResponse: Type, shape and data do not agree.
     """
     try:
         return np.frombuffer(message.data, _DTYPES[message.dtype]).reshape(tuple(message.shape))
     except (KeyError, ValueError) as error:
-        raise MalformedAnswer(
+        raise MalformedResponse(
             f"{len(message.data)} bytes are no array of type {message.dtype} and shape "
             f"{list(message.shape)}"
         ) from error
 
 
-def _target_explanation(
+def _explanation(
     message: pb.Explanation, image_size: tuple[int, int], crop: Crop, source: ImageSource | None
-) -> types.TargetExplanation:
+) -> types.Explanation:
     saliency_map = _map(message, "saliency_map")
-    view = View(image_size, crop, source, Peak(saliency_map, crop))
+    context = HeatmapContext(image_size, crop, source, Peak(saliency_map, crop))
     phrases = tuple(_phrase(p) for p in message.phrases)
-    return types.TargetExplanation(
+    return types.Explanation(
         target=_prediction(message.target),
-        against=_prediction(message.against) if message.HasField("against") else None,
+        reference=_prediction(message.reference) if message.HasField("reference") else None,
         logit=message.logit,
         bias=message.bias,
         gap=message.gap,
@@ -124,41 +127,39 @@ def _target_explanation(
         head_passes=message.head_passes,
         saliency_map=saliency_map,
         phrases=phrases,
-        groups=tuple(_group(g, _phrase_of(g, phrases), view) for g in message.groups),
-        rest=_group(message.rest, None, view),
+        groups=tuple(_group(g, _phrase_of(g, phrases), context) for g in message.groups),
+        rest=_group(message.rest, None, context),
         sentence=message.sentence,
         in_logit_units=message.in_logit_units,
         server_heatmap=_server_heatmap(message.heatmap),
         server_overlay=message.heatmap.overlay_png or None,
-        _view=view,
+        _context=context,
     )
 
 
-def _require_method(provenance: pb.Provenance, asked: int) -> None:
-    if asked == pb.CAM_METHOD_UNSPECIFIED or method_name(asked) == provenance.method:
+def _require_method(provenance: types_pb.Provenance, asked: int) -> None:
+    if asked in (types_pb.CAM_METHOD_UNSPECIFIED, provenance.method):
         return
     version = provenance.service_version or "unknown"
+    used = method_name(provenance.method) or "a method that it does not name"
     raise MethodIgnored(
         f"{method_name(asked)} was asked for, but the server (version {version}) answered by "
-        f"{provenance.method or 'a method that it does not name'}: it is older than that method; "
-        "update it, or ask for none"
+        f"{used}: it is older than that method; update it, or ask for none"
     )
 
 
-def _phrase_of(message: pb.SaliencyGroup, phrases: tuple[types.Phrase, ...]) -> types.Phrase:
+def _phrase_of(message: types_pb.SaliencyGroup, phrases: tuple[types.Phrase, ...]) -> types.Phrase:
     if not 0 <= message.phrase_index < len(phrases):
-        raise MalformedAnswer(f"a group names phrase {message.phrase_index} of {len(phrases)}")
+        raise MalformedResponse(f"a group names phrase {message.phrase_index} of {len(phrases)}")
     return phrases[message.phrase_index]
 
 
 def _group(
-    message: pb.SaliencyGroup, phrase: types.Phrase | None, view: View
+    message: types_pb.SaliencyGroup, phrase: types.Phrase | None, context: HeatmapContext
 ) -> types.SaliencyGroup:
-    if len(message.channel_ids) % 4:
-        raise MalformedAnswer(f"{len(message.channel_ids)} bytes are no int32 channel ids")
     return types.SaliencyGroup(
         phrase=phrase,
-        channel_ids=np.frombuffer(message.channel_ids, "<i4"),
+        channel_ids=_channel_ids(message.channel_ids),
         evidence=message.evidence,
         evidence_for=message.evidence_for,
         evidence_against=message.evidence_against,
@@ -166,30 +167,30 @@ def _group(
         relative_map=_map(message, "relative_map"),
         server_heatmap=_server_heatmap(message.heatmap),
         server_overlay=message.heatmap.overlay_png or None,
-        _view=view,
+        _context=context,
     )
 
 
-def _map(message: pb.Explanation | pb.SaliencyGroup, name: str) -> Float32Array | None:
+def _map(message: pb.Explanation | types_pb.SaliencyGroup, name: str) -> Float32Array | None:
     if not message.HasField(name):
         return None
     values = tensor(getattr(message, name))
     if values.ndim != 2 or not values.size or values.dtype != np.float32:
-        raise MalformedAnswer(f"no float32 map (H, W): {values.dtype} of shape {values.shape}")
+        raise MalformedResponse(f"no float32 map (H, W): {values.dtype} of shape {values.shape}")
     return values
 
 
-def _server_heatmap(message: pb.Heatmap) -> UInt8Array | None:
+def _server_heatmap(message: types_pb.Heatmap) -> UInt8Array | None:
     return tensor(message.image) if message.HasField("image") else None
 
 
-def _prediction(message: pb.Prediction) -> types.Prediction:
+def _prediction(message: types_pb.Prediction) -> types.Prediction:
     return types.Prediction(
         message.class_index, message.class_name, message.probability, message.logit
     )
 
 
-def _phrase(message: pb.Phrase) -> types.Phrase:
+def _phrase(message: types_pb.Phrase) -> types.Phrase:
     return types.Phrase(
         message.text,
         message.vocabulary_index,
@@ -203,7 +204,7 @@ def _phrase(message: pb.Phrase) -> types.Phrase:
     )
 
 
-def _provenance(message: pb.Provenance) -> Provenance:
+def _provenance(message: types_pb.Provenance) -> Provenance:
     return Provenance(
         model_name=message.model_name,
         model_version=message.model_version,
@@ -213,7 +214,7 @@ def _provenance(message: pb.Provenance) -> Provenance:
         service_version=message.service_version,
         decoder=message.decoder,
         execution_provider=message.execution_provider,
-        method=message.method,
+        method=method_name(message.method),
         parameters=_by_name(message.parameters),
         layers=tuple(message.layers),
         head_kind=message.head_kind,
@@ -223,7 +224,7 @@ def _provenance(message: pb.Provenance) -> Provenance:
     )
 
 
-def _calibration(message: pb.Calibration) -> Calibration:
+def _calibration(message: types_pb.Calibration) -> Calibration:
     return Calibration(
         source=message.source,
         images=message.images,
@@ -234,6 +235,19 @@ def _calibration(message: pb.Calibration) -> Calibration:
             for b in message.bins
         ),
     )
+
+
+def _stage_seconds(timings: types_pb.Timings) -> dict[str, float]:
+    """Seconds by stage, in the contract's order; stages that were not reached are left out."""
+    # ListFields gives what is set, in the order of the fields' numbers.
+    return {stage.name: spent.seconds + spent.nanos * 1e-9 for stage, spent in timings.ListFields()}
+
+
+def _channel_ids(given: Sequence[int]) -> NDArray[np.int32]:
+    """Return a read-only array of them."""
+    channel_ids = np.fromiter(given, np.int32, len(given))
+    channel_ids.flags.writeable = False
+    return channel_ids
 
 
 def _by_name(values: Mapping[str, _Value]) -> dict[str, _Value]:

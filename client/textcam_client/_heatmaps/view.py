@@ -41,7 +41,7 @@ class Peak:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class HeatmapContext:
     """The image behind the maps, and their common scale.
 
     Attributes:
@@ -81,7 +81,7 @@ class View:
         if saliency_map is None:
             raise MapsDeclined(
                 "this answer has no such map: it was requested with heatmap='none', "
-                "or for a phrase's map with groups=False"
+                "or for a phrase's map with include_groups=False"
             )
         support = np.maximum(saliency_map, 0)
         top = np.float32(peak.cell)
@@ -112,7 +112,7 @@ class View:
         if relative_map is None:
             raise MapsDeclined(
                 "this answer has no such map: it was requested with heatmap='none' or "
-                "groups=False, or its server is older than relative maps; the rest has none"
+                "include_groups=False, or its server is older than relative maps; the rest has none"
             )
         above = relative_map - relative_map.mean(dtype=np.float64)
         top = smooth_peak(above, self.crop)

@@ -1,6 +1,6 @@
-"""How fast a streamed run sends while its server says "later".
+"""Limit of a streamed run's items in flight while its server says "later".
 
-Additive increase, multiplicative decrease, as TCP shares a line: each answer lets the run send
+It works as TCP shares a line: each answer lets the run send
 a little more at once, each round of refusals half as much, after a pause.
 """
 
@@ -11,8 +11,10 @@ import random
 _SHORTEST = 0.02  # a hint of nothing is no licence to ask without end
 
 
-class Pace:
-    """How many items may be in flight, and from when on. Times are a monotonic clock's.
+class AimdLimiter:
+    """Limit of the items in flight, by additive increase and multiplicative decrease.
+
+    Times are a monotonic clock's.
 
     Args:
         capacity: The most items in flight, and how many there may be at first.
@@ -28,15 +30,15 @@ class Pace:
         self._slowed = float("-inf")
 
     def room(self, in_flight: int, now: float) -> int:
-        """How many more may be sent now."""
+        """Return how many more may be sent now."""
         return max(int(self._allowed) - in_flight, 0) if now >= self.resumes else 0
 
-    def quicken(self) -> None:
-        """An item was answered: all that are allowed being answered, one more is."""
+    def increase(self) -> None:
+        """Allow a little more: one item more once all that are allowed were answered."""
         self._allowed = min(self._allowed + 1 / self._allowed, self._capacity)
 
-    def slow_down(self, hint: float, launched: float, now: float) -> float:
-        """An item was refused.
+    def decrease(self, hint: float, launched: float, now: float) -> float:
+        """Allow half as much, after a pause: an item was refused.
 
         Args:
             hint: Seconds after which the server suggests another try.

@@ -21,15 +21,9 @@ import grpc
 from textcam.v1 import explainer_pb2 as pb
 
 from textcam_client._convert.requests import Prepare
-from textcam_client._streaming.ending import Ending
+from textcam_client._streaming.ending import RunState
 from textcam_client._streaming.feed import Feed
-from textcam_client._streaming.sync import (
-    LONGEST_WAIT,
-    SHORTEST_WAIT,
-    Event,
-    elsewhere,
-    stream_ended,
-)
+from textcam_client._streaming.sync import LONGEST_WAIT, SHORTEST_WAIT, Event, paused, stream_ended
 from textcam_client._streaming.window import Outcome, Window
 from textcam_client._transport.peer import Peer
 from textcam_client.errors import (
@@ -47,21 +41,21 @@ STREAM_BROKEN = "STREAM_BROKEN"
 _WRITE_FAILED = "Internal error from Core"
 
 
-class AsyncExplanations(AsyncIterator[T_co], Generic[T_co]):
-    """As Explanations, for `async for`.
+class AsyncResultStream(AsyncIterator[T_co], Generic[T_co]):
+    """As ResultStream, for `async for`.
 
     A loop that is left early leaves the clean-up to the event loop; `async with`, or
     `await close()`, does it there and then. A cancelled wait for an answer, as by
     asyncio.wait_for, ends the run.
     """
 
-    def __init__(self, run: AsyncRun, raise_errors: bool) -> None:
+    def __init__(self, run: AsyncStreamRun, raise_errors: bool) -> None:
         self._run = run
         self._outcomes = run.outcomes()
         self._raise_errors = raise_errors
 
     async def __anext__(self) -> T_co:
-        self._run.ending.require_whole()
+        self._run.state.require_whole()
         outcome = await self._outcomes.__anext__()
         if self._raise_errors and isinstance(outcome, TextCamClientError):
             try:
@@ -71,7 +65,7 @@ class AsyncExplanations(AsyncIterator[T_co], Generic[T_co]):
                 del outcome
         return cast(T_co, outcome)
 
-    async def __aenter__(self) -> AsyncExplanations[T_co]:
+    async def __aenter__(self) -> AsyncResultStream[T_co]:
         return self
 
     async def __aexit__(
@@ -198,8 +192,8 @@ def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return None
 
 
-class AsyncRun:
-    """As stream.Run, on an event loop."""
+class AsyncStreamRun:
+    """As stream.StreamRun, on an event loop."""
 
     def __init__(
         self,
@@ -217,24 +211,24 @@ class AsyncRun:
         self._exhausted = False
         self._failure: Exception | None = None
         self._ready: deque[Outcome] = deque()
-        self.ending = Ending()
+        self.state = RunState()
 
     async def outcomes(self) -> AsyncGenerator[Outcome, None]:
         """Yield each item's outcome; what the images' iterable raises comes after the last."""
-        with self.ending:
+        with self.state:
             try:
                 await self._fill()
                 while len(self._window) or not self._exhausted:
                     if not self._window.head_done:
-                        await self._turn()
+                        await self._step()
                         await self._fill()
                         continue
                     self._ready.append(self._window.pop())
                     # The server works on while the caller looks at this outcome.
                     await self._fill()
-                    with elsewhere(self._window):
+                    with paused(self._window):
                         yield self._ready.pop()
-                self.ending.complete = True
+                self.state.complete = True
                 if self._failure is not None:
                     raise self._failure
             finally:
@@ -245,7 +239,7 @@ class AsyncRun:
 
     def close(self) -> None:
         """Cancel what is in flight; a run that goes on ends with Cancelled."""
-        self.ending.closed.set()
+        self.state.closed.set()
         self._woken.set()
         if self._stream is not None:
             self._stream.cancel()
@@ -253,7 +247,7 @@ class AsyncRun:
     async def _fill(self) -> None:
         """Send the images that are at hand; no answer waits for one that is not."""
         while self._window.has_room and not self._exhausted:
-            with elsewhere(self._window):
+            with paused(self._window):
                 await self._feed.ask()
             if not self._feed.ready:
                 return
@@ -272,7 +266,7 @@ class AsyncRun:
 
     async def _add(self, image: ImageInput) -> None:
         try:
-            with elsewhere(self._window):
+            with paused(self._window):
                 request, source = await asyncio.to_thread(self._prepare, image)
         except ImageError as error:
             self._window.add_failed(error)
@@ -287,9 +281,9 @@ class AsyncRun:
             if self._stream is None:
                 self._stream = self._open_stream(self._woken)
             self._stream.send(request)
-        self.ending.require_open()
+        self.state.require_open()
 
-    async def _turn(self) -> None:
+    async def _step(self) -> None:
         """Wait for one thing to happen, and take it in."""
         await self._send()
         if self._feed.ready and not self._exhausted:
@@ -301,7 +295,7 @@ class AsyncRun:
             event = None
         else:
             event = await self._stream.receive(wait)
-        self.ending.require_open()
+        self.state.require_open()
         now = time.monotonic()
         if isinstance(event, CallError):
             await self._close_stream()

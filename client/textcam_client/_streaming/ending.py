@@ -1,4 +1,4 @@
-"""How a streamed run ended: one that was broken off is not to look like one that is done."""
+"""State of a streamed run: one that was broken off is not to look like one that is done."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from types import TracebackType
 from textcam_client.errors import Cancelled, TextCamClientError
 
 
-class Ending:
-    """Entered by a run for as long as it lasts.
+class RunState:
+    """State of a run, entered for as long as the run lasts.
 
     Attributes:
         complete: Whether every answer was handed out.
-        closed: Set from any thread where the answers are wanted no more.
+        closed: Set from any thread if the answers are wanted no more.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Ending:
         self.closed = threading.Event()
         self._interruption = ""
 
-    def __enter__(self) -> Ending:
+    def __enter__(self) -> RunState:
         return self
 
     def __exit__(
@@ -30,18 +30,18 @@ class Ending:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Who closes a generator wants no more of it; an error of this package has told the end.
-        told = (GeneratorExit, TextCamClientError)
-        if kind is not None and not self.complete and not issubclass(kind, told):
+        # A generator is closed on purpose, and an error of this package says how the run ended.
+        expected = (GeneratorExit, TextCamClientError)
+        if kind is not None and not self.complete and not issubclass(kind, expected):
             self._interruption = kind.__name__
 
     def require_open(self) -> None:
-        """Raise Cancelled where the run was closed while someone waits for it."""
+        """Raise Cancelled if the run was closed while it was waited for."""
         if self.closed.is_set():
             raise Cancelled("this run was closed while it was waited for")
 
     def require_whole(self) -> None:
-        """Raise Cancelled where the run was interrupted: there is no going on with it."""
+        """Raise Cancelled if the run was interrupted: it cannot go on."""
         if self._interruption:
             raise Cancelled(
                 f"this run was interrupted ({self._interruption}) before its last answer; images "

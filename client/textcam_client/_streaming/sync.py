@@ -15,7 +15,7 @@ import grpc
 from textcam.v1 import explainer_pb2 as pb
 
 from textcam_client._convert.requests import Prepare
-from textcam_client._streaming.ending import Ending
+from textcam_client._streaming.ending import RunState
 from textcam_client._streaming.window import Outcome, Window
 from textcam_client._transport.peer import Peer
 from textcam_client.errors import (
@@ -35,7 +35,7 @@ LONGEST_WAIT = 3600.0
 STREAM_ENDED = "STREAM_ENDED"
 
 
-class Explanations(Iterator[T_co], Generic[T_co]):
+class ResultStream(Iterator[T_co], Generic[T_co]):
     """The answers of `explain_many`, in the order of the images.
 
     Where an item failed, its error is raised in its place, and the next call goes on
@@ -46,13 +46,13 @@ class Explanations(Iterator[T_co], Generic[T_co]):
     Cancelled.
     """
 
-    def __init__(self, run: Run, raise_errors: bool) -> None:
+    def __init__(self, run: StreamRun, raise_errors: bool) -> None:
         self._run = run
         self._outcomes = run.outcomes()
         self._raise_errors = raise_errors
 
     def __next__(self) -> T_co:
-        self._run.ending.require_whole()
+        self._run.state.require_whole()
         outcome = next(self._outcomes)
         if self._raise_errors and isinstance(outcome, TextCamClientError):
             try:
@@ -62,7 +62,7 @@ class Explanations(Iterator[T_co], Generic[T_co]):
                 del outcome
         return cast(T_co, outcome)
 
-    def __enter__(self) -> Explanations[T_co]:
+    def __enter__(self) -> ResultStream[T_co]:
         return self
 
     def __exit__(
@@ -137,8 +137,8 @@ def stream_ended() -> Unavailable:
 
 
 @contextlib.contextmanager
-def elsewhere(window: Window) -> Iterator[None]:
-    """While a run waits for its caller, or an image, it takes no answer in: no item expires."""
+def paused(window: Window) -> Iterator[None]:
+    """Stop the items' clocks while a run waits for its caller or an image."""
     left = time.monotonic()
     try:
         yield
@@ -146,7 +146,7 @@ def elsewhere(window: Window) -> Iterator[None]:
         window.postpone(time.monotonic() - left)
 
 
-class Run:
+class StreamRun:
     """One `explain_many`: pulls images, keeps the window full, yields outcomes in order."""
 
     def __init__(
@@ -164,22 +164,22 @@ class Run:
         self._exhausted = False
         self._failure: Exception | None = None
         self._ready: deque[Outcome] = deque()
-        self.ending = Ending()
+        self.state = RunState()
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield each item's outcome; what the images' iterable raises comes after the last."""
-        with self.ending:
+        with self.state:
             try:
                 self._fill()
                 while len(self._window):
                     while not self._window.head_done:
-                        self._turn()
+                        self._step()
                     self._ready.append(self._window.pop())
                     # The server works on while the caller looks at this outcome.
                     self._fill()
-                    with elsewhere(self._window):
+                    with paused(self._window):
                         yield self._ready.pop()
-                self.ending.complete = True
+                self.state.complete = True
                 if self._failure is not None:
                     raise self._failure
             finally:
@@ -187,7 +187,7 @@ class Run:
 
     def close(self) -> None:
         """Cancel what is in flight, from any thread; a run that goes on ends with Cancelled."""
-        self.ending.closed.set()
+        self.state.closed.set()
         stream = self._stream
         if stream is not None:
             stream.cancel()
@@ -199,7 +199,7 @@ class Run:
 
     def _pull(self) -> None:
         try:
-            with elsewhere(self._window):
+            with paused(self._window):
                 image = next(self._images)
         except StopIteration:
             self._exhausted = True
@@ -210,7 +210,7 @@ class Run:
 
     def _add(self, image: ImageInput) -> None:
         try:
-            with elsewhere(self._window):
+            with paused(self._window):
                 request, source = self._prepare(image)
         except ImageError as error:
             self._window.add_failed(error)
@@ -226,19 +226,19 @@ class Run:
                 self._stream = self._open_stream()
             self._stream.send(request)
         # Not before: `close` either finds the stream, or is noticed here.
-        self.ending.require_open()
+        self.state.require_open()
 
-    def _turn(self) -> None:
+    def _step(self) -> None:
         """Wait for one thing to happen, and take it in."""
         self._send()
         wait = self._window.seconds_to_next(time.monotonic())
         wait = min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
         if self._stream is None:
-            self.ending.closed.wait(wait)
+            self.state.closed.wait(wait)
             event = None
         else:
             event = self._stream.receive(wait)
-        self.ending.require_open()
+        self.state.require_open()
         now = time.monotonic()
         if isinstance(event, CallError):
             self._close_stream()

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_client._convert import responses
-from textcam_client._streaming.aimd import Pace
+from textcam_client._streaming.aimd import AimdLimiter
 from textcam_client._transport.peer import Peer
 from textcam_client.errors import (
     CallError,
     DeadlineExceeded,
-    MalformedAnswer,
+    MalformedResponse,
     MethodIgnored,
     Overloaded,
     TextCamClientError,
@@ -27,10 +28,10 @@ from textcam_client.errors import (
     from_status,
 )
 from textcam_client.images import ImageSource
+from textcam_client.result import ExplainResult
 from textcam_client.retry import Retry
-from textcam_client.types import Explanation
 
-Outcome: TypeAlias = Explanation | TextCamClientError
+Outcome: TypeAlias = ExplainResult | TextCamClientError
 
 
 @dataclass(eq=False)
@@ -84,7 +85,7 @@ class Window:
         self._timeout = timeout
         self._run_id = run_id
         self._peer = peer
-        self._pace = Pace(capacity)
+        self._limiter = AimdLimiter(capacity)
         self._added = 0
         self._items: deque[_Item] = deque()
         self._in_flight: dict[str, _Item] = {}
@@ -144,13 +145,13 @@ class Window:
     def launch(self, now: float) -> list[pb.ExplainStreamRequest]:
         """What is to be sent now; it counts as in flight from here on."""
         due = [item for item in self._sendable() if item.due <= now]
-        room = self._pace.room(self._carried, now)
+        room = self._limiter.room(self._carried, now)
         return [self._launched(item, now) for item in due[:room]]
 
     def seconds_to_next(self, now: float) -> float:
         """How long until something is to be sent or given up; infinity: never."""
-        times = [max(item.due, self._pace.resumes) for item in self._sendable()]
-        if not self._pace.room(self._carried, float("inf")):
+        times = [max(item.due, self._limiter.resumes) for item in self._sendable()]
+        if not self._limiter.room(self._carried, float("inf")):
             times = []
         times += [item.deadline for item in self._items if item.outcome is None]
         return max(min(times, default=float("inf")) - now, 0.0)
@@ -168,7 +169,7 @@ class Window:
             self._leaving = self._leaving or isinstance(error, Unavailable)
             self._failed(item, error, now)
         else:
-            self._pace.quicken()
+            self._limiter.increase()
             item.outcome = _read(response, item)
         self._release(item)
 
@@ -256,7 +257,7 @@ class Window:
         # A hint past the item's deadline ends the item; others may have longer.
         if delay is not None and hint is not None and now + hint < item.deadline:
             # All wait for the server, none for its own many refusals.
-            delay = self._pace.slow_down(hint, item.launched, now)
+            delay = self._limiter.decrease(hint, item.launched, now)
         if delay is None or now + delay >= item.deadline:
             item.outcome = error
         else:
@@ -273,12 +274,12 @@ class Window:
 
 
 def _read(response: pb.ExplainStreamResponse, item: _Item) -> Outcome:
-    asked = item.request.method if item.request else pb.CAM_METHOD_UNSPECIFIED
+    asked = item.request.method if item.request else types_pb.CAM_METHOD_UNSPECIFIED
     try:
         if not response.HasField("response"):
-            raise MalformedAnswer("the stream answered an item with nothing")
-        return responses.explanation(response.response, item.source, asked)
-    except (MalformedAnswer, MethodIgnored) as error:
+            raise MalformedResponse("the stream answered an item with nothing")
+        return responses.explain_result(response.response, item.source, asked)
+    except (MalformedResponse, MethodIgnored) as error:
         return _kept(error)
 
 

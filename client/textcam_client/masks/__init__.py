@@ -1,6 +1,6 @@
 """Pseudo-masks, their boxes, encodings and pictures."""
 
-from textcam_client.masks.connected_components import Box, bounding_boxes, connected_regions
+from textcam_client.masks.connected_components import Box, bounding_boxes, connected_components
 from textcam_client.masks.pseudo_masks import (
     MAX_LABELS,
     MaskMethod,
@@ -8,7 +8,7 @@ from textcam_client.masks.pseudo_masks import (
     pseudo_labels,
     pseudo_mask,
 )
-from textcam_client.masks.rendering import draw_contours, label_picture
+from textcam_client.masks.rendering import draw_contours, label_image
 from textcam_client.masks.rle import Rle, decode_rle, encode_rle
 
 __all__ = [
@@ -17,11 +17,11 @@ __all__ = [
     "MaskMethod",
     "Rle",
     "bounding_boxes",
-    "connected_regions",
+    "connected_components",
     "decode_rle",
     "draw_contours",
     "encode_rle",
-    "label_picture",
+    "label_image",
     "otsu_threshold",
     "pseudo_labels",
     "pseudo_mask",

@@ -27,7 +27,7 @@ class Box(NamedTuple):
     height: int
 
 
-def connected_regions(mask: NDArray[Any]) -> Int32Array:
+def connected_components(mask: NDArray[Any]) -> Int32Array:
     """Number the regions of a mask; pixels that touch by a side or a corner belong together.
 
     Args:
@@ -68,7 +68,7 @@ def bounding_boxes(
     rows, columns = np.nonzero(mask)
     if not len(rows):
         return ()
-    number = connected_regions(mask)[mask] - 1
+    number = connected_components(mask)[mask] - 1
     areas = np.bincount(number)
     spans = []
     for places in (columns, rows):

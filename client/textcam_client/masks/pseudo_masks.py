@@ -1,7 +1,7 @@
 """Pseudo-masks: which pixels belong to what a heatmap points at.
 
-    mask = pseudo_mask(answer.explanations[0])               # one label
-    labels = pseudo_labels(answer.explanations)              # several, each pixel to one
+    mask = pseudo_mask(result)                    # one target
+    labels = pseudo_labels(result.explanations)   # several, each pixel to one
     bounding_boxes(mask), encode_rle(mask), draw_contours("cat.jpg", mask)
 
 All functions take arrays too. They need numpy and Pillow only.
@@ -19,7 +19,7 @@ from PIL import Image
 from textcam_client._heatmaps.geometry import Float32Array, UInt8Array
 from textcam_client.images import ImageInput, ImageSource
 from textcam_client.masks.connected_components import BoolArray
-from textcam_client.masks.random_walk import grow, reactivate
+from textcam_client.masks.random_walk import grow, grow_seeds
 
 MaskMethod: TypeAlias = Literal["seeds", "otsu", "fixed"]
 
@@ -31,7 +31,7 @@ _BINS = 256
 
 @runtime_checkable
 class Explained(Protocol):
-    """What has a heatmap of an image: TargetExplanation, SaliencyGroup."""
+    """Source of a heatmap of an image: Explanation, SaliencyGroup, or a result of one target."""
 
     def heatmap(self, size: tuple[int, int] | None = None) -> Float32Array:
         """At image resolution."""
@@ -53,7 +53,8 @@ def pseudo_mask(
     """Cut a heatmap into a mask.
 
     Args:
-        heat: A target or a group of an answer, or a heatmap: (h, w), at least 0, any unit.
+        heat: A result of one target, an explanation, a group, or a heatmap: (h, w), at least 0,
+            any unit.
         method: "seeds": the hottest pixels are seeds, and heat spreads from them along the
             image's colours to whole objects (see masks.random_walk); "otsu": the threshold
             that parts the heat best into two classes (Otsu 1979), over all pixels, 256 bins;
@@ -88,7 +89,7 @@ def pseudo_labels(
     that of its seeds; the earlier one on a tie.
 
     Args:
-        heats: `answer.explanations`, `answer.explanations[0].groups`, or heatmaps of one size.
+        heats: `result.explanations`, `result.groups`, or heatmaps of one size.
         method: As in pseudo_mask.
         threshold: As in pseudo_mask.
         image: As in pseudo_mask; the same for all.
@@ -144,7 +145,7 @@ def _cut(
     if hottest == heat.min():
         return np.full(heat.shape, hottest > 0), np.ones(heat.shape)
     if method == "seeds" and pixels is not None:
-        spread, level = reactivate(heat, pixels)
+        spread, level = grow_seeds(heat, pixels)
         return grow(heat, spread, level), spread
     level = otsu_threshold(heat) if method == "otsu" else threshold * hottest
     mask = heat > level if method == "otsu" else heat >= level
@@ -169,7 +170,7 @@ def _values(heat: Heat, size: tuple[int, ...] | None) -> NDArray[np.float64]:
         values = np.asarray(heat, np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            "heat is a target or a group of an answer, or an array (h, w), "
+            "heat is a result, an explanation or a group, or an array (h, w), "
             f"not {type(heat).__name__}"
         ) from error
     if values.ndim != 2 or not values.size:
@@ -180,6 +181,6 @@ def _values(heat: Heat, size: tuple[int, ...] | None) -> NDArray[np.float64]:
         raise ValueError(
             f"the heatmap is {values.shape[0]} x {values.shape[1]}, and the image, or the first "
             f"heatmap, {size[0]} x {size[1]}: take heatmaps at image resolution, as "
-            "TargetExplanation.heatmap() gives them"
+            "Explanation.heatmap() gives them"
         )
     return values

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from textcam_client._heatmaps.geometry import UInt8Array
-from textcam_client.masks.connected_components import BoolArray, connected_regions
+from textcam_client.masks.connected_components import BoolArray, connected_components
 
 Float64Array: TypeAlias = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ _BLUR = 0.006  # of that side: fur and grain are no edges
 _STEPS, _PRECISION = 400, 1e-3  # of the solver
 
 
-def reactivate(heat: NDArray[Any], image: UInt8Array) -> tuple[Float64Array, float]:
+def grow_seeds(heat: NDArray[Any], image: UInt8Array) -> tuple[Float64Array, float]:
     """Spread heat over what has its colour and is joined to it.
 
     Args:
@@ -74,7 +74,7 @@ def grow(heat: NDArray[Any], spread: Float64Array, threshold: float) -> BoolArra
         threshold: Of `spread`.
     """
     seeds = np.asarray(heat >= SEED * heat.max())
-    regions = connected_regions(spread >= threshold)
+    regions = connected_components(spread >= threshold)
     held = np.zeros(int(regions.max()) + 1, np.bool_)
     held[regions[seeds]] = True
     held[0] = False

@@ -30,7 +30,7 @@ def draw_contours(
     Args:
         image: Of the mask's size.
         mask: (h, w) bool, or uint8 labels as pseudo_labels gives them; in the colours of
-            label_picture, a mask in that of label 1.
+            label_image, a mask in that of label 1.
         width: Of the contours, pixels; default: a 200th of the image's shorter side, at least 1.
         fill: Opacity of a label's colour inside its contour, 0..1.
 
@@ -66,7 +66,7 @@ def draw_contours(
     return Image.fromarray(drawn.round().astype(np.uint8))
 
 
-def label_picture(mask: NDArray[Any]) -> Image.Image:
+def label_image(mask: NDArray[Any]) -> Image.Image:
     """A label map as a palette image: `.save("labels.png")` keeps the labels as they are.
 
     Pixels are the labels themselves, so `numpy.asarray(Image.open("labels.png"))` has them back.

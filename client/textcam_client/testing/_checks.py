@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_client.images import DAMAGE, to_rgb
 
@@ -22,6 +24,8 @@ from textcam_client.images import DAMAGE, to_rgb
 MAX_REQUEST_ID = 128
 MAX_PHRASES = 20
 MAX_TARGETS = 10
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
 MAX_IMAGE_BYTES = 20 * 2**20
 MAX_IMAGE_PIXELS = 50_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP")
@@ -55,19 +59,36 @@ def check_options(request: pb.ExplainRequest) -> None:
     if len(request.request_id) > MAX_REQUEST_ID:
         message = f"a request id has at most {MAX_REQUEST_ID} characters"
         raise invalid("INVALID_ARGUMENT", "request_id", message)
-    if request.heatmap not in pb.HeatmapForm.values():
+    if request.heatmap not in types_pb.HeatmapForm.values():
         raise invalid("INVALID_ARGUMENT", "heatmap", f"no heatmap form {request.heatmap}")
-    if request.lane not in pb.Lane.values():
+    if request.lane not in types_pb.Lane.values():
         raise invalid("INVALID_ARGUMENT", "lane", f"no lane {request.lane}")
-    if request.HasField("phrases"):
-        _require_range("phrases", request.phrases, 1, MAX_PHRASES)
+    if request.HasField("max_phrases"):
+        _require_range("max_phrases", request.max_phrases, 1, MAX_PHRASES)
     if not 0 <= request.min_probability <= 1:
         message = f"min_probability is 0 to 1, not {request.min_probability}"
         raise invalid("INVALID_ARGUMENT", "min_probability", message)
     for kind in request.kinds:
-        if kind == pb.PHRASE_KIND_UNSPECIFIED or kind not in pb.PhraseKind.values():
+        if kind == types_pb.PHRASE_KIND_UNSPECIFIED or kind not in types_pb.PhraseKind.values():
             raise invalid("INVALID_ARGUMENT", "kinds", f"no kind of phrases {kind}")
-    _require_range("predictions", request.predictions, 0, None)
+    _require_range("prediction_count", request.prediction_count, 0, None)
+
+
+def read_page(request: pb.ListModelsRequest) -> tuple[int, int]:
+    """Return the place of a page's first model, and its size; raises Refused."""
+    _require_range("page_size", request.page_size, 0, None)
+    size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+    if not request.page_token:
+        return 0, size
+    found = re.fullmatch(r"after:(\d{1,9})", request.page_token)
+    if found is None:
+        raise invalid("INVALID_ARGUMENT", "page_token", f"no page token: {request.page_token!r}")
+    return int(found[1]), size
+
+
+def page_token(start: int) -> str:
+    """Return what names the page that begins there."""
+    return f"after:{start}"
 
 
 def check_bank(request: pb.ExplainRequest, *, calibrated: bool, kinds: bool) -> None:
@@ -80,9 +101,9 @@ def check_bank(request: pb.ExplainRequest, *, calibrated: bool, kinds: bool) -> 
 
 
 def read_target(
-    target: pb.Target, class_names: Sequence[str]
+    target: types_pb.Target, class_names: Sequence[str]
 ) -> int | list[tuple[int, int | None]]:
-    """How many of the most probable classes, or which, each with what it is explained against.
+    """How many of the most probable classes, or which, each with its reference class.
 
     Raises:
         Refused: A class is unknown, or there are too many or none.
@@ -97,13 +118,12 @@ def read_target(
             for place, ref in enumerate(refs)
         ]
     if kind == "contrast":
-        chosen = _class_index(
-            getattr(target.contrast, "class"), class_names, "target.contrast.class"
-        )
-        against = _class_index(target.contrast.against, class_names, "target.contrast.against")
-        if chosen == against:
-            raise invalid("INVALID_ARGUMENT", "target.contrast.against", "two different classes")
-        return [(chosen, against)]
+        pair = target.contrast
+        chosen = _class_index(pair.target, class_names, "target.contrast.target")
+        reference = _class_index(pair.reference, class_names, "target.contrast.reference")
+        if chosen == reference:
+            raise invalid("INVALID_ARGUMENT", "target.contrast.reference", "two different classes")
+        return [(chosen, reference)]
     count: int = target.top_k.k if kind == "top_k" else 1
     _require_range("target.top_k.k", count, 1, most)
     return count
@@ -129,7 +149,7 @@ def open_image(request: pb.ExplainRequest) -> tuple[Image.Image, str]:
         raise invalid("TRUNCATED_IMAGE", "encoded", message) from error
 
 
-def _class_index(ref: pb.ClassRef, class_names: Sequence[str], field: str) -> int:
+def _class_index(ref: types_pb.ClassRef, class_names: Sequence[str], field: str) -> int:
     kind = ref.WhichOneof("by")
     if kind is None:
         raise invalid("INVALID_ARGUMENT", field, "a class is named by its index or its name")
@@ -148,9 +168,9 @@ def _class_index(ref: pb.ClassRef, class_names: Sequence[str], field: str) -> in
     return index
 
 
-def _pixels(tensor: pb.Tensor) -> NDArray[np.uint8]:
+def _pixels(tensor: types_pb.Tensor) -> NDArray[np.uint8]:
     shape = tuple(tensor.shape)
-    if tensor.dtype != pb.Tensor.D_TYPE_UINT8:
+    if tensor.dtype != types_pb.Tensor.D_TYPE_UINT8:
         raise invalid("INVALID_TENSOR", "pixels.dtype", "pixels are uint8")
     if len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
         raise invalid("INVALID_TENSOR", "pixels.shape", f"pixels are [h, w, 3], not {list(shape)}")

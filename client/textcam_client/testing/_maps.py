@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_client._heatmaps.colormap import blend
 from textcam_client._heatmaps.geometry import Crop
-from textcam_client._heatmaps.view import Peak, View
+from textcam_client._heatmaps.view import HeatmapContext, Peak
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,19 @@ class Painter:
         phrase_index: int,
         channels: NDArray[np.intp],
         supports: NDArray[np.bool_] | None = None,
-    ) -> pb.SaliencyGroup:
+    ) -> types_pb.SaliencyGroup:
         """The group of these channels; `supports` (D,) says which of all support its phrase."""
         evidence = self.channel_maps[channels].mean(axis=(1, 2))
-        message = pb.SaliencyGroup(
+        message = types_pb.SaliencyGroup(
             phrase_index=phrase_index,
-            channel_ids=channels.astype("<i4").tobytes(),
+            channel_ids=channels.tolist(),
             evidence=evidence.sum(),
             evidence_for=evidence[evidence > 0].sum(),
             evidence_against=evidence[evidence <= 0].sum(),
         )
         if self.groups:
             self.paint(message, self.channel_maps[channels].sum(axis=0))
-        if self.groups and supports is not None and self.form != pb.HEATMAP_FORM_NONE:
+        if self.groups and supports is not None and self.form != types_pb.HEATMAP_FORM_NONE:
             message.relative_map.CopyFrom(_float_tensor(self._relative_map(supports)))
         return message
 
@@ -64,22 +65,22 @@ class Painter:
         return np.tensordot(supports - share, self.channel_maps, axes=1)
 
     def paint(
-        self, message: pb.Explanation | pb.SaliencyGroup, saliency_map: NDArray[np.float64]
+        self, message: pb.Explanation | types_pb.SaliencyGroup, saliency_map: NDArray[np.float64]
     ) -> None:
         """Add the map, and the heatmap in the form that was asked for."""
-        if self.form == pb.HEATMAP_FORM_NONE:
+        if self.form == types_pb.HEATMAP_FORM_NONE:
             return
         values = saliency_map.astype("<f4")
         message.saliency_map.CopyFrom(_float_tensor(values))
-        if self.form not in (pb.HEATMAP_FORM_IMAGE, pb.HEATMAP_FORM_OVERLAY):
+        if self.form not in (types_pb.HEATMAP_FORM_IMAGE, types_pb.HEATMAP_FORM_OVERLAY):
             return
         peak = Peak(self.channel_maps.sum(axis=0).astype(np.float32), self.seen.crop)
-        view = View((self.seen.image.height, self.seen.image.width), self.seen.crop, None, peak)
-        heat = view.heatmap(values, None, peak)
-        if self.form == pb.HEATMAP_FORM_IMAGE:
+        size = (self.seen.image.height, self.seen.image.width)
+        heat = HeatmapContext(size, self.seen.crop, None, peak).heatmap(values, None, peak)
+        if self.form == types_pb.HEATMAP_FORM_IMAGE:
             levels = (heat * 255).round().astype(np.uint8)
-            image = pb.Tensor(
-                dtype=pb.Tensor.D_TYPE_UINT8, shape=levels.shape, data=levels.tobytes()
+            image = types_pb.Tensor(
+                dtype=types_pb.Tensor.D_TYPE_UINT8, shape=levels.shape, data=levels.tobytes()
             )
             message.heatmap.image.CopyFrom(image)
         else:
@@ -88,6 +89,6 @@ class Painter:
             message.heatmap.overlay_png = buffer.getvalue()
 
 
-def _float_tensor(values: NDArray[Any]) -> pb.Tensor:
+def _float_tensor(values: NDArray[Any]) -> types_pb.Tensor:
     data = values.astype("<f4").tobytes()
-    return pb.Tensor(dtype=pb.Tensor.D_TYPE_FLOAT32, shape=values.shape, data=data)
+    return types_pb.Tensor(dtype=types_pb.Tensor.D_TYPE_FLOAT32, shape=values.shape, data=data)

@@ -150,7 +150,8 @@ def serve_in_memory(
     model: str = "fake",
     version: str = "1",
     class_names: Sequence[str] = CLASS_NAMES,
-    phrases: Sequence[str] = PHRASES,
+    vocabulary: Sequence[str] = PHRASES,
+    further_models: Sequence[str] = (),
     calibrated: bool = True,
     latency: Latency = 0.0,
     max_message_bytes: int = _MAX_MESSAGE_BYTES,
@@ -158,10 +159,11 @@ def serve_in_memory(
     """Serve on a free loopback port until the block is left.
 
     Args:
-        model: Name of the one model.
+        model: Name of the model.
         version: Its version.
         class_names: Its classes.
-        phrases: Its vocabulary. Those of the default one have kinds, others have none.
+        vocabulary: Its phrases. Those of the default one have kinds, others have none.
+        further_models: Names of further models, which answer as the first does.
         calibrated: Whether its phrases have probabilities; a bank without refuses min_probability.
         latency: Seconds before each answer, or a function of the request that says so.
         max_message_bytes: Largest request; one over it ends its call or stream.
@@ -176,7 +178,8 @@ def serve_in_memory(
         grpc_server = grpc.server(pool, options=options)
         port = grpc_server.add_insecure_port("127.0.0.1:0")
         server = InMemoryServer(f"127.0.0.1:{port}", latency)
-        explainer = FakeExplainer(model, version, class_names, phrases, calibrated=calibrated)
+        models = (model, *further_models)
+        explainer = FakeExplainer(models, version, class_names, vocabulary, calibrated=calibrated)
         servicer = _Servicer(server, explainer)
         pb_grpc.add_ExplainerServiceServicer_to_server(servicer, grpc_server)  # type: ignore[no-untyped-call]  # generated
         health_pb2_grpc.add_HealthServicer_to_server(servicer, grpc_server)
@@ -225,16 +228,15 @@ class _Servicer(pb_grpc.ExplainerServiceServicer, health_pb2_grpc.HealthServicer
             gone.set()
             self._server._stream_closed()
 
-    def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: ARG002, N802 - the contract's
+    def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: N802 - the contract's name
         with _refusals(context):
             self._server._raise_scripted()
-        return pb.ListModelsResponse(models=[self._explainer.summary()])
+            return self._explainer.list_models(request)
 
     def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:  # noqa: N802 - the contract's name
         with _refusals(context):
             self._server._raise_scripted()
-            self._explainer.check_model(request.model)
-        return self._explainer.describe()
+            return self._explainer.describe(request)
 
     def Check(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - the contract's
         with _refusals(context):
@@ -285,7 +287,7 @@ def _refusals(context: Any) -> Iterator[None]:
 
 
 def _status(refused: Refused) -> status_pb2.Status:
-    details: list[Any] = [error_details_pb2.ErrorInfo(reason=refused.reason, domain="textcam.v1")]
+    details: list[Any] = [error_details_pb2.ErrorInfo(reason=refused.reason, domain="textcam")]
     if refused.violations:
         fields = [
             error_details_pb2.BadRequest.FieldViolation(field=field, description=description)

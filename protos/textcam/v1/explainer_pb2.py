@@ -23,85 +23,37 @@ _sym_db = _symbol_database.Default()
 
 
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
+from textcam.v1 import types_pb2 as textcam_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atextcam/v1/explainer.proto\x12\ntextcam.v1\x1a\x17google/rpc/status.proto\"\x95\x01\n\x06Tensor\x12\'\n\x05\x64type\x18\x01 \x01(\x0e\x32\x18.textcam.v1.Tensor.DType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"E\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x44_TYPE_UINT8\x10\x01\x12\x12\n\x0e\x44_TYPE_FLOAT32\x10\x02\"*\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"1\n\x08\x43lassRef\x12\x0f\n\x05index\x18\x01 \x01(\x05H\x00\x12\x0e\n\x04name\x18\x02 \x01(\tH\x00\x42\x04\n\x02\x62y\"\xb5\x02\n\x06Target\x12(\n\x05top_k\x18\x01 \x01(\x0b\x32\x17.textcam.v1.Target.TopKH\x00\x12-\n\x07\x63lasses\x18\x02 \x01(\x0b\x32\x1a.textcam.v1.Target.ClassesH\x00\x12/\n\x08\x63ontrast\x18\x03 \x01(\x0b\x32\x1b.textcam.v1.Target.ContrastH\x00\x1a\x11\n\x04TopK\x12\t\n\x01k\x18\x01 \x01(\x05\x1a\x30\n\x07\x43lasses\x12%\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x14.textcam.v1.ClassRef\x1aV\n\x08\x43ontrast\x12#\n\x05\x63lass\x18\x01 \x01(\x0b\x32\x14.textcam.v1.ClassRef\x12%\n\x07\x61gainst\x18\x02 \x01(\x0b\x32\x14.textcam.v1.ClassRefB\x04\n\x02of\"\x91\x04\n\x0e\x45xplainRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.textcam.v1.ModelSpec\x12\x11\n\x07\x65ncoded\x18\x03 \x01(\x0cH\x00\x12$\n\x06pixels\x18\x04 \x01(\x0b\x32\x12.textcam.v1.TensorH\x00\x12\"\n\x06target\x18\x05 \x01(\x0b\x32\x12.textcam.v1.Target\x12\x14\n\x07phrases\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06groups\x18\x07 \x01(\x08H\x02\x88\x01\x01\x12(\n\x07heatmap\x18\x08 \x01(\x0e\x32\x17.textcam.v1.HeatmapForm\x12\x18\n\x0bpredictions\x18\t \x01(\x05H\x03\x88\x01\x01\x12%\n\x06method\x18\n \x01(\x0e\x32\x15.textcam.v1.CamMethod\x12\x1e\n\x04lane\x18\x0b \x01(\x0e\x32\x10.textcam.v1.Lane\x12\x13\n\x0bmay_degrade\x18\x0c \x01(\x08\x12\x1c\n\x0fmin_probability\x18\r \x01(\x01H\x04\x88\x01\x01\x12%\n\x05kinds\x18\x0e \x03(\x0e\x32\x16.textcam.v1.PhraseKind\x12\x14\n\x0crepeat_class\x18\x0f \x01(\x08\x42\x07\n\x05imageB\n\n\x08_phrasesB\t\n\x07_groupsB\x0e\n\x0c_predictionsB\x12\n\x10_min_probability\"Y\n\nPrediction\x12\x13\n\x0b\x63lass_index\x18\x01 \x01(\x05\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\x12\r\n\x05logit\x18\x04 \x01(\x02\"M\n\x07Heatmap\x12#\n\x05image\x18\x01 \x01(\x0b\x32\x12.textcam.v1.TensorH\x00\x12\x15\n\x0boverlay_png\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04\x66orm\"\xc5\x01\n\x06Phrase\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x18\n\x10vocabulary_index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x12\n\nsimilarity\x18\x04 \x01(\x02\x12\x10\n\x08\x65vidence\x18\x05 \x01(\x02\x12\x18\n\x0bprobability\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x07 \x01(\x02\x12$\n\x04kind\x18\x08 \x01(\x0e\x32\x16.textcam.v1.PhraseKindB\x0e\n\x0c_probability\"\xf6\x01\n\rSaliencyGroup\x12\x14\n\x0cphrase_index\x18\x01 \x01(\x05\x12\x13\n\x0b\x63hannel_ids\x18\x02 \x01(\x0c\x12\x10\n\x08\x65vidence\x18\x03 \x01(\x02\x12\x14\n\x0c\x65vidence_for\x18\x04 \x01(\x02\x12\x18\n\x10\x65vidence_against\x18\x05 \x01(\x02\x12(\n\x0csaliency_map\x18\x06 \x01(\x0b\x32\x12.textcam.v1.Tensor\x12$\n\x07heatmap\x18\x07 \x01(\x0b\x32\x13.textcam.v1.Heatmap\x12(\n\x0crelative_map\x18\x08 \x01(\x0b\x32\x12.textcam.v1.Tensor\"\xa8\x03\n\x0b\x45xplanation\x12&\n\x06target\x18\x01 \x01(\x0b\x32\x16.textcam.v1.Prediction\x12\'\n\x07\x61gainst\x18\x02 \x01(\x0b\x32\x16.textcam.v1.Prediction\x12\r\n\x05logit\x18\x03 \x01(\x02\x12\x0c\n\x04\x62ias\x18\x04 \x01(\x02\x12#\n\x07phrases\x18\x05 \x03(\x0b\x32\x12.textcam.v1.Phrase\x12)\n\x06groups\x18\x06 \x03(\x0b\x32\x19.textcam.v1.SaliencyGroup\x12\'\n\x04rest\x18\x07 \x01(\x0b\x32\x19.textcam.v1.SaliencyGroup\x12(\n\x0csaliency_map\x18\x08 \x01(\x0b\x32\x12.textcam.v1.Tensor\x12$\n\x07heatmap\x18\t \x01(\x0b\x32\x13.textcam.v1.Heatmap\x12\x10\n\x08sentence\x18\n \x01(\t\x12\x0b\n\x03gap\x18\x0b \x01(\x02\x12\x16\n\x0enetwork_passes\x18\x0c \x01(\x05\x12\x13\n\x0bhead_passes\x18\r \x01(\x05\x12\x16\n\x0ein_logit_units\x18\x0e \x01(\x08\"b\n\x04\x43rop\x12\x0c\n\x04left\x18\x01 \x01(\x02\x12\x0b\n\x03top\x18\x02 \x01(\x02\x12\r\n\x05width\x18\x03 \x01(\x02\x12\x0e\n\x06height\x18\x04 \x01(\x02\x12\x0f\n\x07shift_x\x18\x05 \x01(\x02\x12\x0f\n\x07shift_y\x18\x06 \x01(\x02\"\x96\x03\n\nProvenance\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x17\n\x0f\x62\x61\x63kbone_digest\x18\x03 \x01(\t\x12\x13\n\x0b\x62\x61nk_digest\x18\x04 \x01(\t\x12\x19\n\x11vocabulary_digest\x18\x05 \x01(\t\x12\x17\n\x0fservice_version\x18\x06 \x01(\t\x12\x0f\n\x07\x64\x65\x63oder\x18\x07 \x01(\t\x12\x1a\n\x12\x65xecution_provider\x18\x08 \x01(\t\x12\x0e\n\x06method\x18\t \x01(\t\x12:\n\nparameters\x18\n \x03(\x0b\x32&.textcam.v1.Provenance.ParametersEntry\x12\x0e\n\x06layers\x18\x0b \x03(\t\x12\x11\n\thead_kind\x18\x0c \x01(\t\x12,\n\x0b\x63\x61libration\x18\r \x01(\x0b\x32\x17.textcam.v1.Calibration\x1a\x31\n\x0fParametersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf0\x01\n\x0b\x43\x61libration\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06images\x18\x02 \x01(\x05\x12\x17\n\x0fmin_probability\x18\x03 \x01(\x01\x12\"\n\x1a\x65xpected_calibration_error\x18\x04 \x01(\x01\x12)\n\x04\x62ins\x18\x05 \x03(\x0b\x32\x1b.textcam.v1.Calibration.Bin\x1aY\n\x03\x42in\x12\r\n\x05lower\x18\x01 \x01(\x01\x12\r\n\x05upper\x18\x02 \x01(\x01\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\x12\x10\n\x08observed\x18\x04 \x01(\x01\x12\r\n\x05\x63ount\x18\x05 \x01(\x03\"\xa2\x03\n\x0f\x45xplainResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x0bpredictions\x18\x02 \x03(\x0b\x32\x16.textcam.v1.Prediction\x12-\n\x0c\x65xplanations\x18\x03 \x03(\x0b\x32\x17.textcam.v1.Explanation\x12\x14\n\x0cimage_height\x18\x04 \x01(\x05\x12\x13\n\x0bimage_width\x18\x05 \x01(\x05\x12\x1e\n\x04\x63rop\x18\x06 \x01(\x0b\x32\x10.textcam.v1.Crop\x12*\n\nprovenance\x18\x07 \x01(\x0b\x32\x16.textcam.v1.Provenance\x12\x44\n\rstage_seconds\x18\x08 \x03(\x0b\x32-.textcam.v1.ExplainResponse.StageSecondsEntry\x12-\n\x0c\x64\x65gradations\x18\t \x03(\x0e\x32\x17.textcam.v1.Degradation\x1a\x33\n\x11StageSecondsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"C\n\x14\x45xplainStreamRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.textcam.v1.ExplainRequest\"\x8b\x01\n\x15\x45xplainStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.textcam.v1.ExplainResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x13\n\x11ListModelsRequest\">\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.textcam.v1.ModelSummary\"X\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x63lass_count\x18\x03 \x01(\x05\x12\x14\n\x0cphrase_count\x18\x04 \x01(\x05\"7\n\x0fGetModelRequest\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.textcam.v1.ModelSpec\"\xe8\x02\n\x10GetModelResponse\x12)\n\x07summary\x18\x01 \x01(\x0b\x32\x18.textcam.v1.ModelSummary\x12\x13\n\x0b\x63lass_names\x18\x02 \x03(\t\x12\x0f\n\x07phrases\x18\x03 \x03(\t\x12\x14\n\x0c\x61rchitecture\x18\x04 \x01(\t\x12\x14\n\x0ctarget_layer\x18\x05 \x01(\t\x12\x14\n\x0cinput_height\x18\x06 \x01(\x05\x12\x13\n\x0binput_width\x18\x07 \x01(\x05\x12\x12\n\nmap_height\x18\x08 \x01(\x05\x12\x11\n\tmap_width\x18\t \x01(\x05\x12\x15\n\rchannel_count\x18\n \x01(\x05\x12\x1a\n\x12\x64\x65\x61\x64_channel_count\x18\x0b \x01(\x05\x12*\n\nprovenance\x18\x0c \x01(\x0b\x32\x16.textcam.v1.Provenance\x12&\n\x07methods\x18\r \x03(\x0e\x32\x15.textcam.v1.CamMethod*\x8f\x01\n\x0bHeatmapForm\x12\x1c\n\x18HEATMAP_FORM_UNSPECIFIED\x10\x00\x12\x15\n\x11HEATMAP_FORM_NONE\x10\x01\x12\x19\n\x15HEATMAP_FORM_SALIENCY\x10\x02\x12\x16\n\x12HEATMAP_FORM_IMAGE\x10\x03\x12\x18\n\x14HEATMAP_FORM_OVERLAY\x10\x04*\xea\x03\n\tCamMethod\x12\x1a\n\x16\x43\x41M_METHOD_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43\x41M_METHOD_CAM\x10\x01\x12\x17\n\x13\x43\x41M_METHOD_GRAD_CAM\x10\x02\x12!\n\x1d\x43\x41M_METHOD_GRAD_CAM_PLUS_PLUS\x10\x03\x12\x18\n\x14\x43\x41M_METHOD_XGRAD_CAM\x10\x04\x12\x18\n\x14\x43\x41M_METHOD_HIRES_CAM\x10\x05\x12\x18\n\x14\x43\x41M_METHOD_LAYER_CAM\x10\x06\x12\x18\n\x14\x43\x41M_METHOD_EIGEN_CAM\x10\x07\x12\x1d\n\x19\x43\x41M_METHOD_EIGEN_GRAD_CAM\x10\x08\x12\x18\n\x14\x43\x41M_METHOD_SCORE_CAM\x10\t\x12\x15\n\x11\x43\x41M_METHOD_SS_CAM\x10\n\x12\x1b\n\x17\x43\x41M_METHOD_ABLATION_CAM\x10\x0b\x12\x1a\n\x16\x43\x41M_METHOD_RECIPRO_CAM\x10\x0c\x12\x18\n\x14\x43\x41M_METHOD_FINER_CAM\x10\r\x12\x18\n\x14\x43\x41M_METHOD_DECOM_CAM\x10\x0e\x12\x1e\n\x1a\x43\x41M_METHOD_INTEGRATIVE_CAM\x10\x0f\x12\x15\n\x11\x43\x41M_METHOD_VS_CAM\x10\x10\x12\x15\n\x11\x43\x41M_METHOD_LEGRAD\x10\x11*B\n\x04Lane\x12\x14\n\x10LANE_UNSPECIFIED\x10\x00\x12\x14\n\x10LANE_INTERACTIVE\x10\x01\x12\x0e\n\nLANE_AUDIT\x10\x02*\x82\x01\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45GRADATION_SMALLER_MAPS\x10\x01\x12\x19\n\x15\x44\x45GRADATION_NO_GROUPS\x10\x02\x12\x1d\n\x19\x44\x45GRADATION_FEWER_TARGETS\x10\x03*\xe9\x01\n\nPhraseKind\x12\x1b\n\x17PHRASE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11PHRASE_KIND_THING\x10\x01\x12\x14\n\x10PHRASE_KIND_PART\x10\x02\x12\x18\n\x14PHRASE_KIND_MATERIAL\x10\x03\x12\x17\n\x13PHRASE_KIND_TEXTURE\x10\x04\x12\x16\n\x12PHRASE_KIND_COLOUR\x10\x05\x12\x15\n\x11PHRASE_KIND_SHAPE\x10\x06\x12\x15\n\x11PHRASE_KIND_SCENE\x10\x07\x12\x18\n\x14PHRASE_KIND_CATEGORY\x10\x08\x32\xc4\x02\n\x10\x45xplainerService\x12\x42\n\x07\x45xplain\x12\x1a.textcam.v1.ExplainRequest\x1a\x1b.textcam.v1.ExplainResponse\x12X\n\rExplainStream\x12 .textcam.v1.ExplainStreamRequest\x1a!.textcam.v1.ExplainStreamResponse(\x01\x30\x01\x12K\n\nListModels\x12\x1d.textcam.v1.ListModelsRequest\x1a\x1e.textcam.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.textcam.v1.GetModelRequest\x1a\x1c.textcam.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atextcam/v1/explainer.proto\x12\ntextcam.v1\x1a\x17google/rpc/status.proto\x1a\x16textcam/v1/types.proto\"\xb3\x04\n\x0e\x45xplainRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.textcam.v1.ModelSpec\x12\x11\n\x07\x65ncoded\x18\x03 \x01(\x0cH\x00\x12$\n\x06pixels\x18\x04 \x01(\x0b\x32\x12.textcam.v1.TensorH\x00\x12\"\n\x06target\x18\x05 \x01(\x0b\x32\x12.textcam.v1.Target\x12\x18\n\x0bmax_phrases\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x1c\n\x0fmin_probability\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12%\n\x05kinds\x18\x08 \x03(\x0e\x32\x16.textcam.v1.PhraseKind\x12\x14\n\x0crepeat_class\x18\t \x01(\x08\x12\x1b\n\x0einclude_groups\x18\n \x01(\x08H\x03\x88\x01\x01\x12(\n\x07heatmap\x18\x0b \x01(\x0e\x32\x17.textcam.v1.HeatmapForm\x12\x1d\n\x10prediction_count\x18\x0c \x01(\x05H\x04\x88\x01\x01\x12%\n\x06method\x18\r \x01(\x0e\x32\x15.textcam.v1.CamMethod\x12\x1e\n\x04lane\x18\x0e \x01(\x0e\x32\x10.textcam.v1.Lane\x12\x13\n\x0bmay_degrade\x18\x0f \x01(\x08\x42\x07\n\x05imageB\x0e\n\x0c_max_phrasesB\x12\n\x10_min_probabilityB\x11\n\x0f_include_groupsB\x13\n\x11_prediction_count\"\xcd\x02\n\x0f\x45xplainResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x0bpredictions\x18\x02 \x03(\x0b\x32\x16.textcam.v1.Prediction\x12-\n\x0c\x65xplanations\x18\x03 \x03(\x0b\x32\x17.textcam.v1.Explanation\x12\x14\n\x0cimage_height\x18\x04 \x01(\x05\x12\x13\n\x0bimage_width\x18\x05 \x01(\x05\x12\x1e\n\x04\x63rop\x18\x06 \x01(\x0b\x32\x10.textcam.v1.Crop\x12*\n\nprovenance\x18\x07 \x01(\x0b\x32\x16.textcam.v1.Provenance\x12$\n\x07timings\x18\x08 \x01(\x0b\x32\x13.textcam.v1.Timings\x12-\n\x0c\x64\x65gradations\x18\t \x03(\x0e\x32\x17.textcam.v1.Degradation\"\xaa\x03\n\x0b\x45xplanation\x12&\n\x06target\x18\x01 \x01(\x0b\x32\x16.textcam.v1.Prediction\x12)\n\treference\x18\x02 \x01(\x0b\x32\x16.textcam.v1.Prediction\x12\r\n\x05logit\x18\x03 \x01(\x02\x12\x0c\n\x04\x62ias\x18\x04 \x01(\x02\x12\x0b\n\x03gap\x18\x05 \x01(\x02\x12\x16\n\x0ein_logit_units\x18\x06 \x01(\x08\x12#\n\x07phrases\x18\x07 \x03(\x0b\x32\x12.textcam.v1.Phrase\x12)\n\x06groups\x18\x08 \x03(\x0b\x32\x19.textcam.v1.SaliencyGroup\x12\'\n\x04rest\x18\t \x01(\x0b\x32\x19.textcam.v1.SaliencyGroup\x12(\n\x0csaliency_map\x18\n \x01(\x0b\x32\x12.textcam.v1.Tensor\x12$\n\x07heatmap\x18\x0b \x01(\x0b\x32\x13.textcam.v1.Heatmap\x12\x10\n\x08sentence\x18\x0c \x01(\t\x12\x16\n\x0enetwork_passes\x18\r \x01(\x05\x12\x13\n\x0bhead_passes\x18\x0e \x01(\x05\"C\n\x14\x45xplainStreamRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.textcam.v1.ExplainRequest\"\x8b\x01\n\x15\x45xplainStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.textcam.v1.ExplainResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.textcam.v1.ModelSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"X\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x63lass_count\x18\x03 \x01(\x05\x12\x14\n\x0cphrase_count\x18\x04 \x01(\x05\"7\n\x0fGetModelRequest\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.textcam.v1.ModelSpec\"\xeb\x02\n\x10GetModelResponse\x12)\n\x07summary\x18\x01 \x01(\x0b\x32\x18.textcam.v1.ModelSummary\x12\x13\n\x0b\x63lass_names\x18\x02 \x03(\t\x12\x12\n\nvocabulary\x18\x03 \x03(\t\x12\x14\n\x0c\x61rchitecture\x18\x04 \x01(\t\x12\x14\n\x0ctarget_layer\x18\x05 \x01(\t\x12\x14\n\x0cinput_height\x18\x06 \x01(\x05\x12\x13\n\x0binput_width\x18\x07 \x01(\x05\x12\x12\n\nmap_height\x18\x08 \x01(\x05\x12\x11\n\tmap_width\x18\t \x01(\x05\x12\x15\n\rchannel_count\x18\n \x01(\x05\x12\x1a\n\x12\x64\x65\x61\x64_channel_count\x18\x0b \x01(\x05\x12*\n\nprovenance\x18\x0c \x01(\x0b\x32\x16.textcam.v1.Provenance\x12&\n\x07methods\x18\r \x03(\x0e\x32\x15.textcam.v1.CamMethod2\xc4\x02\n\x10\x45xplainerService\x12\x42\n\x07\x45xplain\x12\x1a.textcam.v1.ExplainRequest\x1a\x1b.textcam.v1.ExplainResponse\x12X\n\rExplainStream\x12 .textcam.v1.ExplainStreamRequest\x1a!.textcam.v1.ExplainStreamResponse(\x01\x30\x01\x12K\n\nListModels\x12\x1d.textcam.v1.ListModelsRequest\x1a\x1e.textcam.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.textcam.v1.GetModelRequest\x1a\x1c.textcam.v1.GetModelResponseB4\n\ntextcam.v1B\x0e\x45xplainerProtoP\x01Z\x14textcam/v1;textcamv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'textcam.v1.explainer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_PROVENANCE_PARAMETERSENTRY']._loaded_options = None
-  _globals['_PROVENANCE_PARAMETERSENTRY']._serialized_options = b'8\001'
-  _globals['_EXPLAINRESPONSE_STAGESECONDSENTRY']._loaded_options = None
-  _globals['_EXPLAINRESPONSE_STAGESECONDSENTRY']._serialized_options = b'8\001'
-  _globals['_HEATMAPFORM']._serialized_start=4184
-  _globals['_HEATMAPFORM']._serialized_end=4327
-  _globals['_CAMMETHOD']._serialized_start=4330
-  _globals['_CAMMETHOD']._serialized_end=4820
-  _globals['_LANE']._serialized_start=4822
-  _globals['_LANE']._serialized_end=4888
-  _globals['_DEGRADATION']._serialized_start=4891
-  _globals['_DEGRADATION']._serialized_end=5021
-  _globals['_PHRASEKIND']._serialized_start=5024
-  _globals['_PHRASEKIND']._serialized_end=5257
-  _globals['_TENSOR']._serialized_start=68
-  _globals['_TENSOR']._serialized_end=217
-  _globals['_TENSOR_DTYPE']._serialized_start=148
-  _globals['_TENSOR_DTYPE']._serialized_end=217
-  _globals['_MODELSPEC']._serialized_start=219
-  _globals['_MODELSPEC']._serialized_end=261
-  _globals['_CLASSREF']._serialized_start=263
-  _globals['_CLASSREF']._serialized_end=312
-  _globals['_TARGET']._serialized_start=315
-  _globals['_TARGET']._serialized_end=624
-  _globals['_TARGET_TOPK']._serialized_start=463
-  _globals['_TARGET_TOPK']._serialized_end=480
-  _globals['_TARGET_CLASSES']._serialized_start=482
-  _globals['_TARGET_CLASSES']._serialized_end=530
-  _globals['_TARGET_CONTRAST']._serialized_start=532
-  _globals['_TARGET_CONTRAST']._serialized_end=618
-  _globals['_EXPLAINREQUEST']._serialized_start=627
-  _globals['_EXPLAINREQUEST']._serialized_end=1156
-  _globals['_PREDICTION']._serialized_start=1158
-  _globals['_PREDICTION']._serialized_end=1247
-  _globals['_HEATMAP']._serialized_start=1249
-  _globals['_HEATMAP']._serialized_end=1326
-  _globals['_PHRASE']._serialized_start=1329
-  _globals['_PHRASE']._serialized_end=1526
-  _globals['_SALIENCYGROUP']._serialized_start=1529
-  _globals['_SALIENCYGROUP']._serialized_end=1775
-  _globals['_EXPLANATION']._serialized_start=1778
-  _globals['_EXPLANATION']._serialized_end=2202
-  _globals['_CROP']._serialized_start=2204
-  _globals['_CROP']._serialized_end=2302
-  _globals['_PROVENANCE']._serialized_start=2305
-  _globals['_PROVENANCE']._serialized_end=2711
-  _globals['_PROVENANCE_PARAMETERSENTRY']._serialized_start=2662
-  _globals['_PROVENANCE_PARAMETERSENTRY']._serialized_end=2711
-  _globals['_CALIBRATION']._serialized_start=2714
-  _globals['_CALIBRATION']._serialized_end=2954
-  _globals['_CALIBRATION_BIN']._serialized_start=2865
-  _globals['_CALIBRATION_BIN']._serialized_end=2954
-  _globals['_EXPLAINRESPONSE']._serialized_start=2957
-  _globals['_EXPLAINRESPONSE']._serialized_end=3375
-  _globals['_EXPLAINRESPONSE_STAGESECONDSENTRY']._serialized_start=3324
-  _globals['_EXPLAINRESPONSE_STAGESECONDSENTRY']._serialized_end=3375
-  _globals['_EXPLAINSTREAMREQUEST']._serialized_start=3377
-  _globals['_EXPLAINSTREAMREQUEST']._serialized_end=3444
-  _globals['_EXPLAINSTREAMRESPONSE']._serialized_start=3447
-  _globals['_EXPLAINSTREAMRESPONSE']._serialized_end=3586
-  _globals['_LISTMODELSREQUEST']._serialized_start=3588
-  _globals['_LISTMODELSREQUEST']._serialized_end=3607
-  _globals['_LISTMODELSRESPONSE']._serialized_start=3609
-  _globals['_LISTMODELSRESPONSE']._serialized_end=3671
-  _globals['_MODELSUMMARY']._serialized_start=3673
-  _globals['_MODELSUMMARY']._serialized_end=3761
-  _globals['_GETMODELREQUEST']._serialized_start=3763
-  _globals['_GETMODELREQUEST']._serialized_end=3818
-  _globals['_GETMODELRESPONSE']._serialized_start=3821
-  _globals['_GETMODELRESPONSE']._serialized_end=4181
-  _globals['_EXPLAINERSERVICE']._serialized_start=5260
-  _globals['_EXPLAINERSERVICE']._serialized_end=5584
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\ntextcam.v1B\016ExplainerProtoP\001Z\024textcam/v1;textcamv1'
+  _globals['_EXPLAINREQUEST']._serialized_start=92
+  _globals['_EXPLAINREQUEST']._serialized_end=655
+  _globals['_EXPLAINRESPONSE']._serialized_start=658
+  _globals['_EXPLAINRESPONSE']._serialized_end=991
+  _globals['_EXPLANATION']._serialized_start=994
+  _globals['_EXPLANATION']._serialized_end=1420
+  _globals['_EXPLAINSTREAMREQUEST']._serialized_start=1422
+  _globals['_EXPLAINSTREAMREQUEST']._serialized_end=1489
+  _globals['_EXPLAINSTREAMRESPONSE']._serialized_start=1492
+  _globals['_EXPLAINSTREAMRESPONSE']._serialized_end=1631
+  _globals['_LISTMODELSREQUEST']._serialized_start=1633
+  _globals['_LISTMODELSREQUEST']._serialized_end=1691
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1693
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1780
+  _globals['_MODELSUMMARY']._serialized_start=1782
+  _globals['_MODELSUMMARY']._serialized_end=1870
+  _globals['_GETMODELREQUEST']._serialized_start=1872
+  _globals['_GETMODELREQUEST']._serialized_end=1927
+  _globals['_GETMODELRESPONSE']._serialized_start=1930
+  _globals['_GETMODELRESPONSE']._serialized_end=2293
+  _globals['_EXPLAINERSERVICE']._serialized_start=2296
+  _globals['_EXPLAINERSERVICE']._serialized_end=2620
 # @@protoc_insertion_point(module_scope)

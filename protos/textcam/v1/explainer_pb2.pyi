@@ -1,6 +1,6 @@
 from google.rpc import status_pb2 as _status_pb2
+from textcam.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -8,374 +8,42 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class HeatmapForm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    HEATMAP_FORM_UNSPECIFIED: _ClassVar[HeatmapForm]
-    HEATMAP_FORM_NONE: _ClassVar[HeatmapForm]
-    HEATMAP_FORM_SALIENCY: _ClassVar[HeatmapForm]
-    HEATMAP_FORM_IMAGE: _ClassVar[HeatmapForm]
-    HEATMAP_FORM_OVERLAY: _ClassVar[HeatmapForm]
-
-class CamMethod(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    CAM_METHOD_UNSPECIFIED: _ClassVar[CamMethod]
-    CAM_METHOD_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_GRAD_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_GRAD_CAM_PLUS_PLUS: _ClassVar[CamMethod]
-    CAM_METHOD_XGRAD_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_HIRES_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_LAYER_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_EIGEN_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_EIGEN_GRAD_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_SCORE_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_SS_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_ABLATION_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_RECIPRO_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_FINER_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_DECOM_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_INTEGRATIVE_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_VS_CAM: _ClassVar[CamMethod]
-    CAM_METHOD_LEGRAD: _ClassVar[CamMethod]
-
-class Lane(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    LANE_UNSPECIFIED: _ClassVar[Lane]
-    LANE_INTERACTIVE: _ClassVar[Lane]
-    LANE_AUDIT: _ClassVar[Lane]
-
-class Degradation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    DEGRADATION_UNSPECIFIED: _ClassVar[Degradation]
-    DEGRADATION_SMALLER_MAPS: _ClassVar[Degradation]
-    DEGRADATION_NO_GROUPS: _ClassVar[Degradation]
-    DEGRADATION_FEWER_TARGETS: _ClassVar[Degradation]
-
-class PhraseKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    PHRASE_KIND_UNSPECIFIED: _ClassVar[PhraseKind]
-    PHRASE_KIND_THING: _ClassVar[PhraseKind]
-    PHRASE_KIND_PART: _ClassVar[PhraseKind]
-    PHRASE_KIND_MATERIAL: _ClassVar[PhraseKind]
-    PHRASE_KIND_TEXTURE: _ClassVar[PhraseKind]
-    PHRASE_KIND_COLOUR: _ClassVar[PhraseKind]
-    PHRASE_KIND_SHAPE: _ClassVar[PhraseKind]
-    PHRASE_KIND_SCENE: _ClassVar[PhraseKind]
-    PHRASE_KIND_CATEGORY: _ClassVar[PhraseKind]
-HEATMAP_FORM_UNSPECIFIED: HeatmapForm
-HEATMAP_FORM_NONE: HeatmapForm
-HEATMAP_FORM_SALIENCY: HeatmapForm
-HEATMAP_FORM_IMAGE: HeatmapForm
-HEATMAP_FORM_OVERLAY: HeatmapForm
-CAM_METHOD_UNSPECIFIED: CamMethod
-CAM_METHOD_CAM: CamMethod
-CAM_METHOD_GRAD_CAM: CamMethod
-CAM_METHOD_GRAD_CAM_PLUS_PLUS: CamMethod
-CAM_METHOD_XGRAD_CAM: CamMethod
-CAM_METHOD_HIRES_CAM: CamMethod
-CAM_METHOD_LAYER_CAM: CamMethod
-CAM_METHOD_EIGEN_CAM: CamMethod
-CAM_METHOD_EIGEN_GRAD_CAM: CamMethod
-CAM_METHOD_SCORE_CAM: CamMethod
-CAM_METHOD_SS_CAM: CamMethod
-CAM_METHOD_ABLATION_CAM: CamMethod
-CAM_METHOD_RECIPRO_CAM: CamMethod
-CAM_METHOD_FINER_CAM: CamMethod
-CAM_METHOD_DECOM_CAM: CamMethod
-CAM_METHOD_INTEGRATIVE_CAM: CamMethod
-CAM_METHOD_VS_CAM: CamMethod
-CAM_METHOD_LEGRAD: CamMethod
-LANE_UNSPECIFIED: Lane
-LANE_INTERACTIVE: Lane
-LANE_AUDIT: Lane
-DEGRADATION_UNSPECIFIED: Degradation
-DEGRADATION_SMALLER_MAPS: Degradation
-DEGRADATION_NO_GROUPS: Degradation
-DEGRADATION_FEWER_TARGETS: Degradation
-PHRASE_KIND_UNSPECIFIED: PhraseKind
-PHRASE_KIND_THING: PhraseKind
-PHRASE_KIND_PART: PhraseKind
-PHRASE_KIND_MATERIAL: PhraseKind
-PHRASE_KIND_TEXTURE: PhraseKind
-PHRASE_KIND_COLOUR: PhraseKind
-PHRASE_KIND_SHAPE: PhraseKind
-PHRASE_KIND_SCENE: PhraseKind
-PHRASE_KIND_CATEGORY: PhraseKind
-
-class Tensor(_message.Message):
-    __slots__ = ("dtype", "shape", "data")
-    class DType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-        __slots__ = ()
-        D_TYPE_UNSPECIFIED: _ClassVar[Tensor.DType]
-        D_TYPE_UINT8: _ClassVar[Tensor.DType]
-        D_TYPE_FLOAT32: _ClassVar[Tensor.DType]
-    D_TYPE_UNSPECIFIED: Tensor.DType
-    D_TYPE_UINT8: Tensor.DType
-    D_TYPE_FLOAT32: Tensor.DType
-    DTYPE_FIELD_NUMBER: _ClassVar[int]
-    SHAPE_FIELD_NUMBER: _ClassVar[int]
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    dtype: Tensor.DType
-    shape: _containers.RepeatedScalarFieldContainer[int]
-    data: bytes
-    def __init__(self, dtype: _Optional[_Union[Tensor.DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
-
-class ModelSpec(_message.Message):
-    __slots__ = ("name", "version")
-    NAME_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    name: str
-    version: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
-
-class ClassRef(_message.Message):
-    __slots__ = ("index", "name")
-    INDEX_FIELD_NUMBER: _ClassVar[int]
-    NAME_FIELD_NUMBER: _ClassVar[int]
-    index: int
-    name: str
-    def __init__(self, index: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
-
-class Target(_message.Message):
-    __slots__ = ("top_k", "classes", "contrast")
-    class TopK(_message.Message):
-        __slots__ = ("k",)
-        K_FIELD_NUMBER: _ClassVar[int]
-        k: int
-        def __init__(self, k: _Optional[int] = ...) -> None: ...
-    class Classes(_message.Message):
-        __slots__ = ("classes",)
-        CLASSES_FIELD_NUMBER: _ClassVar[int]
-        classes: _containers.RepeatedCompositeFieldContainer[ClassRef]
-        def __init__(self, classes: _Optional[_Iterable[_Union[ClassRef, _Mapping]]] = ...) -> None: ...
-    class Contrast(_message.Message):
-        __slots__ = ("against",)
-        CLASS_FIELD_NUMBER: _ClassVar[int]
-        AGAINST_FIELD_NUMBER: _ClassVar[int]
-        against: ClassRef
-        def __init__(self, against: _Optional[_Union[ClassRef, _Mapping]] = ..., **kwargs) -> None: ...
-    TOP_K_FIELD_NUMBER: _ClassVar[int]
-    CLASSES_FIELD_NUMBER: _ClassVar[int]
-    CONTRAST_FIELD_NUMBER: _ClassVar[int]
-    top_k: Target.TopK
-    classes: Target.Classes
-    contrast: Target.Contrast
-    def __init__(self, top_k: _Optional[_Union[Target.TopK, _Mapping]] = ..., classes: _Optional[_Union[Target.Classes, _Mapping]] = ..., contrast: _Optional[_Union[Target.Contrast, _Mapping]] = ...) -> None: ...
-
 class ExplainRequest(_message.Message):
-    __slots__ = ("request_id", "model", "encoded", "pixels", "target", "phrases", "groups", "heatmap", "predictions", "method", "lane", "may_degrade", "min_probability", "kinds", "repeat_class")
+    __slots__ = ("request_id", "model", "encoded", "pixels", "target", "max_phrases", "min_probability", "kinds", "repeat_class", "include_groups", "heatmap", "prediction_count", "method", "lane", "may_degrade")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     PIXELS_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
-    PHRASES_FIELD_NUMBER: _ClassVar[int]
-    GROUPS_FIELD_NUMBER: _ClassVar[int]
-    HEATMAP_FIELD_NUMBER: _ClassVar[int]
-    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
-    METHOD_FIELD_NUMBER: _ClassVar[int]
-    LANE_FIELD_NUMBER: _ClassVar[int]
-    MAY_DEGRADE_FIELD_NUMBER: _ClassVar[int]
+    MAX_PHRASES_FIELD_NUMBER: _ClassVar[int]
     MIN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     KINDS_FIELD_NUMBER: _ClassVar[int]
     REPEAT_CLASS_FIELD_NUMBER: _ClassVar[int]
-    request_id: str
-    model: ModelSpec
-    encoded: bytes
-    pixels: Tensor
-    target: Target
-    phrases: int
-    groups: bool
-    heatmap: HeatmapForm
-    predictions: int
-    method: CamMethod
-    lane: Lane
-    may_degrade: bool
-    min_probability: float
-    kinds: _containers.RepeatedScalarFieldContainer[PhraseKind]
-    repeat_class: bool
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[ModelSpec, _Mapping]] = ..., encoded: _Optional[bytes] = ..., pixels: _Optional[_Union[Tensor, _Mapping]] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., phrases: _Optional[int] = ..., groups: bool = ..., heatmap: _Optional[_Union[HeatmapForm, str]] = ..., predictions: _Optional[int] = ..., method: _Optional[_Union[CamMethod, str]] = ..., lane: _Optional[_Union[Lane, str]] = ..., may_degrade: bool = ..., min_probability: _Optional[float] = ..., kinds: _Optional[_Iterable[_Union[PhraseKind, str]]] = ..., repeat_class: bool = ...) -> None: ...
-
-class Prediction(_message.Message):
-    __slots__ = ("class_index", "class_name", "probability", "logit")
-    CLASS_INDEX_FIELD_NUMBER: _ClassVar[int]
-    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
-    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
-    LOGIT_FIELD_NUMBER: _ClassVar[int]
-    class_index: int
-    class_name: str
-    probability: float
-    logit: float
-    def __init__(self, class_index: _Optional[int] = ..., class_name: _Optional[str] = ..., probability: _Optional[float] = ..., logit: _Optional[float] = ...) -> None: ...
-
-class Heatmap(_message.Message):
-    __slots__ = ("image", "overlay_png")
-    IMAGE_FIELD_NUMBER: _ClassVar[int]
-    OVERLAY_PNG_FIELD_NUMBER: _ClassVar[int]
-    image: Tensor
-    overlay_png: bytes
-    def __init__(self, image: _Optional[_Union[Tensor, _Mapping]] = ..., overlay_png: _Optional[bytes] = ...) -> None: ...
-
-class Phrase(_message.Message):
-    __slots__ = ("text", "vocabulary_index", "score", "similarity", "evidence", "probability", "effect", "kind")
-    TEXT_FIELD_NUMBER: _ClassVar[int]
-    VOCABULARY_INDEX_FIELD_NUMBER: _ClassVar[int]
-    SCORE_FIELD_NUMBER: _ClassVar[int]
-    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
-    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
-    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
-    EFFECT_FIELD_NUMBER: _ClassVar[int]
-    KIND_FIELD_NUMBER: _ClassVar[int]
-    text: str
-    vocabulary_index: int
-    score: float
-    similarity: float
-    evidence: float
-    probability: float
-    effect: float
-    kind: PhraseKind
-    def __init__(self, text: _Optional[str] = ..., vocabulary_index: _Optional[int] = ..., score: _Optional[float] = ..., similarity: _Optional[float] = ..., evidence: _Optional[float] = ..., probability: _Optional[float] = ..., effect: _Optional[float] = ..., kind: _Optional[_Union[PhraseKind, str]] = ...) -> None: ...
-
-class SaliencyGroup(_message.Message):
-    __slots__ = ("phrase_index", "channel_ids", "evidence", "evidence_for", "evidence_against", "saliency_map", "heatmap", "relative_map")
-    PHRASE_INDEX_FIELD_NUMBER: _ClassVar[int]
-    CHANNEL_IDS_FIELD_NUMBER: _ClassVar[int]
-    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
-    EVIDENCE_FOR_FIELD_NUMBER: _ClassVar[int]
-    EVIDENCE_AGAINST_FIELD_NUMBER: _ClassVar[int]
-    SALIENCY_MAP_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_GROUPS_FIELD_NUMBER: _ClassVar[int]
     HEATMAP_FIELD_NUMBER: _ClassVar[int]
-    RELATIVE_MAP_FIELD_NUMBER: _ClassVar[int]
-    phrase_index: int
-    channel_ids: bytes
-    evidence: float
-    evidence_for: float
-    evidence_against: float
-    saliency_map: Tensor
-    heatmap: Heatmap
-    relative_map: Tensor
-    def __init__(self, phrase_index: _Optional[int] = ..., channel_ids: _Optional[bytes] = ..., evidence: _Optional[float] = ..., evidence_for: _Optional[float] = ..., evidence_against: _Optional[float] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ..., relative_map: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
-
-class Explanation(_message.Message):
-    __slots__ = ("target", "against", "logit", "bias", "phrases", "groups", "rest", "saliency_map", "heatmap", "sentence", "gap", "network_passes", "head_passes", "in_logit_units")
-    TARGET_FIELD_NUMBER: _ClassVar[int]
-    AGAINST_FIELD_NUMBER: _ClassVar[int]
-    LOGIT_FIELD_NUMBER: _ClassVar[int]
-    BIAS_FIELD_NUMBER: _ClassVar[int]
-    PHRASES_FIELD_NUMBER: _ClassVar[int]
-    GROUPS_FIELD_NUMBER: _ClassVar[int]
-    REST_FIELD_NUMBER: _ClassVar[int]
-    SALIENCY_MAP_FIELD_NUMBER: _ClassVar[int]
-    HEATMAP_FIELD_NUMBER: _ClassVar[int]
-    SENTENCE_FIELD_NUMBER: _ClassVar[int]
-    GAP_FIELD_NUMBER: _ClassVar[int]
-    NETWORK_PASSES_FIELD_NUMBER: _ClassVar[int]
-    HEAD_PASSES_FIELD_NUMBER: _ClassVar[int]
-    IN_LOGIT_UNITS_FIELD_NUMBER: _ClassVar[int]
-    target: Prediction
-    against: Prediction
-    logit: float
-    bias: float
-    phrases: _containers.RepeatedCompositeFieldContainer[Phrase]
-    groups: _containers.RepeatedCompositeFieldContainer[SaliencyGroup]
-    rest: SaliencyGroup
-    saliency_map: Tensor
-    heatmap: Heatmap
-    sentence: str
-    gap: float
-    network_passes: int
-    head_passes: int
-    in_logit_units: bool
-    def __init__(self, target: _Optional[_Union[Prediction, _Mapping]] = ..., against: _Optional[_Union[Prediction, _Mapping]] = ..., logit: _Optional[float] = ..., bias: _Optional[float] = ..., phrases: _Optional[_Iterable[_Union[Phrase, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[SaliencyGroup, _Mapping]]] = ..., rest: _Optional[_Union[SaliencyGroup, _Mapping]] = ..., saliency_map: _Optional[_Union[Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[Heatmap, _Mapping]] = ..., sentence: _Optional[str] = ..., gap: _Optional[float] = ..., network_passes: _Optional[int] = ..., head_passes: _Optional[int] = ..., in_logit_units: bool = ...) -> None: ...
-
-class Crop(_message.Message):
-    __slots__ = ("left", "top", "width", "height", "shift_x", "shift_y")
-    LEFT_FIELD_NUMBER: _ClassVar[int]
-    TOP_FIELD_NUMBER: _ClassVar[int]
-    WIDTH_FIELD_NUMBER: _ClassVar[int]
-    HEIGHT_FIELD_NUMBER: _ClassVar[int]
-    SHIFT_X_FIELD_NUMBER: _ClassVar[int]
-    SHIFT_Y_FIELD_NUMBER: _ClassVar[int]
-    left: float
-    top: float
-    width: float
-    height: float
-    shift_x: float
-    shift_y: float
-    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ..., shift_x: _Optional[float] = ..., shift_y: _Optional[float] = ...) -> None: ...
-
-class Provenance(_message.Message):
-    __slots__ = ("model_name", "model_version", "backbone_digest", "bank_digest", "vocabulary_digest", "service_version", "decoder", "execution_provider", "method", "parameters", "layers", "head_kind", "calibration")
-    class ParametersEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: str
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
-    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
-    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
-    BACKBONE_DIGEST_FIELD_NUMBER: _ClassVar[int]
-    BANK_DIGEST_FIELD_NUMBER: _ClassVar[int]
-    VOCABULARY_DIGEST_FIELD_NUMBER: _ClassVar[int]
-    SERVICE_VERSION_FIELD_NUMBER: _ClassVar[int]
-    DECODER_FIELD_NUMBER: _ClassVar[int]
-    EXECUTION_PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_COUNT_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
-    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
-    LAYERS_FIELD_NUMBER: _ClassVar[int]
-    HEAD_KIND_FIELD_NUMBER: _ClassVar[int]
-    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
-    model_name: str
-    model_version: str
-    backbone_digest: str
-    bank_digest: str
-    vocabulary_digest: str
-    service_version: str
-    decoder: str
-    execution_provider: str
-    method: str
-    parameters: _containers.ScalarMap[str, str]
-    layers: _containers.RepeatedScalarFieldContainer[str]
-    head_kind: str
-    calibration: Calibration
-    def __init__(self, model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., bank_digest: _Optional[str] = ..., vocabulary_digest: _Optional[str] = ..., service_version: _Optional[str] = ..., decoder: _Optional[str] = ..., execution_provider: _Optional[str] = ..., method: _Optional[str] = ..., parameters: _Optional[_Mapping[str, str]] = ..., layers: _Optional[_Iterable[str]] = ..., head_kind: _Optional[str] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
-
-class Calibration(_message.Message):
-    __slots__ = ("source", "images", "min_probability", "expected_calibration_error", "bins")
-    class Bin(_message.Message):
-        __slots__ = ("lower", "upper", "probability", "observed", "count")
-        LOWER_FIELD_NUMBER: _ClassVar[int]
-        UPPER_FIELD_NUMBER: _ClassVar[int]
-        PROBABILITY_FIELD_NUMBER: _ClassVar[int]
-        OBSERVED_FIELD_NUMBER: _ClassVar[int]
-        COUNT_FIELD_NUMBER: _ClassVar[int]
-        lower: float
-        upper: float
-        probability: float
-        observed: float
-        count: int
-        def __init__(self, lower: _Optional[float] = ..., upper: _Optional[float] = ..., probability: _Optional[float] = ..., observed: _Optional[float] = ..., count: _Optional[int] = ...) -> None: ...
-    SOURCE_FIELD_NUMBER: _ClassVar[int]
-    IMAGES_FIELD_NUMBER: _ClassVar[int]
-    MIN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
-    EXPECTED_CALIBRATION_ERROR_FIELD_NUMBER: _ClassVar[int]
-    BINS_FIELD_NUMBER: _ClassVar[int]
-    source: str
-    images: int
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    MAY_DEGRADE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    model: _types_pb2.ModelSpec
+    encoded: bytes
+    pixels: _types_pb2.Tensor
+    target: _types_pb2.Target
+    max_phrases: int
     min_probability: float
-    expected_calibration_error: float
-    bins: _containers.RepeatedCompositeFieldContainer[Calibration.Bin]
-    def __init__(self, source: _Optional[str] = ..., images: _Optional[int] = ..., min_probability: _Optional[float] = ..., expected_calibration_error: _Optional[float] = ..., bins: _Optional[_Iterable[_Union[Calibration.Bin, _Mapping]]] = ...) -> None: ...
+    kinds: _containers.RepeatedScalarFieldContainer[_types_pb2.PhraseKind]
+    repeat_class: bool
+    include_groups: bool
+    heatmap: _types_pb2.HeatmapForm
+    prediction_count: int
+    method: _types_pb2.CamMethod
+    lane: _types_pb2.Lane
+    may_degrade: bool
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[_types_pb2.ModelSpec, _Mapping]] = ..., encoded: _Optional[bytes] = ..., pixels: _Optional[_Union[_types_pb2.Tensor, _Mapping]] = ..., target: _Optional[_Union[_types_pb2.Target, _Mapping]] = ..., max_phrases: _Optional[int] = ..., min_probability: _Optional[float] = ..., kinds: _Optional[_Iterable[_Union[_types_pb2.PhraseKind, str]]] = ..., repeat_class: bool = ..., include_groups: bool = ..., heatmap: _Optional[_Union[_types_pb2.HeatmapForm, str]] = ..., prediction_count: _Optional[int] = ..., method: _Optional[_Union[_types_pb2.CamMethod, str]] = ..., lane: _Optional[_Union[_types_pb2.Lane, str]] = ..., may_degrade: bool = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("request_id", "predictions", "explanations", "image_height", "image_width", "crop", "provenance", "stage_seconds", "degradations")
-    class StageSecondsEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: float
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    __slots__ = ("request_id", "predictions", "explanations", "image_height", "image_width", "crop", "provenance", "timings", "degradations")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -383,18 +51,50 @@ class ExplainResponse(_message.Message):
     IMAGE_WIDTH_FIELD_NUMBER: _ClassVar[int]
     CROP_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
-    STAGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TIMINGS_FIELD_NUMBER: _ClassVar[int]
     DEGRADATIONS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
-    predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
+    predictions: _containers.RepeatedCompositeFieldContainer[_types_pb2.Prediction]
     explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
     image_height: int
     image_width: int
-    crop: Crop
-    provenance: Provenance
-    stage_seconds: _containers.ScalarMap[str, float]
-    degradations: _containers.RepeatedScalarFieldContainer[Degradation]
-    def __init__(self, request_id: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., image_height: _Optional[int] = ..., image_width: _Optional[int] = ..., crop: _Optional[_Union[Crop, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., stage_seconds: _Optional[_Mapping[str, float]] = ..., degradations: _Optional[_Iterable[_Union[Degradation, str]]] = ...) -> None: ...
+    crop: _types_pb2.Crop
+    provenance: _types_pb2.Provenance
+    timings: _types_pb2.Timings
+    degradations: _containers.RepeatedScalarFieldContainer[_types_pb2.Degradation]
+    def __init__(self, request_id: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[_types_pb2.Prediction, _Mapping]]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., image_height: _Optional[int] = ..., image_width: _Optional[int] = ..., crop: _Optional[_Union[_types_pb2.Crop, _Mapping]] = ..., provenance: _Optional[_Union[_types_pb2.Provenance, _Mapping]] = ..., timings: _Optional[_Union[_types_pb2.Timings, _Mapping]] = ..., degradations: _Optional[_Iterable[_Union[_types_pb2.Degradation, str]]] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("target", "reference", "logit", "bias", "gap", "in_logit_units", "phrases", "groups", "rest", "saliency_map", "heatmap", "sentence", "network_passes", "head_passes")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    LOGIT_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    IN_LOGIT_UNITS_FIELD_NUMBER: _ClassVar[int]
+    PHRASES_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    REST_FIELD_NUMBER: _ClassVar[int]
+    SALIENCY_MAP_FIELD_NUMBER: _ClassVar[int]
+    HEATMAP_FIELD_NUMBER: _ClassVar[int]
+    SENTENCE_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_PASSES_FIELD_NUMBER: _ClassVar[int]
+    HEAD_PASSES_FIELD_NUMBER: _ClassVar[int]
+    target: _types_pb2.Prediction
+    reference: _types_pb2.Prediction
+    logit: float
+    bias: float
+    gap: float
+    in_logit_units: bool
+    phrases: _containers.RepeatedCompositeFieldContainer[_types_pb2.Phrase]
+    groups: _containers.RepeatedCompositeFieldContainer[_types_pb2.SaliencyGroup]
+    rest: _types_pb2.SaliencyGroup
+    saliency_map: _types_pb2.Tensor
+    heatmap: _types_pb2.Heatmap
+    sentence: str
+    network_passes: int
+    head_passes: int
+    def __init__(self, target: _Optional[_Union[_types_pb2.Prediction, _Mapping]] = ..., reference: _Optional[_Union[_types_pb2.Prediction, _Mapping]] = ..., logit: _Optional[float] = ..., bias: _Optional[float] = ..., gap: _Optional[float] = ..., in_logit_units: bool = ..., phrases: _Optional[_Iterable[_Union[_types_pb2.Phrase, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[_types_pb2.SaliencyGroup, _Mapping]]] = ..., rest: _Optional[_Union[_types_pb2.SaliencyGroup, _Mapping]] = ..., saliency_map: _Optional[_Union[_types_pb2.Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[_types_pb2.Heatmap, _Mapping]] = ..., sentence: _Optional[str] = ..., network_passes: _Optional[int] = ..., head_passes: _Optional[int] = ...) -> None: ...
 
 class ExplainStreamRequest(_message.Message):
     __slots__ = ("request",)
@@ -413,14 +113,20 @@ class ExplainStreamResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[ExplainResponse, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ("models",)
+    __slots__ = ("models", "next_page_token")
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[ModelSummary]
-    def __init__(self, models: _Optional[_Iterable[_Union[ModelSummary, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelSummary, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ModelSummary(_message.Message):
     __slots__ = ("name", "version", "class_count", "phrase_count")
@@ -437,14 +143,14 @@ class ModelSummary(_message.Message):
 class GetModelRequest(_message.Message):
     __slots__ = ("model",)
     MODEL_FIELD_NUMBER: _ClassVar[int]
-    model: ModelSpec
-    def __init__(self, model: _Optional[_Union[ModelSpec, _Mapping]] = ...) -> None: ...
+    model: _types_pb2.ModelSpec
+    def __init__(self, model: _Optional[_Union[_types_pb2.ModelSpec, _Mapping]] = ...) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("summary", "class_names", "phrases", "architecture", "target_layer", "input_height", "input_width", "map_height", "map_width", "channel_count", "dead_channel_count", "provenance", "methods")
+    __slots__ = ("summary", "class_names", "vocabulary", "architecture", "target_layer", "input_height", "input_width", "map_height", "map_width", "channel_count", "dead_channel_count", "provenance", "methods")
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
-    PHRASES_FIELD_NUMBER: _ClassVar[int]
+    VOCABULARY_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
     TARGET_LAYER_FIELD_NUMBER: _ClassVar[int]
     INPUT_HEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -457,7 +163,7 @@ class GetModelResponse(_message.Message):
     METHODS_FIELD_NUMBER: _ClassVar[int]
     summary: ModelSummary
     class_names: _containers.RepeatedScalarFieldContainer[str]
-    phrases: _containers.RepeatedScalarFieldContainer[str]
+    vocabulary: _containers.RepeatedScalarFieldContainer[str]
     architecture: str
     target_layer: str
     input_height: int
@@ -466,6 +172,6 @@ class GetModelResponse(_message.Message):
     map_width: int
     channel_count: int
     dead_channel_count: int
-    provenance: Provenance
-    methods: _containers.RepeatedScalarFieldContainer[CamMethod]
-    def __init__(self, summary: _Optional[_Union[ModelSummary, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., phrases: _Optional[_Iterable[str]] = ..., architecture: _Optional[str] = ..., target_layer: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., map_height: _Optional[int] = ..., map_width: _Optional[int] = ..., channel_count: _Optional[int] = ..., dead_channel_count: _Optional[int] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[CamMethod, str]]] = ...) -> None: ...
+    provenance: _types_pb2.Provenance
+    methods: _containers.RepeatedScalarFieldContainer[_types_pb2.CamMethod]
+    def __init__(self, summary: _Optional[_Union[ModelSummary, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., vocabulary: _Optional[_Iterable[str]] = ..., architecture: _Optional[str] = ..., target_layer: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., map_height: _Optional[int] = ..., map_width: _Optional[int] = ..., channel_count: _Optional[int] = ..., dead_channel_count: _Optional[int] = ..., provenance: _Optional[_Union[_types_pb2.Provenance, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_types_pb2.CamMethod, str]]] = ...) -> None: ...

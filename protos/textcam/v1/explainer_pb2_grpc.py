@@ -69,7 +69,7 @@ class ExplainerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExplainStream(self, request_iterator, context):
-        """Explains many images over one call. Answers come in order of completion
+        """Explains many images over one call. Responses come in order of completion
         and are matched by request id; an item that fails is answered by its
         status and leaves the others alone.
         """
@@ -78,7 +78,7 @@ class ExplainerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the served models, in order of name.
+        """Lists the served models, in order of name, page by page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,16 +25,12 @@ from textcam_service.artefacts.files import (
     write_artefact,
 )
 from textcam_service.core.concepts.attributes import ClassAttributes
-from textcam_service.core.rationale.calibration import Calibration, ReliabilityBin
+from textcam_service.core.rationale.calibration import Calibration
 from textcam_service.core.rationale.phrases import centre_texts
+from textcam_service.core.rationale.reliability import ReliabilityBin
+from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports
-from textcam_service.core.types import (
-    PHRASE_KINDS,
-    BoolArray,
-    Float32Array,
-    IntArray,
-    RationaleSettings,
-)
+from textcam_service.core.types import PHRASE_KINDS, BoolArray, Float32Array, IntArray
 from textcam_service.errors import ArtefactCorrupt, BundleMismatch
 
 FILES = (*artefact_files("bank"), *artefact_files("vocabulary"))

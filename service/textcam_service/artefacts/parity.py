@@ -1,4 +1,4 @@
-"""Explanation parity: how closely an int8 backbone explains as the float one it was made from.
+"""Explanation parity: how closely an int8 backbone explains like its float form.
 
 The report lies beside the int8 backbone, whose manifest states its digest, and holds what a bank
 of the float backbone must find at load: which bank it was compared under, and the activation
@@ -13,77 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from textcam_service.artefacts.files import read_artefact, write_artefact
+from textcam_service.core.agreement import AgreementThresholds, ExplanationAgreement
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import ArtefactCorrupt, ParityMissed
 
 NAME = "parity"
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """What an int8 backbone must reach.
-
-    Attributes:
-        top1: Share of images whose most probable class is the same.
-        correlation: Mean of Pearson's correlation of an image's two saliency maps.
-        first_phrase: Share of images whose rationale begins with the same phrase.
-    """
-
-    top1: float = 0.98
-    correlation: float = 0.97
-    first_phrase: float = 0.95
-
-
-@dataclass(frozen=True)
-class ExplanationAgreement:
-    """What was found over the held-out images, each backbone explaining its own prediction.
-
-    Attributes:
-        images: How many images.
-        top1: As of Thresholds.
-        correlation: As of Thresholds.
-        correlation_p5: The 5th percentile over the images.
-        first_phrase: As of Thresholds.
-    """
-
-    images: int
-    top1: float
-    correlation: float
-    correlation_p5: float
-    first_phrase: float
-
-    def reach(self, wanted: Thresholds) -> bool:
-        """Whether all thresholds are reached; a figure that is no number reaches none."""
-        return all(getattr(self, name) >= value for name, value in asdict(wanted).items())
-
-    def require(self, wanted: Thresholds, device: str) -> None:
-        """See that a device explains as the CPU does.
-
-        Raises:
-            ParityMissed: A threshold is missed.
-        """
-        if not self.reach(wanted):
-            raise ParityMissed(
-                f"{device} does not explain as the CPU does: {self.against(wanted)}; serve in fp32"
-            )
-
-    def against(self, wanted: Thresholds) -> str:
-        """The figures beside what was wanted, for people."""
-        return (
-            f"same top-1 {self.top1:.4f} (at least {wanted.top1:g}), correlation of saliency maps "
-            f"{self.correlation:.4f} (at least {wanted.correlation:g}; 5th percentile "
-            f"{self.correlation_p5:.4f}), same first phrase {self.first_phrase:.4f} (at least "
-            f"{wanted.first_phrase:g}), over {self.images} held-out images"
-        )
+# Names that a report may hold in place of those of ExplanationAgreement and AgreementThresholds.
+_ALIASES = {"correlation": "map_correlation", "correlation_p5": "map_correlation_p5"}
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """What the comparison of an int8 backbone with its float form found.
+    """Comparison of an int8 backbone with its float form.
 
     Attributes:
-        figures: What was found.
-        thresholds: What was wanted.
+        figures: The agreement found; each backbone explains its own most probable class.
+        thresholds: The agreement required.
         bank_digest: Of the bank that both explained with.
         vocabulary_digest: Of its vocabulary.
         quantisation: How it was quantised, and how many images calibrated it.
@@ -91,7 +38,7 @@ class ParityReport:
     """
 
     figures: ExplanationAgreement
-    thresholds: Thresholds
+    thresholds: AgreementThresholds
     bank_digest: str
     vocabulary_digest: str
     quantisation: Mapping[str, Any]
@@ -103,7 +50,7 @@ class ParityReport:
         return self.bank_digest, self.vocabulary_digest
 
     def __str__(self) -> str:
-        return self.figures.against(self.thresholds)
+        return self.figures.compared_with(self.thresholds)
 
 
 def write_parity(folder: Path, report: ParityReport) -> str:
@@ -125,18 +72,37 @@ def read_parity(folder: Path, digest: str) -> ParityReport:
             thresholds.
     """
     tensors, manifest = read_artefact(folder, NAME)
-    mend = "run `textcam quantise` again"
+    mend = "run `textcam quantize` again"
     if manifest.pop("digest") != digest:
         raise ArtefactCorrupt(
             f"{folder}/{NAME}.json is not the report that backbone.json states; {mend}"
         )
     del manifest["tensors_sha256"]
     try:
-        figures = ExplanationAgreement(**manifest.pop("figures"))
-        thresholds = Thresholds(**manifest.pop("thresholds"))
+        figures = ExplanationAgreement(**_renamed(manifest.pop("figures")))
+        thresholds = AgreementThresholds(**_renamed(manifest.pop("thresholds")))
         report = ParityReport(figures, thresholds, fingerprint=tensors["fingerprint"], **manifest)
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ArtefactCorrupt(f"{folder}/{NAME}.json lacks a field: {error}; {mend}") from error
-    if not figures.reach(thresholds):
+    if not figures.meets(thresholds):
         raise ArtefactCorrupt(f"{folder}/{NAME}.json says that it failed: {report}; {mend}")
     return report
+
+
+def require_parity(
+    figures: ExplanationAgreement, thresholds: AgreementThresholds, device: str
+) -> None:
+    """Require that a device explains like the CPU.
+
+    Raises:
+        ParityMissed: A threshold is missed.
+    """
+    if not figures.meets(thresholds):
+        raise ParityMissed(
+            f"{device} does not explain as the CPU does: {figures.compared_with(thresholds)}; "
+            "serve in fp32"
+        )
+
+
+def _renamed(measures: Mapping[str, Any]) -> dict[str, Any]:
+    return {_ALIASES.get(name, name): value for name, value in measures.items()}

@@ -14,7 +14,7 @@ import click
 from textcam_service.artefacts.packaged import PHOTOS
 from textcam_service.cli.common import OUTPUT, backbone_option, need, progress_bars, settings_of
 from textcam_service.core.concepts.activated_regions import RegionSettings
-from textcam_service.core.types import RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
 
 _SHOWN, _ENOUGH, _RECOGNISED = 10, 300, 0.7
 

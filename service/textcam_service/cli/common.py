@@ -33,16 +33,38 @@ backbone_option = click.option(
 )
 
 
+class _Aliased(click.Option):
+    """Option whose further spellings are accepted, but not listed in --help."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Describe the option under its first spelling."""
+        spellings, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = spellings
+
+
 def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of a comparison of explanations: --bank, --images, and see parity.Thresholds."""
-    share = click.FloatRange(0, 1)
-    for name, kind, default, told in (
-        ("--min-first-phrase", share, 0.95, "fewer images keep their first phrase"),
-        ("--min-correlation", click.FloatRange(-1, 1), 0.97, "saliency maps correlate less"),
-        ("--min-top1", share, 0.98, "fewer images keep their most probable class"),
+    """Add the options of a comparison: --bank, --images and those of AgreementThresholds."""
+    share, old = click.FloatRange(0, 1), "--min-correlation"
+    for names, kind, default, told in (
+        (("--min-first-phrase",), share, 0.95, "fewer images keep their first phrase"),
+        (
+            ("min_map_correlation", "--min-map-correlation", old),
+            click.FloatRange(-1, 1),
+            0.97,
+            "saliency maps correlate less",
+        ),
+        (("--min-top1",), share, 0.98, "fewer images keep their most probable class"),
     ):
         option = click.option(
-            name, type=kind, default=default, show_default=True, help=f"Refuse if {told}."
+            *names,
+            cls=_Aliased,
+            type=kind,
+            default=default,
+            show_default=True,
+            help=f"Refuse if {told}.",
         )
         command = option(command)
     command = click.option(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
         Box,
         Client,
         Contrast,
+        ExplainResult,
         Explanation,
-        TargetExplanation,
         TextCamClientError,
         TopK,
     )
@@ -178,7 +178,7 @@ def explain(  # noqa: PLR0913, PLR0917 - one argument per option
             target=target,
             model=model,
             version=version,
-            phrases=phrases,
+            max_phrases=phrases,
             min_probability=min_probability,
             kinds=kinds,
             repeat_class=repeat_class,
@@ -232,8 +232,8 @@ def _wait(client: Client, seconds: float) -> None:
 
 
 def _reached(
-    answers: Iterable[Explanation | TextCamClientError],
-) -> Iterator[Explanation | TextCamClientError]:
+    answers: Iterable[ExplainResult | TextCamClientError],
+) -> Iterator[ExplainResult | TextCamClientError]:
     """The answers; where none can be had, that is said once and not for each image.
 
     Raises:
@@ -252,7 +252,7 @@ def _reached(
 
 def _show(
     path: Path,
-    answer: Explanation | TextCamClientError,
+    answer: ExplainResult | TextCamClientError,
     taken: set[str],
     output: Path | None,
     masks: Path | None,
@@ -278,7 +278,7 @@ def _show(
     return None
 
 
-def _print(path: Path, answer: Explanation, as_json: bool) -> None:
+def _print(path: Path, answer: ExplainResult, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"image": str(path), **answer.to_dict()}))
         return
@@ -291,7 +291,7 @@ def _print(path: Path, answer: Explanation, as_json: bool) -> None:
             click.echo(f"    {line}")
 
 
-def _phrase_lines(explanation: TargetExplanation) -> Iterator[str]:
+def _phrase_lines(explanation: Explanation) -> Iterator[str]:
     """A table of the phrases: how probable, what share, what effect, of which kind."""
     from textcam_client import wording  # noqa: PLC0415 - as above
 
@@ -309,25 +309,25 @@ def _tell(written: Path, as_json: bool) -> None:
     click.echo(f"  {click.format_filename(written)}", err=as_json)
 
 
-def _draw(answer: Explanation, picture: Path) -> None:
+def _draw(answer: ExplainResult, picture: Path) -> None:
     from textcam_client import draw_figure  # noqa: PLC0415 - only where pictures are wanted
 
     with _whole(picture) as part:
         draw_figure(answer).save(part, "PNG")
 
 
-def _write_masks(image: Path, answer: Explanation, stem: Path) -> None:
+def _write_masks(image: Path, answer: ExplainResult, stem: Path) -> None:
     """Write STEM.png with the labels, STEM-contours.png and STEM.json."""
     from textcam_client import (  # noqa: PLC0415 - as above
         draw_contours,
         encode_rle,
-        label_picture,
+        label_image,
         pseudo_labels,
     )
 
     labels = pseudo_labels(answer.explanations)
-    contours = draw_contours(answer.explanations[0].picture(), labels, fill=0.2)
-    for picture, place in ((label_picture(labels), stem), (contours, f"{stem}-contours")):
+    contours = draw_contours(answer.picture(), labels, fill=0.2)
+    for picture, place in ((label_image(labels), stem), (contours, f"{stem}-contours")):
         with _whole(Path(f"{place}.png")) as part:
             picture.save(part, "PNG")
     found = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from copy import copy
 from typing import Any
 
 import click
@@ -57,3 +58,7 @@ def main() -> None:
 
 for _command in (bank, evaluate, explain, export, model, parity, quantize, scenes, serve, token):
     main.add_command(_command)
+# The British spelling works too, and help does not list it.
+_ALIAS = copy(quantize)
+_ALIAS.hidden = True
+main.add_command(_ALIAS, "quantise")

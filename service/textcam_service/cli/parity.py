@@ -41,7 +41,7 @@ def parity(
     engine_cache: str,
     max_batch: int,
     min_top1: float,
-    min_correlation: float,
+    min_map_correlation: float,
     min_first_phrase: float,
 ) -> None:
     """Compare a device's explanations with those of the CPU, and fail if they differ too much.
@@ -53,7 +53,8 @@ def parity(
       textcam serve --providers tensorrt --precision fp16 --engine-cache engines/
     """
     need("service")
-    from textcam_service.artefacts.parity import Thresholds  # noqa: PLC0415
+    from textcam_service.artefacts.parity import require_parity  # noqa: PLC0415
+    from textcam_service.core.agreement import AgreementThresholds  # noqa: PLC0415
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.offline.dataset import find_images  # noqa: PLC0415
     from textcam_service.offline.evaluation.parity import compare  # noqa: PLC0415
@@ -64,7 +65,7 @@ def parity(
     own = ModelBundle.load("cpu", backbone, folder, providers=("cpu",))
     other = ModelBundle.load("device", backbone, folder, providers=providers, device=options)
     figures = compare(own, other, find_images(images))
-    wanted = Thresholds(min_top1, min_correlation, min_first_phrase)
+    wanted = AgreementThresholds(min_top1, min_map_correlation, min_first_phrase)
     told = f"{other.backbone.execution_provider}, {other.backbone.precision}"
-    figures.require(wanted, told)
-    click.echo(f"{told}: {figures.against(wanted)}")
+    require_parity(figures, wanted, told)
+    click.echo(f"{told}: {figures.compared_with(wanted)}")

@@ -1,4 +1,4 @@
-"""`textcam quantise`: an int8 backbone for CPUs, behind a gate."""
+"""`textcam quantize`: an int8 backbone for CPUs, behind a gate."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def quantize(  # noqa: PLR0917 - one argument per option
     float_layers: int,
     reduce_range: bool,
     min_top1: float,
-    min_correlation: float,
+    min_map_correlation: float,
     min_first_phrase: float,
     output: Path,
 ) -> None:
@@ -73,11 +73,11 @@ def quantize(  # noqa: PLR0917 - one argument per option
     written is accepted with this bank only; parity.json beside it holds the figures.
 
     \b
-      textcam quantise --backbone build/backbone --images photos/ --output build/int8
+      textcam quantize --backbone build/backbone --images photos/ --output build/int8
       textcam serve --backbone build/int8
     """
     need("offline")
-    from textcam_service.artefacts.parity import Thresholds  # noqa: PLC0415 - safetensors
+    from textcam_service.core.agreement import AgreementThresholds  # noqa: PLC0415 - numpy
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.offline.dataset import find_images  # noqa: PLC0415
     from textcam_service.offline.quantization import QuantizationSettings, split  # noqa: PLC0415 - onnx
@@ -85,7 +85,7 @@ def quantize(  # noqa: PLR0917 - one argument per option
 
     folder = bank or PHOTOS
     cpu = ("CPUExecutionProvider",)
-    bundle = ModelBundle.load("quantised", backbone, folder, providers=cpu)
+    bundle = ModelBundle.load("quantized", backbone, folder, providers=cpu)
     chosen, others = split(find_images(images), calibration)
     with progress_bars() as progress:
         report = run(
@@ -94,7 +94,7 @@ def quantize(  # noqa: PLR0917 - one argument per option
             find_images(held_out) if held_out else others,
             output,
             QuantizationSettings(float_layers, reduce_range),
-            Thresholds(min_top1, min_correlation, min_first_phrase),
+            AgreementThresholds(min_top1, min_map_correlation, min_first_phrase),
             progress=progress,
         )
     click.echo(f"{output}: {report}")

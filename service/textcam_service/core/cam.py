@@ -65,10 +65,3 @@ def weighted_maps(weights: FloatArray, activation_maps: FloatArray | RemoteMaps)
     rows = weights.astype(activation_maps.dtype)
     summed = rows @ activation_maps.reshape(channels, -1)
     return np.asarray(summed.reshape(-1, height, width), np.float32)
-
-
-def softmax(logits: FloatArray) -> Float64Array:
-    """Probabilities over the last axis, computed stably in float64."""
-    shifted = np.asarray(logits, np.float64)
-    shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))

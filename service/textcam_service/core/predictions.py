@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from textcam_service.core.cam import softmax
+from textcam_service.core.probability import softmax
 from textcam_service.core.types import FloatArray, Prediction
 
 

@@ -30,7 +30,8 @@ from textcam_service.artefacts.backbone import (
     write_backbone,
 )
 from textcam_service.artefacts.files import canonical_json, read_file, require_replaceable, sha256
-from textcam_service.artefacts.parity import ParityReport, Thresholds
+from textcam_service.artefacts.parity import ParityReport
+from textcam_service.core.agreement import AgreementThresholds
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import InvalidSettings, ProbingSetError, QuantisationRefused
 from textcam_service.imaging.decoding import prepare
@@ -64,7 +65,7 @@ def quantize(
     held_out: Sequence[Path],
     output: Path,
     settings: QuantizationSettings | None = None,
-    thresholds: Thresholds | None = None,
+    thresholds: AgreementThresholds | None = None,
     *,
     progress: Progress = lambda _name, _total: lambda _done: None,
 ) -> ParityReport:
@@ -86,7 +87,7 @@ def quantize(
         QuantisationRefused: onnxruntime cannot quantise the graph, or a threshold is missed;
             nothing is written.
     """
-    settings, thresholds = settings or QuantizationSettings(), thresholds or Thresholds()
+    settings, thresholds = settings or QuantizationSettings(), thresholds or AgreementThresholds()
     own = bundle.backbone
     if own.manifest.quantised_from:
         raise InvalidSettings(f"{own.folder} is an int8 backbone already; give its float form")
@@ -109,7 +110,7 @@ def quantize(
             {**asdict(settings), "images": used, "onnxruntime": ort.__version__},
             candidate.fingerprint(),
         )
-        if not figures.reach(thresholds):
+        if not figures.meets(thresholds):
             raise QuantisationRefused(
                 f"the int8 backbone does not explain as the float one: {report}; nothing was "
                 f"written. Keep more layers float (--float-layers above {settings.float_layers}), "

@@ -1,24 +1,21 @@
-"""The backbone: a network in ONNX graphs, which answers logits, activation maps and gradients."""
+"""Classification network in ONNX graphs: logits, activation maps and gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from textcam_service.artefacts.backbone import (
     ACTIVATION_MAPS,
     ATTENTION,
-    CLASS_WEIGHTS,
     GAP_LINEAR,
     GRADIENT,
     HEAD_GRADIENT,
     INPUT,
-    LAYER,
     LOGITS,
     NO_HEAD,
     TAP,
@@ -27,8 +24,7 @@ from textcam_service.artefacts.backbone import (
 )
 from textcam_service.artefacts.files import read_artefact
 from textcam_service.artefacts.parity import ParityReport, read_parity
-from textcam_service.core.cam import head_row, weighted_maps
-from textcam_service.core.maps import Maps
+from textcam_service.core.cam import weighted_maps
 from textcam_service.core.methods import (
     AttentionGradients,
     Capability,
@@ -42,35 +38,19 @@ from textcam_service.core.types import Crop, Float32Array, FloatArray
 from textcam_service.core.vertices import Vertices
 from textcam_service.errors import InvalidSettings
 from textcam_service.runtime.device_tensors import NEEDED, Buckets, Device, DeviceRow, rows_only
+from textcam_service.runtime.heads import (
+    graph_logits,
+    head_inputs,
+    layer_inputs,
+    linear_gradients,
+    linear_logits,
+    vjp,
+)
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.runtime.providers import FP16, TF32, DeviceOptions
 from textcam_service.runtime.sessions import load_sessions
 
-
-@dataclass(frozen=True)
-class BackboneOutput:
-    """What a backbone makes of one image.
-
-    Attributes:
-        logits: (C,).
-        activation_maps: (D, H, W) of the target layer; on a device, where they are kept there.
-        further: The manifest's further outputs, by name, likewise.
-    """
-
-    logits: Float32Array
-    activation_maps: Maps
-    further: Mapping[str, Maps] = field(default_factory=dict)
-
-    @property
-    def layers(self) -> tuple[Maps, ...]:
-        """Maps (D_l, H_l, W_l) of the further layers."""
-        return tuple(value for name, value in self.further.items() if _is_layer(name))
-
-
-def _is_layer(name: str) -> bool:
-    return name.removeprefix(LAYER).isdigit()
-
-
-# What the trunk computes in, where a GPU rounds; else the manifest says.
+# Precision of the trunk where a GPU rounds; otherwise the manifest's.
 _ROUNDED = {TF32: "tf32", FP16: "float16"}
 
 
@@ -78,15 +58,15 @@ class Backbone:
     """A verified backbone in onnxruntime sessions.
 
     Attributes:
-        folder: Where it was loaded from.
-        manifest: What it is.
-        head_weights: (C, D) float32 of a GAP + linear head, else empty.
-        head_bias: (C,) float32 likewise.
-        execution_provider: Where onnxruntime runs it.
-        precision: What the trunk computes in: "float32", "int8", "tf32" or "float16".
-        buckets: Sizes that batches are filled up to; none: they are run as they come.
-        parity: How closely an int8 backbone explains as the float one it was made from; None:
-            it is a float one.
+        folder: It was loaded from here.
+        manifest: Description of the network and its graphs.
+        head_weights: (C, D) float32 of a GAP + linear head; else empty.
+        head_bias: (C,) float32 of a GAP + linear head; else empty.
+        execution_provider: onnxruntime's execution provider of the trunk.
+        precision: Of the trunk: "float32", "int8", "tf32" or "float16".
+        buckets: Sizes to which batches are padded; without any, batches run as they come.
+        parity: Agreement of an int8 backbone's explanations with those of the float one it was
+            made from; None for a float backbone.
     """
 
     def __init__(
@@ -100,18 +80,18 @@ class Backbone:
         """Load, verify and place a backbone.
 
         Args:
-            folder: As write_backbone wrote it.
+            folder: As written by write_backbone.
             providers: onnxruntime execution providers by preference, or "tensorrt", "cuda",
-                "cpu"; empty: CUDA where this build of onnxruntime has it and a device answers,
+                "cpu". Empty: CUDA where this build of onnxruntime has it and a device answers,
                 else CPU.
             threads: Of the session; 0: as many as this process may use.
-            device: How it uses the device; None: DeviceOptions().
+            device: Use of the device; None: DeviceOptions().
 
         Raises:
-            ArtefactMissing: A file is not there.
-            ArtefactCorrupt: A digest is another, or the graph does not load.
-            InvalidSettings: A provider is not in this build of onnxruntime or does not start, or
-                does not compute in the precision that is asked for.
+            ArtefactMissing: A file is missing.
+            ArtefactCorrupt: A digest does not match, or a graph does not load.
+            InvalidSettings: A provider is not in this build of onnxruntime, does not start, or
+                does not compute in the requested precision.
         """
         options = device or DeviceOptions()
         tensors, manifest = read_artefact(folder, "backbone")
@@ -136,12 +116,12 @@ class Backbone:
 
     @property
     def is_linear(self) -> bool:
-        """Whether the head is global average pooling and one linear layer."""
+        """Return True if the head is global average pooling and one linear layer."""
         return self.manifest.head_kind == GAP_LINEAR
 
     @property
-    def offers(self) -> frozenset[Capability]:
-        """What methods may ask of it."""
+    def capabilities(self) -> frozenset[Capability]:
+        """Queries that the backbone can answer."""
         kind = self.manifest.head_kind
         found = set()
         if kind == GAP_LINEAR:
@@ -157,7 +137,7 @@ class Backbone:
         return frozenset(found)
 
     def on_grid(self, crop: Crop) -> Crop:
-        """Where the maps' cells lie over the part of an image that the network saw."""
+        """Shift a crop so that the maps' cells lie where the network saw them in the image."""
         right, down = self.manifest.grid_shift
         size = self.manifest.preprocessing
         return replace(
@@ -166,12 +146,12 @@ class Backbone:
             shift_y=down * crop.height / size.height,
         )
 
-    def vertices(self, seen: BackboneOutput) -> Vertices | None:
-        """Where an image's vertices lie; None: the maps' cells lie on a grid."""
+    def vertices(self, output: BackboneOutput) -> Vertices | None:
+        """Return the positions of an image's vertices, or None if the maps lie on a grid."""
         if not self.manifest.vertices:
             return None
         size = self.manifest.preprocessing
-        positions = np.asarray(seen.further[VERTEX_POSITIONS])  # on the host, whatever the maps are
+        positions = np.asarray(output.further[VERTEX_POSITIONS])  # they stay on no device
         return Vertices(positions, size.height, size.width)
 
     def run(self, images: Float32Array) -> tuple[Float32Array, Float32Array]:
@@ -185,16 +165,16 @@ class Backbone:
         return logits
 
     def forward(self, images: Float32Array) -> list[BackboneOutput]:
-        """Run a batch for all that methods may need: (N, 3, h, w)."""
+        """Run a batch (N, 3, h, w) for all outputs that methods may need."""
         names = [LOGITS, ACTIVATION_MAPS, *self.manifest.outputs]
         if self._device is not None:
             parts = [
                 self._forward_on_device(self._device, part, names[1:])
                 for part in self.buckets.parts(images)
             ]
-            return [one for part in parts for one in part]
+            return [output for part in parts for output in part]
         outputs = self._session.run(names, {INPUT: images})
-        # Copies, so that one image that is still explained does not keep its whole batch.
+        # Copies: an image that is still being explained must not keep its whole batch.
         each = [[row.copy() for row in array] for array in outputs] if len(images) > 1 else outputs
         return [
             BackboneOutput(logits, maps, dict(zip(self.manifest.outputs, further, strict=True)))
@@ -202,23 +182,23 @@ class Backbone:
         ]
 
     def warm(self) -> None:
-        """Run each bucket once, so that engines are built and kernels are chosen before requests.
+        """Run each bucket once, so that engines are built and kernels chosen before requests.
 
-        Images, their gradients where the head has a graph of them, and sums of one's maps.
+        Runs the images, their gradients if the head has a graph of them, and weighted sums of
+        one image's maps.
         """
         size, classes = self.manifest.preprocessing, len(self.manifest.class_names)
         for count in self.buckets.sizes:
-            seen = self.forward(np.zeros((count, 3, size.height, size.width), np.float32))
+            outputs = self.forward(np.zeros((count, 3, size.height, size.width), np.float32))
             if self.manifest.head_kind == GRADIENT:
-                self.gradients(
-                    seen, np.ones((count, classes))
-                )  # 0 would skip: see export.conditional_gradient
-            weighted_maps(np.zeros((1, self.manifest.channel_count)), seen[0].activation_maps)
+                # Weights of 0 would skip the gradients (offline.export.torch.conditional_gradient).
+                self.gradients(outputs, np.ones((count, classes)))
+            weighted_maps(np.zeros((1, self.manifest.channel_count)), outputs[0].activation_maps)
 
     def _forward_on_device(
         self, device: Device, images: Float32Array, names: list[str]
     ) -> list[BackboneOutput]:
-        """As see(), all but the logits staying on the device."""
+        """Run a batch as in forward(); all outputs but the logits stay on the device."""
         feeds = {INPUT: self.buckets.filled(images)}
         (logits,), values = device.run(self._session, feeds, [LOGITS], names)
         rows = {
@@ -235,106 +215,79 @@ class Backbone:
         ]
 
     def _run(self, names: list[str], images: Float32Array) -> list[Float32Array]:
-        """Outputs of the backbone's graph, here."""
-        found = []
+        """Run the trunk and bring its outputs to the host."""
+        parts = []
         for part in self.buckets.parts(images):
             outputs = self._session.run(names, {INPUT: self.buckets.filled(part)}, NEEDED)
-            found.append([own[: len(part)] for own in outputs])
-        if len(found) == 1:
-            return found[0]
-        return [np.concatenate(own) for own in zip(*found, strict=True)]
+            parts.append([array[: len(part)] for array in outputs])
+        if len(parts) == 1:
+            return parts[0]
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
-    def head_logits(self, maps: Float32Array, seen: BackboneOutput) -> Float32Array:
-        """The head's logits (N, C) of other activation maps (N, D, H, W) in an image's place."""
+    def head_logits(self, maps: Float32Array, output: BackboneOutput) -> Float32Array:
+        """Run the head on other activation maps (N, D, H, W) of an image: logits (N, C)."""
         if self.is_linear:
-            means = maps.mean(axis=(2, 3))
-            return np.asarray(means @ self.head_weights.T + self.head_bias, np.float32)
-        assert self._head is not None  # noqa: S101 - Need.HEAD
-        feeds = {ACTIVATION_MAPS: np.ascontiguousarray(maps, np.float32)}
-        for name in self.manifest.head_inputs:
-            one = np.asarray(seen.further[name])
-            feeds[name] = np.broadcast_to(one, (len(maps), *one.shape)).copy()
-        if (
-            self.manifest.head_kind == GRADIENT
-        ):  # none asked for: see offline.export.torch.conditional_gradient
-            feeds[CLASS_WEIGHTS] = np.zeros((len(maps), len(seen.logits)), np.float32)
-        (logits,) = self._head.run([LOGITS], feeds, NEEDED)
-        return np.asarray(logits)
+            return linear_logits(maps, self.head_weights, self.head_bias)
+        assert self._head is not None  # noqa: S101 - Capability.HEAD
+        return graph_logits(self._head, self.manifest, maps, output)
 
     def gradients(
-        self, seen: Sequence[BackboneOutput], class_weights: FloatArray
+        self, outputs: Sequence[BackboneOutput], class_weights: FloatArray
     ) -> Float32Array | list[DeviceRow]:
-        """Gradients of scores by activation maps.
+        """Compute gradients of scores by activation maps.
 
         Args:
-            seen: N images.
+            outputs: Of N images.
             class_weights: (N, C); the scores are class_weights . logits.
 
         Returns:
-            (N, D, H, W); where maps stay on a device, N that stay there too.
+            (N, D, H, W); if the maps are on a device, N rows that stay there.
         """
         if self.is_linear:
-            shape = seen[0].activation_maps.shape
-            slopes = np.stack([head_row(own, self.head_weights) for own in class_weights])
-            slopes = (slopes / np.prod(shape[1:])).astype(np.float32)
-            return np.broadcast_to(slopes[:, :, None, None], (len(seen), *shape))
-        given = self._given(seen)
-        rows = rows_only(given)
+            shape = outputs[0].activation_maps.shape
+            return linear_gradients(shape, class_weights, self.head_weights)
+        inputs = head_inputs(outputs, self.manifest)
+        rows = rows_only(inputs)
         if self._device is not None and rows is not None:
             return self._device.gradients(self._head, rows, class_weights, self.buckets)
-        return self._pull(self._head, given, class_weights, [HEAD_GRADIENT])[0]
+        return vjp(self._head, inputs, class_weights, [HEAD_GRADIENT])[0]
 
-    def attention(self, seen: Sequence[BackboneOutput], class_weights: FloatArray) -> Float32Array:
-        """How scores rise with attention to each position: (N, L, H, W)."""
-        return self._pull(self._head, self._given(seen), class_weights, [ATTENTION])[0]
+    def attention(
+        self, outputs: Sequence[BackboneOutput], class_weights: FloatArray
+    ) -> Float32Array:
+        """Compute how scores rise with attention to each position: (N, L, H, W)."""
+        return vjp(self._head, head_inputs(outputs, self.manifest), class_weights, [ATTENTION])[0]
 
     def layer_gradients(
-        self, seen: Sequence[BackboneOutput], class_weights: FloatArray
+        self, outputs: Sequence[BackboneOutput], class_weights: FloatArray
     ) -> list[Float32Array]:
-        """Gradients of scores by the further layers' maps: a list of (N, D_l, H_l, W_l)."""
-        given = {ACTIVATION_MAPS: [one.layers[0] for one in seen]}
-        given |= {n: [one.further[n] for one in seen] for n in self.manifest.layers_inputs}
+        """Compute gradients of scores by the further layers' maps: a list of (N, D_l, H_l, W_l)."""
         taps = [f"{TAP}{index}" for index in range(len(self.manifest.layers) - 1)]
-        return self._pull(self._layers, given, class_weights, [HEAD_GRADIENT, *taps])
+        inputs = layer_inputs(outputs, self.manifest)
+        return vjp(self._layers, inputs, class_weights, [HEAD_GRADIENT, *taps])
 
-    def answer(self, ask: Query, seen: BackboneOutput) -> Any:
-        """Answer what a method asks about an image; see core.methods.base."""
-        if isinstance(ask, HeadPasses):
-            return self.head_logits(ask.activation_maps, seen)
-        if isinstance(ask, ImagePasses):
-            return self.logits(ask.images)
-        weights = ask.class_weights[None]
-        if isinstance(ask, LayerGradients):
-            return [gradient[0] for gradient in self.layer_gradients([seen], weights)]
-        if isinstance(ask, AttentionGradients):
-            return self.attention([seen], weights)[0]
-        return self.gradients([seen], weights)[0]
+    def query(self, query: Query, output: BackboneOutput) -> Any:
+        """Answer a method's query about an image; see core.methods.base."""
+        if isinstance(query, HeadPasses):
+            return self.head_logits(query.activation_maps, output)
+        if isinstance(query, ImagePasses):
+            return self.logits(query.images)
+        weights = query.class_weights[None]
+        if isinstance(query, LayerGradients):
+            return [gradient[0] for gradient in self.layer_gradients([output], weights)]
+        if isinstance(query, AttentionGradients):
+            return self.attention([output], weights)[0]
+        return self.gradients([output], weights)[0]
 
-    def answers_at_once(self, ask: Query) -> bool:
-        """Whether an answer takes arithmetic only, and no session."""
-        return self.is_linear and isinstance(ask, (Gradient, HeadPasses))
-
-    def _given(self, seen: Sequence[BackboneOutput]) -> dict[str, list[Maps]]:
-        """What the head's graph takes of images, by the names of its inputs."""
-        given = {ACTIVATION_MAPS: [one.activation_maps for one in seen]}
-        return given | {n: [one.further[n] for one in seen] for n in self.manifest.head_inputs}
-
-    @staticmethod
-    def _pull(
-        session: ort.InferenceSession,
-        given: Mapping[str, Sequence[Maps]],
-        class_weights: FloatArray,
-        wanted: list[str],
-    ) -> list[Float32Array]:
-        feeds = {name: np.stack([np.asarray(own) for own in rows]) for name, rows in given.items()}
-        feeds[CLASS_WEIGHTS] = np.asarray(class_weights, np.float32)
-        return list(session.run(wanted, feeds, NEEDED))
+    def is_closed_form(self, query: Query) -> bool:
+        """Return True if a query takes arithmetic alone, and no session."""
+        return self.is_linear and isinstance(query, (Gradient, HeadPasses))
 
     def fingerprint(self) -> Float32Array:
-        """Activation scores (D,) of one fixed synthetic image.
+        """Compute the activation scores (D,) of one fixed synthetic image.
 
-        A bank keeps those of the backbone it was built with; a server compares. So bank and
-        backbone agree by what they compute, not only by what their manifests say.
+        A bank keeps those of the backbone it was built with, and loading compares them. So bank
+        and backbone agree in what they compute, not only in what their manifests state.
         """
         size = self.manifest.preprocessing
         y, x = np.mgrid[0 : size.height, 0 : size.width]

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import grpc
 from google.rpc.status_pb2 import Status
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_service.errors import DeadlineExpired, ServerBusy, ShuttingDown, TextCamError
 from textcam_service.model.bundle import ModelBundle
@@ -155,7 +156,7 @@ class DataPlane:
         return status_of(error)
 
     @contextmanager
-    def lease(self, spec: pb.ModelSpec, images: int = 0) -> Iterator[Engine]:
+    def lease(self, spec: types_pb.ModelSpec, images: int = 0) -> Iterator[Engine]:
         """The version that a request names, open for as long as the context lasts.
 
         Whether who calls may use the model is settled before anything is said of it.
@@ -170,11 +171,11 @@ class DataPlane:
         """
         name = self.models.meant(spec.name, self.shows)
         self._access.admit(name, images, named=bool(spec.name))
-        meant = pb.ModelSpec(name=name, version=spec.version)
+        meant = types_pb.ModelSpec(name=name, version=spec.version)
         with self.models.lease(meant, self.shows) as engine:
             yield engine
 
-    def bundle(self, spec: pb.ModelSpec) -> ModelBundle:
+    def bundle(self, spec: types_pb.ModelSpec) -> ModelBundle:
         """What a request names, to be described; raises as lease() does."""
         with self.lease(spec) as engine:
             return engine.bundle

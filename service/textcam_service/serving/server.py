@@ -279,8 +279,7 @@ def _bundle(settings: ServerSettings) -> ModelBundle:
         providers=settings.providers,
         threads=settings.session_threads,
         device=settings.device,
-        words=settings.words,
-    )
+    ).with_words(settings.words)
 
 
 async def serve(

@@ -11,7 +11,7 @@ from grpc import StatusCode
 
 from textcam_service import errors
 
-DOMAIN = "textcam.v1"
+DOMAIN = "textcam"
 # Of UTF-8. Clients take 8 KiB of trailers, where a message is percent-encoded (up to threefold),
 # and stands in base64 up to twice.
 _LONGEST_MESSAGE = 1024

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
 
+from textcam_service.artefacts.bundle import bundle_files
 from textcam_service.artefacts.files import (
     canonical_json,
     file_digests,
@@ -41,7 +42,7 @@ from textcam_service.errors import (
     VersionInUse,
 )
 from textcam_service.imaging.decoding import SUFFIXES
-from textcam_service.model.bundle import ModelBundle, bundle_files
+from textcam_service.model.bundle import ModelBundle
 from textcam_service.store.versions import VersionStore, checked_name, reaching
 
 CANARY = "canary"

@@ -43,14 +43,14 @@ async def textcam(address):
         async def ask(jpeg, timeout):
             try:
                 found = await client.explain(
-                    jpeg, phrases=PHRASES, groups=True, heatmap="saliency", predictions=1,
-                    timeout=timeout,
+                    jpeg, max_phrases=PHRASES, include_groups=True, heatmap="saliency",
+                    prediction_count=1, timeout=timeout,
                 )  # fmt: skip
             except (Overloaded, Unavailable) as error:
                 raise Refused(f"{error.reason}: {error}", error.retry_after) from error
             except DeadlineExceeded as error:
                 raise Late(str(error)) from error
-            target = found.explanations[0]
+            target = found.explanation
             if target.saliency_map is None or len(target.groups) != len(target.phrases):
                 raise ValueError("an answer came without its map or groups")
             stages = dict(found.stage_seconds)

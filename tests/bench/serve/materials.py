@@ -84,7 +84,7 @@ def quantised(model, work, photographs):
     if not (backbone / "backbone.json").is_file():
         bank = () if model.bank is None else ("--bank", model.bank)
         given = ("--backbone", model.backbone, *bank, "--images", photographs)
-        _textcam("quantise", *given, "--output", backbone)
+        _textcam("quantize", *given, "--output", backbone)
     return replace(model, backbone=backbone)
 
 

@@ -19,6 +19,7 @@ from textcam.oip import open_inference_pb2 as oip
 from textcam.oip import open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client import (
     CallError,
     Client,
@@ -275,7 +276,7 @@ def test_what_a_known_caller_cancels_is_ended(guarded, photos):
             request=pb.ExplainRequest(
                 request_id=str(number),
                 encoded=photos[3].read_bytes(),
-                method=pb.CAM_METHOD_SCORE_CAM,
+                method=types_pb.CAM_METHOD_SCORE_CAM,
             )
         )
         for number in range(6)

@@ -9,6 +9,7 @@ from model_callers import picture, publish, served
 from small_models import write_model
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.store.models import ModelStore
 
 # By caller: the models that they may use.
@@ -39,7 +40,7 @@ async def guarded(folder, made, *names, **settings):
 
 def ways(calls, name, version=""):
     """Each method that takes a model, by its name: how to call it."""
-    spec = pb.ModelSpec(name=name, version=version)
+    spec = types_pb.ModelSpec(name=name, version=version)
     image = oip.ModelInferRequest.InferInputTensor(name="image", datatype="BYTES", shape=[1])
     image.contents.bytes_contents.append(picture(0))
     infer = oip.ModelInferRequest(model_name=name, model_version=version, inputs=[image])
@@ -65,7 +66,7 @@ async def refusals(calls, caller, name, version=""):
 
 async def item(calls, caller, name=""):
     """The answer to the one item of a stream."""
-    own = pb.ExplainRequest(request_id="1", model=pb.ModelSpec(name=name), encoded=picture(0))
+    own = pb.ExplainRequest(request_id="1", model=types_pb.ModelSpec(name=name), encoded=picture(0))
     requests = iter([pb.ExplainStreamRequest(request=own)])
     answers = calls.explainer.ExplainStream(requests, metadata=shown(caller), timeout=60)
     (answer,) = [answer async for answer in answers]

@@ -7,8 +7,10 @@ from model_callers import picture, publish, served
 from small_models import add_supports, write_model
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client.errors import from_rpc_error
-from textcam_service.core.types import PHRASE_KINDS, RationaleSettings, WordSettings
+from textcam_service.core.rationale.settings import RationaleSettings, WordSettings
+from textcam_service.core.types import PHRASE_KINDS
 from textcam_service.errors import InvalidSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.settings import read_settings
@@ -32,7 +34,9 @@ def store(tmp_path_factory):
 
 
 async def ask(caller, seed=0, name="known", **options):
-    request = pb.ExplainRequest(model=pb.ModelSpec(name=name), encoded=picture(seed), **options)
+    request = pb.ExplainRequest(
+        model=types_pb.ModelSpec(name=name), encoded=picture(seed), **options
+    )
     return await caller.explainer.Explain(request, timeout=60)
 
 
@@ -60,7 +64,7 @@ async def test_answers_have_probabilities_effects_kinds_and_relative_maps(store)
             assert phrase.HasField("probability")
             assert RationaleSettings().min_probability <= phrase.probability <= 1
             kind = KINDS[phrase.vocabulary_index] or "unspecified"
-            assert pb.PhraseKind.Name(phrase.kind) == f"PHRASE_KIND_{kind.upper()}"
+            assert types_pb.PhraseKind.Name(phrase.kind) == f"PHRASE_KIND_{kind.upper()}"
         assert [phrase.effect for phrase in found] != [phrase.evidence for phrase in found]
         answer = await ask(caller, 1, min_probability=0.0)
         (explanation,) = answer.explanations
@@ -77,10 +81,10 @@ async def test_answers_have_probabilities_effects_kinds_and_relative_maps(store)
 
 async def test_relative_maps_are_left_out_with_the_other_maps(store):
     async with served(store) as caller:
-        without = await ask(caller, 1, min_probability=0.0, heatmap=pb.HEATMAP_FORM_NONE)
+        without = await ask(caller, 1, min_probability=0.0, heatmap=types_pb.HEATMAP_FORM_NONE)
         assert without.explanations[0].groups
         assert not any(g.HasField("relative_map") for g in without.explanations[0].groups)
-        declined = await ask(caller, 1, min_probability=0.0, groups=False)
+        declined = await ask(caller, 1, min_probability=0.0, include_groups=False)
         assert not declined.explanations[0].groups
         assert len(declined.explanations[0].phrases) >= 2
 
@@ -125,24 +129,24 @@ async def test_a_threshold_without_a_calibration_is_refused_unless_it_is_none(st
 
 async def test_only_kinds_that_were_asked_for_are_said(store):
     async with served(store) as caller:
-        wanted = [pb.PHRASE_KIND_PART, pb.PHRASE_KIND_SCENE]
+        wanted = [types_pb.PHRASE_KIND_PART, types_pb.PHRASE_KIND_SCENE]
         found = await said(caller, kinds=wanted, min_probability=0.0)
-        assert {phrase.kind for phrase in found} == {pb.PHRASE_KIND_PART}
+        assert {phrase.kind for phrase in found} == {types_pb.PHRASE_KIND_PART}
         # That no phrase is of a kind is no error.
-        assert await said(caller, kinds=[pb.PHRASE_KIND_SCENE], min_probability=0.0) == []
+        assert await said(caller, kinds=[types_pb.PHRASE_KIND_SCENE], min_probability=0.0) == []
 
 
 @pytest.mark.parametrize("number", [0, 99, -1])
 async def test_an_unknown_kind_is_refused_with_those_there_are(number, store):
     async with served(store) as caller:
-        message, field = await refused(caller, kinds=[pb.PHRASE_KIND_PART, number])
+        message, field = await refused(caller, kinds=[types_pb.PHRASE_KIND_PART, number])
     assert field == "kinds"
     assert message == f"there is no kind of phrases {number}; there are {', '.join(PHRASE_KINDS)}"
 
 
 async def test_kinds_of_a_vocabulary_that_says_none_are_refused(store):
     async with served(store) as caller:
-        message, field = await refused(caller, name="plain", kinds=[pb.PHRASE_KIND_PART])
+        message, field = await refused(caller, name="plain", kinds=[types_pb.PHRASE_KIND_PART])
     assert (message, field) == (
         "the vocabulary of model 'plain' says no kinds of phrases; leave kinds out",
         "kinds",
@@ -151,10 +155,10 @@ async def test_kinds_of_a_vocabulary_that_says_none_are_refused(store):
 
 async def test_a_kind_that_no_phrase_has_is_no_error_by_embeddings_either(store):
     async with served(store, direction="lda") as caller:
-        answer = await ask(caller, kinds=[pb.PHRASE_KIND_SCENE])
+        answer = await ask(caller, kinds=[types_pb.PHRASE_KIND_SCENE])
         assert not answer.explanations[0].phrases
-        parts = await said(caller, kinds=[pb.PHRASE_KIND_PART])
-        assert {phrase.kind for phrase in parts} == {pb.PHRASE_KIND_PART}
+        parts = await said(caller, kinds=[types_pb.PHRASE_KIND_PART])
+        assert {phrase.kind for phrase in parts} == {types_pb.PHRASE_KIND_PART}
 
 
 async def test_the_classs_name_is_repeated_where_it_is_asked_for(store):
@@ -169,7 +173,7 @@ async def test_provenance_says_how_probabilities_were_calibrated(store):
     async with served(store) as caller:
         found = (await ask(caller)).provenance
         model = await caller.explainer.GetModel(
-            pb.GetModelRequest(model=pb.ModelSpec(name="known")), timeout=60
+            pb.GetModelRequest(model=types_pb.ModelSpec(name="known")), timeout=60
         )
     calibration = found.calibration
     assert (calibration.source, calibration.images) == ("labels", 77)
@@ -197,7 +201,7 @@ async def test_direction_lda_serves_the_papers_words_of_every_bank(store):
         plain = [await ask(caller, seed, name="plain") for seed in SEEDS]
         message, field = await refused(caller, min_probability=0.5)
         model = await caller.explainer.GetModel(
-            pb.GetModelRequest(model=pb.ModelSpec(name="known")), timeout=60
+            pb.GetModelRequest(model=types_pb.ModelSpec(name="known")), timeout=60
         )
     # The same channel embeddings, and so the same words.
     assert [a.explanations[0].sentence for a in known] == [
@@ -224,9 +228,9 @@ def test_settings_reach_the_bundle(tmp_path):
     assert ModelBundle.load(*given).settings == RationaleSettings(prior=0.0)
     settings = read_settings({"direction": "lda"})
     assert settings.words == WordSettings("embeddings")
-    bundle = ModelBundle.load(*given, words=settings.words)
+    bundle = ModelBundle.load(*given).with_words(settings.words)
     assert (bundle.settings.wording, bundle.calibration) == ("embeddings", None)
-    sure = ModelBundle.load(*given, words=read_settings({"min_probability": 0.5}).words)
+    sure = ModelBundle.load(*given).with_words(read_settings({"min_probability": 0.5}).words)
     assert (sure.settings.wording, sure.settings.min_probability) == ("supports", 0.5)
     assert read_settings({}).words == WordSettings()
 
@@ -266,7 +270,7 @@ async def infer(caller, name, seeds, phrases):
 async def test_open_inference_answers_the_same_words_with_probabilities_and_effects(store):
     async with served(store) as caller:
         found = await infer(caller, "known", SEEDS, 4)
-        own = [(await ask(caller, seed, phrases=4)).explanations[0] for seed in SEEDS]
+        own = [(await ask(caller, seed, max_phrases=4)).explanations[0] for seed in SEEDS]
         plain = await infer(caller, "plain", [0], 2)
     for row, explanation in enumerate(own):
         empty = 4 - len(explanation.phrases)

@@ -7,9 +7,10 @@ from PIL import Image
 from small_models import write_model
 from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
 from textcam_service.core.predictions import predictions
-from textcam_service.core.types import Wish
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
+from textcam_service.model.explainer import attribute, make_rationale
 from textcam_service.offline.banks.extract import extract
 from textcam_service.runtime.backbone import Backbone
 
@@ -81,8 +82,8 @@ def test_evidence_is_what_serving_explains_the_predicted_class_by(bundle, photos
         index = int(seen.logits.argmax())
         assert found.predicted[row] == index
         target = predictions(seen.logits, bundle.class_names, [index])[0]
-        terms = bundle.terms(seen, image, target, None)
-        rationale = bundle.rationale(seen, terms, target, None, Wish(3))
+        terms = attribute(bundle, seen, image, target, None)
+        rationale = make_rationale(bundle, seen, terms, target, None, PhraseFilter(3))
         for part in (*rationale.groups, rationale.rest):
             own = found.evidence[row, part.channel_ids]
             assert own.sum() == pytest.approx(part.evidence, rel=1e-3, abs=1e-4)

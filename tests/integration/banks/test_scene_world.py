@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from processes import BANK, TEXTCAM
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
-from textcam_service.core.types import RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.errors import BundleMismatch, InvalidTruth
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.build import build_bank, replace_vocabulary

@@ -16,10 +16,12 @@ from PIL import Image
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client._convert.requests import PHRASE_KINDS
 from textcam_client.errors import from_rpc_error
 from textcam_client.testing import _checks, _explainer, serve_in_memory
 from textcam_service.core.types import PHRASE_KINDS as KINDS_SERVED
+from textcam_service.serving import pagination
 from textcam_service.serving.grpc.explainer import requests
 from textcam_service.settings import ServerSettings
 from textcam_service.store.models import ModelStore
@@ -36,24 +38,28 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
     return file.getvalue()
 
 
-def tensor(shape: tuple[int, ...], data: bytes, dtype: int = pb.Tensor.D_TYPE_UINT8) -> pb.Tensor:
-    return pb.Tensor(dtype=dtype, shape=shape, data=data)
+def tensor(
+    shape: tuple[int, ...], data: bytes, dtype: int = types_pb.Tensor.D_TYPE_UINT8
+) -> types_pb.Tensor:
+    return types_pb.Tensor(dtype=dtype, shape=shape, data=data)
 
 
-def classes(*given: int | str) -> pb.Target:
-    return pb.Target(classes=pb.Target.Classes(classes=[ref(one) for one in given]))
+def classes(*given: int | str) -> types_pb.Target:
+    return types_pb.Target(classes=types_pb.Target.Classes(classes=[ref(one) for one in given]))
 
 
-def contrast(chosen: pb.ClassRef, against: pb.ClassRef) -> pb.Target:
-    return pb.Target(contrast=pb.Target.Contrast(**{"class": chosen, "against": against}))
+def contrast(target: types_pb.ClassRef, reference: types_pb.ClassRef) -> types_pb.Target:
+    return types_pb.Target(contrast=types_pb.Target.Contrast(target=target, reference=reference))
 
 
-def ref(given: int | str) -> pb.ClassRef:
-    return pb.ClassRef(name=given) if isinstance(given, str) else pb.ClassRef(index=given)
+def ref(given: int | str) -> types_pb.ClassRef:
+    return (
+        types_pb.ClassRef(name=given) if isinstance(given, str) else types_pb.ClassRef(index=given)
+    )
 
 
-def top(k: int) -> pb.Target:
-    return pb.Target(top_k=pb.Target.TopK(k=k))
+def top(k: int) -> types_pb.Target:
+    return types_pb.Target(top_k=types_pb.Target.TopK(k=k))
 
 
 PNG, JPEG = encoded(IMAGE, "PNG"), encoded(IMAGE, "JPEG")
@@ -66,12 +72,12 @@ MALFORMED_EXIF = (
 
 OPTIONS = {
     "nothing": {},
-    "no phrases": {"phrases": 0},
-    "the most phrases": {"phrases": 20},
-    "too many phrases": {"phrases": 21},
-    "fewer than no predictions": {"predictions": -1},
-    "no predictions": {"predictions": 0},
-    "all predictions": {"predictions": 5000},
+    "no phrases": {"max_phrases": 0},
+    "the most phrases": {"max_phrases": 20},
+    "too many phrases": {"max_phrases": 21},
+    "fewer than no predictions": {"prediction_count": -1},
+    "no predictions": {"prediction_count": 0},
+    "all predictions": {"prediction_count": 5000},
     "no classes": {"target": classes()},
     "all classes": {"target": classes(*range(5))},
     "too many classes": {"target": classes(*range(5), 0)},
@@ -85,14 +91,14 @@ OPTIONS = {
     "names differing in case": {"target": classes("crane", "Crane", "CRANE")},
     "an unknown name": {"target": classes("crane", "stork")},
     "an empty name": {"target": classes("")},
-    "a class of neither": {"target": contrast(ref(0), pb.ClassRef())},
+    "a class of neither": {"target": contrast(ref(0), types_pb.ClassRef())},
     "a contrast": {"target": contrast(ref("sparrow"), ref(0))},
     "a contrast of one": {"target": contrast(ref(1), ref("Crane"))},
     "a contrast with none": {"target": contrast(ref(1), ref("stork"))},
     "the longest id": {"request_id": "x" * 128},
     "too long an id": {"request_id": "x" * 129},
-    "no heatmap": {"heatmap": pb.HEATMAP_FORM_NONE},
-    "no groups": {"groups": False},
+    "no heatmap": {"heatmap": types_pb.HEATMAP_FORM_NONE},
+    "no groups": {"include_groups": False},
     "an unknown heatmap": {"heatmap": 9},
     "an unknown lane": {"lane": 9},
     "an unknown method": {"method": 999},
@@ -101,12 +107,12 @@ OPTIONS = {
     "too low a probability": {"min_probability": -0.1},
     "too high a probability": {"min_probability": 1.1},
     "a probability that is no number": {"min_probability": float("nan")},
-    "kinds": {"kinds": [pb.PHRASE_KIND_PART]},
+    "kinds": {"kinds": [types_pb.PHRASE_KIND_PART]},
     "an unknown kind": {"kinds": [99]},
     "a kind that is unset": {"kinds": [0]},
     "repeats": {"repeat_class": True},
-    "another model": {"model": pb.ModelSpec(name="other")},
-    "another version": {"model": pb.ModelSpec(name="m", version="7")},
+    "another model": {"model": types_pb.ModelSpec(name="other")},
+    "another version": {"model": types_pb.ModelSpec(name="m", version="7")},
 }
 IMAGES = {
     "jpeg": JPEG,
@@ -127,7 +133,7 @@ IMAGES = {
     "grey pixels": tensor((40, 50), bytes(2000)),
     "no pixels": tensor((0, 50, 3), b""),
     "too few pixels": tensor((40, 50, 3), bytes(5)),
-    "float pixels": tensor((1, 1, 3), bytes(12), pb.Tensor.D_TYPE_FLOAT32),
+    "float pixels": tensor((1, 1, 3), bytes(12), types_pb.Tensor.D_TYPE_FLOAT32),
 }
 REQUESTS = {
     **{name: pb.ExplainRequest(encoded=PNG, **given) for name, given in OPTIONS.items()},
@@ -164,7 +170,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def fake() -> Iterator[str]:
     # As the real one's: its bank has no calibration, its vocabulary no kinds.
-    with serve_in_memory(model="m", class_names=NAMES, phrases=PHRASES, calibrated=False) as server:
+    with serve_in_memory(
+        model="m", class_names=NAMES, vocabulary=PHRASES, calibrated=False
+    ) as server:
         yield server.address
 
 
@@ -189,7 +197,7 @@ def consists_of(response: pb.ExplainResponse, request: pb.ExplainRequest) -> dic
         "targets": [
             (
                 target.target.class_index if named else None,
-                target.against.class_index if target.HasField("against") else None,
+                target.reference.class_index if target.HasField("reference") else None,
                 target.HasField("saliency_map"),
                 target.rest.HasField("saliency_map"),
                 bool(target.groups),
@@ -209,7 +217,9 @@ def test_a_request_is_answered_or_refused_by_the_fake_as_by_the_real_server(name
     assert outcome(fake, ask) == outcome(real, ask)
 
 
-@pytest.mark.parametrize("spec", [pb.ModelSpec(name="other"), pb.ModelSpec(version="7")], ids=str)
+@pytest.mark.parametrize(
+    "spec", [types_pb.ModelSpec(name="other"), types_pb.ModelSpec(version="7")], ids=str
+)
 def test_a_model_that_is_not_there_is_refused_alike(spec, real, fake):
     def ask(stub):
         return stub.GetModel(pb.GetModelRequest(model=spec), timeout=60)
@@ -219,6 +229,19 @@ def test_a_model_that_is_not_there_is_refused_alike(spec, real, fake):
     assert refusal == outcome(real, ask)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"page_size": 1}, {"page_size": 5000}, {"page_size": -1}, {"page_token": "junk"}],
+    ids=str,
+)
+def test_models_are_listed_alike(given, real, fake):
+    def ask(stub):
+        response = stub.ListModels(pb.ListModelsRequest(**given), timeout=60)
+        return [model.name for model in response.models], response.next_page_token
+
+    assert outcome(fake, ask) == outcome(real, ask)
+
+
 def test_the_fakes_limits_are_the_real_servers_by_default():
     settings = ServerSettings()
     assert tuple(PHRASE_KINDS) == KINDS_SERVED
@@ -226,6 +249,8 @@ def test_the_fakes_limits_are_the_real_servers_by_default():
     assert settings.max_targets == _checks.MAX_TARGETS
     assert settings.max_image_bytes == _checks.MAX_IMAGE_BYTES
     assert settings.max_image_pixels == _checks.MAX_IMAGE_PIXELS
+    assert pagination.DEFAULT_PAGE_SIZE == _checks.DEFAULT_PAGE_SIZE
+    assert pagination.MAX_PAGE_SIZE == _checks.MAX_PAGE_SIZE
     assert settings.default_phrases == _explainer.DEFAULT_PHRASES
     assert requests.DEFAULT_PREDICTIONS == _explainer.DEFAULT_PREDICTIONS
     assert requests.MAX_REQUEST_ID == _checks.MAX_REQUEST_ID

@@ -16,13 +16,15 @@ from head_networks import images as pictures
 from small_models import CHANNELS, CLASSES, SIDE, write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
 from textcam_service.artefacts.packaged import DEVICE
 from textcam_service.core.methods import METHODS, MethodSettings, run_method
 from textcam_service.core.predictions import predictions
-from textcam_service.core.types import Wish
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.errors import InvalidSettings
 from textcam_service.model.bundle import ModelBundle
+from textcam_service.model.explainer import make_rationale, method_input
 from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
 from textcam_service.offline.export.device_graphs import device_graphs
 from textcam_service.runtime.backbone import Backbone
@@ -95,10 +97,10 @@ def pair(request, folders):
 def explained(bundle, seen, image, method, index):
     """A rationale of a class under a method, as the pipeline makes it."""
     target = predictions(seen.logits, bundle.class_names, [index])[0]
-    subject = bundle.subject(seen, image, target, None)
+    subject = method_input(bundle, seen, image, target, None)
     steps = METHODS[method].steps(subject, MethodSettings(chunk=4))
-    terms = run_method(steps, lambda ask: bundle.backbone.answer(ask, seen))
-    return bundle.rationale(seen, terms, target, None, Wish(3))
+    terms = run_method(steps, lambda ask: bundle.backbone.query(ask, seen))
+    return make_rationale(bundle, seen, terms, target, None, PhraseFilter(3))
 
 
 def assert_alike(found, wanted, tolerance=1e-5):
@@ -142,7 +144,7 @@ def test_maps_and_gradients_stay_where_sums_are_enough(folders, name, monkeypatc
         fetched.append(tuple(batch.shape()))
         return fetch(self, batch, row)
 
-    monkeypatch.setattr(Device, "fetched", counted)
+    monkeypatch.setattr(Device, "to_host", counted)
     bundle = loaded(folders[name], IN_GRAPH)
     (seen,) = bundle.backbone.forward(pictures(1))
     for method in {"cam", "grad_cam", "finer_cam"} & {own.name for own in bundle.methods}:
@@ -294,8 +296,10 @@ async def test_a_server_answers_alike_wherever_the_maps_lie(folders, name):
     requests = []
     for index in range(12):
         pixels = rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-        tensor = pb.Tensor(dtype=pb.Tensor.D_TYPE_UINT8, shape=pixels.shape, data=pixels.tobytes())
-        method = pb.CamMethod.Value(f"CAM_METHOD_{methods[index % 4].upper()}")
+        tensor = types_pb.Tensor(
+            dtype=types_pb.Tensor.D_TYPE_UINT8, shape=pixels.shape, data=pixels.tobytes()
+        )
+        method = types_pb.CamMethod.Value(f"CAM_METHOD_{methods[index % 4].upper()}")
         requests.append(pb.ExplainRequest(request_id=str(index), pixels=tensor, method=method))
     own, other = [await answers(loaded(folders[name], device), requests)
                   for device in (None, IN_GRAPH)]  # fmt: skip

@@ -91,7 +91,7 @@ def test_a_transformer_is_cut_where_its_patches_still_matter(tmp_path):
     _, report, backbone = exported(Transformer, tmp_path)
     assert report.target_layer == "blocks.1.norm1"
     assert backbone.manifest.head_inputs == ("prefix", "context_0")
-    assert backbone.offers == {Capability.GRADIENT, Capability.HEAD, Capability.ATTENTION}
+    assert backbone.capabilities == {Capability.GRADIENT, Capability.HEAD, Capability.ATTENTION}
 
 
 def test_attention_gradients_are_those_of_autograd(tmp_path):
@@ -185,7 +185,7 @@ def test_a_head_that_cannot_be_differentiated_is_named_and_runs_forward(tmp_path
     _, report, backbone = exported(Ceiling, tmp_path)
     assert report.head_kind == "forward"
     assert "aten.avg_pool2d" in str(report)
-    assert backbone.offers == {Capability.HEAD}
+    assert backbone.capabilities == {Capability.HEAD}
     (one,) = backbone.forward(images(1))
     maps = np.stack([one.activation_maps, 0 * one.activation_maps])
     logits = backbone.head_logits(maps, one)
@@ -232,7 +232,7 @@ def test_a_forward_head_that_computes_something_else_is_left_out(
     _, report, backbone = exported(Ceiling, tmp_path)
     assert report.head_kind == "none"
     assert f"by itself, by {error} (logits)" in report.without
-    assert backbone.offers == set()
+    assert backbone.capabilities == set()
 
 
 def test_gradients_by_attention_that_differ_from_torchs_are_not_exported(tmp_path, monkeypatch):
@@ -240,7 +240,7 @@ def test_gradients_by_attention_that_differ_from_torchs_are_not_exported(tmp_pat
     _, report, backbone = exported(Transformer, tmp_path)
     assert report.head_kind == "forward"
     assert "and 0.01 (gradients)" in report.without
-    assert Capability.ATTENTION not in backbone.offers
+    assert Capability.ATTENTION not in backbone.capabilities
 
 
 @pytest.mark.parametrize("output", ["gradient", "tap_0"])

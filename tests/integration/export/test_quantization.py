@@ -15,7 +15,8 @@ from processes import BANK, ROOT, TEXTCAM, running
 from textcam_client import Client
 from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
 from textcam_service.artefacts.files import canonical_json, read_manifest, sha256
-from textcam_service.artefacts.parity import ExplanationAgreement, Thresholds
+from textcam_service.artefacts.parity import require_parity
+from textcam_service.core.agreement import AgreementThresholds, ExplanationAgreement
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import (
     ArtefactCorrupt,
@@ -71,7 +72,7 @@ def bank_for(backbone, folder, seed=0):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A float backbone, its bank, pictures, and the int8 backbone that the command made."""
-    folder = tmp_path_factory.mktemp("quantise")
+    folder = tmp_path_factory.mktemp("quantize")
     export_network(network(), folder / "float")
     bank_for(Backbone(folder / "float"), folder / "bank")
     (folder / "pictures").mkdir()
@@ -88,7 +89,7 @@ def command(folder, output, *options):
     arguments = ["--backbone", folder / "float", "--bank", folder / "bank", "--output", output]
     arguments += ["--images", folder / "pictures", "--calibration", "40", "--float-layers", "0"]
     return subprocess.run(
-        [TEXTCAM, "quantise", *map(str, arguments), *options],
+        [TEXTCAM, "quantize", *map(str, arguments), *options],
         capture_output=True,
         text=True,
         check=False,
@@ -110,7 +111,7 @@ def test_what_passes_the_gate_is_written_with_its_report_and_computes_in_int8(ma
     figures = report["figures"]
     assert figures["images"] in (59, 60)  # of 99 readable pictures, 40 or 39 calibrate
     assert report["quantisation"]["images"] + figures["images"] == 99
-    for figure in ("top1", "correlation", "first_phrase"):
+    for figure in ("top1", "map_correlation", "first_phrase"):
         assert figures[figure] >= report["thresholds"][figure]
         assert f"{figures[figure]:.4f}" in told
     graph = onnx.load(folder / "int8" / "backbone.onnx")
@@ -141,7 +142,7 @@ def test_figures_are_what_counting_by_hand_finds(made):
     paths = [path for path in find_images([folder / "pictures"]) if path.name != "005.png"]
     figures = compare(own, other, paths)
     assert compare(own, own, paths) == ExplanationAgreement(
-        99, 1.0, pytest.approx(1), pytest.approx(1), 1.0
+        99, 1.0, pytest.approx(1), pytest.approx(1), 1.0, 0.0
     )
     same, maps = [], []
     for path in paths:
@@ -153,13 +154,13 @@ def test_figures_are_what_counting_by_hand_finds(made):
         same.append(classes[0] == classes[1])
         maps.append(np.corrcoef(*views)[0, 1])
     assert figures.top1 == np.mean(same)
-    assert figures.correlation == pytest.approx(np.mean(maps), abs=1e-4)
-    assert figures.correlation_p5 == pytest.approx(np.percentile(maps, 5), abs=1e-4)
+    assert figures.map_correlation == pytest.approx(np.mean(maps), abs=1e-4)
+    assert figures.map_correlation_p5 == pytest.approx(np.percentile(maps, 5), abs=1e-4)
 
 
 def test_below_a_threshold_nothing_is_written_and_the_figures_are_told(made, tmp_path):
     folder, _ = made
-    refused = command(folder, tmp_path / "out", "--min-correlation", "1")
+    refused = command(folder, tmp_path / "out", "--min-map-correlation", "1")
     assert refused.returncode == 1
     for said in ("correlation of saliency maps 0.", "at least 1;", "nothing was written"):
         assert said in refused.stderr
@@ -212,7 +213,7 @@ def test_a_head_with_gradients_is_kept_as_it_is(made, tmp_path):
     bank_for(Backbone(tmp_path / "float"), tmp_path / "bank")
     bundle = ModelBundle.load("own", tmp_path / "float", tmp_path / "bank", providers=CPU)
     chosen, others = split(find_images([folder / "pictures"]), 40)
-    wanted = Thresholds(0, -1, 0)
+    wanted = AgreementThresholds(0, -1, 0)
     quantize(bundle, chosen, others, tmp_path / "int8", QuantizationSettings(0), wanted)
     kept = [(tmp_path / name / "head.onnx").read_bytes() for name in ("float", "int8")]
     assert kept[0] == kept[1]
@@ -267,7 +268,7 @@ def test_a_report_that_was_changed_or_removed_is_refused(made, tmp_path):
     signed_again(
         tmp_path / "failed" / "backbone.json", lambda content: content.update(parity_digest=digest)
     )
-    with pytest.raises(ArtefactCorrupt, match=r"says that it failed.*textcam quantise"):
+    with pytest.raises(ArtefactCorrupt, match=r"says that it failed.*textcam quantize"):
         load("failed")
     (tmp_path / "removed" / "parity.json").unlink()
     with pytest.raises(ArtefactMissing, match=r"parity.json"):
@@ -345,9 +346,9 @@ def test_a_device_is_compared_with_the_cpu_before_it_serves(made):
     assert done.stdout.startswith(
         "CPUExecutionProvider, float32: same top-1 1.0000 (at least 0.98)"
     )
-    off = ExplanationAgreement(60, top1=0.97, correlation=1.0, correlation_p5=1.0, first_phrase=1.0)
+    off = ExplanationAgreement(60, 0.97, 1.0, 1.0, 1.0)
     with pytest.raises(ParityMissed, match=r"TensorRT does not explain.*top-1 0\.9700 \(at least"):
-        off.require(Thresholds(), "TensorRT")
+        require_parity(off, AgreementThresholds(), "TensorRT")
 
 
 def test_an_int8_backbone_is_not_served_in_fp16(made):

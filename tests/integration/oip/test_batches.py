@@ -173,7 +173,7 @@ async def test_typed_pixels_are_read_while_the_loop_goes_on(root, monkeypatch):
 
 async def test_an_answer_over_the_limit_says_what_to_leave_out(root):
     """By its numbers before any work, by its words after it."""
-    refused = (grpc.StatusCode.INVALID_ARGUMENT, "ANSWER_TOO_LARGE")
+    refused = (grpc.StatusCode.INVALID_ARGUMENT, "RESPONSE_TOO_LARGE")
     async with served(root, max_message_bytes=2**16) as caller:
         in_all = await refusal(caller, batch(UINT8, [60, 1, 1, 3], [bytes(180)]))
         assert in_all[::2] == refused

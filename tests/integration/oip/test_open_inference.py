@@ -87,7 +87,7 @@ def by_triton(server, photos):
 @pytest.fixture(scope="module")
 def own(server, photos):
     with Client(server.address, timeout=60) as client:
-        return [client.explain(photo, phrases=3) for photo in photos[:3]]
+        return [client.explain(photo, max_phrases=3) for photo in photos[:3]]
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +114,10 @@ def test_metadata_describes_what_infer_answers(by_triton):
 def test_a_batch_is_answered_as_the_own_contract_answers_its_images(by_triton, own):
     assert by_triton["id"] == "seven"
     for place, explanation in enumerate(own):
-        assert by_triton["class_name"][place] == explanation.explanations[0].target.class_name
-        words = [phrase.text for phrase in explanation.explanations[0].phrases]
+        assert by_triton["class_name"][place] == explanation.target.class_name
+        words = [phrase.text for phrase in explanation.phrases]
         assert by_triton["phrases"][place] == words + [""] * (3 - len(words))
-    np.testing.assert_allclose(by_triton["map"], own[1].explanations[0].saliency_map, atol=1e-3)
+    np.testing.assert_allclose(by_triton["map"], own[1].saliency_map, atol=1e-3)
     np.testing.assert_allclose(by_triton["map by groups"], by_triton["map"], atol=1e-4)
     np.testing.assert_allclose(by_triton["sums"], by_triton["tops"], rtol=1e-4)
 

@@ -1,7 +1,6 @@
-"""Model bundles: what a class is called, and which version a bundle is."""
+"""Model bundles: versions, and settings that a bank cannot have."""
 
 import shutil
-import time
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,7 @@ from click.testing import CliRunner
 from small_models import write_model
 from textcam_service.artefacts.bank import Vocabulary, read_bank, write_bank
 from textcam_service.cli import main
-from textcam_service.errors import ArtefactCorrupt, UnknownClass
+from textcam_service.errors import ArtefactCorrupt
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.store.models import ModelStore
 
@@ -17,51 +16,6 @@ from textcam_service.store.models import ModelStore
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("model"), 1)
-
-
-def named(folder, *names):
-    bundle = ModelBundle.load("m", folder / "backbone", folder / "bank")
-    manifest = replace(bundle.backbone.manifest, class_names=names)
-    bundle.backbone.manifest = manifest
-    return bundle
-
-
-def test_names_that_differ_in_letter_case_alone_are_told_apart(folder):
-    bundle = named(folder, "Turkey", "turkey", "lynx ", "coffee mug", "rocket")
-    found = [bundle.class_index(name, "target") for name in ("Turkey", " turkey", "LYNX", "lynx ")]
-    assert found == [0, 1, 2, 2]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "near"),
-    [
-        ("taby", "near it: Tabby"),
-        ("tiger kat", "near it: Tiger cat"),
-        ("cat", "near it: Tiger cat"),  # a word of a name
-        ("TABYB", "near it: Tabby"),
-    ],
-)
-def test_a_class_that_is_misspelt_is_refused_with_the_names_near_it(folder, wrong, near):
-    bundle = named(folder, "Tabby", "Tiger cat", "lynx", "coffee mug", "rocket")
-    with pytest.raises(UnknownClass, match=near) as refused:
-        bundle.class_index(wrong, "target")
-    assert "lists all 5; an index will do" in str(refused.value)
-
-
-def test_where_no_name_is_near_none_is_offered(folder):
-    bundle = named(folder, "Tabby", "Tiger cat", "lynx", "coffee mug", "rocket")
-    with pytest.raises(UnknownClass) as refused:
-        bundle.class_index("zebra", "target")
-    assert "near it" not in str(refused.value)
-
-
-def test_a_name_of_millions_of_letters_is_refused_at_once_and_shortly(folder):
-    bundle = named(folder, *(f"class {index}" for index in range(1000)))
-    begun = time.process_time()
-    with pytest.raises(UnknownClass) as refused:
-        bundle.class_index("zebra finch " * 1_000_000, "target")
-    assert time.process_time() - begun < 2  # each of its words would be looked for
-    assert len(str(refused.value)) < 500
 
 
 def version(folder):

@@ -18,6 +18,7 @@ from processes import TEXTCAM
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.serving.registry import watcher
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
@@ -84,9 +85,12 @@ def large():
     """A request that takes a while."""
     file = io.BytesIO()
     Image.linear_gradient("L").resize((3000, 2000)).save(file, "PNG")
-    spec = pb.ModelSpec(name="a")
+    spec = types_pb.ModelSpec(name="a")
     return pb.ExplainRequest(
-        model=spec, encoded=file.getvalue(), heatmap=pb.HEATMAP_FORM_OVERLAY, request_id="last"
+        model=spec,
+        encoded=file.getvalue(),
+        heatmap=types_pb.HEATMAP_FORM_OVERLAY,
+        request_id="last",
     )
 
 
@@ -116,7 +120,7 @@ async def test_a_stop_while_another_model_is_fetched_answers_what_is_in_work(tmp
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 explainer = explainer_pb2_grpc.ExplainerServiceStub(channel)
-                small = pb.ExplainRequest(model=pb.ModelSpec(name="a"), encoded=picture(0))
+                small = pb.ExplainRequest(model=types_pb.ModelSpec(name="a"), encoded=picture(0))
                 await asyncio.wait_for(answered(explainer, process, small), 60)
                 call = explainer.Explain(large(), timeout=60)
                 await asyncio.sleep(0.1)

@@ -8,6 +8,7 @@ from model_callers import publish, served
 from small_models import write_model
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.telemetry.metrics import STAGES
 from textcam_service.store.models import ModelStore
@@ -48,7 +49,7 @@ async def test_warm_ups_and_canaries_are_not_callers_requests(store):
 
 async def test_a_canary_waits_for_a_full_queue_and_is_no_refusal(store):
     async with served(store.root, max_queue=1) as caller:
-        with caller.server.models.lease(pb.ModelSpec(name="m")) as engine:
+        with caller.server.models.lease(types_pb.ModelSpec(name="m")) as engine:
             store.use("m", "2")
             with engine._batcher.admit(None, Lane.AUDIT):
                 looking = asyncio.create_task(caller.look())
@@ -68,7 +69,7 @@ async def test_questions_about_models_count_by_either_contract_and_probes_do_not
         ]
         for name, code in (("m", "OK"), ("none", "NOT_FOUND")):
             asked += [
-                (explainer.GetModel, pb.GetModelRequest(model=pb.ModelSpec(name=name)), code),
+                (explainer.GetModel, pb.GetModelRequest(model=types_pb.ModelSpec(name=name)), code),
                 (inference.ModelMetadata, oip.ModelMetadataRequest(name=name), code),
                 (inference.ModelReady, oip.ModelReadyRequest(name=name), code),
             ]

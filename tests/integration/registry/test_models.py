@@ -25,6 +25,7 @@ from small_models import write_model
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.errors import (
     ArtefactMissing,
     InvalidSettings,
@@ -130,7 +131,7 @@ class Load:
                 self.sent += 1
                 own = pb.ExplainRequest(
                     request_id=str(number),
-                    model=pb.ModelSpec(name="m"),
+                    model=types_pb.ModelSpec(name="m"),
                     encoded=picture(number % 7),
                 )
                 yield pb.ExplainStreamRequest(request=own)
@@ -195,7 +196,7 @@ async def test_fifty_switches_under_load(store, made):
 async def test_an_old_version_closes_only_after_its_answers(store, made):
     publish(store, made["a"], "1")
     async with served(store.root) as caller:
-        with caller.server.models.lease(pb.ModelSpec(name="m")) as old:
+        with caller.server.models.lease(types_pb.ModelSpec(name="m")) as old:
             publish(store, made["b"], "2")
             await caller.look()
             assert caller.version() == "2"
@@ -211,7 +212,7 @@ async def test_a_version_that_left_is_freed_at_once(store, made):
     publish(store, made["a"], "1")
     async with served(store.root) as caller:
         freeze_gc()
-        with caller.server.models.lease(pb.ModelSpec(name="m")) as engine:
+        with caller.server.models.lease(types_pb.ModelSpec(name="m")) as engine:
             left = weakref.ref(engine.bundle)
         del engine
         gc.disable()
@@ -357,7 +358,7 @@ async def test_the_canary_explains_the_images_that_were_published(store, made, t
         expected = []
         for seed in range(3):
             before = await caller.explain(version="1", seed=seed)
-            request = pb.ExplainRequest(model=pb.ModelSpec(name="m"), encoded=picture(seed))
+            request = pb.ExplainRequest(model=types_pb.ModelSpec(name="m"), encoded=picture(seed))
             index = before.explanations[0].target.class_index
             request.target.classes.classes.add(index=index)
             after = await caller.explainer.Explain(request)

@@ -18,6 +18,7 @@ from PIL import Image
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.errors import DeadlineExpired
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving.batching.queues import BatchLimits
@@ -34,10 +35,10 @@ def png(width, height):
 
 
 def top(k):
-    return pb.Target(top_k=pb.Target.TopK(k=k))
+    return types_pb.Target(top_k=types_pb.Target.TopK(k=k))
 
 
-SMALL = pb.ExplainRequest(encoded=png(64, 64), heatmap=pb.HEATMAP_FORM_NONE)
+SMALL = pb.ExplainRequest(encoded=png(64, 64), heatmap=types_pb.HEATMAP_FORM_NONE)
 
 
 class Caller:
@@ -96,16 +97,19 @@ async def test_heatmaps_that_cannot_fit_a_message_are_refused_before_inference(s
     async with serving(log_format="json") as caller:
         before = caller.inferences
         request = pb.ExplainRequest(
-            encoded=png(4000, 3000), heatmap=pb.HEATMAP_FORM_IMAGE, phrases=9, target=top(5)
+            encoded=png(4000, 3000),
+            heatmap=types_pb.HEATMAP_FORM_IMAGE,
+            max_phrases=9,
+            target=top(5),
         )
         code, reason, words = await caller.refused(request)
-        assert (code, reason) == ("INVALID_ARGUMENT", "ANSWER_TOO_LARGE")
+        assert (code, reason) == ("INVALID_ARGUMENT", "RESPONSE_TOO_LARGE")
         assert "5 target(s) of a 4000 x 3000 image takes at least 120000000 bytes" in words
         assert caller.inferences == before
         counted = {"method": "Explain", "code": "INVALID_ARGUMENT"}
         assert caller.metric("textcam_requests_total", **counted) == 1
     (line,) = [record.request for record in caplog.records if hasattr(record, "request")]
-    assert line["reason"] == "ANSWER_TOO_LARGE"
+    assert line["reason"] == "RESPONSE_TOO_LARGE"
     assert (line["image_width"], line["image_height"]) == (4000, 3000)
 
 
@@ -113,13 +117,13 @@ async def test_once_the_groups_are_known_their_heatmaps_are_foretold_too(serving
     """Two heatmaps fit, the whole and the rest; with those of the groups they do not."""
     async with serving(max_message_bytes=2_100_000) as caller:
         request = pb.ExplainRequest(
-            encoded=png(1000, 1000), heatmap=pb.HEATMAP_FORM_IMAGE, phrases=9
+            encoded=png(1000, 1000), heatmap=types_pb.HEATMAP_FORM_IMAGE, max_phrases=9
         )
         before = caller.inferences
         _, reason, words = await caller.refused(request)
-        assert reason == "ANSWER_TOO_LARGE"
+        assert reason == "RESPONSE_TOO_LARGE"
         assert caller.inferences == before + 1
-        request.groups = False
+        request.include_groups = False
         groups = (await caller.explain(SMALL)).explanations[0].phrases
         assert f"at least {(2 + len(groups)) * 1_000_000} bytes" in words
         assert (await caller.explain(request)).explanations[0].heatmap.image.shape == [1000, 1000]
@@ -127,11 +131,11 @@ async def test_once_the_groups_are_known_their_heatmaps_are_foretold_too(serving
 
 async def test_an_answer_that_is_waited_for_no_more_is_drawn_no_further(serving):
     overlays = pb.ExplainRequest(
-        encoded=png(2500, 2000), heatmap=pb.HEATMAP_FORM_OVERLAY, target=top(5), phrases=9
+        encoded=png(2500, 2000), heatmap=types_pb.HEATMAP_FORM_OVERLAY, target=top(5), max_phrases=9
     )
     async with serving(decode_threads=1) as caller:
         one = pb.ExplainRequest(
-            encoded=png(2500, 2000), heatmap=pb.HEATMAP_FORM_OVERLAY, groups=False
+            encoded=png(2500, 2000), heatmap=types_pb.HEATMAP_FORM_OVERLAY, include_groups=False
         )
         began = time.monotonic()
         await caller.explain(one)
@@ -152,7 +156,7 @@ def resident_mib():
 
 async def test_a_bursts_pixels_are_held_by_the_threads_that_decode_and_by_nothing_else(serving):
     """24 files of 10 megapixels: 30 MB each as bytes, and Pillow keeps 40."""
-    request = pb.ExplainRequest(encoded=png(5000, 2000), heatmap=pb.HEATMAP_FORM_NONE)
+    request = pb.ExplainRequest(encoded=png(5000, 2000), heatmap=types_pb.HEATMAP_FORM_NONE)
     async with serving(decode_threads=2) as caller:
         await asyncio.gather(caller.explain(request), caller.explain(request))
         before, most = resident_mib(), 0.0
@@ -166,8 +170,10 @@ async def test_a_bursts_pixels_are_held_by_the_threads_that_decode_and_by_nothin
 
 def score_cam(k):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
-    pixels = pb.Tensor(dtype=pb.Tensor.D_TYPE_UINT8, shape=noise.shape, data=noise.tobytes())
-    return pb.ExplainRequest(pixels=pixels, method=pb.CAM_METHOD_SCORE_CAM, target=top(k))
+    pixels = types_pb.Tensor(
+        dtype=types_pb.Tensor.D_TYPE_UINT8, shape=noise.shape, data=noise.tobytes()
+    )
+    return pb.ExplainRequest(pixels=pixels, method=types_pb.CAM_METHOD_SCORE_CAM, target=top(k))
 
 
 async def test_a_request_of_many_passes_is_one_whatever_its_targets(serving):
@@ -205,7 +211,7 @@ async def test_gradients_that_come_too_late_are_counted_as_images_are(model):
 
 async def test_who_runs_out_of_time_and_who_leaves_are_told_apart(serving):
     """A caller's own clock ends the call before the server's does, most of the time."""
-    long = pb.ExplainRequest(encoded=png(7000, 7000), heatmap=pb.HEATMAP_FORM_NONE)
+    long = pb.ExplainRequest(encoded=png(7000, 7000), heatmap=types_pb.HEATMAP_FORM_NONE)
     answers = "textcam_request_duration_seconds_count"
     async with serving() as caller:
         for _ in range(6):
@@ -229,7 +235,7 @@ async def test_who_runs_out_of_time_and_who_leaves_are_told_apart(serving):
 
 
 async def test_a_shape_of_millions_of_numbers_stops_nobody(serving):
-    shape = pb.Tensor(dtype=pb.Tensor.D_TYPE_UINT8, shape=[1] * 5_000_000, data=b"a")
+    shape = types_pb.Tensor(dtype=types_pb.Tensor.D_TYPE_UINT8, shape=[1] * 5_000_000, data=b"a")
     request = pb.ExplainRequest(pixels=shape)
     async with serving() as caller:
         code, reason, words = await caller.refused(request)
@@ -239,8 +245,8 @@ async def test_a_shape_of_millions_of_numbers_stops_nobody(serving):
 
 async def test_nobody_but_audits_waits_longer_than_the_operator_allows(serving):
     async with serving(max_wait_ms=0.001) as caller:
-        long = pb.ExplainRequest(encoded=png(7000, 7000), heatmap=pb.HEATMAP_FORM_NONE)
-        patient = pb.ExplainRequest(lane=pb.LANE_AUDIT, encoded=SMALL.encoded)
+        long = pb.ExplainRequest(encoded=png(7000, 7000), heatmap=types_pb.HEATMAP_FORM_NONE)
+        patient = pb.ExplainRequest(lane=types_pb.LANE_AUDIT, encoded=SMALL.encoded)
         first = asyncio.create_task(caller.explain(long))
         await until(lambda: caller.metric("textcam_requests_in_flight"), "in work")
         code, reason, words = await caller.refused(SMALL)
@@ -253,7 +259,7 @@ async def test_nobody_but_audits_waits_longer_than_the_operator_allows(serving):
 
 async def test_slow_answers_take_no_time_from_quick_ones(serving):
     overlays = pb.ExplainRequest(
-        encoded=png(1000, 800), heatmap=pb.HEATMAP_FORM_OVERLAY, target=top(2)
+        encoded=png(1000, 800), heatmap=types_pb.HEATMAP_FORM_OVERLAY, target=top(2)
     )
     async with serving() as caller:
         for _ in range(3):

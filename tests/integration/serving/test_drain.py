@@ -14,6 +14,7 @@ from PIL import Image
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving import server as serving
 from textcam_service.serving.server import Server
@@ -96,8 +97,8 @@ def large():
     return pb.ExplainRequest(
         request_id="large",
         encoded=file.getvalue(),
-        heatmap=pb.HEATMAP_FORM_OVERLAY,
-        groups=False,
+        heatmap=types_pb.HEATMAP_FORM_OVERLAY,
+        include_groups=False,
     )
 
 

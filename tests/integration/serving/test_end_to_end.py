@@ -62,14 +62,14 @@ def test_photographs_are_explained_and_the_phrases_account_for_the_logit(client,
 def test_the_cat_is_explained_by_words_for_cats(client, photos):
     answer = client.explain(photos[0])
     assert "cat" in answer.predictions[0].class_name
-    words = " ".join(phrase.text for phrase in answer.explanations[0].phrases)
+    words = " ".join(phrase.text for phrase in answer.phrases)
     assert any(word in words for word in ("cat", "kitten", "feline", "whisker", "fur"))
 
 
 def test_a_contrast_accounts_for_the_difference_of_logits(client, photos):
     plain = client.explain(photos[0], target=["tabby", "lynx"])
     first, second = plain.explanations
-    contrast = client.explain(photos[0], target=Contrast("tabby", "lynx")).explanations[0]
+    contrast = client.explain(photos[0], target=Contrast("tabby", "lynx"))
     accounts(contrast)
     assert contrast.logit == pytest.approx(first.logit - second.logit, abs=1e-3)
     difference = first.saliency_map - second.saliency_map
@@ -81,19 +81,19 @@ def test_path_bytes_pil_and_array_are_the_same_image(client, photos):
     forms = [photos[1], photos[1].read_bytes(), image, np.asarray(image)]
     answers = [client.explain(form) for form in forms]
     for answer in answers[1:]:
-        assert answer.explanations[0].sentence == answers[0].explanations[0].sentence
+        assert answer.sentence == answers[0].sentence
     assert answers[0].provenance.decoder == "pillow/PNG"
     assert answers[3].provenance.decoder == "raw"
     assert answers[0].provenance.parameters["resampler"] == RESAMPLER
 
 
 def test_heatmap_forms(client, photos):
-    local = client.explain(photos[0]).explanations[0].heatmap()
-    image = client.explain(photos[0], heatmap="image").explanations[0]
+    local = client.explain(photos[0]).heatmap()
+    image = client.explain(photos[0], heatmap="image")
     assert np.abs(image.server_heatmap.astype(float) / 255 - local).max() <= 1.01 / 255
-    overlay = client.explain(photos[0], heatmap="overlay").explanations[0]
+    overlay = client.explain(photos[0], heatmap="overlay")
     assert overlay.server_overlay.startswith(b"\x89PNG")
-    none = client.explain(photos[0], heatmap="none", groups=False).explanations[0]
+    none = client.explain(photos[0], heatmap="none", include_groups=False)
     assert none.saliency_map is None
     assert len(none.groups) == 0
 
@@ -103,7 +103,7 @@ def test_a_large_jpeg_is_decoded_reduced_and_answered_in_its_own_pixels(client, 
     file = io.BytesIO()
     large.save(file, "JPEG", quality=90)
     saliency = client.explain(file.getvalue())
-    overlay = client.explain(file.getvalue(), heatmap="overlay", groups=False)
+    overlay = client.explain(file.getvalue(), heatmap="overlay", include_groups=False)
     raw = client.explain(np.asarray(Image.open(file)))
     assert saliency.provenance.decoder == overlay.provenance.decoder == "pillow/JPEG 1:2"
     assert raw.provenance.decoder == "raw"
@@ -120,7 +120,7 @@ def test_a_large_jpeg_is_decoded_reduced_and_answered_in_its_own_pixels(client, 
 
 def test_the_answer_does_not_depend_on_the_batch(server, photos):
     with Client(server.address, timeout=60) as client:
-        alone = [client.explain(path).explanations[0] for path in photos]
+        alone = [client.explain(path) for path in photos]
         with ThreadPoolExecutor(16) as callers:
             crowd = list(callers.map(client.explain, photos * 6))
     for place, answer in enumerate(crowd):
@@ -143,8 +143,8 @@ async def test_the_async_client_answers_the_same(server, client, photos):
     async with AsyncClient(server.address, timeout=60) as other:
         answers = await asyncio.gather(*(other.explain(path) for path in photos))
     for path, answer in zip(photos, answers, strict=True):
-        expected = client.explain(path).explanations[0].sentence
-        assert answer.explanations[0].sentence == expected
+        expected = client.explain(path).sentence
+        assert answer.sentence == expected
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ async def test_the_async_client_answers_the_same(server, client, photos):
         ({"target": "unicorn"}, NotFound, "UNKNOWN_CLASS", "target.classes.classes[0].name"),
         ({"target": 1000}, NotFound, "UNKNOWN_CLASS", "target.classes.classes[0].index"),
         ({"target": TopK(99)}, InvalidRequest, "INVALID_ARGUMENT", "target.top_k.k"),
-        ({"phrases": 99}, InvalidRequest, "INVALID_ARGUMENT", "phrases"),
+        ({"max_phrases": 99}, InvalidRequest, "INVALID_ARGUMENT", "max_phrases"),
     ],
 )
 def test_a_bad_request_gets_its_own_error_and_the_server_serves_on(
@@ -196,7 +196,7 @@ def test_an_oversized_message_is_refused(client, photos):
 def test_models_are_described(client):
     model = client.model()
     assert len(model.class_names) == 1000
-    assert len(model.phrases) >= 800
+    assert len(model.vocabulary) >= 800
     assert [summary.name for summary in client.models()] == ["photos"]
 
 
@@ -220,7 +220,7 @@ def test_metrics_count_what_happened(server, client, photos):
     after = scrape(server)
     assert after[good] - before.get(good, 0) == 1
     assert after[bad] - before.get(bad, 0) == 1
-    for stage in ("decode", "queue", "inference", "explain", "encode"):
+    for stage in ("decode", "queue", "inference", "attribution", "rationale", "encode"):
         count = ("textcam_stage_duration_seconds_count", (("stage", stage),))
         assert after[count] - before[count] == 1
     assert any(key[0] == "textcam_bundle_info" for key in after)

@@ -8,6 +8,7 @@ from model_callers import Caller, picture, publish, served
 from small_models import write_model
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.store.models import ModelStore
 
 TEXTS = {"ascii": "x" * 100_000, "percent": "%" * 100_000, "wide": "\N{SAUROPOD}" * 100_000}
@@ -41,12 +42,18 @@ def infer(name="m", outputs=(), **parameters):
 
 def calls(text):
     """Calls that are refused in words that quote the text; reason, and what to do instead."""
-    target = pb.Target(classes=pb.Target.Classes(classes=[pb.ClassRef(name=text)]))
-    yield explain(model=pb.ModelSpec(name=text)), "UNKNOWN_MODEL", "only 'm'"
-    yield explain(model=pb.ModelSpec(version=text)), "UNKNOWN_VERSION", "leave the version empty"
+    target = types_pb.Target(
+        classes=types_pb.Target.Classes(classes=[types_pb.ClassRef(name=text)])
+    )
+    yield explain(model=types_pb.ModelSpec(name=text)), "UNKNOWN_MODEL", "only 'm'"
+    yield (
+        explain(model=types_pb.ModelSpec(version=text)),
+        "UNKNOWN_VERSION",
+        "leave the version empty",
+    )
     yield explain(target=target), "UNKNOWN_CLASS", "GetModel"
     yield explain(request_id=text), "INVALID_ARGUMENT", "at most 128"
-    got = pb.GetModelRequest(model=pb.ModelSpec(name=text))
+    got = pb.GetModelRequest(model=types_pb.ModelSpec(name=text))
     yield ("explainer", "GetModel", got), "UNKNOWN_MODEL", "only 'm'"
     yield infer(text), "UNKNOWN_MODEL", "only 'm'"
     yield infer(outputs=[text]), "INVALID_ARGUMENT", "sentence"

@@ -11,7 +11,7 @@ from processes import running
 from textcam_client import Client, Contrast, DeadlineExceeded, InvalidRequest
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.methods import METHODS, MethodSettings
-from textcam_service.core.types import RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.build import build_bank
 from textcam_service.offline.embedders.loading import load_embedder
@@ -84,7 +84,7 @@ def require_words(explanation):
 
 def test_the_default_methods_have_words(linear, deeper, scenes):
     for client in (linear, deeper):
-        said = [client.explain(scene).explanations[0].phrases for scene in scenes[:10]]
+        said = [client.explain(scene).phrases for scene in scenes[:10]]
         assert sum(map(bool, said)) >= 5
 
 
@@ -125,7 +125,7 @@ def test_a_head_of_its_own_graph_answers_each_method(deeper, scenes, name):
 
 def test_where_theory_says_that_methods_coincide_they_do(linear, scenes):
     maps = {
-        name: linear.explain(scenes[1], method=name).explanations[0].saliency_map
+        name: linear.explain(scenes[1], method=name).saliency_map
         for name in ("cam", "grad_cam", "hires_cam", "xgrad_cam", "recipro_cam")
     }
     for name, found in maps.items():
@@ -141,7 +141,7 @@ def test_the_default_is_cam_for_a_linear_head_and_grad_cam_for_another(linear, d
 
 def test_a_contrast_holds_for_gradient_methods(deeper, scenes):
     pair = deeper.explain(scenes[0], target=[0, 3], method="hires_cam").explanations
-    contrast = deeper.explain(scenes[0], target=Contrast(0, 3), method="hires_cam").explanations[0]
+    contrast = deeper.explain(scenes[0], target=Contrast(0, 3), method="hires_cam")
     difference = pair[0].saliency_map - pair[1].saliency_map
     np.testing.assert_allclose(contrast.saliency_map, difference, atol=1e-3)
     assert contrast.logit == pytest.approx(pair[0].logit - pair[1].logit, abs=1e-4)
@@ -170,7 +170,7 @@ def test_many_requests_at_once_get_each_their_own_answer(deeper, scenes):
     """Gradients of several requests run as one batch; passes of others go in between."""
     names = ["grad_cam", "layer_cam", "recipro_cam", "eigen_grad_cam"]
     asked = [(scenes[place], names[place % 4]) for place in range(24)]
-    alone = [deeper.explain(image, method=name).explanations[0] for image, name in asked]
+    alone = [deeper.explain(image, method=name) for image, name in asked]
     with ThreadPoolExecutor(12) as pool:
         together = list(pool.map(lambda one: deeper.explain(one[0], method=one[1]), asked))
     for own, answer in zip(alone, together, strict=True):

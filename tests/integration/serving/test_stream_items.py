@@ -11,6 +11,7 @@ from model_callers import picture, publish, served, until
 from PIL import Image
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.store.models import ModelStore
 
 REFUSED = {"method": "ExplainStream", "code": "INVALID_ARGUMENT"}
@@ -68,7 +69,7 @@ async def test_answers_that_nobody_takes_count_among_the_bytes_in_work(root):
 
         async def send():
             for number in range(6):  # some 14 MB of heatmaps each; gRPC takes a few on its way
-                await call.write(item(str(number), image, heatmap=pb.HEATMAP_FORM_IMAGE))
+                await call.write(item(str(number), image, heatmap=types_pb.HEATMAP_FORM_IMAGE))
 
         sending = asyncio.create_task(send())
         await until(

@@ -23,12 +23,13 @@ from textcam.oip import open_inference_pb2 as oip
 from textcam.oip import open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_service.errors import MissingExtra
 from textcam_service.serving.telemetry.record import RequestRecord
 from textcam_service.serving.telemetry.tracing import make_tracer
 from textcam_service.settings import ServerSettings
 
-STAGES = ["decode", "queue", "inference", "method", "explain", "encode"]
+STAGES = ["decode", "queue", "inference", "attribution", "rationale", "encode"]
 EXPLAIN = "textcam.v1.ExplainerService/Explain"
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SECRET = "Bearer of-a-secret"
@@ -261,7 +262,9 @@ def test_a_line_tells_who_asked_for_what_and_how_it_went(stub, traced, photos):
 def test_a_line_tells_why_a_request_was_refused(stub, traced, receiver, photos):
     for request in (
         pb.ExplainRequest(request_id="l-image", encoded=b"no image"),
-        pb.ExplainRequest(request_id="l-model", model=pb.ModelSpec(name="another"), encoded=b"-"),
+        pb.ExplainRequest(
+            request_id="l-model", model=types_pb.ModelSpec(name="another"), encoded=b"-"
+        ),
     ):
         with pytest.raises(grpc.RpcError):
             stub.Explain(request)
@@ -279,18 +282,18 @@ def test_a_line_tells_why_a_request_was_refused(stub, traced, receiver, photos):
 
 def test_a_caller_who_left_is_told_of_with_what_was_done(stub, traced, receiver, photos):
     request = pb.ExplainRequest(
-        request_id="l-left", encoded=photos[0].read_bytes(), method=pb.CAM_METHOD_SCORE_CAM
+        request_id="l-left", encoded=photos[0].read_bytes(), method=types_pb.CAM_METHOD_SCORE_CAM
     )
     asked = stub.Explain.future(request)
     time.sleep(1.0)  # of the many seconds that a pass for each of 1280 channels takes
     asked.cancel()
     line = answered(traced.log, request_id="l-left")
     assert line["code"] == "CANCELLED"
-    assert list(line["stage_seconds"]) == ["decode", "queue", "inference", "method"]
+    assert list(line["stage_seconds"]) == ["decode", "queue", "inference", "attribution"]
     assert line["seconds"] < 10
     span = receiver.of_request("l-left")
     assert attributes(span)["rpc.response.status_code"] == "CANCELLED"
-    assert set(receiver.children(span)) == {"decode", "queue", "inference", "method"}
+    assert set(receiver.children(span)) == {"decode", "queue", "inference", "attribution"}
 
 
 def test_neither_lines_nor_spans_tell_secrets(stub, traced, receiver, photos):
@@ -336,7 +339,7 @@ def test_lines_and_spans_name_the_caller_and_never_the_token(
             )
         )
         stub.ListModels(pb.ListModelsRequest(), metadata=metadata(token))
-        other = pb.ExplainRequest(request_id="n-denied", model=pb.ModelSpec(name="x"))
+        other = pb.ExplainRequest(request_id="n-denied", model=types_pb.ModelSpec(name="x"))
         infer = open_inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer
         for call, request, secret in (
             (stub.Explain, other, token),
@@ -396,8 +399,8 @@ def test_a_failure_is_told_of_with_its_traceback_and_traced_to_its_batch(
     ):
         try:
             address = f"127.0.0.1:{int(process.stdout.readline())}"
-            white = pb.Tensor(
-                dtype=pb.Tensor.D_TYPE_UINT8, shape=[64, 64, 3], data=b"\xff" * (64 * 64 * 3)
+            white = types_pb.Tensor(
+                dtype=types_pb.Tensor.D_TYPE_UINT8, shape=[64, 64, 3], data=b"\xff" * (64 * 64 * 3)
             )
             with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as raised:
                 explainer_pb2_grpc.ExplainerServiceStub(channel).Explain(

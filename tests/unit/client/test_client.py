@@ -23,9 +23,11 @@ import grpc
 import numpy as np
 import pytest
 from client_samples import QUICK, eventually, make_pixels
+from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client import (
     AsyncClient,
     CallError,
@@ -35,7 +37,7 @@ from textcam_client import (
     Contrast,
     DeadlineExceeded,
     InvalidRequest,
-    MalformedAnswer,
+    MalformedResponse,
     MethodIgnored,
     NotFound,
     Overloaded,
@@ -45,7 +47,7 @@ from textcam_client import (
     Unavailable,
     Unimplemented,
 )
-from textcam_client._convert.responses import explanation, tensor
+from textcam_client._convert.responses import explain_result, tensor
 from textcam_client.testing import server
 from textcam_client.testing._explainer import FakeExplainer
 
@@ -117,32 +119,40 @@ async def test_file_path_array_and_pillow_image_have_one_explanation(
         ]
     assert [a.provenance.decoder for a in answers] == ["pillow/PNG"] * 3 + ["raw"] * 2
     for answer in answers[1:]:
-        np.testing.assert_array_equal(
-            answer.explanations[0].saliency_map, answers[0].explanations[0].saliency_map
-        )
-        overlay = answer.explanations[0].overlay()
-        assert overlay.tobytes() == answers[0].explanations[0].overlay().tobytes()
+        np.testing.assert_array_equal(answer.saliency_map, answers[0].saliency_map)
+        overlay = answer.overlay()
+        assert overlay.tobytes() == answers[0].overlay().tobytes()
 
 
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        (None, pb.Target()),
-        (TopK(3), pb.Target(top_k=pb.Target.TopK(k=3))),
-        (4, pb.Target(classes=pb.Target.Classes(classes=[pb.ClassRef(index=4)]))),
-        (np.int64(4), pb.Target(classes=pb.Target.Classes(classes=[pb.ClassRef(index=4)]))),
-        ("Daisy", pb.Target(classes=pb.Target.Classes(classes=[pb.ClassRef(name="Daisy")]))),
+        (None, types_pb.Target()),
+        (TopK(3), types_pb.Target(top_k=types_pb.Target.TopK(k=3))),
+        (4, types_pb.Target(classes=types_pb.Target.Classes(classes=[types_pb.ClassRef(index=4)]))),
+        (
+            np.int64(4),
+            types_pb.Target(classes=types_pb.Target.Classes(classes=[types_pb.ClassRef(index=4)])),
+        ),
+        (
+            "Daisy",
+            types_pb.Target(
+                classes=types_pb.Target.Classes(classes=[types_pb.ClassRef(name="Daisy")])
+            ),
+        ),
         (
             [0, "daisy"],
-            pb.Target(
-                classes=pb.Target.Classes(classes=[pb.ClassRef(index=0), pb.ClassRef(name="daisy")])
+            types_pb.Target(
+                classes=types_pb.Target.Classes(
+                    classes=[types_pb.ClassRef(index=0), types_pb.ClassRef(name="daisy")]
+                )
             ),
         ),
         (
             Contrast("daisy", 0),
-            pb.Target(
-                contrast=pb.Target.Contrast(
-                    **{"class": pb.ClassRef(name="daisy"), "against": pb.ClassRef(index=0)}
+            types_pb.Target(
+                contrast=types_pb.Target.Contrast(
+                    target=types_pb.ClassRef(name="daisy"), reference=types_pb.ClassRef(index=0)
                 )
             ),
         ),
@@ -157,10 +167,10 @@ def test_each_form_of_a_target_is_sent_as_the_contract_has_it(
 
 def test_a_contrast_explains_the_difference_of_two_logits(client, png):
     one, other = client.explain(png, target=["daisy", "barn owl"]).explanations
-    contrast = client.explain(png, target=Contrast("daisy", "barn owl")).explanations[0]
+    contrast = client.explain(png, target=Contrast("daisy", "barn owl"))
     assert contrast.logit == pytest.approx(one.logit - other.logit, abs=1e-5)
-    assert contrast.against == other.target
-    assert one.against is None
+    assert contrast.reference == other.target
+    assert one.reference is None
     np.testing.assert_allclose(
         contrast.saliency_map, one.saliency_map - other.saliency_map, atol=1e-5
     )
@@ -179,20 +189,23 @@ def test_an_unknown_heatmap_form_is_refused_with_the_forms_that_there_are(client
 
 
 def test_options_reach_the_server_and_unset_ones_stay_unset(server, client, png):
-    client.explain(png, phrases=2, groups=False, heatmap="none", predictions=0, model="fake")
+    client.explain(
+        png, max_phrases=2, include_groups=False, heatmap="none", prediction_count=0, model="fake"
+    )
     sent = server.requests[-1]
-    assert (sent.phrases, sent.groups, sent.predictions, sent.model.name) == (2, False, 0, "fake")
-    assert sent.heatmap == pb.HEATMAP_FORM_NONE
+    assert (sent.max_phrases, sent.include_groups, sent.prediction_count) == (2, False, 0)
+    assert sent.model.name == "fake"
+    assert sent.heatmap == types_pb.HEATMAP_FORM_NONE
     client.explain(png)
     sent = server.requests[-1]
-    assert not sent.HasField("phrases")
-    assert not sent.HasField("predictions")
-    assert sent.heatmap == pb.HEATMAP_FORM_SALIENCY
+    assert not sent.HasField("max_phrases")
+    assert not sent.HasField("prediction_count")
+    assert sent.heatmap == types_pb.HEATMAP_FORM_SALIENCY
     assert sent.request_id
 
 
 def test_declined_groups_and_maps_are_absent(client, png):
-    answer = client.explain(png, groups=False, heatmap="none").explanations[0]
+    answer = client.explain(png, include_groups=False, heatmap="none")
     assert answer.groups == ()
     assert answer.phrases
     assert answer.saliency_map is None
@@ -200,7 +213,7 @@ def test_declined_groups_and_maps_are_absent(client, png):
 
 
 def test_the_servers_heatmap_agrees_with_the_one_made_here(client, png):
-    answer = client.explain(png, heatmap="image").explanations[0]
+    answer = client.explain(png, heatmap="image")
     for part in (answer, *answer.groups):
         levels = part.server_heatmap
         assert levels.dtype == np.uint8
@@ -209,7 +222,7 @@ def test_the_servers_heatmap_agrees_with_the_one_made_here(client, png):
 
 
 def test_the_servers_overlay_is_kept_as_a_png(client, png):
-    answer = client.explain(png, heatmap="overlay").explanations[0]
+    answer = client.explain(png, heatmap="overlay")
     assert Image.open(io.BytesIO(answer.server_overlay)).size == (90, 60)
     assert answer.server_heatmap is None
 
@@ -378,7 +391,7 @@ async def test_models_and_model_describe_what_is_served(connect):
     assert (summary.name, summary.version, summary.class_count) == ("fake", "1", 10)
     assert model.summary == summary
     assert model.class_names[9] == "daisy"
-    assert len(model.phrases) == summary.phrase_count == 12
+    assert len(model.vocabulary) == summary.phrase_count == 12
     assert (model.map_size, model.input_size, model.channel_count) == ((7, 7), (224, 224), 24)
     assert caught.value.reason == "UNKNOWN_MODEL"
 
@@ -675,12 +688,12 @@ async def test_cancelling_a_task_cancels_its_call(server, png):
 
 def test_threads_share_one_client(client):
     images = [make_pixels(20, 30, seed) for seed in range(12)]
-    alone = [client.explain(image).explanations[0].logit for image in images]
+    alone = [client.explain(image).logit for image in images]
     barrier = threading.Barrier(12)
 
     def explain(image):
         barrier.wait()
-        return client.explain(image).explanations[0].logit
+        return client.explain(image).logit
 
     with ThreadPoolExecutor(12) as pool:
         assert list(pool.map(explain, images)) == alone
@@ -722,15 +735,23 @@ def test_copies_are_the_answer_with_its_image_and_read_only(client, png_path, ki
 
 def test_what_the_server_tells_without_order_is_sorted(client, png):
     """Else the same answer is another line of an audit log from process to process."""
-    names = ("queue", "decode", "explain", "inference")
+    names = ("groups", "bank", "method", "alpha")
     for order in (names, names[::-1]):
-        response = pb.ExplainResponse(
-            stage_seconds=dict.fromkeys(order, 1.0),
-            provenance=pb.Provenance(parameters=dict.fromkeys(order, "")),
-        )
-        told = explanation(response, None).to_dict()
-        assert list(told["stage_seconds"]) == sorted(names)
+        provenance = types_pb.Provenance(parameters=dict.fromkeys(order, ""))
+        told = explain_result(pb.ExplainResponse(provenance=provenance), None).to_dict()
         assert list(told["provenance"]["parameters"]) == sorted(names)
+
+
+def test_seconds_come_by_stage_and_a_stage_that_was_not_reached_is_left_out():
+    timings = types_pb.Timings(inference=Duration(seconds=1, nanos=5 * 10**8), queue=Duration())
+    told = explain_result(pb.ExplainResponse(timings=timings), None).stage_seconds
+    assert list(told.items()) == [("queue", 0.0), ("inference", 1.5)]
+
+
+def test_a_method_that_is_newer_than_the_client_is_told_by_its_number():
+    for number, name in ((18, "18"), (0, ""), (types_pb.CAM_METHOD_LAYER_CAM, "layer_cam")):
+        response = pb.ExplainResponse(provenance=types_pb.Provenance(method=number))
+        assert explain_result(response, None).provenance.method == name
 
 
 def test_to_dict_is_json_and_has_arrays_only_when_asked_for(client, png):
@@ -738,14 +759,14 @@ def test_to_dict_is_json_and_has_arrays_only_when_asked_for(client, png):
     short = json.loads(json.dumps(answer.to_dict(), allow_nan=False))
     assert short["request_id"] == "r"
     target = short["explanations"][0]
-    assert target["logit"] == answer.explanations[0].logit
+    assert target["logit"] == answer.logit
     assert "saliency_map" not in target
-    assert target["groups"][0]["phrase"] == answer.explanations[0].phrases[0].text
+    assert target["groups"][0]["phrase"] == answer.phrases[0].text
     assert short["provenance"]["parameters"] == {"groups": "greedy"}
     full = json.loads(json.dumps(answer.to_dict(arrays=True), allow_nan=False))
     np.testing.assert_array_equal(
         np.float32(full["explanations"][0]["groups"][0]["saliency_map"]),
-        answer.explanations[0].groups[0].saliency_map,
+        answer.groups[0].saliency_map,
     )
 
 
@@ -753,7 +774,7 @@ def test_a_printed_answer_has_its_numbers_and_words_but_no_arrays(client, png):
     answer = client.explain(png, heatmap="image")
     printed = repr(answer)
     assert "array(" not in printed
-    assert answer.explanations[0].phrases[0].text in printed
+    assert answer.phrases[0].text in printed
     assert len(printed) < 5000
 
 
@@ -762,39 +783,42 @@ def test_answers_are_frozen_down_to_their_arrays(client, png):
     with pytest.raises(AttributeError):
         answer.request_id = "other"
     with pytest.raises(ValueError, match="read-only"):
-        answer.explanations[0].saliency_map[0, 0] = 1
+        answer.saliency_map[0, 0] = 1
     with pytest.raises(ValueError, match="read-only"):
-        answer.explanations[0].rest.channel_ids[0] = 1
+        answer.rest.channel_ids[0] = 1
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        pb.Tensor(dtype=pb.Tensor.D_TYPE_FLOAT32, shape=[2, 2], data=b"\0" * 15),
-        pb.Tensor(dtype=pb.Tensor.D_TYPE_FLOAT32, shape=[2, 3], data=b"\0" * 16),
-        pb.Tensor(dtype=pb.Tensor.D_TYPE_UNSPECIFIED, shape=[2], data=b"\0" * 2),
-        pb.Tensor(dtype=9, shape=[2], data=b"\0" * 2),
+        types_pb.Tensor(dtype=types_pb.Tensor.D_TYPE_FLOAT32, shape=[2, 2], data=b"\0" * 15),
+        types_pb.Tensor(dtype=types_pb.Tensor.D_TYPE_FLOAT32, shape=[2, 3], data=b"\0" * 16),
+        types_pb.Tensor(dtype=types_pb.Tensor.D_TYPE_UNSPECIFIED, shape=[2], data=b"\0" * 2),
+        types_pb.Tensor(dtype=9, shape=[2], data=b"\0" * 2),
     ],
 )
 def test_a_tensor_that_contradicts_itself_is_a_malformed_answer(message):
-    with pytest.raises(MalformedAnswer):
+    with pytest.raises(MalformedResponse):
         tensor(message)
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        pb.Explanation(groups=[pb.SaliencyGroup(phrase_index=0)]),
-        pb.Explanation(rest=pb.SaliencyGroup(channel_ids=b"abc")),
-        pb.Explanation(saliency_map=pb.Tensor(dtype=pb.Tensor.D_TYPE_FLOAT32, shape=[0, 7])),
+        pb.Explanation(groups=[types_pb.SaliencyGroup(phrase_index=0)]),
         pb.Explanation(
-            saliency_map=pb.Tensor(dtype=pb.Tensor.D_TYPE_UINT8, shape=[1, 1], data=b"a")
+            saliency_map=types_pb.Tensor(dtype=types_pb.Tensor.D_TYPE_FLOAT32, shape=[0, 7])
+        ),
+        pb.Explanation(
+            saliency_map=types_pb.Tensor(
+                dtype=types_pb.Tensor.D_TYPE_UINT8, shape=[1, 1], data=b"a"
+            )
         ),
     ],
 )
 def test_an_answer_that_breaks_the_contract_is_malformed(broken):
-    with pytest.raises(MalformedAnswer):
-        explanation(pb.ExplainResponse(explanations=[broken]), None)
+    with pytest.raises(MalformedResponse):
+        explain_result(pb.ExplainResponse(explanations=[broken]), None)
 
 
 @pytest.fixture

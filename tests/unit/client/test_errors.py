@@ -19,7 +19,7 @@ from textcam_client import (
     ServerError,
     Unavailable,
 )
-from textcam_client.client import PATIENT
+from textcam_client._base import PATIENT
 from textcam_client.errors import ERROR_OF_CODE, from_rpc_error, from_status
 
 
@@ -95,7 +95,7 @@ def test_unknown_and_garbled_details_are_passed_over():
     garbled = any_pb2.Any(
         type_url="type.googleapis.com/google.rpc.BadRequest", value=b"\xff\xff\xff"
     )
-    good = packed(error_details_pb2.ErrorInfo(reason="UNKNOWN_MODEL", domain="textcam.v1"))
+    good = packed(error_details_pb2.ErrorInfo(reason="UNKNOWN_MODEL", domain="textcam"))
     other = any_pb2.Any(type_url="type.googleapis.com/some.Other", value=b"x")
     status = status_pb2.Status(code=5, message="gone", details=[garbled, other, *good])
     error = from_status(status)

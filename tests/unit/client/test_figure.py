@@ -54,7 +54,7 @@ def without_relative_maps(answer):
 
 
 def test_panels_are_photograph_whole_map_and_a_panel_per_group_on_one_scale(client, grey):
-    answer = without_relative_maps(client.explain(grey, phrases=2))
+    answer = without_relative_maps(client.explain(grey, max_phrases=2))
     target = answer.explanations[0]
     figure = draw_figure(answer, tile_width=TILE, columns=5)
     assert figure.mode == "RGB"
@@ -94,7 +94,7 @@ def test_every_shape_of_photograph_fits_its_panels(client, height, width):
 
 
 def test_numbers_are_amounts_of_the_logit_or_shares_of_the_methods_evidence(client, grey):
-    (target,) = client.explain(grey, phrases=2).explanations
+    (target,) = client.explain(grey, max_phrases=2).explanations
     assert target.in_logit_units
     one, two, rest = (group.evidence for group in (*target.groups, target.rest))
     numbers = [tile.number for tile in _tiles(target, canvas(grey))]
@@ -118,7 +118,7 @@ def test_a_contrasts_number_is_said_to_be_the_difference_of_two_logits(client, g
     own_scale = replace(target, in_logit_units=False)
     assert wording.sums(own_scale).endswith(f"not of the difference of logits {target.logit:.1f}")
     widths = []
-    for shown in (target, replace(target, against=None)):
+    for shown in (target, replace(target, reference=None)):
         header = np.asarray(_header(Sheet(TILE), shown, 600))[:-2, 300:]
         widths.append(300 - np.flatnonzero((header != header[0, 0]).any(axis=(0, 2)))[0])
     words = ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(
@@ -130,7 +130,7 @@ def test_a_contrasts_number_is_said_to_be_the_difference_of_two_logits(client, g
 
 def test_a_phrases_panel_is_its_relative_map_and_the_rests_its_own(client):
     pixels = make_pixels(80, 120)
-    (target,) = client.explain(pixels, phrases=2).explanations
+    (target,) = client.explain(pixels, max_phrases=2).explanations
     _, whole, *phrases, rest = (np.asarray(tile.picture) for tile in _tiles(target, canvas(pixels)))
     # Within the frame, which is drawn a pixel wide.
     seen = inside(Crop(21, 1, 78, 78), (80, 120), (80, 120))
@@ -144,7 +144,7 @@ def test_a_phrases_panel_is_its_relative_map_and_the_rests_its_own(client):
 
 
 def test_what_the_network_did_not_see_is_dimmed_behind_a_frame(client, grey):
-    (target,) = client.explain(grey, phrases=2).explanations
+    (target,) = client.explain(grey, max_phrases=2).explanations
     photo, *drawn = (np.asarray(tile.picture) for tile in _tiles(target, canvas(grey)))
     assert (photo == 120).all()
     for picture in drawn:
@@ -159,7 +159,7 @@ def test_what_the_network_did_not_see_is_dimmed_behind_a_frame(client, grey):
 def test_beside_a_phrase_stand_its_chance_share_effect_and_kind_and_below_what_they_mean(
     client, grey
 ):
-    (target,) = client.explain(grey, phrases=1).explanations
+    (target,) = client.explain(grey, max_phrases=1).explanations
     told = replace(target.phrases[0], probability=0.938, evidence=3.21, effect=8.7, kind="texture")
     group = replace(target.groups[0], phrase=told, evidence=3.21)
     target = replace(target, phrases=(told,), groups=(group,))
@@ -196,12 +196,12 @@ def test_beside_a_phrase_stand_its_chance_share_effect_and_kind_and_below_what_t
     [(None, ""), (1.0, ">99%"), (0.9951, ">99%"), (0.994, "99%"), (0.004, "<1%"), (0.0, "<1%")],
 )
 def test_a_chance_is_never_quite_nothing_or_certain(client, grey, probability, said):
-    phrase = client.explain(grey).explanations[0].phrases[0]
+    phrase = client.explain(grey).phrases[0]
     assert wording.chance(replace(phrase, probability=probability)) == said
 
 
 def test_each_text_of_a_tile_is_drawn_and_a_long_caption_set_smaller_before_it_is_cut(client, grey):
-    (target,) = client.explain(grey, phrases=1).explanations
+    (target,) = client.explain(grey, max_phrases=1).explanations
     tile = _tiles(target, canvas(grey))[2]
     changes = [{"chance": "1%"}, {"number": "+0"}, {"note": "effect +99.0"}, {"kind": "thing"}]
     tiles = [tile, *(replace(tile, **change) for change in changes)]
@@ -235,12 +235,12 @@ def test_where_nothing_is_said_the_figure_says_so_and_shows_the_whole_and_the_re
     draw_figure(answer, columns=5)
     assert wording.NOTHING_SAID in told
     told.clear()
-    draw_figure(client.explain(grey, groups=False), columns=5)
+    draw_figure(client.explain(grey, include_groups=False), columns=5)
     assert wording.NOTHING_SAID not in told
 
 
 def test_panels_go_by_the_answers_order_where_phrases_have_chances(client, grey):
-    (target,) = client.explain(grey, phrases=3).explanations
+    (target,) = client.explain(grey, max_phrases=3).explanations
     groups = target.groups
     turned = replace(target, groups=groups[::-1])
     captions = [tile.caption for tile in _tiles(turned, canvas(grey))]
@@ -249,7 +249,7 @@ def test_panels_go_by_the_answers_order_where_phrases_have_chances(client, grey)
 
 def test_panels_go_by_evidence_where_phrases_have_no_chances(grey):
     with serve_in_memory(calibrated=False) as server, server.client() as client:
-        (target,) = client.explain(grey, phrases=3).explanations
+        (target,) = client.explain(grey, max_phrases=3).explanations
     groups = target.groups
     shuffled = replace(target, groups=(groups[1], groups[2], groups[0]))
     names = [tile.caption for tile in _tiles(shuffled, canvas(grey))]
@@ -258,7 +258,7 @@ def test_panels_go_by_evidence_where_phrases_have_no_chances(grey):
 
 
 def test_what_rounds_to_nothing_has_no_minus(client, grey):
-    (target,) = client.explain(grey, phrases=1).explanations
+    (target,) = client.explain(grey, max_phrases=1).explanations
     tiny = replace(target, bias=-0.01, gap=0.0, logit=-0.01)
     assert wording.sums(tiny).endswith("bias +0.0   = logit 0.0")
     assert wording.amount(tiny, -0.01) == "+0.0"
@@ -266,15 +266,15 @@ def test_what_rounds_to_nothing_has_no_minus(client, grey):
 
 
 def test_each_target_has_its_section(client, grey):
-    one = draw_figure(client.explain(grey, phrases=2), tile_width=TILE)
-    two = draw_figure(client.explain(grey, phrases=2, target=TopK(2)), tile_width=TILE)
+    one = draw_figure(client.explain(grey, max_phrases=2), tile_width=TILE)
+    two = draw_figure(client.explain(grey, max_phrases=2, target=TopK(2)), tile_width=TILE)
     assert two.height > 1.7 * one.height
 
 
 def test_long_texts_stay_inside_the_paper(grey):
     wordy = ["an exceedingly long phrase that never ends " * 3 + str(i) for i in range(6)]
     names = ["a class with more words than any header has room for " * 4 + str(i) for i in range(3)]
-    with serve_in_memory(phrases=wordy, class_names=names) as other, other.client() as client:
+    with serve_in_memory(vocabulary=wordy, class_names=names) as other, other.client() as client:
         figure = np.asarray(draw_figure(client.explain(grey), tile_width=TILE))
     paper = figure[0, 0]
     for edge in (figure[:, : MARGIN - 2], figure[:, -MARGIN + 2 :], figure[: MARGIN - 2]):
@@ -317,8 +317,10 @@ def test_letters_beyond_ascii_are_drawn_with_the_font_that_is_given(client, grey
 
 
 def test_declined_groups_leave_their_panels_out_and_declined_maps_are_an_error(client, grey):
-    with_groups = draw_figure(client.explain(grey, phrases=4), tile_width=TILE)
-    without = draw_figure(client.explain(grey, phrases=4, groups=False), tile_width=TILE)
+    with_groups = draw_figure(client.explain(grey, max_phrases=4), tile_width=TILE)
+    without = draw_figure(
+        client.explain(grey, max_phrases=4, include_groups=False), tile_width=TILE
+    )
     assert without.height < with_groups.height
     with pytest.raises(MapsDeclined):
         draw_figure(client.explain(grey, heatmap="none"))

@@ -14,7 +14,7 @@ from client_samples import make_pixels
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 from textcam_client import (
-    Explanation,
+    ExplainResult,
     ImageError,
     PictureUnavailable,
     UnreadableImage,
@@ -79,7 +79,7 @@ def test_whatever_pillow_raises_of_a_file_is_an_image_error(client, png, monkeyp
     with pytest.raises(UnreadableImage, match="cannot decode the image: unpack"):
         ImageSource(png).picture()
     with pytest.raises(PictureUnavailable, match="unpack requires"):
-        answer.explanations[0].overlay()
+        answer.overlay()
 
 
 def test_a_pillow_image_that_is_given_is_not_drawn_on(client, pixels):
@@ -219,7 +219,7 @@ def test_an_answer_shows_the_image_that_was_explained_whatever_becomes_of_it(
         png_path.write_bytes(png)
     else:
         buffer[:] = bytes(len(buffer))
-    np.testing.assert_array_equal(answer.explanations[0].picture(), pixels)
+    np.testing.assert_array_equal(answer.picture(), pixels)
 
 
 def test_frames_may_come_in_one_array_that_is_filled_again(client):
@@ -232,7 +232,7 @@ def test_frames_may_come_in_one_array_that_is_filled_again(client):
             yield buffer
 
     for answer, frame in zip(client.explain_many(refilled()), frames, strict=True):
-        np.testing.assert_array_equal(answer.explanations[0].picture(), frame)
+        np.testing.assert_array_equal(answer.picture(), frame)
 
 
 def test_errors_that_are_kept_do_not_keep_their_images(server, png):
@@ -270,7 +270,7 @@ def test_whatever_an_image_raises_is_an_image_error(server, png):
     assert isinstance(caught.value.__cause__, LookupError)
     with server.client() as client:
         answers = list(client.explain_many([png, Faulty(), png], on_error="return"))
-    assert [type(answer) for answer in answers] == [Explanation, UnreadableImage, Explanation]
+    assert [type(answer) for answer in answers] == [ExplainResult, UnreadableImage, ExplainResult]
 
 
 def test_an_image_over_the_message_limit_is_refused_before_it_is_sent(server):

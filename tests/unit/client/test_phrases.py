@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client import CalibrationBin, draw_figure
 from textcam_client._convert.requests import PHRASE_KINDS
-from textcam_client._convert.responses import explanation
+from textcam_client._convert.responses import explain_result
 from textcam_client.images import ImageSource
 from textcam_client.testing._explainer import CLASS_NAMES, PHRASES, FakeExplainer
 
@@ -18,7 +19,7 @@ def test_what_phrases_are_wanted_reaches_the_server_and_unset_stays_unset(server
     client.explain(png, min_probability=0.25, kinds=("part", "colour"), repeat_class=True)
     sent = server.requests[-1]
     assert (sent.min_probability, sent.repeat_class) == (0.25, True)
-    assert list(sent.kinds) == [pb.PHRASE_KIND_PART, pb.PHRASE_KIND_COLOUR]
+    assert list(sent.kinds) == [types_pb.PHRASE_KIND_PART, types_pb.PHRASE_KIND_COLOUR]
     client.explain(png, min_probability=0)
     assert server.requests[-1].HasField("min_probability")
     client.explain(png)
@@ -29,23 +30,23 @@ def test_what_phrases_are_wanted_reaches_the_server_and_unset_stays_unset(server
     wanted = {"min_probability": 0.25, "kinds": ["shape"], "repeat_class": True}
     list(client.explain_many([png], **wanted))
     sent = server.requests[-1]
-    assert (sent.min_probability, list(sent.kinds)) == (0.25, [pb.PHRASE_KIND_SHAPE])
+    assert (sent.min_probability, list(sent.kinds)) == (0.25, [types_pb.PHRASE_KIND_SHAPE])
     assert sent.repeat_class
 
 
 async def test_the_event_loops_client_asks_for_phrases_alike(server, png):
     async with server.async_client() as client:
         answer = await client.explain(png, min_probability=0.25, kinds=["scene"], repeat_class=True)
-    assert {phrase.kind for phrase in answer.explanations[0].phrases} <= {"scene"}
+    assert {phrase.kind for phrase in answer.phrases} <= {"scene"}
     sent = server.requests[-1]
-    assert (sent.min_probability, list(sent.kinds)) == (0.25, [pb.PHRASE_KIND_SCENE])
+    assert (sent.min_probability, list(sent.kinds)) == (0.25, [types_pb.PHRASE_KIND_SCENE])
     assert sent.repeat_class
 
 
 def test_every_kind_of_the_contract_has_a_name_here():
     kinds = ["thing", "part", "material", "texture", "colour", "shape", "scene", "category"]
     assert list(PHRASE_KINDS) == kinds
-    assert set(PHRASE_KINDS.values()) == set(pb.PhraseKind.values()) - {0}
+    assert set(PHRASE_KINDS.values()) == set(types_pb.PhraseKind.values()) - {0}
 
 
 def test_kinds_that_are_none_are_refused_before_anything_is_sent(server, client, png):
@@ -89,7 +90,7 @@ def test_phrases_groups_and_provenance_hold_what_the_contract_says(client, png):
 
 def test_an_older_servers_answer_has_no_probabilities_and_no_effects(server, client, png):
     """And a newer one's kind, which this client does not know, has no name."""
-    message = FakeExplainer("fake", "1", CLASS_NAMES, PHRASES, calibrated=False).explain(
+    message = FakeExplainer(["fake"], "1", CLASS_NAMES, PHRASES, calibrated=False).explain(
         pb.ExplainRequest(encoded=png)
     )
     for target in message.explanations:
@@ -98,13 +99,13 @@ def test_an_older_servers_answer_has_no_probabilities_and_no_effects(server, cli
             phrase.ClearField("kind")
         for group in target.groups:
             group.ClearField("relative_map")
-    older = explanation(message, ImageSource(png))
+    older = explain_result(message, ImageSource(png))
     assert older.provenance.calibration is None
-    assert older.explanations[0].phrases
-    for phrase in older.explanations[0].phrases:
+    assert older.phrases
+    for phrase in older.phrases:
         assert (phrase.probability, phrase.effect, phrase.kind) == (None, 0.0, None)
-    assert {group.relative_map is None for group in older.explanations[0].groups} == {True}
+    assert {group.relative_map is None for group in older.groups} == {True}
     assert draw_figure(older).width > 0
     message.explanations[0].phrases[0].kind = 99
-    newer = explanation(message, None).explanations[0].phrases
+    newer = explain_result(message, None).phrases
     assert newer[0].kind is None

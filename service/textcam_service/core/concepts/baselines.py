@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from textcam_service.core.probability import softmax
 from textcam_service.core.types import Float64Array, FloatArray, IntArray
 from textcam_service.core.vectors import unit
 
@@ -54,16 +55,13 @@ def soft_wpmi(
         samples: M.
     """
     logits = _SHARPNESS * np.asarray(embeddings @ texts.T, np.float64)
-    given = np.exp(logits - logits.max(axis=1, keepdims=True))
-    given /= given.sum(axis=1, keepdims=True)
+    given = softmax(logits)
     belongs = np.linspace(_FIRST, _LAST, samples)[:, None]
     order = np.argsort(-scores, axis=0, kind="stable")[:samples].T
     joint = np.array([np.log(1 + belongs * (given[top] - 1)).sum(axis=0) for top in order])
     peak = joint.max(axis=0)
     prior = peak + np.log(np.exp(joint - peak).mean(axis=0))
-    information = joint - prior
-    weights = np.exp(information - information.max(axis=1, keepdims=True))
-    return np.asarray((weights / weights.sum(axis=1, keepdims=True)) @ texts, np.float64)
+    return np.asarray(softmax(joint - prior) @ texts, np.float64)
 
 
 def _top(scores: FloatArray, samples: int) -> IntArray:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from textcam_service.core.cam import softmax
-from textcam_service.core.rationale.calibration import sigmoid
+from textcam_service.core.probability import sigmoid, softmax
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 
 _SHARPNESS = 2.0  # of a label's slope, in the CLIP's own logit scale

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from textcam_service.core.interpolation import resample
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 
 # Of the mean eigenvalue of the positions' Gram matrix.
@@ -77,26 +78,6 @@ def principal_maps(
     sign = np.where(turned, -1.0, 1.0)[:, None]
     shape = (len(kept), *channel_terms.shape[1:])
     return sign * directions, (sign * maps).reshape(shape)
-
-
-def resampling(cells: int, pixels: int) -> Float32Array:
-    """Weights (pixels, cells) of linear resampling of one axis, edges held.
-
-    Stretching is bilinear between cell centres (torch's align_corners=False); shrinking averages
-    by a triangle as wide as needed (its antialias=True).
-    """
-    step = cells / pixels
-    centres = (np.arange(pixels) + 0.5) * step - 0.5
-    distance = np.abs(np.arange(cells) - centres[:, None])
-    weights = np.maximum(0.0, 1.0 - distance / max(step, 1.0))
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
-
-
-def resample(maps: FloatArray, height: int, width: int) -> Float32Array:
-    """Resample maps (..., H, W) to (..., height, width); see resampling()."""
-    rows = resampling(maps.shape[-2], height)
-    columns = resampling(maps.shape[-1], width)
-    return np.asarray(rows @ maps.astype(np.float32) @ columns.T, np.float32)
 
 
 def blur(images: FloatArray, share: float) -> Float32Array:

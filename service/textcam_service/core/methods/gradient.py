@@ -75,6 +75,32 @@ def layer_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     return CamTerms(subject.cells * np.maximum(gradient, 0).astype(np.float64))
 
 
+def finer_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
+    """Finer-CAM: Grad-CAM of y_c - gamma * mean of y_d over similar classes d.
+
+    Zhang et al. 2025, arXiv 2501.11309; gamma = 0.6, and similar are the (3) classes whose logits
+    are nearest to the class's. A subject that is a contrast already is explained as it is. One
+    VJP. Explains the contrast, so its evidence adds up to that, not to the class's logit.
+    """
+    contrast = _finer_weights(subject, settings)
+    gradient = yield Gradient(contrast)
+    return CamTerms(subject.cells * activation_scores(gradient))
+
+
+def vs_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
+    """VS-CAM: semantic-probe maps times a semantic-base map, on the vertices of a vision graph.
+
+    Feng et al. 2022, arXiv 2209.09104, as its abstract has it. The vertices are the maps' cells, on
+    a grid or at positions of their own (core.vertices). Read here as follows: the probes are the
+    class's, Grad-CAM's terms w_j A_j; the base map knows no class, it is the sum of a vertex's
+    positive activations, scaled to at most 1. The heatmap is the sum of the products. One VJP.
+    """
+    probes: CamTerms = yield from grad_cam(subject, settings)
+    base = np.maximum(np.asarray(subject.activation_maps), 0).sum(axis=0, dtype=np.float64)
+    base /= base.max() or 1.0
+    return CamTerms(probes.weights[:, None, None] * base)
+
+
 def plus_plus_weights(activation_maps: FloatArray, gradient: FloatArray) -> Float64Array:
     """Grad-CAM++'s weights (D,) of any layer.
 
@@ -89,3 +115,18 @@ def plus_plus_weights(activation_maps: FloatArray, gradient: FloatArray) -> Floa
     denominator = 2 + total * positive
     alpha = np.divide(1, denominator, out=np.zeros_like(positive), where=denominator != 0)
     return np.asarray((alpha * positive).sum(axis=(1, 2)), np.float64)
+
+
+def _finer_weights(subject: MethodInput, settings: MethodSettings) -> Float64Array:
+    weights = subject.class_weights
+    named = np.flatnonzero(weights)
+    if len(named) != 1 or len(weights) < 2:
+        return weights
+    target = named[0]
+    distance = np.abs(subject.logits.astype(np.float64) - subject.logits[target])
+    distance[target] = np.inf
+    count = min(settings.finer_classes, len(weights) - 1)
+    similar = np.argsort(distance, kind="stable")[:count]
+    contrast = np.array(weights, np.float64)
+    contrast[similar] = -settings.finer_gamma * weights[target] / max(count, 1)
+    return contrast

@@ -1,11 +1,11 @@
-"""Methods that use more than one class, one layer or the maps' values: the network's structure."""
+"""Methods that read gradients at several layers of the network."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from textcam_service.core.cam import activation_scores
-from textcam_service.core.methods.arrays import reproducing_weights, resample
+from textcam_service.core.interpolation import resample
+from textcam_service.core.methods.arrays import reproducing_weights
 from textcam_service.core.methods.base import (
     AttentionGradients,
     CamTerms,
@@ -15,20 +15,8 @@ from textcam_service.core.methods.base import (
     MethodSettings,
     QueryGenerator,
 )
-from textcam_service.core.methods.gradient import grad_cam, plus_plus_weights
+from textcam_service.core.methods.gradient import plus_plus_weights
 from textcam_service.core.types import Float32Array, Float64Array
-
-
-def finer_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
-    """Finer-CAM: Grad-CAM of y_c - gamma * mean of y_d over similar classes d.
-
-    Zhang et al. 2025, arXiv 2501.11309; gamma = 0.6, and similar are the (3) classes whose logits
-    are nearest to the class's. A subject that is a contrast already is explained as it is. One
-    VJP. Explains the contrast, so its evidence adds up to that, not to the class's logit.
-    """
-    contrast = _finer_weights(subject, settings)
-    gradient = yield Gradient(contrast)
-    return CamTerms(subject.cells * activation_scores(gradient))
 
 
 def integrative_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
@@ -64,20 +52,6 @@ def integrative_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     return CamTerms(reproducing_weights(np.asarray(subject.activation_maps), saliency), saliency)
 
 
-def vs_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
-    """VS-CAM: semantic-probe maps times a semantic-base map, on the vertices of a vision graph.
-
-    Feng et al. 2022, arXiv 2209.09104, as its abstract has it. The vertices are the maps' cells, on
-    a grid or at positions of their own (core.vertices). Read here as follows: the probes are the
-    class's, Grad-CAM's terms w_j A_j; the base map knows no class, it is the sum of a vertex's
-    positive activations, scaled to at most 1. The heatmap is the sum of the products. One VJP.
-    """
-    probes: CamTerms = yield from grad_cam(subject, settings)
-    base = np.maximum(np.asarray(subject.activation_maps), 0).sum(axis=0, dtype=np.float64)
-    base /= base.max() or 1.0
-    return CamTerms(probes.weights[:, None, None] * base)
-
-
 def legrad(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     """LeGrad: mean over layers, heads and queries of relu(d score / d attention).
 
@@ -88,21 +62,6 @@ def legrad(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     risen = yield AttentionGradients(subject.class_weights)
     saliency = np.asarray(risen.mean(axis=0, dtype=np.float64), np.float32)
     return CamTerms(reproducing_weights(np.asarray(subject.activation_maps), saliency), saliency)
-
-
-def _finer_weights(subject: MethodInput, settings: MethodSettings) -> Float64Array:
-    weights = subject.class_weights
-    named = np.flatnonzero(weights)
-    if len(named) != 1 or len(weights) < 2:
-        return weights
-    target = named[0]
-    distance = np.abs(subject.logits.astype(np.float64) - subject.logits[target])
-    distance[target] = np.inf
-    count = min(settings.finer_classes, len(weights) - 1)
-    similar = np.argsort(distance, kind="stable")[:count]
-    contrast = np.array(weights, np.float64)
-    contrast[similar] = -settings.finer_gamma * weights[target] / max(count, 1)
-    return contrast
 
 
 def _with_bias(layer: Float32Array, gradient: Float32Array, score: float) -> Float64Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from textcam_service.core.cam import activation_scores, head_row, softmax
+from textcam_service.core.cam import activation_scores, head_row
 from textcam_service.core.methods.arrays import masks, reproducing_weights, unit_range
 from textcam_service.core.methods.base import (
     CamTerms,
@@ -21,6 +21,7 @@ from textcam_service.core.methods.base import (
     Query,
     QueryGenerator,
 )
+from textcam_service.core.probability import softmax
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray, IntArray
 
 

@@ -75,7 +75,7 @@ METHODS: Mapping[str, Method] = {
         Method(
             "finer_cam",
             "Finer-CAM",
-            multilayer.finer_cam,
+            gradient.finer_cam,
             _GRADIENT,
             parameters=("finer_gamma", "finer_classes"),
         ),
@@ -94,7 +94,7 @@ METHODS: Mapping[str, Method] = {
             _LAYERS,
             in_logit_units=False,
         ),
-        Method("vs_cam", "VS-CAM", multilayer.vs_cam, _GRADIENT),
+        Method("vs_cam", "VS-CAM", gradient.vs_cam, _GRADIENT),
         Method("legrad", "LeGrad", multilayer.legrad, _ATTENTION, in_logit_units=False),
     )
 }

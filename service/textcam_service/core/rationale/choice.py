@@ -12,20 +12,37 @@ phrase, having about its score, explains the mixture. Then more about what is sa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from textcam_service.core.types import (
-    BoolArray,
-    Float64Array,
-    FloatArray,
-    IntArray,
-    RationaleSettings,
-)
+from textcam_service.core.rationale.settings import RationaleSettings
+from textcam_service.core.types import BoolArray, Float64Array, FloatArray, IntArray
 
 # A phrase that scores a fifth less than the first said one no longer explains in its stead.
 _REACH = 0.2
 # So many of the best are weighed at most: more have never been near.
 _CONSIDERED = 128
+
+
+@dataclass(frozen=True)
+class Choice:
+    """K chosen phrases.
+
+    Attributes:
+        indices: (K,) places in the vocabulary, best said first.
+        scores: (K,) what they were chosen by, > 0: by supports, how far the evidence speaks for
+            the phrase, in deviations of the probing images' own; by embeddings, the coefficient
+            beta of the sparse approximation.
+        similarities: (K,) cosines of the evidence with the phrase's supports, or of the evidence
+            embedding with the phrase's.
+        probabilities: (K,) that they are true of what the network saw; None: not calibrated.
+    """
+
+    indices: IntArray
+    scores: Float64Array
+    similarities: Float64Array
+    probabilities: Float64Array | None = None
 
 
 def choose(

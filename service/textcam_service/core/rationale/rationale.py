@@ -11,8 +11,9 @@ from textcam_service.core.concepts.supports import contrasts, effects, strongest
 from textcam_service.core.maps import Maps
 from textcam_service.core.methods.base import CamTerms
 from textcam_service.core.rationale.groups import saliency_groups
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.core.rationale.wording import Wording
-from textcam_service.core.types import FloatArray, Phrase, Prediction, Rationale, Wish
+from textcam_service.core.types import FloatArray, Phrase, Prediction, Rationale
 
 _SMALL_GAP = 1e-3
 _EVEN = 0.5
@@ -27,7 +28,7 @@ def explain_target(
     phrases: Sequence[str],
     wording: Wording,
     class_index: int,
-    wish: Wish,
+    phrase_filter: PhraseFilter,
 ) -> Rationale:
     """Explain one logit, or a difference of two.
 
@@ -40,11 +41,11 @@ def explain_target(
         phrases: V phrases of the vocabulary.
         wording: How the bank turns evidence into phrases.
         class_index: What is explained; of a contrast, the first of the two.
-        wish: What the request wants of the words.
+        phrase_filter: Phrases that the request admits.
     """
     cam_weights = terms.weights
     evidence = channel_evidence(cam_weights, activation_maps)
-    choice = wording.choose(evidence, logits, class_index, wish)
+    choice = wording.choose(evidence, logits, class_index, phrase_filter)
     supports = wording.supports(choice.indices)
     assignment = strongest_support(supports, wording.min_support)
     groups, rest = saliency_groups(

@@ -14,22 +14,20 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from textcam_service.core.cam import softmax
 from textcam_service.core.concepts.attributes import ClassAttributes
 from textcam_service.core.concepts.supports import evidence_by_phrase
-from textcam_service.core.rationale.calibration import Calibration, logit
-from textcam_service.core.rationale.choice import choose
+from textcam_service.core.probability import logit, softmax
+from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.core.rationale.choice import Choice, choose
 from textcam_service.core.rationale.phrases import choose_phrases, evidence_embedding
+from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.types import (
     BoolArray,
-    Choice,
     Float32Array,
     Float64Array,
     FloatArray,
     Int8Array,
     IntArray,
-    RationaleSettings,
-    Wish,
 )
 
 _FALLBACK = "category"
@@ -53,7 +51,11 @@ class Wording(Protocol):
         """Support from where on a channel belongs to a phrase."""
 
     def choose(
-        self, evidence: Float64Array, logits: FloatArray, class_index: int, wish: Wish
+        self,
+        evidence: Float64Array,
+        logits: FloatArray,
+        class_index: int,
+        phrase_filter: PhraseFilter,
     ) -> Choice:
         """Choose phrases for the evidence (D,) of a class, out of an image's logits (C,)."""
 
@@ -112,24 +114,29 @@ class SupportWording:
         return self.bank.supports[:, indices]
 
     def choose(
-        self, evidence: Float64Array, logits: FloatArray, class_index: int, wish: Wish
+        self,
+        evidence: Float64Array,
+        logits: FloatArray,
+        class_index: int,
+        phrase_filter: PhraseFilter,
     ) -> Choice:
         """Choose phrases for the evidence (D,) of a class, out of an image's logits (C,)."""
         calibration, settings = self.bank.calibration, self.settings
         projected = evidence_by_phrase(evidence, self.bank.supports)
         scores, opinion = calibration.scores(projected), self._opinion(logits)
         probabilities = calibration.probabilities(scores, opinion)
-        able = calibration.speaks_for(scores, settings.min_odds) & self._allowed(class_index, wish)
+        able = calibration.speaks_for(scores, settings.min_odds)
+        able = able & self._allowed(class_index, phrase_filter)
         if opinion is None:
             able = able & (calibration.by_evidence(scores) >= _PLAUSIBLE)
         worth = _worth(scores, probabilities, opinion is not None)
         least = settings.min_probability
-        wanted = least if wish.min_probability is None else wish.min_probability
+        wanted = least if phrase_filter.min_probability is None else phrase_filter.min_probability
         sure = able & (probabilities >= max(least, wanted))
-        indices = self._chosen(worth, scores, sure, wish)
+        indices = self._chosen(worth, scores, sure, phrase_filter)
         if wanted < least:  # less probable ones take nothing from what is said without them
             more = able & (probabilities >= wanted)
-            indices = self._chosen(worth, scores, more, wish, indices)
+            indices = self._chosen(worth, scores, more, phrase_filter, indices)
         lengths = np.linalg.norm(self.bank.supports[:, indices], axis=0)
         similarities = projected[indices] / np.where(lengths > 0, lengths, 1)
         return Choice(
@@ -144,7 +151,7 @@ class SupportWording:
         worth: FloatArray,
         scores: FloatArray,
         able: BoolArray,
-        wish: Wish,
+        phrase_filter: PhraseFilter,
         before: IntArray | None = None,
     ) -> IntArray:
         """The choice among phrases that are not broad; else the worthiest broad one.
@@ -152,10 +159,10 @@ class SupportWording:
         Who asks for broad ones gets them like others.
         """
         likeness, apart = self._likeness, self._apart
-        ordinary = able if _FALLBACK in wish.kinds else able & ~self._broad
+        ordinary = able if _FALLBACK in phrase_filter.kinds else able & ~self._broad
         if before is not None:  # a broad one too: what is said stays
             ordinary = ordinary | np.isin(np.arange(len(able)), before)
-        own = worth, scores, ordinary, likeness, wish.count, self.settings, apart
+        own = worth, scores, ordinary, likeness, phrase_filter.max_phrases, self.settings, apart
         chosen = choose(*own, before)
         if len(chosen):
             return chosen
@@ -168,11 +175,12 @@ class SupportWording:
             return None
         return table.mixed(softmax(np.asarray(logits) / temperature))
 
-    def _allowed(self, class_index: int, wish: Wish) -> BoolArray:
+    def _allowed(self, class_index: int, phrase_filter: PhraseFilter) -> BoolArray:
         allowed = np.ones(len(self.kinds), bool)
-        if wish.kinds:
-            allowed &= np.isin(self._kinds, sorted(wish.kinds))
-        repeat = self.settings.repeat_class if wish.repeat_class is None else wish.repeat_class
+        if phrase_filter.kinds:
+            allowed &= np.isin(self._kinds, sorted(phrase_filter.kinds))
+        repeat = phrase_filter.repeat_class
+        repeat = self.settings.repeat_class if repeat is None else repeat
         if not repeat:
             repeats = self.bank.repeats
             allowed[repeats[repeats[:, 0] == class_index, 1]] = False
@@ -235,14 +243,15 @@ class EmbeddingWording:
         evidence: Float64Array,
         logits: FloatArray,  # noqa: ARG002 - the protocol's
         class_index: int,  # noqa: ARG002 - likewise
-        wish: Wish,
+        phrase_filter: PhraseFilter,
     ) -> Choice:
         """Choose phrases for the evidence (D,)."""
         embedding = evidence_embedding(
             evidence, self.channel_embeddings, self.mean_embedding, self.settings
         )
-        if not wish.kinds:
-            return choose_phrases(embedding, self.text_embeddings, wish.count, self.settings)
-        wanted = np.flatnonzero(np.isin(np.array(self.kinds), sorted(wish.kinds)))
-        found = choose_phrases(embedding, self.text_embeddings[wanted], wish.count, self.settings)
+        count = phrase_filter.max_phrases
+        if not phrase_filter.kinds:
+            return choose_phrases(embedding, self.text_embeddings, count, self.settings)
+        wanted = np.flatnonzero(np.isin(np.array(self.kinds), sorted(phrase_filter.kinds)))
+        found = choose_phrases(embedding, self.text_embeddings[wanted], count, self.settings)
         return replace(found, indices=wanted[found.indices])

@@ -24,7 +24,8 @@ from textcam_service.core.concepts.channel_embeddings import (
     ChannelSettings,
     channel_directions,
 )
-from textcam_service.core.types import Float32Array, IntArray, RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
+from textcam_service.core.types import Float32Array, IntArray
 from textcam_service.errors import (
     BundleMismatch,
     InvalidSettings,

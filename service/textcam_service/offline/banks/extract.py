@@ -26,7 +26,7 @@ from textcam_service.core.cam import activation_scores
 from textcam_service.core.types import Float32Array, IntArray
 from textcam_service.errors import ArtefactError, InvalidImage, InvalidRequest, ProbingSetError
 from textcam_service.imaging.decoding import ImageLimits, decode, prepare
-from textcam_service.model.bundle import predicted_evidence
+from textcam_service.model.explainer import predicted_evidence
 from textcam_service.offline.dataset import printable, stated
 from textcam_service.offline.embedders.loading import ClassifierEmbedder, Embedder
 from textcam_service.runtime.backbone import Backbone

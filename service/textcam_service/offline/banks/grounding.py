@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from textcam_service.core.cam import softmax
 from textcam_service.core.concepts.soft_labels import soft_labels
 from textcam_service.core.concepts.supports import correlations
+from textcam_service.core.probability import softmax
 from textcam_service.core.types import BoolArray, Float32Array, FloatArray, IntArray
 from textcam_service.core.vectors import unit
 from textcam_service.offline.banks.attribute_tables import Table, matrix

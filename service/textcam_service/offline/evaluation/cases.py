@@ -14,18 +14,13 @@ from PIL import Image
 
 from textcam_service.core.methods import CamTerms
 from textcam_service.core.predictions import predictions
-from textcam_service.core.types import (
-    BoolArray,
-    Crop,
-    Float32Array,
-    Prediction,
-    Rationale,
-    Wish,
-)
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import BoolArray, Crop, Float32Array, Prediction, Rationale
 from textcam_service.errors import InvalidTruth, TextCamError
 from textcam_service.imaging.decoding import ImageLimits, decode, prepare
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.runtime.backbone import BackboneOutput
+from textcam_service.model.explainer import attribute, make_rationale
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.scenes.classes import CLASSES, Bias, class_scene, key_index
 from textcam_service.scenes.render import render
 from textcam_service.scenes.world import Scene, object_phrases
@@ -219,7 +214,7 @@ def logits_of(bundle: ModelBundle, images: Iterable[Image.Image]) -> Float32Arra
 def explain_case(
     bundle: ModelBundle,
     observation: Observation,
-    count: int | Wish,
+    count: int | PhraseFilter,
     target: Prediction | None = None,
 ) -> Rationale:
     """A bundle's explanation of a case.
@@ -233,8 +228,8 @@ def explain_case(
     terms = terms_of(bundle, observation, target)
     vertices = bundle.backbone.vertices(observation.seen)
     target = target or observation.prediction
-    wish = count if isinstance(count, Wish) else Wish(count)
-    return bundle.rationale(observation.seen, terms, target, None, wish, vertices)
+    phrase_filter = count if isinstance(count, PhraseFilter) else PhraseFilter(count)
+    return make_rationale(bundle, observation.seen, terms, target, None, phrase_filter, vertices)
 
 
 def terms_of(
@@ -242,7 +237,7 @@ def terms_of(
 ) -> CamTerms:
     """What the bundle's method finds in a case; arguments as of explain_case."""
     image, _ = prepare(observation.case.image, bundle.backbone.manifest.preprocessing)
-    return bundle.terms(observation.seen, image, target or observation.prediction, None)
+    return attribute(bundle, observation.seen, image, target or observation.prediction, None)
 
 
 def predict(

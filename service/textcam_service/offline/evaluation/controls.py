@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from textcam_service.core.rationale.phrases import choose_phrases
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.core.rationale.wording import PhraseSupports, SupportWording
-from textcam_service.core.types import Float32Array, Float64Array, Wish
+from textcam_service.core.types import Float32Array, Float64Array
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.grounding import Opinions
 from textcam_service.offline.banks.phrases import Probing, Tables, fitted, phrase_opinions
@@ -133,7 +134,7 @@ def says_of_image(bundle: ModelBundle, embedder: Embedder, fit: Fit | None = Non
             embedder.embed_images([observation.case.image])[0], np.float64
         )
         index = observation.prediction.class_index
-        choice = wording.choose(own, observation.logits, index, Wish(PHRASES))
+        choice = wording.choose(own, observation.logits, index, PhraseFilter(PHRASES))
         assert choice.probabilities is not None  # noqa: S101 - by supports
         pairs = zip(choice.indices.tolist(), choice.probabilities.tolist(), strict=True)
         return [SaidPhrase(bundle.phrases[place], probability=p) for place, p in pairs]

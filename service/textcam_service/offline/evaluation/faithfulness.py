@@ -14,9 +14,10 @@ from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
 
 from textcam_service.artefacts.backbone import BackboneGraphs, write_backbone
-from textcam_service.core.cam import channel_evidence, softmax
+from textcam_service.core.cam import channel_evidence
 from textcam_service.core.concepts.supports import effects
 from textcam_service.core.methods import Capability
+from textcam_service.core.probability import softmax
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray, IntArray
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation.cases import (
@@ -90,7 +91,7 @@ def channel_ablation(bundle: ModelBundle, observations: Sequence[Observation]) -
     Relative to the largest logit. Rounding for a linear head and CAM; elsewhere, by how much
     evidence misses what the channels do. nan where the head cannot be run by itself.
     """
-    if Capability.HEAD not in bundle.backbone.offers:
+    if Capability.HEAD not in bundle.backbone.capabilities:
         return float("nan")
     worst, largest = 0.0, 1e-9
     for observation in observations:

@@ -1,14 +1,15 @@
-"""How closely two bundles explain alike: prediction, place and words."""
+"""Agreement of two bundles on a set of images: class, saliency map and first phrase."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from textcam_service.artefacts.parity import ExplanationAgreement
-from textcam_service.core.types import Float32Array
+from textcam_service.core.agreement import (
+    ExplanationAgreement,
+    ImageAgreement,
+    compare_rationales,
+)
 from textcam_service.errors import ProbingSetError
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.dataset import readable
@@ -24,12 +25,14 @@ def compare(
     images: Sequence[Path],
     progress: Callable[[int], None] = lambda _: None,
 ) -> ExplanationAgreement:
-    """How closely two bundles explain alike, each its own most probable class.
+    """Measure how alike two bundles explain images, each its own most probable class.
+
+    Only the first phrase of an image is chosen: the evidence of all others counts as the rest's.
 
     Raises:
         ProbingSetError: Fewer than MIN_HELD_OUT images can be read.
     """
-    top1, correlation, phrase = [], [], []
+    found: list[ImageAgreement] = []
     for start in range(0, len(images), _BATCH):
         paths = images[start : start + _BATCH]
         cases = [Case(path.name, image) for path, image in readable(paths)]
@@ -39,22 +42,12 @@ def compare(
                 explain_case(bundle, seen, 1)
                 for bundle, seen in zip((own, other), pair, strict=True)
             )
-            top1.append(pair[0].prediction.class_index == pair[1].prediction.class_index)
-            correlation.append(_correlation(one.saliency_map, two.saliency_map))
-            phrase.append([p.text for p in one.phrases] == [p.text for p in two.phrases])
+            classes = [seen.prediction.class_index for seen in pair]
+            found.append(compare_rationales(one, two, same_class=classes[0] == classes[1]))
         progress(len(paths))
-    if len(top1) < MIN_HELD_OUT:
+    if len(found) < MIN_HELD_OUT:
         raise ProbingSetError(
-            f"{len(top1)} held-out images could be read, too few to judge by; give "
+            f"{len(found)} held-out images could be read, too few to judge by; give "
             f"{MIN_HELD_OUT} or more"
         )
-    fifth = float(np.percentile(correlation, 5))
-    same, alike, first = (float(np.mean(found)) for found in (top1, correlation, phrase))
-    return ExplanationAgreement(len(top1), same, alike, fifth, first)
-
-
-def _correlation(one: Float32Array, two: Float32Array) -> float:
-    """Pearson's; of a map that is the same everywhere 1 if the other is equal to it, else 0."""
-    if np.ptp(one) == 0 or np.ptp(two) == 0:
-        return float(np.array_equal(one, two))
-    return float(np.corrcoef(one.ravel(), two.ravel())[0, 1])
+    return ExplanationAgreement.average(found)

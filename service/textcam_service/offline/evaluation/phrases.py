@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from textcam_service.core.rationale.calibration import BINS, reliability
+from textcam_service.core.rationale.reliability import BINS, reliability
 from textcam_service.core.types import Float64Array, FloatArray, IntArray
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation.cases import Observation, Truth, explain_case

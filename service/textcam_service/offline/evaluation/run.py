@@ -197,7 +197,7 @@ def _scene_tables(
 
 
 def _notes(bundle: ModelBundle) -> list[str]:
-    if Capability.HEAD in bundle.backbone.offers:
+    if Capability.HEAD in bundle.backbone.capabilities:
         return []
     kind = bundle.backbone.manifest.head_kind
     return [

@@ -15,13 +15,8 @@ from sklearn.metrics import roc_auc_score
 from textcam_service.core.cam import channel_evidence
 from textcam_service.core.concepts.supports import evidence_by_phrase
 from textcam_service.core.rationale.phrases import evidence_embedding
-from textcam_service.core.types import (
-    Float64Array,
-    FloatArray,
-    IntArray,
-    RationaleSettings,
-    Wish,
-)
+from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
+from textcam_service.core.types import Float64Array, FloatArray, IntArray
 from textcam_service.errors import InvalidTruth
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation.cases import (
@@ -217,9 +212,9 @@ class _Twin:
     def named(self, settings: RationaleSettings) -> float:
         """How often the cue is among the first phrases when they are chosen so."""
         wording, phrases = replace(self.bundle, settings=settings).wording, self.bundle.phrases
-        wish, hits = Wish(_FIRST), []
+        phrase_filter, hits = PhraseFilter(_FIRST), []
         for evidence, logits in zip(self.evidence, self.logits, strict=True):
-            choice = wording.choose(evidence, logits, self.class_index, wish)
+            choice = wording.choose(evidence, logits, self.class_index, phrase_filter)
             hits.append(any(phrases[place] in self.names for place in choice.indices.tolist()))
         return float(np.mean(hits))
 

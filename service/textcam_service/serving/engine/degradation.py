@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_service.serving.grpc.explainer.requests import Classes, Job, TopK
 
 # Part of the queue that is full, and what is left out from there on.
 DEGRADATION_LADDER = (
-    (0.25, pb.DEGRADATION_SMALLER_MAPS),
-    (0.5, pb.DEGRADATION_NO_GROUPS),
-    (0.75, pb.DEGRADATION_FEWER_TARGETS),
+    (0.25, types_pb.DEGRADATION_SMALLER_MAPS),
+    (0.5, types_pb.DEGRADATION_NO_GROUPS),
+    (0.75, types_pb.DEGRADATION_FEWER_TARGETS),
 )
 
 
-def degrade(job: Job, pressure: float) -> tuple[Job, tuple[pb.Degradation, ...]]:
+def degrade(job: Job, pressure: float) -> tuple[Job, tuple[types_pb.Degradation, ...]]:
     """A smaller job and what it leaves out, of what it would have had.
 
     Args:
@@ -33,12 +33,12 @@ def degrade(job: Job, pressure: float) -> tuple[Job, tuple[pb.Degradation, ...]]
     return smaller, tuple(left_out)
 
 
-def _without(degradation: pb.Degradation, job: Job) -> Job:
-    if degradation == pb.DEGRADATION_SMALLER_MAPS:
-        large = job.heatmap in (pb.HEATMAP_FORM_IMAGE, pb.HEATMAP_FORM_OVERLAY)
-        return replace(job, heatmap=pb.HEATMAP_FORM_SALIENCY) if large else job
-    if degradation == pb.DEGRADATION_NO_GROUPS:
+def _without(degradation: types_pb.Degradation, job: Job) -> Job:
+    if degradation == types_pb.DEGRADATION_SMALLER_MAPS:
+        large = job.heatmap in (types_pb.HEATMAP_FORM_IMAGE, types_pb.HEATMAP_FORM_OVERLAY)
+        return replace(job, heatmap=types_pb.HEATMAP_FORM_SALIENCY) if large else job
+    if degradation == types_pb.DEGRADATION_NO_GROUPS:
         return replace(job, groups=False)
     if isinstance(job.target, TopK):
         return replace(job, target=TopK(1))
-    return replace(job, target=Classes(job.target.indices[:1], job.target.against))
+    return replace(job, target=Classes(job.target.indices[:1], job.target.reference))

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_service.core.methods import MethodInput
 from textcam_service.core.predictions import predictions
@@ -21,8 +22,9 @@ from textcam_service.core.types import Float32Array, Prediction
 from textcam_service.errors import DeadlineExpired, InvalidRequest, InvalidSettings
 from textcam_service.imaging import decoding
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.runtime.backbone import BackboneOutput
+from textcam_service.model.explainer import make_rationale, method_input
 from textcam_service.runtime.cpus import usable_cpus
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.queues import BatchLimits
 from textcam_service.serving.batching.scheduling import Lane, ResponseLatency
@@ -122,8 +124,8 @@ class Engine:
             self._batcher.expect(count, time.monotonic() - began)
         await self._batcher.start()
         await self._conversations.start()
-        pixels = pb.Tensor(
-            dtype=pb.Tensor.D_TYPE_UINT8, shape=[64, 64, 3], data=bytes(range(192)) * 64
+        pixels = types_pb.Tensor(
+            dtype=types_pb.Tensor.D_TYPE_UINT8, shape=[64, 64, 3], data=bytes(range(192)) * 64
         )
         try:
             await self.explain(pb.ExplainRequest(pixels=pixels), None)
@@ -143,7 +145,7 @@ class Engine:
         """Whether a lane's queue takes another image now."""
         return self._batcher.pressure(lane) < 1
 
-    def most_at_once(self, method: pb.CamMethod) -> int:
+    def most_at_once(self, method: types_pb.CamMethod) -> int:
         """How many requests of a CAM method are taken in at a time where there are no others.
 
         Raises:
@@ -191,7 +193,7 @@ class Engine:
         lane: Lane,
         max_wait_s: float,
         record: RequestRecord,
-        left_out: tuple[pb.Degradation, ...],
+        left_out: tuple[types_pb.Degradation, ...],
     ) -> pb.ExplainResponse:
         kind, now = (job.heatmap, job.target_count > 1), time.monotonic()
         latest, hoped = math.inf if deadline is None else deadline, now + max_wait_s
@@ -211,12 +213,12 @@ class Engine:
             record.stages["inference"] = (inferred.began, inferred.run_s)
             opinion = ClassScores(inferred.result.logits, self.bundle.class_names)
             subjects = [
-                (target, self.bundle.subject(inferred.result, network_input, *target))
+                (target, method_input(self.bundle, inferred.result, network_input, *target))
                 for target in opinion.targets(job.target)
             ]
             found: list[MethodResult] = []  # empty: to be found in the thread of what follows
             if self._conversations.takes_turns(job.method):
-                with record.stage("method"):
+                with record.stage("attribution"):
                     found = await _all(
                         self._conversations.hold(job.method, subject, inferred.result, deadline)
                         for _, subject in subjects
@@ -234,7 +236,7 @@ class Engine:
             if not found:
                 self._answer_times.observe(kind, time.monotonic() - answering)
         for degradation in left_out:
-            step = pb.Degradation.Name(degradation).removeprefix("DEGRADATION_").lower()
+            step = types_pb.Degradation.Name(degradation).removeprefix("DEGRADATION_").lower()
             self._metrics.degraded.labels(step).inc()
         return response
 
@@ -292,15 +294,15 @@ class Engine:
         opinion: ClassScores,
         found: list[MethodResult],
         record: RequestRecord,
-        left_out: tuple[pb.Degradation, ...],
+        left_out: tuple[types_pb.Degradation, ...],
     ) -> pb.ExplainResponse:
         job, scene = drawing.job, drawing.scene
         if not found:
             held = self._conversations.hold_at_once
-            with record.stage("method"):
+            with record.stage("attribution"):
                 found = [held(job.method, subject, seen) for _, subject in subjects]
-        explained_by, explained = partial(self.bundle.rationale, seen), []
-        with record.stage("explain"):
+        explained_by, explained = partial(make_rationale, self.bundle, seen), []
+        with record.stage("rationale"):
             for (target, subject), own in zip(subjects, found, strict=True):
                 drawing.raise_if_cancelled()
                 rationale = explained_by(own.terms, *target, job.wish, subject.vertices)
@@ -323,7 +325,7 @@ class Engine:
                 left_out,
             )
             responses.check_size(response, scene, self._settings.max_message_bytes)
-        response.stage_seconds.update(record.stage_seconds)
+        response.timings.CopyFrom(responses.timings_message(record.stage_seconds))
         for stage, seconds in record.stage_seconds.items() if record.rpc else ():
             self._metrics.stage_seconds.labels(stage).observe(seconds)
         return response
@@ -349,5 +351,5 @@ class ClassScores:
         """Return the classes to explain, each with its reference class or None."""
         if isinstance(target, TopK):
             return [(prediction, None) for prediction in self.most_probable(target.k)]
-        against = None if target.against is None else self.of(target.against)
-        return [(self.of(index), against) for index in target.indices]
+        reference = None if target.reference is None else self.of(target.reference)
+        return [(self.of(index), reference) for index in target.indices]

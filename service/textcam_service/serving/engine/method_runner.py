@@ -29,7 +29,8 @@ from textcam_service.core.methods import (
 )
 from textcam_service.core.types import Float64Array
 from textcam_service.errors import DeadlineExpired, ServerBusy
-from textcam_service.runtime.backbone import Backbone, BackboneOutput
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.queues import BatchLimits
 from textcam_service.serving.telemetry.metrics import Metrics
@@ -154,7 +155,7 @@ class MethodRunner:
     ) -> MethodResult:
         """Hold the conversation of a method that takes no turns, in this thread."""
         steps = method.steps(subject, self.settings)
-        return MethodResult(run_method(steps, partial(self._backbone.answer, seen=seen)))
+        return MethodResult(run_method(steps, partial(self._backbone.query, output=seen)))
 
     async def hold(
         self, method: Method, subject: MethodInput, seen: BackboneOutput, deadline: float | None
@@ -192,7 +193,7 @@ class MethodRunner:
                 if not isinstance(ask, Gradient):
                     async with self._turn:
                         self._require_time(deadline, method, passes)
-                        answer = await run(self._session_thread, self._backbone.answer, ask, seen)
+                        answer = await run(self._session_thread, self._backbone.query, ask, seen)
             if isinstance(ask, Gradient):
                 self._require_time(deadline, method, passes)
                 item = (seen, ask.class_weights)
@@ -221,8 +222,8 @@ class MethodRunner:
         """To the next ask that takes a session, or to the end."""
         try:
             ask = steps.send(answer)
-            while self._backbone.answers_at_once(ask):
-                ask = steps.send(self._backbone.answer(ask, seen))
+            while self._backbone.is_closed_form(ask):
+                ask = steps.send(self._backbone.query(ask, seen))
         except StopIteration as end:
             terms: CamTerms = end.value
             return terms

@@ -116,7 +116,7 @@ def fixed_set(folder: Path) -> list[pb.ExplainRequest]:
         pb.ExplainRequest(encoded=path.read_bytes()) for path in canary_images(folder / CANARY)
     ] or [pb.ExplainRequest(pixels=tensor_message(_scene(index))) for index in range(_SCENES)]
     for request in requests:
-        request.groups = False
+        request.include_groups = False
     return requests
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_service.errors import InvalidArgument, ModelLoading, UnknownModel, UnknownVersion
 from textcam_service.model.bundle import ModelBundle
@@ -134,7 +134,7 @@ class ModelRegistry:
         return next(iter(self.names))
 
     @contextmanager
-    def lease(self, spec: pb.ModelSpec, shows: Visibility = _all_shown) -> Iterator[Engine]:
+    def lease(self, spec: types_pb.ModelSpec, shows: Visibility = _all_shown) -> Iterator[Engine]:
         """The version that a request names, open for as long as the context lasts.
 
         Args:
@@ -189,7 +189,7 @@ class ModelRegistry:
     def _listed(self, shows: Visibility) -> str:
         return ", ".join(f"'{name}'" for name in sorted(self.names) if shows(name))
 
-    def _find(self, spec: pb.ModelSpec, shows: Visibility) -> _Version:
+    def _find(self, spec: types_pb.ModelSpec, shows: Visibility) -> _Version:
         name = self.meant(spec.name, shows)
         if not self.names:
             raise ModelLoading("no model is loaded yet", retry_after_s=_LOADING_RETRY_S)

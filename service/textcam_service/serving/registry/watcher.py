@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ParamSpec, TypeVar
 
-from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_service.errors import ArtefactMissing, DriftRefused, StoreFailed, TextCamError
 from textcam_service.model.bundle import ModelBundle
@@ -234,8 +234,7 @@ class Watcher:
             providers=self._settings.providers,
             threads=self._settings.session_threads,
             device=self._settings.device,
-            words=self._settings.words,
-        )
+        ).with_words(self._settings.words)
 
     async def _canary(self, name: str, new: Engine, pointer: Pointer, folder: Path) -> None:
         """Compare a version with the served one, if there is one.
@@ -246,7 +245,7 @@ class Watcher:
         versions = self._models.versions(name)
         if not versions:
             return
-        with self._models.lease(pb.ModelSpec(name=name)) as old:
+        with self._models.lease(types_pb.ModelSpec(name=name)) as old:
             drift = await compare(old, new, await _aside(fixed_set, folder))
         for measure, value in drift.measures.items():
             self._metrics.drift.labels(name, measure).set(value)

@@ -21,7 +21,7 @@ from textcam_service.version import __version__
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
-STAGES = ("decode", "queue", "inference", "method", "explain", "encode")
+STAGES = ("decode", "queue", "inference", "attribution", "rationale", "encode")
 
 
 class Metrics:
@@ -45,8 +45,8 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "textcam_stage_duration_seconds",
-            "Time of a caller's request in each stage: decode, queue, inference, method, explain, "
-            "encode.",
+            "Time of a caller's request in each stage: decode, queue, inference, attribution, "
+            "rationale, encode.",
             ("stage",),
             buckets=_SECONDS,
             registry=self.registry,

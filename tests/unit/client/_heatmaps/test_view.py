@@ -7,6 +7,7 @@ import pytest
 from client_samples import make_pixels
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client import (
     Crop,
     MapsDeclined,
@@ -14,7 +15,7 @@ from textcam_client import (
     UnreadableImage,
     pseudo_labels,
 )
-from textcam_client._convert.responses import explanation
+from textcam_client._convert.responses import explain_result
 from textcam_client._heatmaps.colormap import blend, spotlight
 from textcam_client._heatmaps.geometry import inside, upsample
 from textcam_client.images import ImageSource
@@ -22,17 +23,19 @@ from textcam_client.images import ImageSource
 
 def tensor(values):
     values = np.asarray(values, "<f4")
-    return pb.Tensor(dtype=pb.Tensor.D_TYPE_FLOAT32, shape=values.shape, data=values.tobytes())
+    return types_pb.Tensor(
+        dtype=types_pb.Tensor.D_TYPE_FLOAT32, shape=values.shape, data=values.tobytes()
+    )
 
 
 def answer(saliency_map, group_map, crop, image_size, source=None, relative_map=None):
     """An Explanation of one target with one group."""
     message = pb.Explanation(
-        target=pb.Prediction(class_name="cat", probability=0.5, logit=2.0),
+        target=types_pb.Prediction(class_name="cat", probability=0.5, logit=2.0),
         logit=2.0,
-        phrases=[pb.Phrase(text="fur", evidence=1.0)],
-        groups=[pb.SaliencyGroup(phrase_index=0)],
-        rest=pb.SaliencyGroup(phrase_index=-1),
+        phrases=[types_pb.Phrase(text="fur", evidence=1.0)],
+        groups=[types_pb.SaliencyGroup(phrase_index=0)],
+        rest=types_pb.SaliencyGroup(phrase_index=-1),
     )
     if saliency_map is not None:
         message.saliency_map.CopyFrom(tensor(saliency_map))
@@ -43,9 +46,9 @@ def answer(saliency_map, group_map, crop, image_size, source=None, relative_map=
         explanations=[message],
         image_height=image_size[0],
         image_width=image_size[1],
-        crop=pb.Crop(left=crop[0], top=crop[1], width=crop[2], height=crop[3]),
+        crop=types_pb.Crop(left=crop[0], top=crop[1], width=crop[2], height=crop[3]),
     )
-    return explanation(response, source).explanations[0]
+    return explain_result(response, source).explanation
 
 
 def test_upsampling_two_cells_to_four_pixels_by_hand():

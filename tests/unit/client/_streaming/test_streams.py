@@ -82,10 +82,10 @@ def test_answers_come_in_the_order_of_the_images_though_the_server_answers_other
 
 def test_streamed_and_single_answers_are_the_same(many, server):
     images = [make_png(seed) for seed in range(3)]
-    answers = many(server, images, target=TopK(2), phrases=3)
+    answers = many(server, images, target=TopK(2), max_phrases=3)
     with server.client() as client:
         for image, answer in zip(images, answers, strict=True):
-            alone = client.explain(image, target=TopK(2), phrases=3)
+            alone = client.explain(image, target=TopK(2), max_phrases=3)
             assert alone.predictions == answer.predictions
             assert len(answer.explanations) == 2
             for ours, theirs in zip(alone.explanations, answer.explanations, strict=True):
@@ -95,7 +95,7 @@ def test_streamed_and_single_answers_are_the_same(many, server):
 
 
 def test_options_hold_for_every_item(many, server):
-    answers = many(server, images_of(3), heatmap="none", predictions=2)
+    answers = many(server, images_of(3), heatmap="none", prediction_count=2)
     for answer in answers:
         assert len(answer.predictions) == 2
         with pytest.raises(MapsDeclined):
@@ -246,8 +246,8 @@ def test_an_array_of_images_is_many(many, server):
     ("option", "words"),
     [
         ("metod", "no option 'metod': did you mean 'method'"),
-        ("phrase", "no option 'phrase': did you mean 'phrases'"),
-        ("request_id", "no option 'request_id': there are target, phrases, "),
+        ("phrase", "no option 'phrase': did you mean 'max_phrases'"),
+        ("request_id", "no option 'request_id': there are target, max_phrases, "),
     ],
 )
 def test_a_misspelt_option_is_named_with_the_nearest(many, server, option, words):
@@ -263,12 +263,12 @@ def test_failed_items_are_returned_in_their_places(many, server, tmp_path):
     answers = many(server, images, on_error="return")
     kinds = [type(answer).__name__ for answer in answers]
     assert kinds == [
-        "Explanation",
-        "Explanation",
+        "ExplainResult",
+        "ExplainResult",
         "InvalidRequest",
         "UnreadableImage",
         "UnsupportedImage",
-        "Explanation",
+        "ExplainResult",
     ]
     assert answers[2].reason == "UNSUPPORTED_IMAGE"
     assert answers[2].violations[0].field == "encoded"

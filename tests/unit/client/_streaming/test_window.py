@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from textcam.v1 import explainer_pb2 as pb
 from textcam_client import (
     DeadlineExceeded,
-    MalformedAnswer,
+    MalformedResponse,
     Overloaded,
     Retry,
     Unavailable,
@@ -329,7 +329,7 @@ def test_an_answer_without_response_or_error_is_an_error():
     window = filled(1, retry=Retry(attempts=1))
     window.launch(0.0)
     window.answer(pb.ExplainStreamResponse(request_id="run-0"), 0.0)
-    assert isinstance(window.pop(), MalformedAnswer)
+    assert isinstance(window.pop(), MalformedResponse)
 
 
 def test_a_window_without_capacity_is_refused():

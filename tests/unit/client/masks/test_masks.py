@@ -23,11 +23,11 @@ from textcam_client import (
     decode_rle,
     draw_contours,
     encode_rle,
-    label_picture,
+    label_image,
     pseudo_labels,
     pseudo_mask,
 )
-from textcam_client.masks.connected_components import connected_regions
+from textcam_client.masks.connected_components import connected_components
 from textcam_client.masks.pseudo_masks import otsu_threshold
 
 GREY, RED, GREEN = (128, 128, 128), (200, 30, 30), (30, 160, 60)
@@ -148,7 +148,7 @@ def test_a_single_hot_pixel_is_found_in_any_image(shape):
 
 
 def test_an_answers_targets_and_groups_are_taken_as_they_are(client, pixels):
-    target = client.explain(pixels).explanations[0]
+    target = client.explain(pixels)
     for part in (target, *target.groups):
         assert pseudo_mask(part).shape == (60, 90)
         expected = pseudo_mask(part.heatmap(), image=pixels)
@@ -159,7 +159,7 @@ def test_an_answers_targets_and_groups_are_taken_as_they_are(client, pixels):
 
 
 def test_the_otsu_of_an_answer_needs_no_image(client, png_path):
-    target = client.explain(png_path).explanations[0]
+    target = client.explain(png_path)
     png_path.unlink()
     assert pseudo_mask(target, method="otsu").any()
     with pytest.raises(PictureUnavailable):
@@ -169,7 +169,7 @@ def test_the_otsu_of_an_answer_needs_no_image(client, png_path):
 def test_declined_maps_are_an_error(client, pixels):
     answer = client.explain(pixels, heatmap="none")
     with pytest.raises(MapsDeclined):
-        pseudo_mask(answer.explanations[0])
+        pseudo_mask(answer)
 
 
 @pytest.mark.parametrize(
@@ -241,13 +241,13 @@ def test_labels_of_no_one_too_many_or_other_sizes_are_refused():
 def test_regions_by_hand_corners_touch():
     mask = np.array([[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 0, 1]], bool)
     expected = [[1, 0, 0, 2], [0, 1, 0, 2], [0, 0, 0, 0], [3, 3, 0, 4]]
-    np.testing.assert_array_equal(connected_regions(mask), expected)
+    np.testing.assert_array_equal(connected_components(mask), expected)
 
 
 @given(MASKS)
 @settings(max_examples=200, deadline=None)
 def test_regions_and_boxes_are_scikit_images(mask):
-    regions = connected_regions(mask)
+    regions = connected_components(mask)
     expected = label(mask, connectivity=2)
     np.testing.assert_array_equal(regions, expected)
     found = sorted(bounding_boxes(mask))
@@ -265,13 +265,13 @@ def test_a_spiral_and_a_comb_are_one_region_each():
     comb = np.zeros((60, 301), bool)
     comb[:, ::2] = comb[-1] = True
     for mask in (spiral, comb):
-        assert connected_regions(mask).max() == label(mask, connectivity=2).max() == 1
+        assert connected_components(mask).max() == label(mask, connectivity=2).max() == 1
 
 
 def test_regions_of_a_photograph_sized_mask_are_quick():
     mask = np.random.default_rng(0).random((480, 640)) < 0.5
     begun = time.perf_counter()
-    regions = connected_regions(mask)
+    regions = connected_components(mask)
     assert time.perf_counter() - begun < 5  # some 15 ms on a quiet core
     np.testing.assert_array_equal(regions, label(mask, connectivity=2))
 
@@ -287,7 +287,7 @@ def test_boxes_come_largest_first_and_small_regions_can_be_left_out():
     assert bounding_boxes(np.zeros((3, 3), bool), largest=True) == ()
 
 
-@pytest.mark.parametrize("function", [bounding_boxes, encode_rle, connected_regions])
+@pytest.mark.parametrize("function", [bounding_boxes, encode_rle, connected_components])
 @pytest.mark.parametrize(
     "wrong", [np.ones((3, 3)), np.ones((1, 3, 3), bool), np.ones((0, 3), bool)]
 )
@@ -369,7 +369,7 @@ def test_damaged_run_lengths_are_refused(rle, message):
 def test_a_saved_label_map_is_read_back_as_it_was():
     labels = np.arange(256, dtype=np.uint8).reshape(8, 32)
     buffer = io.BytesIO()
-    label_picture(labels).save(buffer, "PNG")
+    label_image(labels).save(buffer, "PNG")
     read = Image.open(io.BytesIO(buffer.getvalue()))
     assert read.mode == "P"
     np.testing.assert_array_equal(np.asarray(read), labels)
@@ -415,7 +415,7 @@ def test_each_label_has_its_colour_fill_and_width():
     labels[:, 20:40], labels[:, 40:] = 1, 2
     image = np.full((40, 60, 3), 60, np.uint8)
     drawn = np.asarray(draw_contours(image, labels, width=3, fill=0.5)).astype(int)
-    palette = np.asarray(label_picture(labels).convert("RGB")).astype(int)
+    palette = np.asarray(label_image(labels).convert("RGB")).astype(int)
     for left, right in ((20, 40), (40, 60)):
         colour = palette[0, left]
         assert (drawn[10, left : left + 3] == colour).all()

@@ -8,6 +8,7 @@ import pytest
 from client_samples import QUICK, make_pixels
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client import InvalidRequest, TopK, Unavailable
 from textcam_client.errors import from_rpc_error
 from textcam_client.testing import serve_in_memory
@@ -17,7 +18,7 @@ def test_answers_are_the_same_from_server_to_server_and_follow_the_image():
     answers = []
     for seed in (0, 0, 1):
         with serve_in_memory() as server, server.client() as client:
-            answers.append(client.explain(make_pixels(seed=seed)).explanations[0])
+            answers.append(client.explain(make_pixels(seed=seed)))
     np.testing.assert_array_equal(answers[0].saliency_map, answers[1].saliency_map)
     assert answers[0].sentence == answers[1].sentence
     assert not np.allclose(answers[0].saliency_map, answers[2].saliency_map)
@@ -47,7 +48,7 @@ def test_an_unknown_code_is_refused_at_once(server):
 def test_own_classes_phrases_and_model_are_served():
     with (
         serve_in_memory(
-            model="mine", version="3", class_names=["a", "b"], phrases=["red", "blue", "round"]
+            model="mine", version="3", class_names=["a", "b"], vocabulary=["red", "blue", "round"]
         ) as server,
         server.client(model="mine", version="3") as client,
     ):
@@ -63,8 +64,8 @@ def test_own_classes_phrases_and_model_are_served():
 @pytest.mark.parametrize(
     ("options", "field"),
     [
-        ({"phrases": 0}, "phrases"),
-        ({"phrases": 21}, "phrases"),
+        ({"max_phrases": 0}, "max_phrases"),
+        ({"max_phrases": 21}, "max_phrases"),
         ({"target": TopK(0)}, "target.top_k.k"),
         ({"target": TopK(11)}, "target.top_k.k"),
         ({"min_probability": -0.01}, "min_probability"),
@@ -78,11 +79,11 @@ def test_ranges_are_checked_as_the_contract_says(client, options, field):
     assert [violation.field for violation in caught.value.violations] == [field]
 
 
-@pytest.mark.parametrize("kind", [pb.PHRASE_KIND_UNSPECIFIED, 99])
+@pytest.mark.parametrize("kind", [types_pb.PHRASE_KIND_UNSPECIFIED, 99])
 def test_a_kind_that_is_none_is_refused(server, png, kind):
     with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
         explainer_pb2_grpc.ExplainerServiceStub(channel).Explain(
-            pb.ExplainRequest(encoded=png, kinds=[pb.PHRASE_KIND_PART, kind])
+            pb.ExplainRequest(encoded=png, kinds=[types_pb.PHRASE_KIND_PART, kind])
         )
     error = from_rpc_error(caught.value)
     assert isinstance(error, InvalidRequest)
@@ -91,10 +92,10 @@ def test_a_kind_that_is_none_is_refused(server, png, kind):
 
 def test_phrases_are_said_from_the_threshold_on_the_most_probable_first(client):
     image = make_pixels()
-    answer = client.explain(image, phrases=20)
+    answer = client.explain(image, max_phrases=20)
     usual, least = (
-        given.explanations[0].phrases
-        for given in (answer, client.explain(image, phrases=20, min_probability=0))
+        given.phrases
+        for given in (answer, client.explain(image, max_phrases=20, min_probability=0))
     )
     default = answer.provenance.calibration.min_probability
     chances = [phrase.probability for phrase in least]
@@ -103,7 +104,7 @@ def test_phrases_are_said_from_the_threshold_on_the_most_probable_first(client):
     assert min(phrase.evidence for phrase in least) > 0
     assert [p.text for p in usual] == [p.text for p in least if p.probability >= default]
     middle = (chances[0] + chances[1]) / 2
-    (first,) = client.explain(image, min_probability=middle).explanations[0].phrases
+    (first,) = client.explain(image, min_probability=middle).phrases
     assert first == least[0]
     (nothing,) = client.explain(image, min_probability=1).explanations
     assert nothing.phrases == nothing.groups == ()
@@ -112,18 +113,19 @@ def test_phrases_are_said_from_the_threshold_on_the_most_probable_first(client):
 
 def test_phrases_of_the_kinds_that_are_asked_for_are_said_alone(client):
     image = make_pixels()
-    every = client.explain(image, phrases=20).explanations[0].phrases
+    every = client.explain(image, max_phrases=20).phrases
     kinds = {phrase.kind for phrase in every}
     assert {"part", "material"} < kinds
-    some = client.explain(image, phrases=20, kinds=["material", "part"]).explanations[0].phrases
+    some = client.explain(image, max_phrases=20, kinds=["material", "part"]).phrases
     assert some == tuple(p for p in every if p.kind in {"material", "part"})
-    assert client.explain(image, phrases=20, kinds=[]).explanations[0].phrases == every
+    assert client.explain(image, max_phrases=20, kinds=[]).phrases == every
 
 
 def test_what_only_repeats_the_class_is_said_if_asked_for():
     with (
         serve_in_memory(
-            class_names=["Tabby cat"], phrases=["cat", "tabby cat", "sleepy tabby cat", "cat flap"]
+            class_names=["Tabby cat"],
+            vocabulary=["cat", "tabby cat", "sleepy tabby cat", "cat flap"],
         ) as server,
         server.client() as client,
     ):
@@ -132,9 +134,7 @@ def test_what_only_repeats_the_class_is_said_if_asked_for():
             {
                 phrase.text
                 for image in images
-                for phrase in client.explain(image, min_probability=0, repeat_class=repeat)
-                .explanations[0]
-                .phrases
+                for phrase in client.explain(image, min_probability=0, repeat_class=repeat).phrases
             }
             for repeat in (False, True)
         )
@@ -148,21 +148,21 @@ def test_a_bank_without_calibration_has_no_probabilities_and_refuses_thresholds(
         with pytest.raises(InvalidRequest) as caught:
             client.explain(make_pixels(), min_probability=0.5)
     assert answer.provenance.calibration is None
-    assert {phrase.probability for phrase in answer.explanations[0].phrases} == {None}
+    assert {phrase.probability for phrase in answer.phrases} == {None}
     assert [violation.field for violation in caught.value.violations] == ["min_probability"]
 
 
 def test_a_vocabulary_of_ones_own_has_no_kinds_and_refuses_them():
-    with serve_in_memory(phrases=["red", "blue"]) as server, server.client() as client:
+    with serve_in_memory(vocabulary=["red", "blue"]) as server, server.client() as client:
         answer = client.explain(make_pixels())
         with pytest.raises(InvalidRequest) as caught:
             client.explain(make_pixels(), kinds=["colour"])
-    assert {phrase.kind for phrase in answer.explanations[0].phrases} == {None}
+    assert {phrase.kind for phrase in answer.phrases} == {None}
     assert [violation.field for violation in caught.value.violations] == ["kinds"]
 
 
 def test_effects_overlap_and_relative_maps_are_what_a_phrase_has_beyond_its_share(client):
-    (target,) = client.explain(make_pixels(), phrases=20).explanations
+    (target,) = client.explain(make_pixels(), max_phrases=20).explanations
     effects = [phrase.effect for phrase in target.phrases]
     shares = [phrase.evidence for phrase in target.phrases]
     assert not np.allclose(effects, shares)

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from textcam_service.cli import main
 from textcam_service.cli.bank import _rationale_settings
 from textcam_service.core.methods import METHODS
-from textcam_service.core.types import RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
 
 
 def test_pairs_become_settings():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client import Unavailable, UnreadableImage
 from textcam_client.testing import serve_in_memory
 from textcam_service.cli import main
@@ -217,9 +217,9 @@ def test_what_phrases_are_wanted_is_asked_of_the_server(photo):
     assert not plain.kinds
     assert (wanted.min_probability, wanted.repeat_class) == (0.25, True)
     assert list(kinds.kinds) == [
-        pb.PHRASE_KIND_PART,
-        pb.PHRASE_KIND_TEXTURE,
-        pb.PHRASE_KIND_SCENE,
+        types_pb.PHRASE_KIND_PART,
+        types_pb.PHRASE_KIND_TEXTURE,
+        types_pb.PHRASE_KIND_SCENE,
     ]
 
 
@@ -245,7 +245,7 @@ def test_phrases_are_listed_with_chance_share_effect_and_kind(photo):
 
 
 def test_what_a_server_does_not_tell_of_phrases_is_a_dash(photo):
-    with serve_in_memory(calibrated=False, phrases=["red", "blue"]) as server:
+    with serve_in_memory(calibrated=False, vocabulary=["red", "blue"]) as server:
         words = ["explain", str(photo), "--server", server.address]
         lines = CliRunner().invoke(main, words).output.splitlines()
     assert lines[-1].split()[0] == "-"

@@ -4,7 +4,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from textcam_service import errors
-from textcam_service.serving.status import CODES, DOMAIN, code_of, status_of
+from textcam_service.serving.status import CODES, code_of, status_of
 
 ALL = [
     value
@@ -47,7 +47,7 @@ def test_details_name_reason_field_and_delay():
     status = status_of(errors.QueueFull("busy", field="image", retry_after_s=0.25))
     assert status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     info = details(status, error_details_pb2.ErrorInfo)
-    assert (info.reason, info.domain) == ("QUEUE_FULL", DOMAIN)
+    assert (info.reason, info.domain) == ("QUEUE_FULL", "textcam")
     violation = details(status, error_details_pb2.BadRequest).field_violations[0]
     assert (violation.field, violation.description) == ("image", "busy")
     assert details(status, error_details_pb2.RetryInfo).retry_delay.nanos == 250_000_000

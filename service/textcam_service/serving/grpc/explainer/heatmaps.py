@@ -10,14 +10,14 @@ from functools import cached_property
 
 import numpy as np
 from PIL import Image
-from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client._heatmaps import geometry
 from textcam_client._heatmaps.colormap import blend
-from textcam_client._heatmaps.view import Peak, View
+from textcam_client._heatmaps.view import HeatmapContext, Peak
 
 from textcam_service.core.heatmap import heatmap, to_uint8
 from textcam_service.core.types import Crop, Float32Array, UInt8Array
-from textcam_service.errors import AnswerTooLarge, DeadlineExpired
+from textcam_service.errors import DeadlineExpired, ResponseTooLarge
 from textcam_service.imaging.decoding import whole_image
 from textcam_service.serving.grpc.explainer.requests import Job
 
@@ -89,16 +89,16 @@ class HeatmapEncoder:
         How large overlays become shows only when they are encoded.
 
         Raises:
-            AnswerTooLarge: The message says what to leave out.
+            ResponseTooLarge: The message says what to leave out.
         """
-        if self.job.heatmap == pb.HEATMAP_FORM_IMAGE:
+        if self.job.heatmap == types_pb.HEATMAP_FORM_IMAGE:
             self._require_room(maps * self.scene.height * self.scene.width)
 
     def peak(self, saliency_map: Float32Array) -> Peak:
         """What becomes the hottest of a target's heatmaps: the strongest support of its map."""
         return Peak(saliency_map, self._crop)
 
-    def draw(self, saliency_map: Float32Array, peak: Peak) -> pb.Heatmap:
+    def draw(self, saliency_map: Float32Array, peak: Peak) -> types_pb.Heatmap:
         """One heatmap, in the form that is asked for; over the image it is drawn smoothly.
 
         Args:
@@ -107,20 +107,20 @@ class HeatmapEncoder:
 
         Raises:
             DeadlineExpired: See raise_if_cancelled().
-            AnswerTooLarge: With those before, it is over the limit.
+            ResponseTooLarge: With those before, it is over the limit.
         """
         self.raise_if_cancelled()
         scene = self.scene
         size = scene.height, scene.width
-        if self.job.heatmap == pb.HEATMAP_FORM_IMAGE:
+        if self.job.heatmap == types_pb.HEATMAP_FORM_IMAGE:
             levels = self._levels(heatmap(saliency_map, scene.crop, *size, max(peak.cell, 0.0)))
-            dtype = pb.Tensor.D_TYPE_UINT8
-            image = pb.Tensor(dtype=dtype, shape=levels.shape, data=levels.tobytes())
-            drawn = pb.Heatmap(image=image)
+            dtype = types_pb.Tensor.D_TYPE_UINT8
+            image = types_pb.Tensor(dtype=dtype, shape=levels.shape, data=levels.tobytes())
+            drawn = types_pb.Heatmap(image=image)
         else:
-            view = View(size, self._crop, None, peak)
-            heat = view.heatmap(saliency_map, None, peak, smooth=True)
-            drawn = pb.Heatmap(overlay_png=self._overlay(heat))
+            context = HeatmapContext(size, self._crop, None, peak)
+            heat = context.heatmap(saliency_map, None, peak, smooth=True)
+            drawn = types_pb.Heatmap(overlay_png=self._overlay(heat))
         self._bytes += drawn.ByteSize()
         self._require_room(self._bytes)
         return drawn
@@ -169,10 +169,10 @@ def require_room(size: int, max_bytes: int, targets: int, scene: ImageInfo) -> N
         scene: Of the image.
 
     Raises:
-        AnswerTooLarge: It is over the limit; the message says what to leave out.
+        ResponseTooLarge: It is over the limit; the message says what to leave out.
     """
     if size > max_bytes:
-        raise AnswerTooLarge(
+        raise ResponseTooLarge(
             f"the answer for {targets} target(s) of a {scene.width} x {scene.height} image takes "
             f"at least {size} bytes, but this server sends messages of at most {max_bytes}; ask "
             "for fewer targets, for the heatmap form 'saliency', which is drawn by the client, or "

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_service.core.methods import Method, MethodSettings
-from textcam_service.core.types import PHRASE_KINDS, UInt8Array, Wish
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import PHRASE_KINDS, UInt8Array
 from textcam_service.errors import (
     EmptyImage,
     InvalidArgument,
@@ -35,10 +37,10 @@ class TopK:
 
 @dataclass(frozen=True)
 class Classes:
-    """Explain these classes, each against another where `against` is given."""
+    """Explain these classes, each rather than `reference` where that is given."""
 
     indices: tuple[int, ...]
-    against: int | None = None
+    reference: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ class Job:
     encoded: bytes | None
     pixels: UInt8Array | None
     target: TopK | Classes
-    wish: Wish
+    wish: PhraseFilter
     groups: bool
-    heatmap: pb.HeatmapForm
+    heatmap: types_pb.HeatmapForm
     predictions: int
     method: Method
     may_degrade: bool
@@ -81,10 +83,12 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
         UnknownClass: A class is unknown.
     """
     check_request_id(request.request_id)
-    form = request.heatmap or pb.HEATMAP_FORM_SALIENCY
-    if form not in pb.HeatmapForm.values():
+    form = request.heatmap or types_pb.HEATMAP_FORM_SALIENCY
+    if form not in types_pb.HeatmapForm.values():
         raise InvalidArgument(f"there is no heatmap form {form}", field="heatmap")
-    predictions = request.predictions if request.HasField("predictions") else DEFAULT_PREDICTIONS
+    predictions = DEFAULT_PREDICTIONS
+    if request.HasField("prediction_count"):
+        predictions = request.prediction_count
     classes = len(bundle.class_names)
     target = _read_target(request.target, bundle, limits)
     method = read_method(request.method, bundle)
@@ -93,17 +97,21 @@ def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: Server
         encoded=request.encoded if request.WhichOneof("image") == "encoded" else None,
         pixels=_read_pixels(request),
         target=target,
-        wish=_read_wish(request, bundle, limits),
-        groups=request.groups if request.HasField("groups") else True,
+        wish=_read_phrase_filter(request, bundle, limits),
+        groups=request.include_groups if request.HasField("include_groups") else True,
         heatmap=form,
-        predictions=min(_in_range(predictions, 0, None, "predictions"), classes),
+        predictions=min(_in_range(predictions, 0, None, "prediction_count"), classes),
         method=method,
         may_degrade=request.may_degrade,
     )
 
 
-def _read_wish(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings) -> Wish:
-    phrases = request.phrases if request.HasField("phrases") else limits.default_phrases
+def _read_phrase_filter(
+    request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings
+) -> PhraseFilter:
+    phrases = limits.default_phrases
+    if request.HasField("max_phrases"):
+        phrases = request.max_phrases
     least = request.min_probability if request.HasField("min_probability") else None
     if least is not None and not 0 <= least <= 1:
         raise InvalidArgument(
@@ -116,16 +124,18 @@ def _read_wish(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSe
             "bank that `textcam bank build` made",
             field="min_probability",
         )
-    return Wish(
-        count=_in_range(phrases, 1, limits.max_phrases, "phrases"),
+    return PhraseFilter(
+        max_phrases=_in_range(phrases, 1, limits.max_phrases, "max_phrases"),
         min_probability=least,
         kinds=_read_kinds(request.kinds, bundle),
         repeat_class=True if request.repeat_class else None,
     )
 
 
-def _read_kinds(numbers: Sequence[pb.PhraseKind], bundle: ModelBundle) -> frozenset[str]:
-    known = {pb.PhraseKind.Value(f"PHRASE_KIND_{kind.upper()}"): kind for kind in PHRASE_KINDS}
+def _read_kinds(numbers: Sequence[types_pb.PhraseKind], bundle: ModelBundle) -> frozenset[str]:
+    known = {
+        types_pb.PhraseKind.Value(f"PHRASE_KIND_{kind.upper()}"): kind for kind in PHRASE_KINDS
+    }
     for number in numbers:
         if number not in known:
             raise InvalidArgument(
@@ -154,31 +164,31 @@ def check_request_id(request_id: str, field: str = "request_id") -> None:
         )
 
 
-def read_lane(lane: pb.Lane, default: Lane) -> Lane:
+def read_lane(lane: types_pb.Lane, default: Lane) -> Lane:
     """Who waits; `default` where the request does not say.
 
     Raises:
         InvalidArgument: There is no such lane.
     """
     known = {
-        pb.LANE_UNSPECIFIED: default,
-        pb.LANE_INTERACTIVE: Lane.INTERACTIVE,
-        pb.LANE_AUDIT: Lane.AUDIT,
+        types_pb.LANE_UNSPECIFIED: default,
+        types_pb.LANE_INTERACTIVE: Lane.INTERACTIVE,
+        types_pb.LANE_AUDIT: Lane.AUDIT,
     }
     if lane not in known:
         raise InvalidArgument(f"there is no lane {lane}; give 1 or 2, or none", field="lane")
     return known[lane]
 
 
-def read_method(number: pb.CamMethod, bundle: ModelBundle) -> Method:
+def read_method(number: types_pb.CamMethod, bundle: ModelBundle) -> Method:
     """The CAM method of a number; the model's default where the request names none.
 
     Raises:
         UnsupportedMethod: There is none of that number, or the model's backbone cannot answer it.
     """
-    if number == pb.CAM_METHOD_UNSPECIFIED:
+    if number == types_pb.CAM_METHOD_UNSPECIFIED:
         return bundle.default_method
-    if number not in pb.CamMethod.values():
+    if number not in types_pb.CamMethod.values():
         raise UnsupportedMethod(
             f"this server knows no CAM method of number {number} in the contract; model "
             f"'{bundle.name}' supports {', '.join(method.name for method in bundle.methods)}",
@@ -203,9 +213,9 @@ def _check_passes(
         )
 
 
-def method_name(number: pb.CamMethod) -> str:
+def method_name(number: types_pb.CamMethod) -> str:
     """A method's name, by its number in the contract: "grad_cam"."""
-    return str(pb.CamMethod.Name(number)).removeprefix("CAM_METHOD_").lower()
+    return str(types_pb.CamMethod.Name(number)).removeprefix("CAM_METHOD_").lower()
 
 
 def read_image_field(request: pb.ExplainRequest) -> None:
@@ -233,7 +243,7 @@ def _read_pixels(request: pb.ExplainRequest) -> UInt8Array | None:
             field="pixels.shape",
         )
     shape = tuple(tensor.shape)
-    if tensor.dtype != pb.Tensor.D_TYPE_UINT8:
+    if tensor.dtype != types_pb.Tensor.D_TYPE_UINT8:
         raise InvalidTensor("pixels are uint8", field="pixels.dtype")
     if shape[2] != 3 or min(shape) < 1:
         raise InvalidTensor(
@@ -248,7 +258,9 @@ def _read_pixels(request: pb.ExplainRequest) -> UInt8Array | None:
     return np.frombuffer(tensor.data, np.uint8).reshape(shape)
 
 
-def _read_target(target: pb.Target, bundle: ModelBundle, limits: ServerSettings) -> TopK | Classes:
+def _read_target(
+    target: types_pb.Target, bundle: ModelBundle, limits: ServerSettings
+) -> TopK | Classes:
     kind = target.WhichOneof("of")
     most = min(limits.max_targets, len(bundle.class_names))
     if kind == "classes":
@@ -261,18 +273,18 @@ def _read_target(target: pb.Target, bundle: ModelBundle, limits: ServerSettings)
             )
         )
     if kind == "contrast":
-        # `class` is a keyword of Python, hence getattr.
-        chosen = _read_class(getattr(target.contrast, "class"), bundle, "target.contrast.class")
-        against = _read_class(target.contrast.against, bundle, "target.contrast.against")
-        if chosen == against:
+        pair = target.contrast
+        chosen = _read_class(pair.target, bundle, "target.contrast.target")
+        reference = _read_class(pair.reference, bundle, "target.contrast.reference")
+        if chosen == reference:
             raise InvalidArgument(
-                "a contrast needs two different classes", field="target.contrast.against"
+                "a contrast needs two different classes", field="target.contrast.reference"
             )
-        return Classes((chosen,), against)
+        return Classes((chosen,), reference)
     return TopK(_in_range(target.top_k.k, 1, most, "target.top_k.k") if kind == "top_k" else 1)
 
 
-def _read_class(ref: pb.ClassRef, bundle: ModelBundle, field: str) -> int:
+def _read_class(ref: types_pb.ClassRef, bundle: ModelBundle, field: str) -> int:
     kind = ref.WhichOneof("by")
     if kind == "name":
         return bundle.class_index(ref.name, f"{field}.name")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from google.protobuf.duration_pb2 import Duration
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client._heatmaps.view import Peak
 
 from textcam_service.core.methods import Capability, Method, MethodSettings
@@ -24,13 +26,13 @@ from textcam_service.serving.engine.method_runner import MethodResult
 from textcam_service.serving.grpc.explainer.heatmaps import HeatmapEncoder, ImageInfo, require_room
 from textcam_service.version import __version__
 
-# A stream's answer repeats the request id around the response; the stages' seconds come last.
+# A stream's answer repeats the request id around the response; the timings come last.
 _ENVELOPE_BYTES = 1024
 
 
-def prediction_message(prediction: Prediction) -> pb.Prediction:
+def prediction_message(prediction: Prediction) -> types_pb.Prediction:
     """A prediction as a message."""
-    return pb.Prediction(
+    return types_pb.Prediction(
         class_index=prediction.class_index,
         class_name=prediction.class_name,
         probability=prediction.probability,
@@ -40,7 +42,7 @@ def prediction_message(prediction: Prediction) -> pb.Prediction:
 
 def explanation_message(
     target: Prediction,
-    against: Prediction | None,
+    reference: Prediction | None,
     rationale: Rationale,
     spoken: str,
     drawing: HeatmapEncoder,
@@ -50,7 +52,7 @@ def explanation_message(
 
     Raises:
         DeadlineExpired: See HeatmapEncoder.draw.
-        AnswerTooLarge: See HeatmapEncoder.draw.
+        ResponseTooLarge: See HeatmapEncoder.draw.
     """
     peak = drawing.peak(rationale.saliency_map)
     message = pb.Explanation(
@@ -68,45 +70,47 @@ def explanation_message(
         sentence=spoken,
         in_logit_units=rationale.in_logit_units,
     )
-    if against is not None:
-        message.against.CopyFrom(prediction_message(against))
+    if reference is not None:
+        message.reference.CopyFrom(prediction_message(reference))
     _add_maps(message, rationale.saliency_map, drawing, peak)
     return message
 
 
-def _phrase_message(phrase: Phrase) -> pb.Phrase:
+def _phrase_message(phrase: Phrase) -> types_pb.Phrase:
     fields = asdict(phrase)
     kind = fields.pop("kind")
     name = f"PHRASE_KIND_{kind.upper() or 'UNSPECIFIED'}"
-    return pb.Phrase(**fields, kind=pb.PhraseKind.Value(name))
+    return types_pb.Phrase(**fields, kind=types_pb.PhraseKind.Value(name))
 
 
-def _group_message(group: SaliencyGroup, drawing: HeatmapEncoder, peak: Peak) -> pb.SaliencyGroup:
-    message = pb.SaliencyGroup(
+def _group_message(
+    group: SaliencyGroup, drawing: HeatmapEncoder, peak: Peak
+) -> types_pb.SaliencyGroup:
+    message = types_pb.SaliencyGroup(
         phrase_index=group.phrase_index,
-        channel_ids=group.channel_ids.astype("<i4").tobytes(),
+        channel_ids=group.channel_ids.tolist(),
         evidence=group.evidence,
         evidence_for=group.evidence_for,
         evidence_against=group.evidence_against,
     )
     if drawing.job.groups:
         _add_maps(message, group.saliency_map, drawing, peak)
-        if group.relative_map is not None and drawing.job.heatmap != pb.HEATMAP_FORM_NONE:
+        if group.relative_map is not None and drawing.job.heatmap != types_pb.HEATMAP_FORM_NONE:
             message.relative_map.CopyFrom(tensor_message(group.relative_map))
     return message
 
 
 def _add_maps(
-    message: pb.Explanation | pb.SaliencyGroup,
+    message: pb.Explanation | types_pb.SaliencyGroup,
     saliency_map: Float32Array,
     drawing: HeatmapEncoder,
     peak: Peak,
 ) -> None:
     form = drawing.job.heatmap
-    if form == pb.HEATMAP_FORM_NONE:
+    if form == types_pb.HEATMAP_FORM_NONE:
         return
     message.saliency_map.CopyFrom(tensor_message(saliency_map))
-    if form != pb.HEATMAP_FORM_SALIENCY:
+    if form != types_pb.HEATMAP_FORM_SALIENCY:
         message.heatmap.CopyFrom(drawing.draw(saliency_map, peak))
 
 
@@ -120,10 +124,12 @@ def map_count(rationales: Iterable[Rationale], groups: bool) -> int:
     return sum(1 + (len(rationale.groups) + 1 if groups else 0) for rationale in rationales)
 
 
-def tensor_message(array: Float32Array | UInt8Array) -> pb.Tensor:
+def tensor_message(array: Float32Array | UInt8Array) -> types_pb.Tensor:
     """A float32 or uint8 array as a message."""
-    dtype = pb.Tensor.D_TYPE_UINT8 if array.dtype == np.uint8 else pb.Tensor.D_TYPE_FLOAT32
-    return pb.Tensor(
+    dtype = (
+        types_pb.Tensor.D_TYPE_UINT8 if array.dtype == np.uint8 else types_pb.Tensor.D_TYPE_FLOAT32
+    )
+    return types_pb.Tensor(
         dtype=dtype,
         shape=array.shape,
         data=np.ascontiguousarray(array).astype("<" + array.dtype.str[1:], copy=False).tobytes(),
@@ -137,9 +143,9 @@ def response_message(
     scene: ImageInfo,
     bundle: ModelBundle,
     method: Method,
-    degradations: Sequence[pb.Degradation],
+    degradations: Sequence[types_pb.Degradation],
 ) -> pb.ExplainResponse:
-    """The whole answer, but for the seconds that it took."""
+    """The whole answer, but for its timings."""
     crop = scene.crop
     return pb.ExplainResponse(
         request_id=request_id,
@@ -147,10 +153,18 @@ def response_message(
         explanations=explanations,
         image_height=scene.height,
         image_width=scene.width,
-        crop=pb.Crop(**asdict(crop)),
+        crop=types_pb.Crop(**asdict(crop)),
         provenance=provenance_message(bundle, method, scene.decoder),
         degradations=degradations,
     )
+
+
+def timings_message(stage_seconds: Mapping[str, float]) -> types_pb.Timings:
+    """Turn seconds by stage into a message; a stage that is absent stays unset."""
+    durations = {name: Duration() for name in stage_seconds}
+    for name, duration in durations.items():
+        duration.FromNanoseconds(round(stage_seconds[name] * 1e9))
+    return types_pb.Timings(**durations)
 
 
 def check_size(response: pb.ExplainResponse, scene: ImageInfo, max_bytes: int) -> None:
@@ -162,19 +176,21 @@ def check_size(response: pb.ExplainResponse, scene: ImageInfo, max_bytes: int) -
         max_bytes: Of a message.
 
     Raises:
-        AnswerTooLarge: It is over the limit; the message says what to leave out.
+        ResponseTooLarge: It is over the limit; the message says what to leave out.
     """
     size = response.ByteSize() + _ENVELOPE_BYTES
     require_room(size, max_bytes, len(response.explanations), scene)
 
 
-def provenance_message(bundle: ModelBundle, method: Method, decoder: str = "") -> pb.Provenance:
+def provenance_message(
+    bundle: ModelBundle, method: Method, decoder: str = ""
+) -> types_pb.Provenance:
     """What makes a bundle's answers."""
     numbers = asdict(MethodSettings())
     chosen = {f"method.{name}": str(numbers[name]) for name in method.parameters}
     manifest = bundle.backbone.manifest
     further = manifest.layers if Capability.LAYERS in method.needs else ()
-    return pb.Provenance(
+    return types_pb.Provenance(
         model_name=bundle.name,
         model_version=bundle.version,
         backbone_digest=manifest.weights_digest,
@@ -183,7 +199,7 @@ def provenance_message(bundle: ModelBundle, method: Method, decoder: str = "") -
         service_version=__version__,
         decoder=decoder,
         execution_provider=bundle.backbone.execution_provider,
-        method=method.name,
+        method=method_number(method),
         parameters={**bundle.parameters(), **chosen},
         layers=[manifest.target_layer, *further],
         head_kind=manifest.head_kind,
@@ -191,16 +207,16 @@ def provenance_message(bundle: ModelBundle, method: Method, decoder: str = "") -
     )
 
 
-def _calibration_message(bundle: ModelBundle) -> pb.Calibration | None:
+def _calibration_message(bundle: ModelBundle) -> types_pb.Calibration | None:
     calibration = bundle.calibration
     if calibration is None:
         return None
-    return pb.Calibration(
+    return types_pb.Calibration(
         source=calibration.source,
         images=calibration.images,
         min_probability=bundle.settings.min_probability,
         expected_calibration_error=calibration.expected_error,
-        bins=[pb.Calibration.Bin(**asdict(each)) for each in calibration.bins],
+        bins=[types_pb.Calibration.Bin(**asdict(each)) for each in calibration.bins],
     )
 
 
@@ -229,7 +245,7 @@ def model_message(bundle: ModelBundle) -> pb.GetModelResponse:
     return pb.GetModelResponse(
         summary=summary_message(bundle),
         class_names=bundle.class_names,
-        phrases=bundle.phrases,
+        vocabulary=bundle.phrases,
         dead_channel_count=int(bundle.artefact.bank.dead.sum()),
         provenance=provenance_message(bundle, bundle.default_method),
         methods=[method_number(method) for method in bundle.methods],
@@ -237,7 +253,7 @@ def model_message(bundle: ModelBundle) -> pb.GetModelResponse:
     )
 
 
-def method_number(method: Method) -> pb.CamMethod:
+def method_number(method: Method) -> types_pb.CamMethod:
     """A method's number in the contract."""
-    number: pb.CamMethod = pb.CamMethod.Value(f"CAM_METHOD_{method.name.upper()}")
+    number: types_pb.CamMethod = types_pb.CamMethod.Value(f"CAM_METHOD_{method.name.upper()}")
     return number

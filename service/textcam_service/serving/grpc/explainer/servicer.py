@@ -13,11 +13,12 @@ from grpc_status import rpc_status
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
 
-from textcam_service.errors import TextCamError
+from textcam_service.errors import InvalidArgument, TextCamError
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.dataplane import DataPlane
 from textcam_service.serving.grpc.explainer.responses import model_message, summary_message
 from textcam_service.serving.grpc.explainer.stream import Stream
+from textcam_service.serving.pagination import read_page
 from textcam_service.serving.status import code_of, reason_of, status_of
 from textcam_service.settings import ServerSettings
 
@@ -57,14 +58,19 @@ class ExplainerServicer(explainer_pb2_grpc.ExplainerServiceServicer):
     async def ListModels(  # noqa: N802 - gRPC's name
         self, request: pb.ListModelsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ListModelsResponse:
-        """List the served models."""
-        del request, context
+        """List the served models that the caller may know of, page by page."""
+        served = [
+            each for each in self._dataplane.models.bundles if self._dataplane.shows(each.name)
+        ]
+        try:
+            page, next_page_token = read_page(request, served)
+        except InvalidArgument as error:
+            refusal = self._dataplane.fail("ListModels", error)
+            await context.abort_with_status(rpc_status.to_status(refusal))
+            raise  # not reached: abort raises
         self._dataplane.count("ListModels", grpc.StatusCode.OK)
-        served = self._dataplane.models.bundles
         return pb.ListModelsResponse(
-            models=[
-                summary_message(bundle) for bundle in served if self._dataplane.shows(bundle.name)
-            ]
+            models=[summary_message(bundle) for bundle in page], next_page_token=next_page_token
         )
 
     async def GetModel(  # noqa: N802 - gRPC's name

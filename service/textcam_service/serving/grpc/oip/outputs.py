@@ -9,9 +9,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
-from textcam_service.errors import AnswerTooLarge
+from textcam_service.errors import ResponseTooLarge
 from textcam_service.model.bundle import ModelBundle
+from textcam_service.serving.grpc.explainer.requests import method_name
 from textcam_service.serving.grpc.oip.tensors import Array, add_output
 
 # By name: type, and shape for one image.
@@ -24,7 +26,7 @@ def outputs_of(bundle: ModelBundle, phrases: int) -> Outputs:
 
     Of each phrase there are its share of the logit, `evidence`, which adds up with the rest, bias
     and gap; its effect, `effects`; and how likely it is true, `phrase_probabilities`, NaN where the
-    bank has no calibration. See Phrase in explainer.proto.
+    bank has no calibration. See Phrase in types.proto.
     """
     manifest = bundle.backbone.manifest
     cells, classes = (manifest.map_height, manifest.map_width), (len(bundle.class_names),)
@@ -57,10 +59,10 @@ def check_bytes(size: int, images: int, max_bytes: int) -> None:
     """Refuse an answer that gRPC would not send.
 
     Raises:
-        AnswerTooLarge: It is over the limit; the message says what to leave out.
+        ResponseTooLarge: It is over the limit; the message says what to leave out.
     """
     if size > max_bytes:
-        raise AnswerTooLarge(
+        raise ResponseTooLarge(
             f"the outputs of {images} image(s) take {size} bytes, but this server sends messages "
             f"of at most {max_bytes}; send fewer images at a time, or name in 'outputs' only those "
             "that you need",
@@ -88,8 +90,9 @@ def respond(
         model_name=bundle.name, model_version=bundle.version, id=request.id
     )
     provenance = answers[0].provenance
-    for name in ("backbone_digest", "bank_digest", "vocabulary_digest", "method"):
+    for name in ("backbone_digest", "bank_digest", "vocabulary_digest"):
         response.parameters[name].string_param = getattr(provenance, name)
+    response.parameters["method"].string_param = method_name(provenance.method)
     raw = bool(request.raw_input_contents)
     parts = [_parts(answer, outputs) for answer in answers]
     for name in names:
@@ -132,5 +135,5 @@ def _parts(answer: pb.ExplainResponse, outputs: Outputs) -> dict[str, Any]:
     return parts
 
 
-def _map(tensor: pb.Tensor) -> Array:
+def _map(tensor: types_pb.Tensor) -> Array:
     return np.frombuffer(tensor.data, "<f4").reshape(tuple(tensor.shape))

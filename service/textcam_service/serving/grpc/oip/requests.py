@@ -9,6 +9,7 @@ from typing import Any
 
 from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_service.errors import (
     BatchTooLarge,
@@ -68,8 +69,8 @@ def read_batch(
     check_request_id(request.id, "id")
     outputs = _read_outputs(request, bundle)
     template = _read_template(request, bundle, settings)
-    template.groups = not _WITH_GROUPS.isdisjoint(outputs)
-    template.predictions = len(bundle.class_names)
+    template.include_groups = not _WITH_GROUPS.isdisjoint(outputs)
+    template.prediction_count = len(bundle.class_names)
     shape, count = _read_input(request, settings)
     size = _size(request, shape, settings.max_bytes_in_work)
     return Batch(count, size, shape, outputs, template)
@@ -185,8 +186,8 @@ def _read_template(
 ) -> pb.ExplainRequest:
     template = pb.ExplainRequest(
         request_id=request.id,
-        heatmap=pb.HEATMAP_FORM_SALIENCY,
-        phrases=settings.default_phrases,
+        heatmap=types_pb.HEATMAP_FORM_SALIENCY,
+        max_phrases=settings.default_phrases,
     )
     for name, parameter in request.parameters.items():
         kind = parameter.WhichOneof("parameter_choice")
@@ -196,7 +197,7 @@ def _read_template(
                 raise InvalidArgument(
                     f"'phrases' is {value}; give 1 to {settings.max_phrases}", field="parameters"
                 )
-            template.phrases = value
+            template.max_phrases = value
         elif name == "class" and kind in _WHOLE:
             last = len(bundle.class_names) - 1
             if not 0 <= value <= last:
@@ -209,9 +210,9 @@ def _read_template(
             template.target.classes.classes.add(name=value)
         elif name == "method" and isinstance(value, str):
             number = f"CAM_METHOD_{value.upper()}"
-            if number not in pb.CamMethod.keys():  # noqa: SIM118 - an enum, not a mapping
+            if number not in types_pb.CamMethod.keys():  # noqa: SIM118 - an enum, not a mapping
                 raise InvalidArgument(f"there is no CAM method '{value}'", field="parameters")
-            template.method = pb.CamMethod.Value(number)
+            template.method = types_pb.CamMethod.Value(number)
         elif name not in _PASSED_OVER:
             raise InvalidArgument(
                 f"the parameter '{name}' is not taken as it stands; there are 'phrases' (int64), "

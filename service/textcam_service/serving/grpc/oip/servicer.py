@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 from textcam.oip import open_inference_pb2 as oip
 from textcam.oip import open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 
 from textcam_service.errors import ModelLoading, TextCamError
 from textcam_service.serving.batching.scheduling import Lane
@@ -74,7 +75,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         """Say whether a model can take requests; NOT_FOUND where it is not served."""
         try:
             bundle = self._dataplane.bundle(
-                pb.ModelSpec(name=request.name, version=request.version)
+                types_pb.ModelSpec(name=request.name, version=request.version)
             )
             ready = self._is_ready(bundle.name)
         except ModelLoading:
@@ -100,7 +101,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         """Describe a model's inputs and outputs; -1: any extent."""
         try:
             bundle = self._dataplane.bundle(
-                pb.ModelSpec(name=request.name, version=request.version)
+                types_pb.ModelSpec(name=request.name, version=request.version)
             )
         except TextCamError as error:
             refusal = self._dataplane.fail("ModelMetadata", error)
@@ -138,7 +139,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     ) -> oip.ModelInferResponse | Status:
         """Answer or say why not; only cancellation escapes."""
         settings = self._settings
-        spec = pb.ModelSpec(name=request.model_name, version=request.model_version)
+        spec = types_pb.ModelSpec(name=request.model_name, version=request.model_version)
         try:
             with ExitStack() as held:
                 # One lease for the whole batch: all of it is answered by one version.
@@ -146,7 +147,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
                 engine = held.enter_context(self._dataplane.lease(spec, images))
                 bundle = engine.bundle
                 batch = read_batch(request, bundle, settings)
-                outputs = outputs_of(bundle, batch.template.phrases)
+                outputs = outputs_of(bundle, batch.template.max_phrases)
                 least = least_bytes(outputs, batch.outputs, batch.count)
                 check_bytes(least, batch.count, settings.max_message_bytes)
                 # Taken in as a whole, and for as long: no image of it is refused for those after,

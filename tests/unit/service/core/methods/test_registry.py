@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from textcam_service.core.cam import activation_scores, softmax
+from textcam_service.core.cam import activation_scores
+from textcam_service.core.interpolation import resample
 from textcam_service.core.methods import (
     METHODS,
     AttentionGradients,
@@ -16,7 +17,8 @@ from textcam_service.core.methods import (
     MethodSettings,
     run_method,
 )
-from textcam_service.core.methods.arrays import blur, masks, reproducing_weights, resample
+from textcam_service.core.methods.arrays import blur, masks, reproducing_weights
+from textcam_service.core.probability import softmax
 
 NAMES = (
     "cam",

@@ -5,17 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from textcam_service.core.rationale.calibration import (
-    Calibration,
+from textcam_service.core.probability import logit, sigmoid
+from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.core.rationale.calibration_fitting import (
     _logistic,
     fit_calibration,
     fit_said,
-    logit,
     opinion_temperature,
-    reliability,
-    sigmoid,
     with_reliability,
 )
+from textcam_service.core.rationale.reliability import reliability
 
 MADE = Calibration(
     mean=np.array([0.1, -0.2, 0.0], np.float32),

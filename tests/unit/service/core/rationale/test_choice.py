@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from textcam_service.core.rationale.choice import choose
-from textcam_service.core.types import RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
 
 SETTINGS = RationaleSettings(min_new=0.38, min_more=0.45)
 # A cue, another name for it, a mixture of the cue with a second one, and the second one alone.

@@ -8,10 +8,11 @@ import pytest
 from scipy.optimize import nnls
 from textcam_client._heatmaps.geometry import Crop as ClientCrop
 from textcam_client._heatmaps.geometry import upsample
-from textcam_service.core.cam import activation_scores, channel_evidence, saliency_map, softmax
+from textcam_service.core.cam import activation_scores, channel_evidence, saliency_map
 from textcam_service.core.heatmap import heatmap, to_uint8
 from textcam_service.core.methods import CamTerms
 from textcam_service.core.preprocess import center_crop
+from textcam_service.core.probability import softmax
 from textcam_service.core.rationale.phrases import (
     _non_negative_fit,
     centre_texts,
@@ -19,8 +20,9 @@ from textcam_service.core.rationale.phrases import (
     evidence_embedding,
 )
 from textcam_service.core.rationale.rationale import explain_target, sentence
+from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.rationale.wording import EmbeddingWording
-from textcam_service.core.types import Crop, Prediction, Preprocessing, RationaleSettings, Wish
+from textcam_service.core.types import Crop, Prediction, Preprocessing
 
 
 def unit(vectors):
@@ -35,7 +37,7 @@ def synthetic(seed, count, channels=40, dimensions=12, phrases=30):
         "terms": CamTerms(rng.standard_normal(channels)),
         "logits": np.zeros(3, np.float32),
         "class_index": 0,
-        "wish": Wish(count),
+        "phrase_filter": PhraseFilter(count),
         "wording": EmbeddingWording(
             unit(rng.standard_normal((channels, dimensions))).astype(np.float32),
             unit(rng.standard_normal(dimensions)).astype(np.float32),

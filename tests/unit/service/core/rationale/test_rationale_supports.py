@@ -9,8 +9,9 @@ from textcam_service.core.concepts.supports import contrasts, effects
 from textcam_service.core.methods import CamTerms
 from textcam_service.core.rationale.calibration import Calibration
 from textcam_service.core.rationale.rationale import explain_target, sentence
+from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports, SupportWording, stored_likeness
-from textcam_service.core.types import Prediction, RationaleSettings, Wish
+from textcam_service.core.types import Prediction
 from textcam_service.core.vertices import Vertices, placed
 
 CAT, DOG = Prediction(0, "cat", 0.9, 3.0), Prediction(1, "dog", 0.1, 1.0)
@@ -50,7 +51,7 @@ def explained(seed=0, *, by_position=False, maps=None, weights=None, slope=1.0):
         phrases=[f"phrase {place}" for place in range(V)],
         wording=SupportWording(bank, kinds, RationaleSettings(min_new=0, min_odds=1)),
         class_index=0,
-        wish=Wish(4, min_probability=0.0),
+        phrase_filter=PhraseFilter(4, min_probability=0.0),
     )
     chosen = supports[:, [phrase.vocabulary_index for phrase in made.phrases]]
     return made, maps, weights, evidence, chosen

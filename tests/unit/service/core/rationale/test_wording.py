@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from textcam_service.core.concepts.attributes import ClassAttributes
 from textcam_service.core.concepts.supports import evidence_by_phrase, likeness, phrase_supports
-from textcam_service.core.rationale.calibration import Calibration, fit_calibration
+from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.core.rationale.calibration_fitting import fit_calibration
 from textcam_service.core.rationale.phrases import centre_texts, choose_phrases, evidence_embedding
+from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings, WordSettings
 from textcam_service.core.rationale.wording import (
     EmbeddingWording,
     PhraseSupports,
     SupportWording,
     stored_likeness,
 )
-from textcam_service.core.types import RationaleSettings, Wish, WordSettings
 
 NO_PAIRS = np.zeros((0, 2), np.int64)
 SETTINGS = RationaleSettings()
@@ -51,7 +52,7 @@ def refitted(order):
 
 
 def said_of(wording):
-    return [wording.choose(evidence, LOGITS, 0, Wish(5)) for evidence in SCORES]
+    return [wording.choose(evidence, LOGITS, 0, PhraseFilter(5)) for evidence in SCORES]
 
 
 def test_what_is_said_of_planted_images_is_true_as_often_as_it_says():
@@ -75,7 +76,7 @@ def test_scores_and_similarities_are_of_the_evidence():
     wording = refitted(np.arange(CHANNELS))
     supports, calibration = wording.bank.supports, wording.bank.calibration
     row = int(np.flatnonzero(TRUE.sum(axis=1) == 3)[0])
-    choice = wording.choose(7 * SCORES[row], LOGITS, 0, Wish(5))
+    choice = wording.choose(7 * SCORES[row], LOGITS, 0, PhraseFilter(5))
     for place, index in enumerate(choice.indices):
         own = supports[:, index].astype(float)
         cosine = SCORES[row] @ own / np.linalg.norm(SCORES[row]) / np.linalg.norm(own)
@@ -87,7 +88,7 @@ def test_scores_and_similarities_are_of_the_evidence():
     assert wording.min_support == SETTINGS.join
 
 
-# --- by supports: wishes -------------------------------------------------------------------------
+# --- by supports: filters ------------------------------------------------------------------------
 
 KINDS = ("part", "colour", "thing", "category", "category", "")
 
@@ -116,29 +117,29 @@ def made(scores, prior=0.2, **changes):
     return replace(wording, bank=bank), np.append(evidence, rest)
 
 
-def chosen(given, wish, class_index=0, logits=LOGITS):
+def chosen(given, phrase_filter, class_index=0, logits=LOGITS):
     wording, evidence = given
-    return wording.choose(evidence, logits, class_index, wish).indices.tolist()
+    return wording.choose(evidence, logits, class_index, phrase_filter).indices.tolist()
 
 
 def test_phrases_are_said_in_the_order_of_their_scores_and_broad_ones_not():
-    assert chosen(made([3, 5, 4, 6, 2, 0]), Wish(5)) == [1, 2, 0]
+    assert chosen(made([3, 5, 4, 6, 2, 0]), PhraseFilter(5)) == [1, 2, 0]
 
 
 def test_a_broad_word_is_said_where_nothing_else_can_be_and_then_one():
-    assert chosen(made([0, 0, 0, 4, 5, 0]), Wish(5)) == [4]
-    assert chosen(made([0, 0, 0, 1, 1, 0]), Wish(5)) == []
+    assert chosen(made([0, 0, 0, 4, 5, 0]), PhraseFilter(5)) == [4]
+    assert chosen(made([0, 0, 0, 1, 1, 0]), PhraseFilter(5)) == []
 
 
 def test_only_kinds_that_are_wished_for_are_said():
     given = made([4, 5, 3, 2, 2, 4.5])
-    assert chosen(given, Wish(5, kinds=frozenset({"part", "thing"}))) == [0, 2]
-    assert chosen(given, Wish(5, kinds=frozenset({"scene"}))) == []
+    assert chosen(given, PhraseFilter(5, kinds=frozenset({"part", "thing"}))) == [0, 2]
+    assert chosen(given, PhraseFilter(5, kinds=frozenset({"scene"}))) == []
 
 
 def test_who_asks_for_broad_words_gets_several():
     given = made([0, 0, 0, 4, 5, 0])
-    assert chosen(given, Wish(5, kinds=frozenset({"category"}))) == [4, 3]
+    assert chosen(given, PhraseFilter(5, kinds=frozenset({"category"}))) == [4, 3]
 
 
 def test_a_lower_threshold_adds_phrases_and_takes_none_away():
@@ -153,17 +154,20 @@ def test_a_lower_threshold_adds_phrases_and_takes_none_away():
         likeness=stored_likeness(alike),
     )
     own = replace(wording, bank=bank)
-    sure = own.choose(evidence, LOGITS, 0, Wish(5)).indices.tolist()
+    sure = own.choose(evidence, LOGITS, 0, PhraseFilter(5)).indices.tolist()
     assert sure == [0]
-    low = own.choose(evidence, LOGITS, 0, Wish(5, min_probability=0.0)).indices.tolist()
+    low = own.choose(evidence, LOGITS, 0, PhraseFilter(5, min_probability=0.0)).indices.tolist()
     assert low[: len(sure)] == sure
-    assert own.choose(evidence, LOGITS, 0, Wish(1, min_probability=0.0)).indices.tolist() == sure
+    assert (
+        own.choose(evidence, LOGITS, 0, PhraseFilter(1, min_probability=0.0)).indices.tolist()
+        == sure
+    )
 
 
 def test_a_lower_threshold_keeps_a_broad_word_that_was_said():
     given = made([2, 0, 0, 4, 5, 0])
-    assert chosen(given, Wish(5)) == [4]
-    assert chosen(given, Wish(5, min_probability=0.2)) == [4, 0]
+    assert chosen(given, PhraseFilter(5)) == [4]
+    assert chosen(given, PhraseFilter(5, min_probability=0.2)) == [4, 0]
 
 
 @pytest.mark.parametrize(("least", "said"), [(None, [0, 1]), (0.0, [0, 1, 2]), (0.95, [0])])
@@ -171,8 +175,8 @@ def test_a_request_may_set_its_own_threshold(least, said):
     """With a prior of a fifth: probabilities of 0.97, 0.82 and 0.6."""
     given = made([5, 2.95, 1.8, 0, 0, 0])
     wording, evidence = given
-    assert chosen(given, Wish(5, min_probability=least)) == said
-    choice = wording.choose(evidence, LOGITS, 0, Wish(5, min_probability=0.0))
+    assert chosen(given, PhraseFilter(5, min_probability=least)) == said
+    choice = wording.choose(evidence, LOGITS, 0, PhraseFilter(5, min_probability=0.0))
     prior = np.log(0.201 / 0.801)
     expected = [1 / (1 + np.exp(-(score + prior))) for score in (5, 2.95, 1.8)]
     assert choice.probabilities == pytest.approx(expected, abs=1e-4)
@@ -181,17 +185,17 @@ def test_a_request_may_set_its_own_threshold(least, said):
 def test_a_repeated_name_is_said_if_it_is_wished_for_and_of_other_classes():
     repeats = np.array([[1, 0], [2, 1]])
     given = made([5, 4, 0, 0, 0, 0], repeats=repeats)
-    assert chosen(given, Wish(5), class_index=0) == [0, 1]
-    assert chosen(given, Wish(5), class_index=1) == [1]
-    assert chosen(given, Wish(5, repeat_class=True), class_index=1) == [0, 1]
+    assert chosen(given, PhraseFilter(5), class_index=0) == [0, 1]
+    assert chosen(given, PhraseFilter(5), class_index=1) == [1]
+    assert chosen(given, PhraseFilter(5, repeat_class=True), class_index=1) == [0, 1]
     wording, evidence = given
     wording = replace(wording, settings=replace(SETTINGS, repeat_class=True))
-    assert chosen((wording, evidence), Wish(5), class_index=1) == [0, 1]
-    assert chosen((wording, evidence), Wish(5, repeat_class=False), class_index=1) == [1]
+    assert chosen((wording, evidence), PhraseFilter(5), class_index=1) == [0, 1]
+    assert chosen((wording, evidence), PhraseFilter(5, repeat_class=False), class_index=1) == [1]
 
 
 def test_pairs_that_say_the_same_are_not_said_together():
-    assert chosen(made([5, 4, 3, 0, 0, 0], apart=np.array([[0, 1]])), Wish(5)) == [0, 2]
+    assert chosen(made([5, 4, 3, 0, 0, 0], apart=np.array([[0, 1]])), PhraseFilter(5)) == [0, 2]
 
 
 def test_the_networks_opinion_raises_what_is_true_of_the_classes_it_holds_possible():
@@ -200,7 +204,7 @@ def test_the_networks_opinion_raises_what_is_true_of_the_classes_it_holds_possib
     wording, evidence = made([2, 2, 2, 0, 0, 0], attributes=table)
     calibration = replace(wording.bank.calibration, temperature=0.5)
     wording = replace(wording, bank=replace(wording.bank, calibration=calibration))
-    choice = wording.choose(evidence, np.zeros(2), 0, Wish(5, min_probability=0.0))
+    choice = wording.choose(evidence, np.zeros(2), 0, PhraseFilter(5, min_probability=0.0))
     opinion = {0: 0.4, 1: 0.9, 2: 0.0}
     by_evidence = 2 + np.log(0.201 / 0.801)
     for index, probability in zip(choice.indices, choice.probabilities, strict=True):
@@ -209,7 +213,7 @@ def test_the_networks_opinion_raises_what_is_true_of_the_classes_it_holds_possib
         assert probability == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-4)
     assert choice.indices.tolist() == [1, 0, 2]
     # At half the temperature a difference of logits of 1 counts as one of 2.
-    surer = wording.choose(evidence, np.array([1.0, 0]), 0, Wish(1, min_probability=0.0))
+    surer = wording.choose(evidence, np.array([1.0, 0]), 0, PhraseFilter(1, min_probability=0.0))
     first = 0.8 / (1 + np.exp(-2.0))
     odds = 0.2 * by_evidence + 0.75 * np.log((0.901) / (0.101)) + 1.4
     assert surer.probabilities == pytest.approx([1 / (1 + np.exp(-odds))], abs=1e-4)
@@ -252,8 +256,8 @@ def test_by_embeddings_words_are_the_papers(embeddings):
         )
         expected = choose_phrases(target, embeddings.text_embeddings, 5, SETTINGS)
         # Whatever the logits, the class and what only calibrated words know.
-        wish = Wish(5, min_probability=0.9, repeat_class=True)
-        found = embeddings.choose(evidence, LOGITS, 3, wish)
+        phrase_filter = PhraseFilter(5, min_probability=0.9, repeat_class=True)
+        found = embeddings.choose(evidence, LOGITS, 3, phrase_filter)
         assert found.indices.tolist() == expected.indices.tolist()
         assert found.scores.tolist() == expected.scores.tolist()
         assert found.similarities.tolist() == expected.similarities.tolist()
@@ -269,16 +273,16 @@ def test_by_embeddings_supports_are_cosines(embeddings):
 
 def test_by_embeddings_kinds_are_chosen_among_as_if_there_were_no_others(embeddings):
     evidence = np.random.default_rng(0).standard_normal(40)
-    found = embeddings.choose(evidence, LOGITS, 0, Wish(5, kinds=frozenset({"colour"})))
+    found = embeddings.choose(evidence, LOGITS, 0, PhraseFilter(5, kinds=frozenset({"colour"})))
     own = replace(embeddings, text_embeddings=embeddings.text_embeddings[1::3], kinds=())
-    expected = own.choose(evidence, LOGITS, 0, Wish(5))
+    expected = own.choose(evidence, LOGITS, 0, PhraseFilter(5))
     assert found.indices.tolist() == [1 + 3 * index for index in expected.indices]
     assert found.scores.tolist() == expected.scores.tolist()
 
 
 def test_a_kind_that_no_phrase_has_leaves_nothing_to_say(embeddings):
     evidence = np.random.default_rng(0).standard_normal(40)
-    found = embeddings.choose(evidence, LOGITS, 0, Wish(5, kinds=frozenset({"scene"})))
+    found = embeddings.choose(evidence, LOGITS, 0, PhraseFilter(5, kinds=frozenset({"scene"})))
     assert found.indices.tolist() == found.scores.tolist() == []
 
 

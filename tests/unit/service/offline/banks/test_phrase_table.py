@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from textcam_service.core.types import RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.errors import VocabularyError
 from textcam_service.offline.banks.attribute_tables import GRADES, matrix, read_phrase_table
 from textcam_service.offline.banks.phrases import Tables, default_rationale, imagenet_names

@@ -16,9 +16,10 @@ from textcam_service.artefacts.bank import (
 )
 from textcam_service.artefacts.files import read_artefact, write_artefact
 from textcam_service.core.concepts.attributes import ClassAttributes
-from textcam_service.core.rationale.calibration import Calibration, ReliabilityBin
+from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.core.rationale.reliability import ReliabilityBin
+from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports
-from textcam_service.core.types import RationaleSettings
 from textcam_service.errors import ArtefactCorrupt, BundleMismatch
 from textcam_service.offline.banks.phrases import Probing, chosen_phrases
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from textcam_service.artefacts.bank import BankArtefact, ConceptBank, Vocabulary
 from textcam_service.core.concepts.supports import correlations, phrase_supports
+from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports
-from textcam_service.core.types import RationaleSettings, Wish
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.grounding import BY_SCORES, Opinions
 from textcam_service.offline.banks.phrases import Probing, fitted
@@ -68,7 +68,7 @@ def said_and_right(bundle, fit, truth, images=200):
     rows = np.flatnonzero(truth.any(axis=1))[:images]
     for row in rows:
         evidence = fit.probing.evidence[row].astype(np.float64)
-        chosen = bundle.wording.choose(evidence, np.zeros(2), 0, Wish(5)).indices
+        chosen = bundle.wording.choose(evidence, np.zeros(2), 0, PhraseFilter(5)).indices
         said, right = said + len(chosen), right + truth[row, chosen].sum()
     return said / images, right / max(said, 1)
 

@@ -15,7 +15,8 @@ from scipy.special import expit
 from sklearn.metrics import auc
 from textcam_service.artefacts.backbone import GAP_LINEAR, NO_HEAD
 from textcam_service.artefacts.bank import BankArtefact, ConceptBank, Vocabulary
-from textcam_service.core.types import Crop, Prediction, Preprocessing, RationaleSettings
+from textcam_service.core.rationale.settings import RationaleSettings
+from textcam_service.core.types import Crop, Prediction, Preprocessing
 from textcam_service.errors import InvalidTruth
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation import faithfulness, run
@@ -38,7 +39,8 @@ from textcam_service.offline.evaluation.faithfulness import (
 )
 from textcam_service.offline.evaluation.localization import judge_groups
 from textcam_service.offline.evaluation.report import as_text
-from textcam_service.runtime.backbone import Backbone, BackboneOutput
+from textcam_service.runtime.backbone import Backbone
+from textcam_service.runtime.output import BackboneOutput
 from textcam_service.scenes.world import Scene, SceneObject
 
 PHRASES = ("red", "cube", "plain floor", "blue", "green", "sphere", "striped floor", "cone")

@@ -7,14 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from textcam.v1 import explainer_pb2 as pb
+from textcam.v1 import types_pb2 as types_pb
 from textcam_client._heatmaps import geometry
 from textcam_client._heatmaps.colormap import blend
-from textcam_client._heatmaps.view import Peak, View
+from textcam_client._heatmaps.view import HeatmapContext, Peak
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.methods import METHODS
-from textcam_service.core.types import Crop, Wish
-from textcam_service.errors import AnswerTooLarge, DeadlineExpired
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.core.types import Crop
+from textcam_service.errors import DeadlineExpired, ResponseTooLarge
 from textcam_service.serving.grpc.explainer.heatmaps import HeatmapEncoder, ImageInfo
 from textcam_service.serving.grpc.explainer.requests import Job, TopK
 
@@ -25,7 +26,7 @@ PIXELS = RNG.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
 MAP = RNG.random((7, 7)).astype(np.float32)
 CROP = geometry.Crop(250, 0, 900, 900)
 PEAK = Peak(MAP, CROP)
-VIEW = View((HEIGHT, WIDTH), CROP, None, PEAK)
+VIEW = HeatmapContext((HEIGHT, WIDTH), CROP, None, PEAK)
 
 
 def png(pixels):
@@ -38,14 +39,14 @@ JOB = Job(
     encoded=png(PIXELS),
     pixels=None,
     target=TopK(2),
-    wish=Wish(3),
+    wish=PhraseFilter(3),
     groups=True,
-    heatmap=pb.HEATMAP_FORM_OVERLAY,
+    heatmap=types_pb.HEATMAP_FORM_OVERLAY,
     predictions=1,
     method=METHODS["cam"],
     may_degrade=False,
 )
-LEVELS = replace(JOB, heatmap=pb.HEATMAP_FORM_IMAGE)
+LEVELS = replace(JOB, heatmap=types_pb.HEATMAP_FORM_IMAGE)
 
 
 def drawing(job=JOB, *, deadline=None, max_bytes=2**30):
@@ -54,7 +55,7 @@ def drawing(job=JOB, *, deadline=None, max_bytes=2**30):
 
 def test_heatmaps_are_foretold_to_the_pixel():
     drawing(LEVELS, max_bytes=3 * HEIGHT * WIDTH).check(3)
-    with pytest.raises(AnswerTooLarge, match=r"2 target\(s\) of a 1400 x 900 .* 'saliency'"):
+    with pytest.raises(ResponseTooLarge, match=r"2 target\(s\) of a 1400 x 900 .* 'saliency'"):
         drawing(LEVELS, max_bytes=3 * HEIGHT * WIDTH - 1).check(3)
 
 
@@ -68,7 +69,7 @@ def test_no_more_heatmaps_are_drawn_than_fit_a_message(job):
     limited = drawing(job, max_bytes=3 * one)
     for _ in range(3):
         limited.draw(MAP, PEAK)
-    with pytest.raises(AnswerTooLarge):
+    with pytest.raises(ResponseTooLarge):
         limited.draw(MAP, PEAK)
 
 

@@ -1,0 +1,166 @@
+"""The whole answer for one image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from PIL import Image
+
+from textcam_client._heatmaps.geometry import Crop, Float32Array, UInt8Array
+from textcam_client.errors import MalformedResponse, SeveralTargets
+from textcam_client.images import ImageInput
+from textcam_client.model import Provenance
+from textcam_client.types import Explanation, Phrase, Prediction, SaliencyGroup
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainResult:
+    """The whole answer for one image.
+
+    If one target was asked for, its explanation's fields and methods are here as well:
+    `result.phrases` is `result.explanation.phrases`. With several, they raise SeveralTargets; take
+    them from each of `result.explanations`.
+
+    Attributes:
+        predictions: The most probable classes, the most probable first.
+        explanations: One Explanation per target, in the order of the request.
+        provenance: What made the answer.
+        crop: The part of the image that the model saw.
+        image_size: (h, w) of the image as sent, after EXIF rotation, pixels.
+        request_id: Id of the request, as the server's log has it.
+        stage_seconds: Seconds spent in the server, by stage: "decode", "queue", "inference",
+            "attribution", "rationale", "encode"; a stage that was not reached is left out.
+        degradations: What was left out under pressure, as the call allowed: "smaller_maps",
+            "no_groups", "fewer_targets".
+    """
+
+    predictions: tuple[Prediction, ...]
+    explanations: tuple[Explanation, ...]
+    provenance: Provenance
+    crop: Crop
+    image_size: tuple[int, int]
+    request_id: str
+    stage_seconds: Mapping[str, float]
+    degradations: tuple[str, ...] = ()
+
+    @property
+    def explanation(self) -> Explanation:
+        """The explanation of the one target.
+
+        Raises:
+            SeveralTargets: Several targets were asked for.
+            MalformedResponse: There is none, which the contract rules out.
+        """
+        if len(self.explanations) > 1:
+            names = ", ".join(repr(each.target.class_name) for each in self.explanations)
+            raise SeveralTargets(
+                f"{len(self.explanations)} targets were explained ({names}), so there is no one "
+                "explanation: take result.explanations[i], or iterate over result.explanations"
+            )
+        if not self.explanations:
+            raise MalformedResponse("the answer explains no target")
+        return self.explanations[0]
+
+    @property
+    def target(self) -> Prediction:
+        """The class that is explained; see Explanation.target."""
+        return self.explanation.target
+
+    @property
+    def reference(self) -> Prediction | None:
+        """The class that the target is compared with; see Explanation.reference."""
+        return self.explanation.reference
+
+    @property
+    def logit(self) -> float:
+        """The number that is explained; see Explanation.logit."""
+        return self.explanation.logit
+
+    @property
+    def bias(self) -> float:
+        """The linear head's bias; see Explanation.bias."""
+        return self.explanation.bias
+
+    @property
+    def gap(self) -> float:
+        """The part of the logit that the method leaves out; see Explanation.gap."""
+        return self.explanation.gap
+
+    @property
+    def in_logit_units(self) -> bool:
+        """True if evidence is in units of the logit; see Explanation.in_logit_units."""
+        return self.explanation.in_logit_units
+
+    @property
+    def network_passes(self) -> int:
+        """Passes of the network beyond the first; see Explanation.network_passes."""
+        return self.explanation.network_passes
+
+    @property
+    def head_passes(self) -> int:
+        """Passes of the network's head; see Explanation.head_passes."""
+        return self.explanation.head_passes
+
+    @property
+    def phrases(self) -> tuple[Phrase, ...]:
+        """The phrases, the best said first; see Explanation.phrases."""
+        return self.explanation.phrases
+
+    @property
+    def sentence(self) -> str:
+        """The rationale in one English sentence; see Explanation.sentence."""
+        return self.explanation.sentence
+
+    @property
+    def groups(self) -> tuple[SaliencyGroup, ...]:
+        """A group of channels per phrase; see Explanation.groups."""
+        return self.explanation.groups
+
+    @property
+    def rest(self) -> SaliencyGroup:
+        """The channels that support none of the phrases; see Explanation.rest."""
+        return self.explanation.rest
+
+    @property
+    def saliency_map(self) -> Float32Array | None:
+        """float32 (H, W); see Explanation.saliency_map."""
+        return self.explanation.saliency_map
+
+    @property
+    def server_heatmap(self) -> UInt8Array | None:
+        """uint8 (h, w), where heatmap="image" was asked for."""
+        return self.explanation.server_heatmap
+
+    @property
+    def server_overlay(self) -> bytes | None:
+        """PNG file, where heatmap="overlay" was asked for."""
+        return self.explanation.server_overlay
+
+    def heatmap(self, size: tuple[int, int] | None = None, *, smooth: bool = False) -> Float32Array:
+        """Compute the one target's heatmap, (h, w); see Explanation.heatmap."""
+        return self.explanation.heatmap(size, smooth=smooth)
+
+    def overlay(self, image: ImageInput | None = None, *, opacity: float = 0.75) -> Image.Image:
+        """Draw the one target's heatmap over the image; see Explanation.overlay."""
+        return self.explanation.overlay(image, opacity=opacity)
+
+    def picture(self) -> Image.Image:
+        """Open the image that was explained, as RGB; raises PictureUnavailable."""
+        if not self.explanations:
+            raise MalformedResponse("the answer explains no target")
+        return self.explanations[0].picture()
+
+    def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
+        """Turn into what JSON knows, for audit logs; `arrays` includes the maps."""
+        return {
+            "request_id": self.request_id,
+            "image_size": list(self.image_size),
+            "crop": asdict(self.crop),
+            "predictions": [asdict(prediction) for prediction in self.predictions],
+            "explanations": [target.to_dict(arrays=arrays) for target in self.explanations],
+            "provenance": asdict(self.provenance),
+            "stage_seconds": dict(self.stage_seconds),
+            "degradations": list(self.degradations),
+        }

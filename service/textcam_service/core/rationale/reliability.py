@@ -1,0 +1,54 @@
+"""Reliability tables: how often phrases are true beside how probable they were held to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from textcam_service.core.types import FloatArray
+
+BINS = 10
+"""Ranges of a reliability table."""
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Phrases of probing images whose probability fell into a range.
+
+    Attributes:
+        lower: Of the range.
+        upper: Of the range, not included but for 1.
+        probability: Their mean probability.
+        observed: The share that is true, by the soft labels.
+        count: How many.
+    """
+
+    lower: float
+    upper: float
+    probability: float
+    observed: float
+    count: int
+
+
+def reliability(probabilities: FloatArray, observed: FloatArray) -> tuple[ReliabilityBin, ...]:
+    """Compare probabilities with what is true, in ten ranges; empty ones are left out.
+
+    Args:
+        probabilities: Of any shape, 0..1.
+        observed: Of the same shape: 0, 1, or soft labels.
+    """
+    given, true = np.ravel(probabilities), np.ravel(observed)
+    place = np.minimum((given * BINS).astype(np.int64), BINS - 1)
+    count = np.bincount(place, minlength=BINS)
+    sums = [np.bincount(place, weights=values, minlength=BINS) for values in (given, true)]
+    return tuple(
+        ReliabilityBin(
+            index / BINS,
+            (index + 1) / BINS,
+            float(sums[0][index] / count[index]),
+            float(sums[1][index] / count[index]),
+            int(count[index]),
+        )
+        for index in np.flatnonzero(count).tolist()
+    )
