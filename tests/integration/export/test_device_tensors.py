@@ -212,7 +212,7 @@ def test_every_bucket_is_run_before_the_server_serves(folders, monkeypatch):
         sizes.append(len(images))
         return see(self, images)
 
-    monkeypatch.setattr(Backbone, "see", counted)
+    monkeypatch.setattr(Backbone, "forward", counted)
     loaded(folders["tokens"], IN_GRAPH).backbone.warm()
     assert sizes == [1, 2, 4]
     loaded(folders["tokens"]).backbone.warm()
