@@ -12,7 +12,7 @@ SAMPLES = $(shell $(BIN)/python -c "import pathlib, skimage; d = pathlib.Path(sk
 IMAGES ?= $(SAMPLES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-scenes serve test test-faults test-zoo lint types bench bench-cams bench-truth bench-worlds bench-serve bench-gpu deploy-check guide protos contract bank scenes-weights clean
+.PHONY: help setup demo demo-scenes serve test test-faults test-zoo lint types bench bench-cams bench-truth bench-worlds bench-serve bench-gpu deploy-check docs guide changelog protos contract bank scenes-weights clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ $(BACKBONE)/backbone.json: $(VENV)/.done
 	$(BIN)/textcam export --output $(BACKBONE)
 
 demo: $(BACKBONE)/backbone.json ## Explain four photographs (or IMAGES="a.jpg b.png") with a real server
-	$(BIN)/python deploy/demo.py --backbone $(BACKBONE) --output build/demo $(IMAGES)
+	$(BIN)/python tools/demo.py --backbone $(BACKBONE) --output build/demo $(IMAGES)
 
 # Class names are descriptions here, and a spurious cue is rare in the probing set, so that its
 # probability is low. The other settings are of wording=embeddings, as in the paper.
@@ -43,7 +43,7 @@ $(SCENES)/bank/bank.json: $(VENV)/.done
 
 demo-scenes: $(SCENES)/bank/bank.json ## Explain four rendered scenes, whose truth is known
 	$(BIN)/textcam scenes --count 4 --seed 9 --output $(SCENES)/shown
-	$(BIN)/python deploy/demo.py --backbone $(SCENES)/backbone --bank $(SCENES)/bank \
+	$(BIN)/python tools/demo.py --backbone $(SCENES)/backbone --bank $(SCENES)/bank \
 		--output build/demo-scenes $(SCENES)/shown/*.png
 
 serve: $(BACKBONE)/backbone.json ## Serve on 127.0.0.1:50051
@@ -97,8 +97,14 @@ test-zoo: $(VENV)/.done ## Export and explain many networks of torchvision and t
 deploy-check: $(BACKBONE)/backbone.json ## Check deploy/ and the contract offline (make test does too)
 	$(BIN)/python -m pytest tests/deploy
 
-guide: $(VENV)/.done ## Rewrite the tables of deploy/README.md
-	$(BIN)/python deploy/tables.py
+docs: $(VENV)/.done ## Build the documentation site into build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+changelog: $(VENV)/.done ## Print the next release's section of the changelog
+	$(BIN)/towncrier build --draft --version next
+
+guide: $(VENV)/.done ## Rewrite the documentation's tables that are made from code
+	$(BIN)/python tools/guide_tables.py
 
 scenes-weights: $(VENV)/.done ## Train the rendered world's networks again (maintainers)
 	$(BIN)/python -m textcam_service.offline.scene_training

@@ -13,7 +13,8 @@ from grpc_health.v1 import health_pb2
 
 from textcam_client._base import DEFAULT_TIMEOUT, PATIENT, ClientBase, Listing, request_id
 from textcam_client._convert import responses
-from textcam_client._streaming.aio import AsyncResultStream, AsyncStream, AsyncStreamRun
+from textcam_client._streaming.aio import AsyncResultStream, AsyncStreamRun
+from textcam_client._streaming.aio_call import AsyncStream
 from textcam_client._transport.stub import Stub
 from textcam_client.errors import Cancelled, TextCamClientError, Unavailable
 from textcam_client.images import ImageInput, require_several
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 
 class AsyncClient(ClientBase):
-    """As Client, for one event loop. Its channel is opened at the first call.
+    """Client for one event loop. Its channel is opened at the first call.
 
     Files are read and pixels packed in threads, so the loop never waits for a disk. A
     task that is cancelled cancels its call.

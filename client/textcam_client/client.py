@@ -15,7 +15,8 @@ from textcam.v1 import explainer_pb2 as pb
 
 from textcam_client._base import DEFAULT_TIMEOUT, PATIENT, ClientBase, Listing
 from textcam_client._convert import responses
-from textcam_client._streaming.sync import ResultStream, Stream, StreamRun
+from textcam_client._streaming.sync import ResultStream, StreamRun
+from textcam_client._streaming.sync_call import Stream
 from textcam_client._transport.stub import Stub
 from textcam_client.errors import TextCamClientError, Unavailable
 from textcam_client.images import ImageInput, require_several

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 
-from textcam_client._heatmaps.geometry import UInt8Array
+from textcam_client._arrays import UInt8Array
 from textcam_client.errors import ImageError, UnreadableImage, UnsupportedImage
 
 ImageInput: TypeAlias = (

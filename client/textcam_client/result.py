@@ -8,7 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from textcam_client._heatmaps.geometry import Crop, Float32Array, UInt8Array
+from textcam_client._arrays import Float32Array, UInt8Array
+from textcam_client._heatmaps.geometry import Crop
 from textcam_client.errors import MalformedResponse, SeveralTargets
 from textcam_client.images import ImageInput
 from textcam_client.model import Provenance

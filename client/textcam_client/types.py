@@ -6,7 +6,6 @@ Everything is frozen; arrays are read-only.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from textcam_client._heatmaps.geometry import Float32Array, UInt8Array
+from textcam_client._arrays import Float32Array, ReadOnlyArrays, UInt8Array, to_json_list
 from textcam_client._heatmaps.view import HeatmapContext, Peak
 from textcam_client.images import ImageInput
 
@@ -70,18 +69,8 @@ class Phrase:
     kind: str | None = None
 
 
-class _ReadOnly:
-    """Keeps arrays read-only in copies too: pickle and deepcopy make writeable ones."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for value in state.values():
-            if isinstance(value, np.ndarray):
-                value.flags.writeable = False
-        self.__dict__.update(state)
-
-
 @dataclass(frozen=True, eq=False)
-class SaliencyGroup(_ReadOnly):
+class SaliencyGroup(ReadOnlyArrays):
     """Channels that stand together, with their map.
 
     Attributes:
@@ -188,8 +177,8 @@ class SaliencyGroup(_ReadOnly):
             "evidence_against": self.evidence_against,
             **(
                 {
-                    "saliency_map": _listed(self.saliency_map),
-                    "relative_map": _listed(self.relative_map),
+                    "saliency_map": to_json_list(self.saliency_map),
+                    "relative_map": to_json_list(self.relative_map),
                 }
                 if arrays
                 else {}
@@ -205,7 +194,7 @@ class SaliencyGroup(_ReadOnly):
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation(_ReadOnly):
+class Explanation(ReadOnlyArrays):
     """The rationale of one target: bias + gap + the groups' evidence + the rest's = logit.
 
     Attributes:
@@ -306,12 +295,5 @@ class Explanation(_ReadOnly):
             "rest": self.rest.to_dict(arrays=arrays),
             "sentence": self.sentence,
             "in_logit_units": self.in_logit_units,
-            **({"saliency_map": _listed(self.saliency_map)} if arrays else {}),
+            **({"saliency_map": to_json_list(self.saliency_map)} if arrays else {}),
         }
-
-
-def _listed(values: Float32Array | None) -> list[Any] | None:
-    if values is None:
-        return None
-    # JSON has no NaN and no infinity.
-    return [[v if math.isfinite(v) else None for v in row] for row in values.tolist()]

@@ -287,10 +287,10 @@ class ExportRefused(TextCamError):
     reason = "EXPORT_REFUSED"
 
 
-class QuantisationRefused(TextCamError):
+class QuantizationRefused(TextCamError):
     """The int8 form of a backbone does not explain as the float one does, or cannot be made."""
 
-    reason = "QUANTISATION_REFUSED"
+    reason = "QUANTIZATION_REFUSED"
 
 
 class ParityMissed(TextCamError):

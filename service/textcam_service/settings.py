@@ -24,9 +24,7 @@ from pydantic_settings import (
 )
 
 from textcam_service.artefacts.packaged import PHOTOS
-from textcam_service.core.rationale.settings import WordingKind, WordSettings
 from textcam_service.errors import InvalidSettings
-from textcam_service.runtime.providers import DeviceOptions
 
 MIB = 2**20
 # What gRPC takes: its options are 32-bit numbers, its times milliseconds.
@@ -108,13 +106,13 @@ class ServerSettings(BaseSettings):
         le=1,
         description="Refuse a version whose maps correlate less with the served one's; -1: never.",
     )
-    canary_min_same_phrase: float = Field(
+    canary_min_first_phrase: float = Field(
         0.0,
         ge=0,
         le=1,
         description="Refuse one whose first phrase is the same on a smaller part of the images.",
     )
-    canary_min_same_class: float = Field(
+    canary_min_top1: float = Field(
         0.0,
         ge=0,
         le=1,
@@ -307,22 +305,6 @@ class ServerSettings(BaseSettings):
     def address(self, port: int) -> str:
         """HOST:PORT, as gRPC and URLs have it: an IPv6 address in brackets."""
         return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
-
-    @property
-    def words(self) -> WordSettings:
-        """What it changes of how phrases are chosen."""
-        wording: WordingKind | None = "embeddings" if self.direction == "lda" else None
-        return WordSettings(wording, self.min_probability)
-
-    @property
-    def device(self) -> DeviceOptions:
-        """How backbones use their device."""
-        return DeviceOptions(
-            precision=self.precision,
-            engine_cache=self.engine_cache,
-            gpu_memory_limit=self.gpu_memory_limit,
-            max_batch=self.max_batch,
-        )
 
     @classmethod
     def settings_customise_sources(

@@ -31,7 +31,6 @@ from birds import (
     table_of,
     write_backbone,
 )
-from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.concepts.supports import (
     correlations,
     evidence_by_phrase,
@@ -42,10 +41,9 @@ from textcam_service.core.rationale.calibration_fitting import fit_calibration
 from textcam_service.core.rationale.reliability import reliability
 from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports, SupportWording, stored_likeness
-from textcam_service.offline.banks.attribute_tables import GRADES
-from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.banks.attribute_tables import GRADES, Tables
+from textcam_service.offline.banks.build import BankSettings, build_bank
 from textcam_service.offline.banks.grounding import by_labels
-from textcam_service.offline.banks.phrases import Tables
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.runtime.backbone import Backbone
 
@@ -390,10 +388,9 @@ def main():
         paths,
         birds.phrases,
         OUTPUT / "birds.bank",
-        ChannelSettings(),
-        kinds=birds.kinds,
-        tables=Tables(own=table_of(birds, everything)),
-        labels=labels,
+        BankSettings(
+            kinds=birds.kinds, tables=Tables(own=table_of(birds, everything)), labels=labels
+        ),
     )
     product = artefact.bank.supports
     calibration = product.calibration

@@ -18,7 +18,7 @@ import numpy as np
 from textcam_service.core.agreement import AgreementThresholds
 from textcam_service.imaging.decoding import ImageLimits, decode, prepare
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.dataset import find_images
+from textcam_service.offline.dataset import ImageFolder
 from textcam_service.offline.quantization import QuantizationSettings, quantize, split
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.runtime.cpus import usable_cpus
@@ -54,8 +54,8 @@ def main():
     if not (arguments.shared / "photos").is_dir():
         sys.exit(f"SKIPPED: {arguments.shared}/photos is not there; int8 was not measured")
     own = ModelBundle.load("float", arguments.backbone, arguments.bank, providers=CPU)
-    calibration, _ = split(find_images([arguments.shared / "caltech"]), 128)
-    photographs, _ = split(find_images([arguments.shared / "photos"]), arguments.limit)
+    calibration, _ = split(ImageFolder.find([arguments.shared / "caltech"]), 128)
+    photographs, _ = split(ImageFolder.find([arguments.shared / "photos"]), arguments.limit)
     size = own.backbone.manifest.preprocessing
     shown = [prepare(decode(path.read_bytes(), LIMITS).pixels, size)[0] for path in photographs[:8]]
     report = {

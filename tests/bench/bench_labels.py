@@ -22,9 +22,14 @@ from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.rationale.phrases import centre_texts
 from textcam_service.offline.banks.build import probing_order
 from textcam_service.offline.banks.extract import extract
-from textcam_service.offline.dataset import find_images
-from textcam_service.offline.embedders.loading import TEMPLATES, embed_with_templates, load_embedder
-from textcam_service.offline.evaluation.neuron_labels import label_figures, label_places, own_places
+from textcam_service.offline.dataset import ImageFolder
+from textcam_service.offline.embedders.base import TEMPLATES, embed_with_templates
+from textcam_service.offline.embedders.loading import load_embedder
+from textcam_service.offline.evaluation.neuron_labels import (
+    neuron_label_metrics,
+    neuron_label_ranks,
+    own_ranks,
+)
 from textcam_service.offline.export.torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
@@ -80,7 +85,7 @@ def scenes():
                 settings = replace(
                     SCENE_SETTINGS, direction=direction, remove_common=common == "removed"
                 )
-                places = label_places(logits, embeddings, texts, concepts, names, settings)
+                places = neuron_label_ranks(logits, embeddings, texts, concepts, names, settings)
                 column = f"{len(concepts)} texts, common {common}"
                 table.setdefault(direction, {}).update(shares(column, places))
     return {f"scenes: {len(names)} classes, M = {SCENE_SETTINGS.samples}": table}
@@ -89,7 +94,7 @@ def scenes():
 def photographs(folders, backbone_folder):
     """Tables of all classes, and of those of which there are enough pictures."""
     backbone, embedder = Backbone(backbone_folder), load_embedder("packaged")
-    images = find_images(folders)
+    images = ImageFolder.find(folders)
     logits, embeddings, predicted = probe(images, backbone, embedder, EXTRACTED)
     names = backbone.manifest.class_names
     texts = embed_with_templates(embedder, names, TEMPLATES)
@@ -106,15 +111,17 @@ def photographs(folders, backbone_folder):
 
     for samples in SAMPLES:
         for row, settings in rows(samples).items():
-            tell(row, samples, label_places(logits, embeddings, texts, names, names, settings))
+            tell(
+                row, samples, neuron_label_ranks(logits, embeddings, texts, names, names, settings)
+            )
         other = ChannelSettings("soft_wpmi", samples)
         # Drawn, because neighbours in ImageNet's order are alike.
         moved = logits[:, np.random.default_rng(0).permutation(len(names))]
-        tell(CONTROL, samples, label_places(moved, embeddings, texts, names, names, other))
+        tell(CONTROL, samples, neuron_label_ranks(moved, embeddings, texts, names, names, other))
         # What MiniLM and the names allow: units whose direction is what the embedder makes of a
         # picture that is surely of the class.
         own = embedder.class_embeddings @ centre_texts(texts).T
-        tell(REFERENCE, samples, own_places(own, names, names))
+        tell(REFERENCE, samples, own_ranks(own, names, names))
     return report
 
 
@@ -145,7 +152,7 @@ def probe(images, backbone, embedder, work):
 
 
 def shares(column, places):
-    figures = label_figures(places)
+    figures = neuron_label_metrics(places)
     return {f"{column}: top 1": figures.top_1, f"{column}: top 5": figures.top_5}
 
 

@@ -32,9 +32,10 @@ from textcam_service.core.rationale.reliability import reliability
 from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.attribute_tables import matrix, packaged_table
-from textcam_service.offline.banks.build import build_bank
-from textcam_service.offline.banks.phrases import Probing, Tables, phrase_opinions
-from textcam_service.offline.dataset import find_images, read_vocabulary
+from textcam_service.offline.banks.build import BankSettings, build_bank
+from textcam_service.offline.banks.phrase_sources import PhraseSources, phrase_opinions
+from textcam_service.offline.banks.probing import Probing
+from textcam_service.offline.dataset import ImageFolder, read_vocabulary
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import Case, explain_case, observed, terms_of
 from textcam_service.runtime.backbone import Backbone
@@ -60,15 +61,12 @@ def build(shared, backbone, embedder, output):
     judged = {entry["file"] for entry in json.loads(TRUTH.read_text())["images"]}
     images = [
         path
-        for path in find_images([shared / name for name in SETS])
+        for path in ImageFolder.find([shared / name for name in SETS])
         if path.relative_to(shared).as_posix() not in judged
     ]
     phrases, kinds = read_vocabulary(DATA / "vocabulary.txt")
-    settings = ChannelSettings(samples=200, shrinkage=0.8)
-    build_bank(
-        backbone, embedder, images, phrases, output, settings,
-        per_class=2, kinds=kinds,
-    )  # fmt: skip
+    settings = BankSettings(ChannelSettings(samples=200, shrinkage=0.8), per_class=2, kinds=kinds)
+    build_bank(backbone, embedder, images, phrases, output, settings)
 
 
 class Photographs:
@@ -174,9 +172,8 @@ def with_settings(bundle, **settings):
 def shuffled(bundle, embedder, folder):
     """Control: each channel has another's supports, and the probabilities are fitted to them."""
     probing = Probing.of(read_artefact(folder, "probing")[0])
-    vocabulary = bundle.artefact.vocabulary
-    own = probing, bundle.phrases, vocabulary.embeddings, bundle.backbone, embedder, Tables()
-    opinions = phrase_opinions(*own)
+    sources = PhraseSources(probing, bundle.backbone, embedder)
+    opinions = phrase_opinions(sources, bundle.artefact.vocabulary)
     known = bundle.artefact.bank.supports
     order = np.random.default_rng(0).permutation(len(known.supports))
     rows = known.supports[order]

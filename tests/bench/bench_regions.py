@@ -31,13 +31,14 @@ from textcam_service.core.rationale.phrases import centre_texts
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.build import build_bank, probing_order
+from textcam_service.offline.banks.build import BankSettings, build_bank, probing_order
 from textcam_service.offline.banks.extract import extract
 from textcam_service.offline.banks.region_samples import region_samples
-from textcam_service.offline.embedders.loading import TEMPLATES, embed_with_templates, load_embedder
+from textcam_service.offline.embedders.base import TEMPLATES, embed_with_templates
+from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import observe, scene_truth
 from textcam_service.offline.evaluation.controls import with_directions
-from textcam_service.offline.evaluation.phrases import judge_words, says
+from textcam_service.offline.evaluation.phrases import judge_phrases, says
 from textcam_service.offline.export.torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.offline.networks.scenes import PREPROCESSING
@@ -263,9 +264,7 @@ def sampled(images, scores, backbone, embedder, settings):
         return embeddings, None, len(images), time.process_time() - begun
     work = WORK / "work"
     shutil.rmtree(work, ignore_errors=True)
-    found = region_samples(
-        images, scores, backbone, embedder, settings.regions, settings.samples, work
-    )
+    found = region_samples(images, scores, backbone, embedder, settings, work)
     shutil.rmtree(work)
     return found.embeddings, (found.low, found.high), found.passes, time.process_time() - begun
 
@@ -310,7 +309,8 @@ def words(embedder, ways, seed, count):
     backbone = Backbone(WORK / "backbone")
     images = crowded(WORK / "classes", count)
     settings = ChannelSettings(samples=count // SHARE, remove_common=False)
-    build_bank(backbone, embedder, images, PHRASES, WORK / "bank", settings, rationale=PAPER)
+    own = BankSettings(settings, rationale=PAPER)
+    build_bank(backbone, embedder, images, PHRASES, WORK / "bank", own)
     bundle = ModelBundle.load("scenes", WORK / "backbone", WORK / "bank")
     truth = scene_truth(500, seed)
     seen = observe(bundle, truth.cases)
@@ -356,7 +356,7 @@ def worded(bundle, seen, truth, probing, settings):
         bank = changed.artefact.bank
         parameters = {**bank.parameters, "rationale": asdict(rationale)}
         changed = with_rationale(changed, replace(bank, parameters=parameters), rationale)
-        found[name] = asdict(judge_words(seen, truth, says(changed)))
+        found[name] = asdict(judge_phrases(seen, truth, says(changed)))
     return found
 
 

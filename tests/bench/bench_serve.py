@@ -21,10 +21,10 @@ from pathlib import Path
 
 from serve import marks, report, servers
 from serve.environments import PeerMissing
-from serve.materials import jpegs, model, quantised
+from serve.materials import jpegs, model, quantized
 
 MODELS = ("resnet50", "efficientnet_lite0")
-QUANTISED = ("efficientnet_lite0",)  # trained weights, which int8 can be judged by
+QUANTIZED = ("efficientnet_lite0",)  # trained weights, which int8 can be judged by
 PHOTOGRAPHS = Path("../shared/photos")
 WORK = Path("build/bench-serve")
 HERE = Path(__file__).parent
@@ -122,7 +122,7 @@ def hurried(bench, subject, contested):
 
 def int8(bench, subject):
     """Closed loops of the model in int8: an empty list where there is none."""
-    smaller = quantised(subject, WORK, PHOTOGRAPHS) if subject.name in QUANTISED else None
+    smaller = quantized(subject, WORK, PHOTOGRAPHS) if subject.name in QUANTIZED else None
     if smaller is None:
         print(f"*** {subject.name} is not measured in int8 ***", file=sys.stderr)
         return []

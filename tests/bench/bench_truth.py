@@ -23,8 +23,8 @@ from textcam_service.core.heatmap import heatmap
 from textcam_service.core.rationale.phrases import choose_phrases, evidence_embedding
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.build import build_bank
-from textcam_service.offline.banks.phrases import read_probing
+from textcam_service.offline.banks.build import BankSettings, build_bank
+from textcam_service.offline.banks.probing import read_probing
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
 from textcam_service.offline.evaluation.controls import (
@@ -33,7 +33,7 @@ from textcam_service.offline.evaluation.controls import (
     says_of_image,
     with_directions,
 )
-from textcam_service.offline.evaluation.phrases import PHRASES, SaidPhrase, judge_words, says
+from textcam_service.offline.evaluation.phrases import PHRASES, SaidPhrase, judge_phrases, says
 from textcam_service.offline.evaluation.report import as_json, as_text, write_report
 from textcam_service.offline.evaluation.run import evaluate
 from textcam_service.offline.evaluation.spurious_cues import judge_cues, moved_settings
@@ -100,9 +100,8 @@ def bundle_of(name, embedder, images):
     prefix = "" if name == "classifier" else f"{name}-"
     folder, bank = WORK / f"{prefix}backbone", WORK / f"{prefix}bank"
     export_network(load_network(f"scenes:{name}"), folder)
-    build_bank(
-        Backbone(folder), embedder, images, vocabulary(), bank, SETTINGS, rationale=RATIONALE
-    )
+    settings = BankSettings(SETTINGS, rationale=RATIONALE)
+    build_bank(Backbone(folder), embedder, images, vocabulary(), bank, settings)
     return ModelBundle.load(name, folder, bank)
 
 
@@ -119,7 +118,7 @@ def moved(bundle, seen, truth, as_set, cues):
     own |= {f"{cue}, twin": figures["named_by_twin"] for cue, figures in as_set.items()}
     for name, change in moves.items():
         other = replace(bundle, settings=change(bundle.settings))
-        figures = asdict(judge_words(seen, truth, says(other)))
+        figures = asdict(judge_phrases(seen, truth, says(other)))
         table[name] = {column: figures[column] for column in shown} | cues.get(name, own)
     return table
 
@@ -128,11 +127,11 @@ def papers_words(bundle, seen, truth, embedder):
     others = control_bundles(bundle)
     explainers = {"LDA": says(bundle)} | {name: says(other) for name, other in others.items()}
     explainers[EMBEDDER] = says_of_image(bundle, embedder)
-    return {name: asdict(judge_words(seen, truth, own)) for name, own in explainers.items()}
+    return {name: asdict(judge_phrases(seen, truth, own)) for name, own in explainers.items()}
 
 
 def words_with(bundle, seen, truth, directions):
-    return asdict(judge_words(seen, truth, says(with_directions(bundle, directions.embeddings))))
+    return asdict(judge_phrases(seen, truth, says(with_directions(bundle, directions.embeddings))))
 
 
 def rivals(bundle, seen, truth, scores, embeddings, texts):
@@ -145,7 +144,7 @@ def rivals(bundle, seen, truth, scores, embeddings, texts):
 
 
 def ablations(bundle, seen, truth, scores, embeddings, texts):
-    table = {"as shipped": asdict(judge_words(seen, truth, says(bundle)))}
+    table = {"as shipped": asdict(judge_phrases(seen, truth, says(bundle)))}
     variants = {f"M = {m}": {"samples": m} for m in (20, 50, 200, 500, 1000)}
     variants |= {f"shrinkage {g}": {"shrinkage": g} for g in (0.1, 0.5, 0.8)}
     variants |= {"common direction removed": {"remove_common": True}}
@@ -166,19 +165,19 @@ def ablations(bundle, seen, truth, scores, embeddings, texts):
         "the photographs' defaults": {"settings": RationaleSettings(wording="embeddings")},
     }
     for name, change in changed.items():
-        table[name] = asdict(judge_words(seen, truth, chosen(bundle, **change)))
+        table[name] = asdict(judge_phrases(seen, truth, chosen(bundle, **change)))
     table["weights, not activation-weighted"] = asdict(
-        judge_words(seen, truth, chosen(bundle, evidence=lambda w, _a: w))
+        judge_phrases(seen, truth, chosen(bundle, evidence=lambda w, _a: w))
     )
     for kept in (10, 25, 50):
         table[f"{kept} strongest channels"] = asdict(
-            judge_words(seen, truth, chosen(bundle, evidence=lambda w, a, k=kept: top(w * a, k)))
+            judge_phrases(seen, truth, chosen(bundle, evidence=lambda w, a, k=kept: top(w * a, k)))
         )
     rng = np.random.default_rng(0)
     for share in (0.25, 0.5):
         some = np.sort(rng.permutation(len(bundle.phrases))[: int(share * len(bundle.phrases))])
         table[f"{len(some)} phrases"] = asdict(
-            judge_words(seen, truth, chosen(bundle, phrases=some))
+            judge_phrases(seen, truth, chosen(bundle, phrases=some))
         )
     return table
 

@@ -22,7 +22,9 @@ from safetensors.torch import save_file
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.build import probing_order
-from textcam_service.offline.banks.phrases import Tables, bank_supports, read_probing
+from textcam_service.offline.banks.phrase_sources import PhraseSources
+from textcam_service.offline.banks.phrase_supports import bank_supports
+from textcam_service.offline.banks.probing import read_probing
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.report import as_text
 from textcam_service.offline.evaluation.spurious_cues import judge_cues
@@ -123,9 +125,10 @@ def bundle_of(world, weights, unbiased, probing, embedder, images):
     logits, scores = (np.concatenate(own)[order] for own in zip(*parts, strict=True))
     evidence = backbone.head_weights[logits.argmax(1)] * scores
     own = replace(probing, logits=logits, scores=scores, evidence=evidence)
-    texts = unbiased.artefact.vocabulary.embeddings
-    known = own, unbiased.phrases, texts, backbone, embedder, Tables(), (), unbiased.settings
-    bank = replace(unbiased.artefact.bank, supports=bank_supports(*known))
+    sources = PhraseSources(own, backbone, embedder)
+    vocabulary = replace(unbiased.artefact.vocabulary, kinds=())
+    supports = bank_supports(sources, vocabulary, unbiased.settings)
+    bank = replace(unbiased.artefact.bank, supports=supports)
     artefact = replace(unbiased.artefact, bank=bank)
     return replace(unbiased, name=str(world), backbone=backbone, artefact=artefact)
 

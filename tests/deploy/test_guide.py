@@ -1,4 +1,4 @@
-"""deploy/README.md and deploy/SECURITY.md against the code."""
+"""deploy/README.md and SECURITY.md against the code."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ from deployed import DEPLOY, ROOT
 
 def test_the_tables_are_what_the_code_says():
     done = subprocess.run(
-        [sys.executable, DEPLOY / "tables.py", "--check"],
+        [sys.executable, ROOT / "tools" / "guide_tables.py", "--check"],
         capture_output=True,
         text=True,
         check=False,
@@ -26,7 +26,7 @@ def test_every_setting_and_metric_has_a_meaning():
 
 def test_the_threat_model_names_tests_that_are_there():
     """ "test_x_..." is the beginning of a name."""
-    text = (DEPLOY / "SECURITY.md").read_text()
+    text = (ROOT / "SECURITY.md").read_text()
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     named = re.findall(r"`(test_\w+)(\.\.\.)?`", text)
     assert len(named) > 10

@@ -17,7 +17,7 @@ from deployed import (
     manifests,
     the,
 )
-from textcam_service.serving.server import SERVICE
+from textcam_service.serving.grpc.contract import EXPLAINER
 from textcam_service.settings import ServerSettings, read_settings
 from textcam_service.version import __version__
 
@@ -239,8 +239,8 @@ def test_a_store_that_is_away_is_waited_for():
 def test_health_is_asked_over_grpc(overlay, settings_of):
     """Readiness by the service's name; loading and warm-up have minutes."""
     port, server = settings_of(overlay).port, server_of(overlay)
-    assert server["startupProbe"]["grpc"] == {"port": port, "service": SERVICE}
-    assert server["readinessProbe"]["grpc"] == {"port": port, "service": SERVICE}
+    assert server["startupProbe"]["grpc"] == {"port": port, "service": EXPLAINER}
+    assert server["readinessProbe"]["grpc"] == {"port": port, "service": EXPLAINER}
     assert server["livenessProbe"]["grpc"] == {"port": port}
     startup = server["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
@@ -262,8 +262,8 @@ def test_with_mtls_health_is_asked_without_a_certificate(settings_of):
     """On the port for it, in plaintext; and the certificates lie where the server looks."""
     port, server = settings_of("mtls").health_port, server_of("mtls")
     assert port > 0
-    assert server["startupProbe"]["grpc"] == {"port": port, "service": SERVICE}
-    assert server["readinessProbe"]["grpc"] == {"port": port, "service": SERVICE}
+    assert server["startupProbe"]["grpc"] == {"port": port, "service": EXPLAINER}
+    assert server["readinessProbe"]["grpc"] == {"port": port, "service": EXPLAINER}
     assert server["livenessProbe"]["grpc"] == {"port": port}
     volumes = {each["name"]: each for each in pod_of("mtls")["volumes"]}
     (mount,) = (each for each in server["volumeMounts"] if "secret" in volumes[each["name"]])

@@ -10,7 +10,9 @@ import pytest
 import yaml
 from deployed import MONITORING, the
 from grpc import StatusCode
-from textcam_service.serving.telemetry.metrics import STAGES, Metrics, worker_restarts
+from textcam_service.serving.telemetry.declarations import STAGES
+from textcam_service.serving.telemetry.exposition import worker_restarts
+from textcam_service.serving.telemetry.metrics import Metrics
 
 NEEDS_PROMTOOL = pytest.mark.skipif(
     not shutil.which("promtool"),

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.banks.build import BankSettings, build_bank
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.export.torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
@@ -73,7 +73,7 @@ def build_world(
     paths = render_probing_set(folder / "probing", IMAGES)
     export_network(load_network(network), folder / "backbone")
     backbone = Backbone(folder / "backbone", threads=1)
-    settings, words = ChannelSettings(samples=IMAGES // 8), phrases or vocabulary()
+    settings, words = BankSettings(ChannelSettings(samples=IMAGES // 8)), phrases or vocabulary()
     build_bank(backbone, load_embedder("scenes"), paths, words, folder / "bank", settings)
     samples = [_sample(backbone, path, index) for index, path in enumerate(paths)]
     logits = np.stack([sample.logits for sample in samples])

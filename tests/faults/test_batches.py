@@ -14,7 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 from textcam_client import AsyncClient, InvalidRequest
 from textcam_client.errors import ServerError
-from textcam_service.serving.server import SERVICE, Server
+from textcam_service.serving.grpc.contract import EXPLAINER
+from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
 
 
@@ -206,7 +207,7 @@ async def test_the_consumer_killed(world, size, figures):
     async with bench_of(world) as bench:
 
         async def watch(channel):
-            request = health_pb2.HealthCheckRequest(service=SERVICE)
+            request = health_pb2.HealthCheckRequest(service=EXPLAINER)
             async for answer in health_pb2_grpc.HealthStub(channel).Watch(request):
                 told.append(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 

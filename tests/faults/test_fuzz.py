@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
-from textcam_service.serving.grpc.explainer.requests import MAX_REQUEST_ID
+from textcam_service.serving.engine.jobs import MAX_REQUEST_ID
 
 EXPLAIN = "/textcam.v1.ExplainerService/Explain"
 STREAM = "/textcam.v1.ExplainerService/ExplainStream"

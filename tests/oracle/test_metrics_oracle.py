@@ -23,16 +23,16 @@ from textcam_service.offline.evaluation.localization import (
     centred_gaussian,
     heat_of,
     judge_groups,
-    judge_place,
+    judge_localization,
     objects_with,
 )
 from textcam_service.offline.evaluation.phrases import (
     PHRASES,
     Judged,
     SaidPhrase,
-    word_figures,
-    word_intervals,
-    word_reliability,
+    phrase_intervals,
+    phrase_metrics,
+    phrase_reliability,
 )
 from textcam_service.offline.export.torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
@@ -128,12 +128,12 @@ def within_tolerance(mask):
 def test_pointing_is_the_pointing_game_on_masks_grown_by_the_tolerance(world, heat):
     """The product allows a miss of TOLERANCE pixels; quantus gets masks dilated by that disk."""
     seen = world[1]
-    mine = [judge_place([o], heat).pointing for o in seen]
+    mine = [judge_localization([o], heat).pointing for o in seen]
     masks = [within_tolerance(o.case.key_mask) for o in seen]
     theirs = localise(quantus.PointingGame(**QUIET), seen, [heat(o) for o in seen], masks)
     np.testing.assert_array_equal(mine, theirs)
     assert set(mine) == {0.0, 1.0}
-    assert judge_place(seen, heat).pointing == pytest.approx(theirs.mean())
+    assert judge_localization(seen, heat).pointing == pytest.approx(theirs.mean())
 
 
 @pytest.mark.parametrize("shown", ["group", "relative", "whole"])
@@ -182,11 +182,11 @@ def test_the_heatmap_is_torchs_bilinear_enlargement(world):
 
 def test_energy_is_relevance_mass_accuracy(world, heat):
     seen = world[1]
-    mine = [judge_place([o], heat).energy for o in seen]
+    mine = [judge_localization([o], heat).energy for o in seen]
     masks = [o.case.key_mask for o in seen]
     theirs = localise(quantus.RelevanceMassAccuracy(**QUIET), seen, [heat(o) for o in seen], masks)
     np.testing.assert_allclose(mine, theirs, rtol=1e-5)
-    assert judge_place(seen, heat).energy == pytest.approx(theirs.mean(), rel=1e-5)
+    assert judge_localization(seen, heat).energy == pytest.approx(theirs.mean(), rel=1e-5)
 
 
 def test_overlap_is_the_jaccard_index_and_top_k_intersection_restated(world, heat):
@@ -203,10 +203,10 @@ def test_overlap_is_the_jaccard_index_and_top_k_intersection_restated(world, hea
         cut = own >= 0.5 * own.max()
         metric = quantus.TopKIntersection(k=int(cut.sum()), **QUIET)
         both = cut.sum() * localise(metric, [o], [heat(o)], [mask])[0]
-        fixed = judge_place([o], heat).iou_fixed
+        fixed = judge_localization([o], heat).iou_fixed
         assert fixed == pytest.approx(both / (cut.sum() + mask.sum() - both), abs=1e-9)
         assert fixed == pytest.approx(jaccard_score(mask.ravel(), cut.ravel()), abs=1e-9)
-    mine = judge_place(seen, heat)
+    mine = judge_localization(seen, heat)
     # One threshold for all images, not each image's own best.
     assert mine.iou_best == pytest.approx(np.mean(table, axis=0).max(), abs=1e-9)
     assert mine.iou_best < np.max(table, axis=1).mean()
@@ -310,17 +310,17 @@ def test_calibration_error_is_scikit_learns_curve_weighed_by_counts():
     chances = np.array([phrase.probability for row in rows for phrase in row.said])
     marks = np.concatenate([row.marks() for row in rows])
     true, given = calibration_curve(marks, chances, n_bins=10)
-    table = list(word_reliability(rows).values())
+    table = list(phrase_reliability(rows).values())
     np.testing.assert_allclose([row["observed"] for row in table], true)
     np.testing.assert_allclose([row["probability"] for row in table], given)
     counts = np.histogram(chances, np.linspace(0, 1, 11))[0]
     error = (np.abs(true - given) * counts).sum() / counts.sum()
-    assert word_figures(rows).ece == pytest.approx(error)
+    assert phrase_metrics(rows).ece == pytest.approx(error)
 
 
 def test_intervals_are_scipys_percentile_bootstrap_over_images():
     rows = random_rows(400)
-    low, high = word_intervals(rows)
+    low, high = phrase_intervals(rows)
     hits = np.array([row.marks().sum() for row in rows])
     counts = np.array([len(row.said) for row in rows])
 

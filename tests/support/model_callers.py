@@ -56,8 +56,8 @@ class Caller:
         asked = health_pb2.HealthCheckRequest(service=service)
         return (await self._health.Check(asked)).status == SERVING
 
-    async def look(self):
-        await self.server._watcher.look()
+    async def poll(self):
+        await self.server._watcher.poll()
 
     def version(self, name="m"):
         return self.server.models.versions(name)[0]

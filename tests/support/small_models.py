@@ -22,6 +22,7 @@ from textcam_service.core.rationale.calibration import Calibration
 from textcam_service.core.rationale.reliability import ReliabilityBin
 from textcam_service.core.rationale.wording import PhraseSupports, stored_likeness
 from textcam_service.core.types import Preprocessing
+from textcam_service.model.bundle import ModelBundle
 from textcam_service.runtime.backbone import Backbone
 
 CHANNELS, CLASSES, SIDE, EMBEDDING = 12, 5, 32, 16
@@ -139,3 +140,8 @@ def add_supports(folder: Path, kinds: tuple[str, ...] = (), repeats: tuple[int, 
     bank = replace(artefact.bank, supports=supports)
     write_bank(folder / "bank", bank, replace(artefact.vocabulary, kinds=kinds))
     return folder
+
+
+def load_model(folder: Path, name: str = "small", version: str = "") -> ModelBundle:
+    """Load a model as write_model made it, with one thread."""
+    return ModelBundle.load(name, folder / "backbone", folder / "bank", version=version, threads=1)

@@ -10,7 +10,7 @@ import numpy as np
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 
-from textcam_client._heatmaps.geometry import UInt8Array
+from textcam_client._arrays import UInt8Array
 from textcam_client.errors import UnsupportedImage
 from textcam_client.images import ImageInput, ImageSource
 from textcam_client.options import ClassRef, Contrast, Options, Target, TopK

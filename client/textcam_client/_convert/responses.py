@@ -12,8 +12,9 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 
 from textcam_client import types
+from textcam_client._arrays import Float32Array, UInt8Array
 from textcam_client._convert.requests import PHRASE_KINDS, method_name
-from textcam_client._heatmaps.geometry import Crop, Float32Array, UInt8Array
+from textcam_client._heatmaps.geometry import Crop
 from textcam_client._heatmaps.view import HeatmapContext, Peak
 from textcam_client.errors import MalformedResponse, MethodIgnored, Unavailable
 from textcam_client.images import ImageSource

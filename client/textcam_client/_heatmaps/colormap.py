@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from textcam_client._heatmaps.geometry import Float32Array, UInt8Array
+from textcam_client._arrays import Float32Array, UInt8Array
 
 # From cool to hot; lightness rises all the way, so the order survives in grey.
 _CONTROL_POINTS = np.array(

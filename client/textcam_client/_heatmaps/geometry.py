@@ -8,8 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Float32Array: TypeAlias = NDArray[np.float32]
-UInt8Array: TypeAlias = NDArray[np.uint8]
+from textcam_client._arrays import Float32Array
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
+from textcam_client._arrays import Float32Array
 from textcam_client._heatmaps.colormap import blend
-from textcam_client._heatmaps.geometry import Crop, Float32Array, smooth_peak, upsample
+from textcam_client._heatmaps.geometry import Crop, smooth_peak, upsample
 from textcam_client.errors import ImageError, MapsDeclined, PictureUnavailable
 from textcam_client.images import ImageInput, ImageSource
 

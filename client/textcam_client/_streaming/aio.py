@@ -5,44 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Iterable,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
-
-import grpc
-from textcam.v1 import explainer_pb2 as pb
+from typing import Generic, TypeVar, cast
 
 from textcam_client._convert.requests import Prepare
-from textcam_client._streaming.ending import RunState
+from textcam_client._streaming.aio_call import AsyncStream, sleep_until
 from textcam_client._streaming.feed import Feed
-from textcam_client._streaming.sync import LONGEST_WAIT, SHORTEST_WAIT, Event, paused, stream_ended
+from textcam_client._streaming.run import RunBase, hand_over, paused
 from textcam_client._streaming.window import Outcome, Window
-from textcam_client._transport.peer import Peer
-from textcam_client.errors import (
-    CallError,
-    Cancelled,
-    ImageError,
-    TextCamClientError,
-    Unavailable,
-)
+from textcam_client.errors import ImageError
 from textcam_client.images import ImageInput
 
 T_co = TypeVar("T_co", covariant=True)
 
-STREAM_BROKEN = "STREAM_BROKEN"
-_WRITE_FAILED = "Internal error from Core"
-
 
 class AsyncResultStream(AsyncIterator[T_co], Generic[T_co]):
-    """As ResultStream, for `async for`.
+    """The answers of AsyncClient.explain_many, for `async for`; see ResultStream.
 
     A loop that is left early leaves the clean-up to the event loop; `async with`, or
     `await close()`, does it there and then. A cancelled wait for an answer, as by
@@ -56,14 +35,8 @@ class AsyncResultStream(AsyncIterator[T_co], Generic[T_co]):
 
     async def __anext__(self) -> T_co:
         self._run.state.require_whole()
-        outcome = await self._outcomes.__anext__()
-        if self._raise_errors and isinstance(outcome, TextCamClientError):
-            try:
-                raise outcome
-            finally:
-                # Else the error's traceback, which holds this frame, would hold itself.
-                del outcome
-        return cast(T_co, outcome)
+        outcomes = self._outcomes
+        return cast(T_co, hand_over(await anext(outcomes), raise_errors=self._raise_errors))
 
     async def __aenter__(self) -> AsyncResultStream[T_co]:
         return self
@@ -87,113 +60,8 @@ class AsyncResultStream(AsyncIterator[T_co], Generic[T_co]):
             await self._outcomes.aclose()
 
 
-class AsyncStream:
-    """One ExplainStream call, read by a task that lives as long as the call.
-
-    Args:
-        start: Begins the call.
-        peer: The server that is called.
-        woken: Set with each event; ends the wait for one, whoever sets it.
-    """
-
-    def __init__(
-        self,
-        start: Callable[[AsyncIterator[pb.ExplainStreamRequest]], Any],
-        peer: Peer,
-        woken: asyncio.Event,
-    ) -> None:
-        self._requests: asyncio.Queue[pb.ExplainStreamRequest | None] = asyncio.Queue()
-        self._events: deque[Event] = deque()
-        self._woken = woken
-        self._call = start(_until_none(self._requests))
-        self._reader = asyncio.create_task(_read(self._call, self._take, peer))
-
-    def send(self, request: pb.ExplainStreamRequest) -> None:
-        """Send; failures come as events."""
-        self._requests.put_nowait(request)
-
-    async def receive(self, timeout: float) -> Event | None:
-        """Wait for an answer, or for what ended the stream; None: neither came in time."""
-        if not self._events:
-            await sleep_until(self._woken, timeout)
-        return self._events.popleft() if self._events else None
-
-    def cancel(self) -> None:
-        """Cancel the call; its end comes as an event."""
-        self._call.cancel()
-
-    async def close(self) -> None:
-        """Cancel the call and wait for its reader."""
-        self._requests.put_nowait(None)
-        self._call.cancel()
-        self._reader.cancel()
-        await asyncio.wait([self._reader])
-
-    def _take(self, event: Event) -> None:
-        self._events.append(event)
-        self._woken.set()
-
-
-async def sleep_until(woken: asyncio.Event, timeout: float) -> None:
-    """Wait until `woken` is set from now on, at most `timeout` seconds.
-
-    asyncio.wait_for swallows a cancellation that meets what it waits for, before Python 3.12.
-    """
-    woken.clear()
-    timer = asyncio.get_running_loop().call_later(timeout, woken.set)
-    try:
-        await woken.wait()
-    finally:
-        timer.cancel()
-
-
-async def _until_none(
-    requests: asyncio.Queue[pb.ExplainStreamRequest | None],
-) -> AsyncIterator[pb.ExplainStreamRequest]:
-    while (request := await requests.get()) is not None:
-        yield request
-
-
-async def _read(call: Any, take: Callable[[Event], None], peer: Peer) -> None:
-    ends: list[CallError] = []
-    call.add_done_callback(lambda done: ends.append(_end_of(done, peer)))
-    try:
-        async for answer in call:
-            take(answer)
-    except grpc.RpcError as rpc_error:
-        # The first end is the server's. A write that then fails overwrites the status
-        # with grpc.aio's own, which says nothing.
-        take(ends[0] if ends else peer.failure(rpc_error))
-    except asyncio.CancelledError:
-        take(Cancelled("the stream was cancelled, or its client closed"))
-        raise
-    else:
-        take(stream_ended())
-
-
-def _end_of(call: Any, peer: Peer) -> CallError:
-    """Read the status of a call that is done, in its callback."""
-    code, details = _at_once(call.code()), _at_once(call.details())
-    if code is grpc.StatusCode.OK:
-        return stream_ended()
-    if details == _WRITE_FAILED:
-        return Unavailable("the stream broke while it was written to", reason=STREAM_BROKEN)
-    trailing = _at_once(call.trailing_metadata())
-    return peer.failure(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details))
-
-
-def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that has nothing to wait for."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        return done.value
-    coroutine.close()
-    return None
-
-
-class AsyncStreamRun:
-    """As stream.StreamRun, on an event loop."""
+class AsyncStreamRun(RunBase):
+    """One `explain_many` on an event loop; see StreamRun."""
 
     def __init__(
         self,
@@ -202,16 +70,11 @@ class AsyncStreamRun:
         window: Window,
         open_stream: Callable[[asyncio.Event], AsyncStream],
     ) -> None:
+        super().__init__(prepare, window)
         self._woken = asyncio.Event()
         self._feed = Feed(images, self._woken)
-        self._prepare = prepare
-        self._window = window
         self._open_stream = open_stream
         self._stream: AsyncStream | None = None
-        self._exhausted = False
-        self._failure: Exception | None = None
-        self._ready: deque[Outcome] = deque()
-        self.state = RunState()
 
     async def outcomes(self) -> AsyncGenerator[Outcome, None]:
         """Yield each item's outcome; what the images' iterable raises comes after the last."""
@@ -228,9 +91,7 @@ class AsyncStreamRun:
                     await self._fill()
                     with paused(self._window):
                         yield self._ready.pop()
-                self.state.complete = True
-                if self._failure is not None:
-                    raise self._failure
+                self._complete()
             finally:
                 try:
                     await self._feed.close()
@@ -258,9 +119,9 @@ class AsyncStreamRun:
         try:
             image = self._feed.take()
         except StopAsyncIteration:
-            self._exhausted = True
+            self._finish_images()
         except Exception as error:  # noqa: BLE001 - raised again after the last outcome
-            self._exhausted, self._failure = True, error
+            self._finish_images(error)
         else:
             await self._add(image)
 
@@ -288,22 +149,14 @@ class AsyncStreamRun:
         await self._send()
         if self._feed.ready and not self._exhausted:
             return
-        wait = self._window.seconds_to_next(time.monotonic())
-        wait = min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
+        wait = self._seconds_to_wait()
         if self._stream is None:
             await sleep_until(self._woken, wait)
             event = None
         else:
             event = await self._stream.receive(wait)
-        self.state.require_open()
-        now = time.monotonic()
-        if isinstance(event, CallError):
+        if self._handle(event):
             await self._close_stream()
-            self._window.broken(event, now)
-        elif event is not None:
-            self._window.answer(event, now)
-        else:
-            self._window.expire(now)
 
     async def _close_stream(self) -> None:
         if self._stream is not None:

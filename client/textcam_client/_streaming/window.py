@@ -156,7 +156,7 @@ class Window:
         times += [item.deadline for item in self._items if item.outcome is None]
         return max(min(times, default=float("inf")) - now, 0.0)
 
-    def answer(self, response: pb.ExplainStreamResponse, now: float) -> None:
+    def receive(self, response: pb.ExplainStreamResponse, now: float) -> None:
         """Take an answer; one to an item that was given up is passed over."""
         self._given_up.discard(response.request_id)
         item = self._in_flight.get(response.request_id)

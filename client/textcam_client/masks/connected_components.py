@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-BoolArray: TypeAlias = NDArray[np.bool_]
-Int32Array: TypeAlias = NDArray[np.int32]
+from textcam_client._arrays import BoolArray, Int32Array
 
 
 class Box(NamedTuple):

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from textcam_client._heatmaps.geometry import Float32Array, UInt8Array
+from textcam_client._arrays import BoolArray, Float32Array, UInt8Array
 from textcam_client.images import ImageInput, ImageSource
-from textcam_client.masks.connected_components import BoolArray
 from textcam_client.masks.random_walk import grow, grow_seeds
 
 MaskMethod: TypeAlias = Literal["seeds", "otsu", "fixed"]

@@ -17,16 +17,14 @@ walk and its weights are random-walk segmentation's (Grady, PAMI 2006), here wit
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from textcam_client._heatmaps.geometry import UInt8Array
-from textcam_client.masks.connected_components import BoolArray, connected_components
-
-Float64Array: TypeAlias = NDArray[np.float64]
+from textcam_client._arrays import BoolArray, Float64Array, UInt8Array
+from textcam_client.masks.connected_components import connected_components
 
 SEED = 0.9
 """Seeds are at least so hot, of the hottest."""

@@ -10,9 +10,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from textcam_client._heatmaps.geometry import UInt8Array
+from textcam_client._arrays import BoolArray, UInt8Array
 from textcam_client.images import ImageInput, ImageSource
-from textcam_client.masks.connected_components import BoolArray
 
 _GOLDEN = (5**0.5 - 1) / 2  # of a turn of hue from label to label: none is near the one before
 _FIRST_HUE = 0.47

@@ -14,7 +14,8 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from textcam_client.masks.connected_components import BoolArray, checked_mask
+from textcam_client._arrays import BoolArray
+from textcam_client.masks.connected_components import checked_mask
 
 _FIRST, _BITS = 48, 5  # the character of 0; of a number to a character
 _MORE, _SIGN = 1 << _BITS, 1 << (_BITS - 1)

@@ -13,19 +13,8 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 
 from textcam_client._heatmaps.colormap import blend
-from textcam_client._heatmaps.geometry import Crop
 from textcam_client._heatmaps.view import HeatmapContext, Peak
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The image as the fake network sees it: D activation maps, and the logits they give."""
-
-    image: Image.Image
-    crop: Crop
-    decoder: str
-    activation_maps: NDArray[Any]
-    logits: NDArray[Any]
+from textcam_client.testing._network import NetworkOutput
 
 
 @dataclass(frozen=True)
@@ -33,7 +22,7 @@ class Painter:
     """Puts the maps that were asked for into messages; without `groups`, the whole one alone."""
 
     form: int
-    seen: Seen
+    output: NetworkOutput
     channel_maps: NDArray[np.float64]
     groups: bool
 
@@ -74,9 +63,9 @@ class Painter:
         message.saliency_map.CopyFrom(_float_tensor(values))
         if self.form not in (types_pb.HEATMAP_FORM_IMAGE, types_pb.HEATMAP_FORM_OVERLAY):
             return
-        peak = Peak(self.channel_maps.sum(axis=0).astype(np.float32), self.seen.crop)
-        size = (self.seen.image.height, self.seen.image.width)
-        heat = HeatmapContext(size, self.seen.crop, None, peak).heatmap(values, None, peak)
+        peak = Peak(self.channel_maps.sum(axis=0).astype(np.float32), self.output.crop)
+        size = (self.output.image.height, self.output.image.width)
+        heat = HeatmapContext(size, self.output.crop, None, peak).heatmap(values, None, peak)
         if self.form == types_pb.HEATMAP_FORM_IMAGE:
             levels = (heat * 255).round().astype(np.uint8)
             image = types_pb.Tensor(
@@ -85,7 +74,7 @@ class Painter:
             message.heatmap.image.CopyFrom(image)
         else:
             buffer = io.BytesIO()
-            Image.fromarray(blend(np.asarray(self.seen.image), heat)).save(buffer, "PNG")
+            Image.fromarray(blend(np.asarray(self.output.image), heat)).save(buffer, "PNG")
             message.heatmap.overlay_png = buffer.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""What a backbone folder holds: ONNX graphs, a linear head's arrays and a manifest."""
+"""A backbone folder: ONNX graphs, a linear head's arrays and a manifest."""
 
 from __future__ import annotations
 
@@ -20,45 +20,47 @@ INPUT, LOGITS, ACTIVATION_MAPS = "image", "logits", "activation_maps"
 CLASS_WEIGHTS, HEAD_GRADIENT, ATTENTION = "class_weights", "gradient", "attention"
 LAYER, TAP = "layer_", "tap_"
 VERTEX_POSITIONS = "vertex_positions"
-# What a backbone folder may hold.
+# Files of a backbone folder.
 FILES = (
     *(f"{name}.onnx" for name in ("backbone", "head", "layers")),
     *artefact_files("backbone"),
     *artefact_files(PARITY),
 )
+# Names that a manifest may hold in place of those of its fields.
+_ALIASES = {"quantised_from": "quantized_from"}
 
 
 @dataclass(frozen=True)
 class BackboneManifest:
-    """What a backbone is.
+    """Description of a backbone.
 
     Attributes:
         architecture: Name of the network.
         target_layer: Name of the layer whose maps are explained.
-        head_kind: From the maps to the logits. "gap_linear": global average pooling, then one
-            linear layer; "gradient": a graph of its own with gradients; "forward": a graph
+        head_kind: Kind of the part from maps to logits. "gap_linear": global average pooling and
+            one linear layer; "gradient": a graph of its own with gradients; "forward": a graph
             without; "none": it does not run by itself.
         weights_digest: Identity of network, weights, preprocessing and classes; does not
-            depend on what exported them.
+            depend on the exporter.
         preprocessing: From pixels to the network's input.
         class_names: C names, in order of index.
         channel_count: D.
         map_height: H of the saliency maps.
         map_width: W.
-        grid_shift: By how much the maps' cells lie right of and below an even grid over the
-            input, in its pixels; as measured with the network's own weights.
-        exporter: Versions of what exported it, and the largest difference seen.
-        layers: Further layers, whose maps are answered too, the first to compute first.
+        grid_shift: Offset (right, down) of the maps' cells from an even grid over the input, in
+            its pixels; measured with the network's own weights.
+        exporter: Versions of the exporting packages, and the largest difference found.
+        layers: Names of the further layers, in order of computation.
         outputs: Names of the graph's outputs after the logits and the maps.
-        head_inputs: Which of them the head's graph takes beside the maps.
-        layers_inputs: Which of them the further layers' graph takes.
-        attention: Whether the head's graph answers how the score rises with attention.
-        vertices: V where the activation maps are (D, V, 1), on the vertices of a graph; they are
+        head_inputs: Outputs that the head's graph takes beside the maps.
+        layers_inputs: Outputs that the further layers' graph takes.
+        attention: True if the head's graph computes how the score rises with attention.
+        vertices: V if the activation maps are (D, V, 1), on the vertices of a graph. They are
             drawn on H x W cells, and VERTEX_POSITIONS (N, V, 2) is among the outputs. 0: they
             are (D, H, W) themselves.
-        quantised_from: weights_digest of the float backbone that it is the int8 form of; empty:
-            it is a float one.
-        parity_digest: Of the report on how closely an int8 backbone explains as the float one.
+        quantized_from: weights_digest of the float backbone of an int8 one; empty for a float
+            one.
+        parity_digest: Of an int8 backbone's report of parity with the float one.
     """
 
     architecture: str
@@ -78,18 +80,18 @@ class BackboneManifest:
     layers_inputs: tuple[str, ...] = ()
     attention: bool = False
     vertices: int = 0
-    quantised_from: str = ""
+    quantized_from: str = ""
     parity_digest: str = ""
 
     @property
     def cells(self) -> int:
-        """How many positions an activation map has."""
+        """Number of positions of an activation map."""
         return self.vertices or self.map_height * self.map_width
 
     @property
     def precision(self) -> str:
-        """What the trunk computes in: "float32" or "int8"; maps and logits are float32."""
-        return "int8" if self.quantised_from else "float32"
+        """Precision of the trunk: "float32" or "int8"; maps and logits are float32."""
+        return "int8" if self.quantized_from else "float32"
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> BackboneManifest:
@@ -100,7 +102,8 @@ class BackboneManifest:
         """
         try:
             known = BackboneManifest.__dataclass_fields__
-            fields = {key: value[key] for key in known if key in value}
+            named = {_ALIASES.get(key, key): given for key, given in value.items()}
+            fields = {key: named[key] for key in known if key in named}
             for key in ("grid_shift", "layers", "outputs", "head_inputs", "layers_inputs"):
                 if key in fields:
                     fields[key] = tuple(fields[key])
@@ -123,9 +126,9 @@ class BackboneGraphs:
     Attributes:
         backbone: INPUT -> LOGITS, ACTIVATION_MAPS and the manifest's further outputs.
         head: ACTIVATION_MAPS, CLASS_WEIGHTS and the manifest's head_inputs -> LOGITS,
-            HEAD_GRADIENT, ATTENTION; without gradients: -> LOGITS. None: not needed, or none.
+            HEAD_GRADIENT, ATTENTION; without gradients: -> LOGITS. None: not needed, or absent.
         layers: The first further layer's maps, CLASS_WEIGHTS and layers_inputs -> LOGITS,
-            HEAD_GRADIENT (of the first), TAP + "0" ... (of the others). None: no such layers.
+            HEAD_GRADIENT (of the first), TAP + "0" ... (of the others). None: no further layers.
     """
 
     backbone: bytes
@@ -140,17 +143,17 @@ def write_backbone(
     manifest: BackboneManifest,
     parity: ParityReport | None = None,
 ) -> None:
-    """Write a backbone folder at once: .onnx of each graph, .safetensors and .json.
+    """Write a backbone folder as a whole: .onnx of each graph, .safetensors and .json.
 
     Args:
-        output: The folder; replaced if it is there.
-        graphs: What runs.
+        output: The folder; an existing backbone is replaced.
+        graphs: Serialised graphs.
         linear: Weights (C, D) and bias (C,) of a GAP + linear head.
-        manifest: What it is.
-        parity: Of an int8 backbone.
+        manifest: Description of the backbone.
+        parity: Report of an int8 backbone.
 
     Raises:
-        FolderTaken: The folder holds anything but a backbone.
+        FolderTaken: The folder holds other files than a backbone's.
     """
     weights, bias = linear or (np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
     given = {"backbone": graphs.backbone, "head": graphs.head, "layers": graphs.layers}
@@ -166,5 +169,5 @@ def write_backbone(
 
 
 def digest_key(name: str) -> str:
-    """Where a manifest states the digest of NAME.onnx."""
+    """Return the manifest's key for the digest of NAME.onnx."""
     return "onnx_sha256" if name == "backbone" else f"{name}_onnx_sha256"

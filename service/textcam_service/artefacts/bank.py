@@ -1,15 +1,15 @@
 """Concept banks and vocabularies as artefacts.
 
-A bank folder holds bank.safetensors + bank.json and vocabulary.safetensors +
-vocabulary.json: the channels' directions and their supports for the phrases, and the phrases
-in the same space. Where it was built, probing.safetensors + probing.json lie beside them: what
-other phrases' supports are made of; nothing that serves reads them.
+A bank folder holds bank.safetensors + bank.json and vocabulary.safetensors + vocabulary.json: the
+channels' directions and their supports for the phrases, and the phrases in the same space.
+probing.safetensors + probing.json beside them hold data of the probing images, from which supports
+of other phrases are made. The server does not read them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,19 @@ from textcam_service.artefacts.files import (
     sha256,
     write_artefact,
 )
-from textcam_service.core.concepts.attributes import ClassAttributes
-from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.artefacts.supports import (
+    read_supports,
+    supports_manifest,
+    supports_tensors,
+)
 from textcam_service.core.rationale.phrases import centre_texts
-from textcam_service.core.rationale.reliability import ReliabilityBin
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports
-from textcam_service.core.types import PHRASE_KINDS, BoolArray, Float32Array, IntArray
+from textcam_service.core.types import PHRASE_KINDS, BoolArray, Float32Array
 from textcam_service.errors import ArtefactCorrupt, BundleMismatch
 
 FILES = (*artefact_files("bank"), *artefact_files("vocabulary"))
 WRITTEN = (*FILES, *artefact_files("probing"))
-_PERCENT = 100
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ class ConceptBank:
         fingerprint: (D,) Backbone.fingerprint() at build time.
         backbone_digest: weights_digest of the backbone.
         embedder: Identity of the embedder.
-        parameters: How it was built: command, probing set, channel settings.
-        supports: What it knows of the vocabulary's phrases; None: it has channel embeddings alone.
+        parameters: Of the build: command, probing set, channel settings.
+        supports: Each channel's support for the vocabulary's phrases; None: the bank has channel
+            embeddings alone.
     """
 
     channel_embeddings: Float32Array
@@ -64,7 +66,7 @@ class ConceptBank:
 
     @property
     def rationale(self) -> RationaleSettings:
-        """How phrases are chosen with it, as was decided when it was built."""
+        """Settings of the choice of phrases, as decided at build time."""
         return RationaleSettings(**self.parameters.get("rationale", {}))
 
 
@@ -74,9 +76,9 @@ class Vocabulary:
 
     Attributes:
         phrases: V phrases.
-        embeddings: (V, E) unit vectors, as the embedder gave them.
+        embeddings: (V, E) unit vectors, as returned by the embedder.
         embedder: Identity of the embedder.
-        kinds: V of PHRASE_KINDS, or "" where it does not say; empty: it says of none.
+        kinds: V of PHRASE_KINDS, "" where unknown; empty: unknown for all.
     """
 
     phrases: tuple[str, ...]
@@ -85,7 +87,7 @@ class Vocabulary:
     kinds: tuple[str, ...] = ()
 
     def centred(self) -> Float32Array:
-        """Embeddings without the vocabulary's mean direction: (V, E) unit vectors."""
+        """Remove the vocabulary's mean direction from the embeddings: (V, E) unit vectors."""
         return centre_texts(self.embeddings)
 
 
@@ -105,19 +107,19 @@ def write_bank(
     vocabulary: Vocabulary,
     probing: tuple[Tensors, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Write a bank folder at once; replaced if it is there.
+    """Write a bank folder as a whole; an existing bank is replaced.
 
     Args:
         folder: Of the bank.
-        bank: Its channels' part.
-        vocabulary: Its phrases.
+        bank: Of the channels.
+        vocabulary: Of the phrases.
         probing: Tensors and manifest of the probing images, for other vocabularies; None: none.
 
     Raises:
         BundleMismatch: Bank and vocabulary are of different embedders.
-        FolderTaken: The folder holds anything but a bank.
+        FolderTaken: The folder holds other files than a bank's.
     """
-    _require_same_space(bank, vocabulary)
+    _check_same_space(bank, vocabulary)
     with replaced_folder(folder, WRITTEN) as staging:
         tensors: dict[str, np.ndarray[Any, Any]] = {
             "channel_embeddings": bank.channel_embeddings.astype(np.float16),
@@ -131,8 +133,8 @@ def write_bank(
             "parameters": dict(bank.parameters),
         }
         if bank.supports is not None:
-            tensors |= _supports_tensors(bank.supports)
-            manifest["supports"] = _supports_manifest(bank.supports)
+            tensors |= supports_tensors(bank.supports)
+            manifest["supports"] = supports_manifest(bank.supports)
             manifest["phrases_digest"] = _phrases_digest(vocabulary.phrases)
         write_artefact(staging, "bank", tensors, manifest)
         texts = {"phrases": list(vocabulary.phrases), "embedder": vocabulary.embedder}
@@ -148,9 +150,9 @@ def read_bank(folder: Path) -> BankArtefact:
     """Read and verify a bank folder.
 
     Raises:
-        ArtefactMissing: A file is not there.
-        ArtefactCorrupt: A digest is another, a field is missing, a kind is unknown, or its settings
-            are refused.
+        ArtefactMissing: A file is missing.
+        ArtefactCorrupt: A digest does not match, a field is missing, a kind is unknown, or the
+            settings are invalid.
         BundleMismatch: Bank and vocabulary are of different embedders, or of different phrases.
     """
     tensors, manifest = read_artefact(folder, "bank")
@@ -158,7 +160,7 @@ def read_bank(folder: Path) -> BankArtefact:
     try:
         supports = None
         if "supports" in manifest:
-            supports = _read_supports(tensors, manifest["supports"], len(text_manifest["phrases"]))
+            supports = read_supports(tensors, manifest["supports"], len(text_manifest["phrases"]))
         bank = ConceptBank(
             channel_embeddings=_unit(tensors["channel_embeddings"]),
             dead=tensors["dead"].astype(bool),
@@ -178,127 +180,22 @@ def read_bank(folder: Path) -> BankArtefact:
         digest = manifest.get("phrases_digest")
     except (KeyError, TypeError) as error:
         raise ArtefactCorrupt(f"the bank in {folder} lacks {error}; build it again") from error
-    _require_same_space(bank, vocabulary)
+    _check_same_space(bank, vocabulary)
     if supports is not None and digest != _phrases_digest(vocabulary.phrases):
         raise BundleMismatch(
             f"the bank in {folder} has supports of other phrases than its vocabulary; use "
             "`textcam bank vocabulary`, which changes both"
         )
-    _require_kinds(vocabulary, folder)
-    _require_settings(bank, folder)
+    _check_kinds(vocabulary, folder)
+    _check_settings(bank, folder)
     return BankArtefact(bank, vocabulary, manifest["digest"], text_manifest["digest"])
-
-
-def _supports_tensors(supports: PhraseSupports) -> dict[str, np.ndarray[Any, Any]]:
-    calibration = supports.calibration
-    tensors: dict[str, np.ndarray[Any, Any]] = {
-        "supports": supports.supports.astype(np.float16),
-        "likeness": supports.likeness,
-        "null_mean": calibration.mean,
-        "phrase_prior": calibration.prior,
-        "grounded": calibration.grounded,
-        "apart": supports.apart.astype(np.int32),
-        "repeats": supports.repeats.astype(np.int32),
-    }
-    if (table := supports.attributes) is not None:
-        tensors |= {
-            "attribute_classes": table.classes.astype(np.int32),
-            "attribute_phrases": table.phrases.astype(np.int32),
-            "attribute_percent": np.rint(table.values * _PERCENT).astype(np.uint8),
-        }
-    return tensors
-
-
-def _supports_manifest(supports: PhraseSupports) -> dict[str, Any]:
-    calibration = supports.calibration
-    names = ("deviation", "slope", "prior_weight", "offset", "temperature", "source", "images")
-    return {
-        **{name: getattr(calibration, name) for name in names},
-        "said": None if calibration.said is None else list(calibration.said),
-        "bins": [asdict(each) for each in calibration.bins],
-        "classes": None if supports.attributes is None else supports.attributes.shape[0],
-    }
-
-
-def _read_supports(
-    tensors: Tensors, manifest: Mapping[str, Any], phrase_count: int
-) -> PhraseSupports:
-    calibration = Calibration(
-        mean=tensors["null_mean"],
-        deviation=manifest["deviation"],
-        prior=tensors["phrase_prior"],
-        grounded=tensors["grounded"].astype(bool),
-        slope=manifest["slope"],
-        prior_weight=manifest["prior_weight"],
-        offset=manifest["offset"],
-        temperature=manifest["temperature"],
-        source=manifest["source"],
-        images=manifest["images"],
-        said=None if manifest["said"] is None else tuple(manifest["said"]),
-        bins=tuple(ReliabilityBin(**each) for each in manifest["bins"]),
-    )
-    attributes = None
-    if manifest["classes"] is not None:
-        attributes = ClassAttributes(
-            tensors["attribute_classes"].astype(np.int64),
-            tensors["attribute_phrases"].astype(np.int64),
-            np.asarray(tensors["attribute_percent"] / np.float32(_PERCENT), np.float32),
-            (manifest["classes"], phrase_count),
-        )
-    found = PhraseSupports(
-        supports=tensors["supports"].astype(np.float32),
-        likeness=tensors["likeness"],
-        calibration=calibration,
-        apart=tensors["apart"].astype(np.int64),
-        repeats=tensors["repeats"].astype(np.int64),
-        attributes=attributes,
-    )
-    _require_shapes(found, len(tensors["dead"]), phrase_count)
-    return found
-
-
-def _require_shapes(supports: PhraseSupports, channels: int, phrases: int) -> None:
-    """Refuse what would fail at the first request; raises ArtefactCorrupt."""
-    calibration, table = supports.calibration, supports.attributes
-    numbers = (calibration.deviation, calibration.slope, calibration.prior_weight,
-               calibration.offset, calibration.temperature)  # fmt: skip
-    own = (calibration.mean, calibration.prior, calibration.grounded)
-    sound = (
-        supports.supports.shape == (channels, phrases)
-        and supports.likeness.shape == (phrases, phrases)
-        and all(each.shape == (phrases,) for each in own)
-        and all(isinstance(each, (int, float)) and np.isfinite(each) for each in numbers)
-        and calibration.deviation > 0
-        and bool(np.isfinite(supports.supports).all() and np.isfinite(calibration.mean).all())
-        and bool(np.isfinite(calibration.prior).all())
-        and _places(supports.apart, (phrases, phrases))
-        and _places(supports.repeats, (None, phrases))
-    )
-    if sound and table is not None:
-        sizes = {len(table.classes), len(table.phrases), len(table.values)}
-        entries = np.stack([table.classes, table.phrases], axis=1) if len(sizes) == 1 else None
-        sound = entries is not None and _places(entries, table.shape)
-    if not sound:
-        raise ArtefactCorrupt(
-            "the bank's supports do not fit its channels and phrases, or are no numbers; build it "
-            "again"
-        )
-
-
-def _places(pairs: IntArray, limits: tuple[int | None, int | None]) -> bool:
-    """Whether all of (P, 2) places lie within their limits."""
-    return pairs.ndim == 2 and pairs.shape[1] == 2 and all(
-        not len(pairs)
-        or (column.min() >= 0 and (limit is None or column.max() < limit))
-        for column, limit in zip(pairs.T, limits, strict=True)
-    )  # fmt: skip
 
 
 def _phrases_digest(phrases: tuple[str, ...]) -> str:
     return sha256(canonical_json(list(phrases)))
 
 
-def _require_same_space(bank: ConceptBank, vocabulary: Vocabulary) -> None:
+def _check_same_space(bank: ConceptBank, vocabulary: Vocabulary) -> None:
     if bank.embedder != vocabulary.embedder:
         raise BundleMismatch(
             f"the bank was made with embedder {bank.embedder}, its vocabulary with "
@@ -316,7 +213,7 @@ def _require_same_space(bank: ConceptBank, vocabulary: Vocabulary) -> None:
         )
 
 
-def _require_kinds(vocabulary: Vocabulary, folder: Path) -> None:
+def _check_kinds(vocabulary: Vocabulary, folder: Path) -> None:
     if unknown := sorted({*vocabulary.kinds} - {*PHRASE_KINDS, ""}):
         raise ArtefactCorrupt(
             f"the bank in {folder} has a kind of phrases that this version does not know: "
@@ -324,7 +221,7 @@ def _require_kinds(vocabulary: Vocabulary, folder: Path) -> None:
         )
 
 
-def _require_settings(bank: ConceptBank, folder: Path) -> None:
+def _check_settings(bank: ConceptBank, folder: Path) -> None:
     try:
         _ = bank.rationale
     except (TypeError, ValueError, AttributeError) as error:
@@ -335,7 +232,7 @@ def _require_settings(bank: ConceptBank, folder: Path) -> None:
 
 
 def _unit(stored: np.ndarray[Any, Any]) -> Float32Array:
-    """float16 on disk, unit float32 in use: rounding alters a cosine by under 1e-3."""
+    """Convert stored float16 to float32 unit vectors; rounding alters a cosine by under 1e-3."""
     vectors = stored.astype(np.float32)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(norms > 0, norms, 1), np.float32)

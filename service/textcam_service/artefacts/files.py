@@ -1,7 +1,7 @@
 """Artefacts as data: safetensors beside a JSON manifest, content-addressed, never pickles.
 
-An artefact NAME in a folder is NAME.safetensors and NAME.json. Its digest covers both the
-tensors' file and the manifest, so neither can change unseen.
+An artefact NAME in a folder is NAME.safetensors and NAME.json. Its digest covers both files, so a
+change of either is detected.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ Tensors = Mapping[str, NDArray[Any]]
 
 
 def sha256(data: bytes) -> str:
-    """Digest of bytes, as "sha256:<hex>"."""
+    """Compute the digest of bytes, as "sha256:<hex>"."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def canonical_json(value: object) -> bytes:
-    """The one byte string that stands for a JSON value."""
+    """Encode a JSON value as its one canonical byte string."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def require_replaceable(target: Path, files: Collection[str]) -> None:
-    """See that a folder can be put where `target` is.
+    """Check that a folder may be replaced.
 
     Args:
-        target: A folder, or nothing yet; a link to either.
-        files: Names of what may be lost with it.
+        target: A folder, or a path where there is none yet; a link to either.
+        files: Names of the files that may be lost with it.
 
     Raises:
-        FolderTaken: It holds anything else, or is where a disk is mounted.
-        OSError: It is no folder, or cannot be read.
+        FolderTaken: It holds other files, or a disk is mounted there.
+        OSError: It is not a folder, or cannot be read.
     """
     if not target.exists():
         return
@@ -62,15 +62,15 @@ def require_replaceable(target: Path, files: Collection[str]) -> None:
 
 @contextmanager
 def replaced_folder(target: Path, files: Collection[str]) -> Iterator[Path]:
-    """Fill a folder under a temporary name beside `target` and move it there when done.
+    """Fill a folder under a temporary name beside `target`, and move it there at the end.
 
-    A failure inside the block, or a crash, leaves `target` as it was. While the one is moved away
-    and the other there, two system calls, there is none; where the second fails, the old one is
-    moved back.
+    A failure inside the block, or a crash, leaves `target` as it was. Between the two system calls
+    that move the old folder away and the new one there, there is none. If the second fails, the
+    old one is moved back.
 
     Args:
-        target: As for require_replaceable; where it is a link, what it leads to is replaced.
-        files: What the folder may hold.
+        target: As for require_replaceable; of a link, the folder it leads to is replaced.
+        files: Names of the files that the folder may hold.
 
     Raises:
         FolderTaken: See require_replaceable.
@@ -96,7 +96,7 @@ def _exchange(staging: Path, target: Path) -> None:
     try:
         staging.rename(target)
     except OSError:
-        if target.exists():  # another process put its own there meanwhile
+        if target.exists():  # another process replaced it meanwhile
             shutil.rmtree(old, ignore_errors=True)
         else:
             old.rename(target)
@@ -105,7 +105,7 @@ def _exchange(staging: Path, target: Path) -> None:
 
 
 def artefact_files(name: str) -> tuple[str, str]:
-    """Names of the files of an artefact."""
+    """Name the files of an artefact."""
     return f"{name}.json", f"{name}.safetensors"
 
 
@@ -125,7 +125,7 @@ def read_artefact(folder: Path, name: str) -> tuple[dict[str, NDArray[Any]], dic
     """Read and verify an artefact; the manifest holds its "digest".
 
     Raises:
-        ArtefactMissing: A file is not there.
+        ArtefactMissing: A file is missing.
         ArtefactCorrupt: The content does not have the stated digest.
     """
     manifest = read_manifest(folder / f"{name}.json")
@@ -142,11 +142,11 @@ def read_artefact(folder: Path, name: str) -> tuple[dict[str, NDArray[Any]], dic
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a JSON manifest and verify the digest it states of itself.
+    """Read a JSON manifest and verify its own digest.
 
     Raises:
-        ArtefactMissing: The file is not there.
-        ArtefactCorrupt: Not JSON, or its digest is another.
+        ArtefactMissing: The file is missing.
+        ArtefactCorrupt: It is not JSON, or its digest does not match.
     """
     try:
         manifest = json.loads(read_file(path))
@@ -172,16 +172,16 @@ def read_file(path: Path) -> bytes:
 
 
 def file_digests(files: Mapping[str, Path]) -> dict[str, str]:
-    """The digest of each file, by its name.
+    """Compute the digest of each file, by its name.
 
     Raises:
-        ArtefactMissing: One cannot be read.
+        ArtefactMissing: A file cannot be read.
     """
     return {name: sha256(read_file(path)) for name, path in files.items()}
 
 
 def version_of(digests: Mapping[str, str]) -> str:
-    """The version of what was given none: the first 12 digits of the digest over its files'."""
+    """Derive a version from content: 12 digits of the digest over the files' digests."""
     return sha256(canonical_json(digests)).removeprefix("sha256:")[:12]
 
 

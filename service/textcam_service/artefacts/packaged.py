@@ -1,4 +1,4 @@
-"""Folders of the data that the package ships."""
+"""Folders of the data in the package."""
 
 from pathlib import Path
 
@@ -8,4 +8,4 @@ PHOTOS = _DATA / "photos"
 SCENES = _DATA / "scenes"
 """Weights of the rendered world's networks."""
 DEVICE = _DATA / "device"
-"""BackboneGraphs that run on the device beside the network."""
+"""Small graphs that run on the device beside the network."""

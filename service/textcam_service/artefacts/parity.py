@@ -1,8 +1,8 @@
 """Explanation parity: how closely an int8 backbone explains like its float form.
 
-The report lies beside the int8 backbone, whose manifest states its digest, and holds what a bank
-of the float backbone must find at load: which bank it was compared under, and the activation
-scores of the int8 backbone's own.
+The report is a file beside the int8 backbone, whose manifest states its digest. It holds the data
+that a bank of the float backbone is checked against at load: the digest of the bank used for the
+comparison, and the int8 backbone's own activation scores.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ from textcam_service.errors import ArtefactCorrupt, ParityMissed
 NAME = "parity"
 
 
-# Names that a report may hold in place of those of ExplanationAgreement and AgreementThresholds.
-_ALIASES = {"correlation": "map_correlation", "correlation_p5": "map_correlation_p5"}
+# Names that a report may hold in place of those of its fields.
+_ALIASES = {
+    "correlation": "map_correlation",
+    "correlation_p5": "map_correlation_p5",
+    "quantisation": "quantization",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class ParityReport:
         thresholds: The agreement required.
         bank_digest: Of the bank that both explained with.
         vocabulary_digest: Of its vocabulary.
-        quantisation: How it was quantised, and how many images calibrated it.
+        quantization: How it was quantized, and how many images calibrated it.
         fingerprint: (D,) Backbone.fingerprint() of the int8 backbone.
     """
 
@@ -41,7 +45,7 @@ class ParityReport:
     thresholds: AgreementThresholds
     bank_digest: str
     vocabulary_digest: str
-    quantisation: Mapping[str, Any]
+    quantization: Mapping[str, Any]
     fingerprint: Float32Array
 
     @property
@@ -63,29 +67,30 @@ def read_parity(folder: Path, digest: str) -> ParityReport:
     """Read and verify the report beside an int8 backbone.
 
     Args:
-        folder: The backbone's.
-        digest: What the backbone's manifest states.
+        folder: Of the backbone.
+        digest: As stated in the backbone's manifest.
 
     Raises:
-        ArtefactMissing: A file is not there.
+        ArtefactMissing: A file is missing.
         ArtefactCorrupt: It is not the report of this backbone, or its figures are below its
             thresholds.
     """
     tensors, manifest = read_artefact(folder, NAME)
-    mend = "run `textcam quantize` again"
+    remedy = "run `textcam quantize` again"
     if manifest.pop("digest") != digest:
         raise ArtefactCorrupt(
-            f"{folder}/{NAME}.json is not the report that backbone.json states; {mend}"
+            f"{folder}/{NAME}.json is not the report that backbone.json states; {remedy}"
         )
     del manifest["tensors_sha256"]
     try:
         figures = ExplanationAgreement(**_renamed(manifest.pop("figures")))
         thresholds = AgreementThresholds(**_renamed(manifest.pop("thresholds")))
-        report = ParityReport(figures, thresholds, fingerprint=tensors["fingerprint"], **manifest)
+        rest = _renamed(manifest)
+        report = ParityReport(figures, thresholds, fingerprint=tensors["fingerprint"], **rest)
     except (AttributeError, KeyError, TypeError) as error:
-        raise ArtefactCorrupt(f"{folder}/{NAME}.json lacks a field: {error}; {mend}") from error
+        raise ArtefactCorrupt(f"{folder}/{NAME}.json lacks a field: {error}; {remedy}") from error
     if not figures.meets(thresholds):
-        raise ArtefactCorrupt(f"{folder}/{NAME}.json says that it failed: {report}; {mend}")
+        raise ArtefactCorrupt(f"{folder}/{NAME}.json states that it failed: {report}; {remedy}")
     return report
 
 

@@ -161,26 +161,41 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     chosen, phrasing = _region_settings(regions, region), _rationale_settings(rationale)
     from textcam_service.core.concepts.channel_embeddings import ChannelSettings  # noqa: PLC0415
     from textcam_service.errors import VersionExists  # noqa: PLC0415
-    from textcam_service.offline.banks.build import build_bank, require_enough  # noqa: PLC0415 - torch
-    from textcam_service.offline.banks.phrases import read_tables  # noqa: PLC0415 - torch
+    from textcam_service.offline.banks.attribute_tables import (  # noqa: PLC0415 - torch
+        Tables,
+        read_tables,
+    )
+    from textcam_service.offline.banks.build import (  # noqa: PLC0415 - torch
+        BankSettings,
+        build_bank,
+        require_enough,
+    )
     from textcam_service.offline.dataset import (  # noqa: PLC0415
-        find_images,
+        ImageFolder,
         read_labels,
         read_vocabulary,
     )
     from textcam_service.offline.embedders.loading import load_embedder  # noqa: PLC0415 - torch
     from textcam_service.runtime.backbone import Backbone  # noqa: PLC0415 - onnxruntime
     from textcam_service.store.banks import BankStore  # noqa: PLC0415 - fsspec
-    from textcam_service.store.versions import checked_name  # noqa: PLC0415 - fsspec
+    from textcam_service.store.names import checked_name  # noqa: PLC0415 - fsspec
 
     checked_name(name)
     words = vocabulary or PHOTOS / "vocabulary.txt"
-    found, (phrases, phrase_kinds) = find_images(images), read_vocabulary(words)
+    found, (phrases, phrase_kinds) = ImageFolder.find(images), read_vocabulary(words)
     require_enough(found, samples)
     served = Backbone(backbone)
     names = served.manifest.class_names
     tables = read_tables(attributes, names) if attributes else None
-    classes = read_labels(labels, images, names) if labels else None
+    settings = BankSettings(
+        ChannelSettings(direction, samples, shrinkage, not keep_common, chosen),
+        per_class,
+        phrasing,
+        phrase_kinds if any(phrase_kinds) else (),
+        tables or Tables(),
+        read_labels(labels, images, names) if labels else {},
+        shlex.join(["textcam", *sys.argv[1:]]),
+    )
     with progress_bars() as progress:
         artefact, seen = build_bank(
             served,
@@ -188,14 +203,8 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
             found,
             phrases,
             output,
-            ChannelSettings(direction, samples, shrinkage, not keep_common, chosen),
-            per_class=per_class,
-            rationale=phrasing,
-            kinds=phrase_kinds if any(phrase_kinds) else (),
-            tables=tables,
-            labels=classes,
-            command=shlex.join(["textcam", *sys.argv[1:]]),
-            progress=progress,
+            settings,
+            progress,
         )
     for path, reason in seen.skipped:
         click.echo(f"skipped {path}: {reason}", err=True)
@@ -258,8 +267,8 @@ def bank_vocabulary(
     and never said.
     """
     need("offline")
-    from textcam_service.offline.banks.build import replace_vocabulary  # noqa: PLC0415 - torch
-    from textcam_service.offline.banks.phrases import read_tables  # noqa: PLC0415 - torch
+    from textcam_service.offline.banks.attribute_tables import read_tables  # noqa: PLC0415 - torch
+    from textcam_service.offline.banks.vocabulary import replace_vocabulary  # noqa: PLC0415 - torch
     from textcam_service.offline.dataset import read_vocabulary  # noqa: PLC0415
     from textcam_service.offline.embedders.loading import load_embedder  # noqa: PLC0415 - torch
     from textcam_service.runtime.backbone import Backbone  # noqa: PLC0415 - onnxruntime

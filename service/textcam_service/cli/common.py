@@ -1,8 +1,7 @@
-"""What several commands share."""
+"""Options, checks and progress bars shared by commands."""
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
@@ -22,14 +21,14 @@ _EXTRAS = {
 }
 
 
-# A folder that a command writes.
+# Type of a folder that a command writes.
 OUTPUT = click.Path(file_okay=False, path_type=Path)
 backbone_option = click.option(
     "--backbone",
     type=click.Path(path_type=Path),
     default=Path("build/backbone"),
     show_default=True,
-    help="Backbone folder that `textcam export` wrote.",
+    help="Backbone folder, as written by `textcam export`.",
 )
 
 
@@ -72,22 +71,22 @@ def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Path(path_type=Path),
         multiple=True,
         required=True,
-        help="Folder of images like those that will be served, such as the probing set; may be "
+        help="Folder of images like those that will be served, such as the probing set. May be "
         "given more than once.",
     )(command)
     return click.option(
         "--bank",
         type=click.Path(path_type=Path),
         default=None,
-        help="The bank that is served with it; default: the package's own.",
+        help="Bank folder that is served with it.  [default: the packaged bank]",
     )(command)
 
 
 def need(extra: str) -> None:
-    """Say which extra a command needs.
+    """Check that the packages of an extra are installed.
 
     Raises:
-        MissingExtra: A package of it is not installed.
+        MissingExtra: A package is not installed; the message shows how to install the extra.
     """
     absent = [name for name in _EXTRAS[extra] if importlib.util.find_spec(name) is None]
     if absent:
@@ -97,38 +96,20 @@ def need(extra: str) -> None:
         )
 
 
-def known_method(_: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
-    """Check a --method, as a callback of click's.
-
-    Raises:
-        click.BadParameter: There is no such CAM method; the message offers the nearest ones.
-    """
-    from textcam_service.core.methods import METHODS  # noqa: PLC0415 - --help stays quick
-
-    if not name or name in METHODS:
-        return name
-    near = difflib.get_close_matches(name, METHODS, 3, 0.7) or METHODS
-    raise click.BadParameter(
-        f"there is no CAM method '{name}'; {'near it' if near is not METHODS else 'there are'}: "
-        f"{', '.join(near)}",
-        param=parameter,
-    )
-
-
 def settings_of(of: type[Settings], given: tuple[str, ...], hint: str, /, **fixed: Any) -> Settings:
     """Read NAME=VALUE pairs, each value as JSON or as a bare word, into a settings dataclass.
 
     Args:
-        of: The dataclass, of flat fields of type bool, int, float or str.
+        of: The dataclass; its fields are of type bool, int, float or str.
         given: The pairs.
-        hint: The option's name.
-        fixed: Fields that no pair may give.
+        hint: Name of the option, for errors.
+        fixed: Fields that pairs may not set.
 
     Raises:
         click.BadParameter: A pair names no field, its value is not of the field's type, or the
-            settings refuse it.
+            settings are invalid.
     """
-    known = dict(_words(of, fixed))
+    known = dict(_fields(of, fixed))
     values = dict(fixed)
     for pair in given:
         name, _, text = pair.partition("=")
@@ -138,7 +119,7 @@ def settings_of(of: type[Settings], given: tuple[str, ...], hint: str, /, **fixe
                 raise ValueError(pair)
         except (ValueError, KeyError) as error:
             raise click.BadParameter(
-                f"'{pair}' is no NAME=VALUE of {', '.join(known)}; {_takes(known)}",
+                f"'{pair}' is not NAME=VALUE with one of {', '.join(known)}; {_accepted(known)}",
                 param_hint=hint,
             ) from error
         values[name] = value
@@ -148,8 +129,8 @@ def settings_of(of: type[Settings], given: tuple[str, ...], hint: str, /, **fixe
         raise click.BadParameter(str(error), param_hint=hint) from error
 
 
-def _words(kind: type, fixed: dict[str, Any]) -> Iterator[tuple[str, type]]:
-    """Fields and their types, which annotations state as strings; what is no number is a word."""
+def _fields(kind: type, fixed: dict[str, Any]) -> Iterator[tuple[str, type]]:
+    """List the fields and their types; annotations are strings, and other types count as str."""
     numbers = {"bool": bool, "int": int, "float": float}
     for name, field in kind.__dataclass_fields__.items():  # type: ignore[attr-defined]
         if name not in fixed:
@@ -162,14 +143,14 @@ def _fits(value: object, kind: type) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def _takes(known: dict[str, type]) -> str:
+def _accepted(known: dict[str, type]) -> str:
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
     return ", ".join(f"{name} takes {words[kind]}" for name, kind in known.items())
 
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """A progress bar per step, on standard error where that is a terminal."""
+    """Show a progress bar per step on standard error, if that is a terminal."""
     from tqdm import tqdm  # noqa: PLC0415 - of the offline extra
 
     bars: list[Any] = []

@@ -1,4 +1,4 @@
-"""How commands reach a server: address, TLS, and who calls."""
+"""Connection of commands to a server: address, TLS and the caller's token."""
 
 from __future__ import annotations
 
@@ -17,21 +17,28 @@ if TYPE_CHECKING:
 TOKEN = "TEXTCAM_TOKEN"  # noqa: S105 - the variable's name
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OPTIONS = (
-    click.option("--server", default="127.0.0.1:50051", show_default=True, help="HOST:PORT."),
-    click.option("--tls", is_flag=True, help="Speak TLS, trusting the public authorities."),
-    click.option("--ca", type=_FILE, help="Speak TLS, trusting who this PEM file names alone."),
-    click.option("--certificate", type=_FILE, help="For mutual TLS: your PEM certificate chain."),
-    click.option("--key", type=_FILE, help="For mutual TLS: its PEM private key."),
+    click.option(
+        "--server",
+        default="127.0.0.1:50051",
+        show_default=True,
+        help="Address of the server, HOST:PORT.",
+    ),
+    click.option("--tls", is_flag=True, help="Use TLS; trust the public certificate authorities."),
+    click.option("--ca", type=_FILE, help="Use TLS; trust only the authorities in this PEM file."),
+    click.option(
+        "--certificate", type=_FILE, help="Client certificate chain for mutual TLS, a PEM file."
+    ),
+    click.option("--key", type=_FILE, help="Private key of --certificate, a PEM file."),
     click.option(
         "--token-file",
         type=_FILE,
-        help=f"File of the token that says who calls; default: the variable {TOKEN}, if set.",
+        help=f"File with the caller's token.  [default: the environment variable {TOKEN}]",
     ),
 )
 
 
 def server_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options above; in their place it gets `connect`, which makes a Client."""
+    """Add the connection options; the command gets `connect`, which makes a Client."""
 
     @wraps(command)
     def connecting(
@@ -53,7 +60,7 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _client(server: str, tls: Tls | None, token: str, **settings: Any) -> Client:
-    # Late, so that `textcam --help` stays quick.
+    # Imported here, so that `textcam --help` stays quick.
     from textcam_client import Client  # noqa: PLC0415
 
     metadata = {"authorization": f"Bearer {token}"} if token else None
@@ -64,7 +71,7 @@ def _client(server: str, tls: Tls | None, token: str, **settings: Any) -> Client
 
 
 def _tls(tls: bool, ca: Path | None, certificate: Path | None, key: Path | None) -> Tls | None:
-    """What the files say, tried first: gRPC takes broken ones, and then no handshake succeeds."""
+    """Read the TLS options, and try the files: gRPC accepts broken ones until a handshake."""
     if (certificate is None) != (key is None):
         raise click.UsageError("--certificate and --key go together")
     if not (tls or ca or certificate):
@@ -84,7 +91,7 @@ def _tls(tls: bool, ca: Path | None, certificate: Path | None, key: Path | None)
             context.load_cert_chain(certificate, key, password="")  # without one it would ask
         except (ssl.SSLError, OSError) as error:
             raise click.BadParameter(
-                f"{certificate} and {key} are no PEM certificate and its private key without a "
+                f"{certificate} and {key} are not a PEM certificate and its private key without a "
                 f"passphrase ({error})",
                 param_hint="--certificate, --key",
             ) from error
@@ -92,7 +99,7 @@ def _tls(tls: bool, ca: Path | None, certificate: Path | None, key: Path | None)
 
 
 def _token(file: Path | None) -> str:
-    """The token; empty: none. Errors tell nothing of it."""
+    """Read the token; empty: none. Errors do not quote it."""
     source = str(file or f"the variable {TOKEN}")
     token = (file.read_text(errors="replace") if file else os.environ.get(TOKEN, "")).strip()
     if (file and not token) or not (token.isascii() and token.isprintable()) or " " in token:

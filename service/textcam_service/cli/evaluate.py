@@ -1,4 +1,4 @@
-"""`textcam evaluate` and `textcam scenes`: judge explanations by truth."""
+"""`textcam evaluate`: score explanations against ground truth."""
 
 from __future__ import annotations
 
@@ -7,49 +7,53 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import OUTPUT, known_method, need
+from textcam_service.cli.common import OUTPUT, need
+from textcam_service.cli.parameters import known_method
 
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Score explanations against ground truth.")
 @click.option("--backbone", type=_FOLDER, required=True, help="Backbone folder.")
 @click.option("--bank", type=_FOLDER, required=True, help="Bank folder.")
 @click.option(
     "--truth",
     default="scenes",
     show_default=True,
-    help="'scenes' (rendered; for a backbone that knows the ten classes of scenes) or a truth "
-    "file: JSON with images, their true phrases and classes' true phrases.",
+    help="'scenes' (rendered, for a backbone of the ten classes of scenes), or a JSON file with "
+    "images, their true phrases and the classes' true phrases.",
 )
 @click.option(
     "--count",
     type=click.IntRange(10),
     default=500,
     show_default=True,
-    help="How many scenes; the maps of all are held in memory.",
+    help="Number of scenes; the maps of all are held in memory.",
 )
 @click.option(
     "--seed",
     default=100,
     show_default=True,
-    help="Of the scenes; take another one than the bank's and than that settings were chosen by.",
+    help="Seed of the scenes. Use another than for the bank, and than for choosing settings.",
 )
 @click.option(
     "--method",
     default="",
     callback=known_method,
-    help="The CAM method; default: the bundle's own.",
+    help="CAM method.  [default: the model's]",
 )
 @click.option(
     "--embedder",
     default=None,
-    help="Of the bank: for the control that asks it alone, and to calibrate controls anew.",
+    help="Embedder of the bank, for the control that uses it alone, and to calibrate controls.",
 )
 @click.option(
-    "--biased-backbone", type=_FOLDER, default=None, help="The twin from the biased world."
+    "--biased-backbone",
+    type=_FOLDER,
+    default=None,
+    help="Backbone folder of the twin from the biased world.",
 )
-@click.option("--biased-bank", type=_FOLDER, default=None, help="Its bank.")
+@click.option("--biased-bank", type=_FOLDER, default=None, help="Bank folder of the twin.")
 @click.option(
     "--output",
     type=OUTPUT,
@@ -69,7 +73,7 @@ def evaluate(
     biased_bank: Path | None,
     output: Path,
 ) -> None:
-    """Judge a model's explanations by truth: words, place, faithfulness, spurious cues.
+    """Score a model's explanations: phrases, localization, faithfulness, spurious cues.
 
     \b
       textcam export --model scenes:classifier --output build/scenes/backbone
@@ -82,13 +86,13 @@ def evaluate(
 
     A truth file for photographs:
     {"images": [{"file": "a.jpg", "class_index": 3, "phrases": ["dog"], "doubtful": ["puppy"]}],
-    "class_phrases": {"3": ["dog", "animal"]}}. Classes go by the backbone's order; phrases
-    are those of the bank's vocabulary, in any letter case. Doubtful ones are judged neither right
-    nor wrong, and a phrase that is neither true nor doubtful is wrong.
+    "class_phrases": {"3": ["dog", "animal"]}}. A class is its index in the backbone; phrases are
+    those of the bank's vocabulary, in any letter case. A phrase that is neither true nor doubtful
+    counts as wrong; a doubtful one does not count.
     """
     need("offline")
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
-    from textcam_service.offline.banks.phrases import read_probing  # noqa: PLC0415 - torch
+    from textcam_service.offline.banks.probing import read_probing  # noqa: PLC0415 - torch
     from textcam_service.offline.embedders.loading import load_embedder  # noqa: PLC0415 - torch
     from textcam_service.offline.evaluation.cases import read_truth, scene_truth  # noqa: PLC0415
     from textcam_service.offline.evaluation.report import as_text, write_report  # noqa: PLC0415
@@ -110,33 +114,3 @@ def evaluate(
     )
     click.echo(as_text(report))
     click.echo("\n" + "\n".join(str(path) for path in write_report(report, output)))
-
-
-@click.command()
-@click.option("--count", type=click.IntRange(1), default=4000, show_default=True, help="How many.")
-@click.option("--seed", default=50, show_default=True, help="Of the set.")
-@click.option("--biased", is_flag=True, help="Of the biased world.")
-@click.option(
-    "--output",
-    type=OUTPUT,
-    default=Path("build/scenes/probing"),
-    show_default=True,
-    help="Folder for the pictures, vocabulary.txt and truth.json.",
-)
-def scenes(count: int, seed: int, biased: bool, output: Path) -> None:
-    """Render scenes of the built-in world, ten classes in turn, with their truth."""
-    need("offline")
-    from tqdm import tqdm  # noqa: PLC0415 - of the offline extra
-
-    from textcam_service.scenes.classes import BIASED  # noqa: PLC0415 - numpy
-    from textcam_service.scenes.probing import render_probing_set  # noqa: PLC0415
-
-    with tqdm(total=count, desc="rendering", disable=None) as bar:
-        render_probing_set(
-            output,
-            count,
-            seed,
-            BIASED if biased else None,
-            lambda done: (bar.update(done), None)[1],
-        )
-    click.echo(f"{output}: {count} scenes, vocabulary.txt and truth.json")

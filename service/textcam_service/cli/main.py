@@ -1,4 +1,4 @@
-"""The commands. Each imports what it needs when it runs, so that --help needs no extra."""
+"""The group of commands. Each imports its packages when it runs: --help needs no extra."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from textcam_service.cli.bank import bank
-from textcam_service.cli.evaluate import evaluate, scenes
+from textcam_service.cli.evaluate import evaluate
 from textcam_service.cli.explain import explain
 from textcam_service.cli.export import export
 from textcam_service.cli.model import model
 from textcam_service.cli.parity import parity
 from textcam_service.cli.quantize import quantize
+from textcam_service.cli.scenes import scenes
 from textcam_service.cli.serve import serve
 from textcam_service.cli.token import token
 from textcam_service.errors import TextCamError
@@ -24,7 +25,7 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class _Group(click.Group):
-    """Turns the product's errors, and the file system's, into one line and exit status 1."""
+    """Group that turns errors of TextCAM and of the file system into one line and status 1."""
 
     def invoke(self, context: click.Context) -> Any:
         from textcam_client import TextCamClientError  # noqa: PLC0415 - light, but only here
@@ -35,21 +36,21 @@ class _Group(click.Group):
             raise click.ClickException(str(error)) from error
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise  # click ends quietly where nobody reads on
-            said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            raise click.ClickException(said) from error
+                raise  # the reader closed the pipe: click ends quietly
+            text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise click.ClickException(text) from error
 
 
 @click.group(cls=_Group, context_settings=_HELP)
 @click.version_option(__version__, prog_name="textcam")
 def main() -> None:
-    """Where an image classifier looked, and what it saw there.
+    """Explain image classifiers: where they look, and what they see there.
 
     \b
-    A first round, from nothing to a picture:
+    From nothing to a first picture:
       textcam export --output build/backbone          the default network as ONNX
       textcam serve  --backbone build/backbone        a gRPC server on port 50051
-      textcam explain cat.jpg --output explained/     a picture and a sentence per image
+      textcam explain cat.jpg --output explained/     a sentence and a picture per image
 
     To explain a network of your own, export it, then build its concept bank from
     images of your domain: textcam bank build --help.

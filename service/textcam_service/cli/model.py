@@ -1,4 +1,4 @@
-"""`textcam model`: what a store of models holds, and which version is current."""
+"""`textcam model`: publish models to a store, and choose the current version."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import click
 from textcam_service.cli.common import backbone_option, need
 
 _STORE = click.option(
-    "--store", required=True, help="A folder or fsspec URL, such as s3://bucket/models."
+    "--store", required=True, help="The store: a folder or fsspec URL, such as s3://bucket/models."
 )
-_ACCEPT = click.option(
+_ACCEPT_DRIFT = click.option(
     "--accept-drift",
     is_flag=True,
-    help="Servers are to take it however its explanations differ from the served version's.",
+    help="Let servers take it even if its explanations differ from the served version's.",
 )
 
 
-@click.group()
+@click.group(short_help="Publish models to a store.")
 def model() -> None:
     """Publish models to a store that servers watch, and choose the current version.
 
     Backbone, bank and vocabulary are one version. A server that was started with `textcam serve
     --store STORE` loads what becomes current, warms it, compares its explanations with those of the
-    version it serves, and switches between two requests.
+    version it serves, and switches to it between two requests.
 
     \b
       textcam model publish photos --store s3://bucket/models \\
@@ -34,7 +34,7 @@ def model() -> None:
     """
 
 
-@model.command("publish")
+@model.command("publish", short_help="Upload a backbone and its bank as a version.")
 @click.argument("name")
 @_STORE
 @backbone_option
@@ -42,20 +42,26 @@ def model() -> None:
     "--bank",
     type=click.Path(path_type=Path),
     required=True,
-    help="Bank folder that `textcam bank build` wrote.",
+    help="Bank folder, as written by `textcam bank build`.",
 )
 @click.option(
-    "--version", default="", help="Default: first 12 digits of the digest of all that is published."
+    "--version",
+    default="",
+    help="Name of the version.  [default: 12 digits of the digest of its files]",
 )
 @click.option(
     "--canary",
     type=click.Path(path_type=Path),
     default=None,
-    help="Folder of images on which servers compare it with the version before; default: scenes "
-    "that they render.",
+    help="Folder of images on which servers compare it with the version before.  [default: "
+    "rendered scenes]",
 )
-@click.option("--no-use", is_flag=True, help="Upload it only; see `textcam model use`.")
-@_ACCEPT
+@click.option(
+    "--no-use",
+    is_flag=True,
+    help="Upload it, and leave the current version; see `textcam model use`.",
+)
+@_ACCEPT_DRIFT
 def model_publish(
     name: str,
     store: str,
@@ -79,7 +85,7 @@ def model_publish(
     click.echo(f"published {name}@{published}" + ("" if no_use else ", which is current"))
 
 
-@model.command("list")
+@model.command("list", short_help="List versions.")
 @click.argument("name", required=False)
 @_STORE
 def model_list(name: str | None, store: str) -> None:
@@ -87,7 +93,7 @@ def model_list(name: str | None, store: str) -> None:
     opened = _open(store)
     versions = opened.list(name)
     if not versions:
-        raise opened.nothing(name)
+        raise opened.not_found(name)
     for found in versions:
         click.echo(f"{'*' if found.current else ' '} {found.name}@{found.version}")
 
@@ -96,20 +102,20 @@ def model_list(name: str | None, store: str) -> None:
 @click.argument("name")
 @click.argument("version")
 @_STORE
-@_ACCEPT
+@_ACCEPT_DRIFT
 def model_use(name: str, version: str, store: str, accept_drift: bool) -> None:
     """Make a published version current."""
     _open(store).use(name, version, accept_drift=accept_drift)
     click.echo(f"{name}@{version} is current")
 
 
-@model.command("rollback")
+@model.command("rollback", short_help="Make the previous version current again.")
 @click.argument("name")
 @_STORE
 def model_rollback(name: str, store: str) -> None:
-    """Make the version current that was so before; servers take it without asking for drift.
+    """Make the previous version current again; servers take it without comparing.
 
-    Versions that no server took are passed over, where servers may write to the store and say so.
+    Versions that no server took are skipped, if servers may write to the store to record them.
     """
     click.echo(f"{name}@{_open(store).roll_back(name)} is current")
 
@@ -121,15 +127,17 @@ def model_rollback(name: str, store: str) -> None:
     "--keep",
     type=click.IntRange(0),
     required=True,
-    help="So many of the newest stay, and in any case the current version and the one to roll back "
-    "to.",
+    help="Number of the newest versions that stay. The current version, and the one to roll back "
+    "to, always stay.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the versions that would be removed; remove none."
+)
 def model_prune(name: str, store: str, keep: int, dry_run: bool) -> None:
     """Remove old versions of a model from the store.
 
-    A server that serves one of them goes on; it can no longer be loaded or rolled back to. Not
-    while someone publishes under the name.
+    A server that serves one of them goes on, but it cannot be loaded or rolled back to. Do not
+    run this while a version is being published under the name.
     """
     opened = _open(store)
     versions = opened.prunable(name, keep)

@@ -1,4 +1,4 @@
-"""`textcam parity`: whether a device explains as the CPU does, before it is let to."""
+"""`textcam parity`: compare a device's explanations with the CPU's before it serves."""
 
 from __future__ import annotations
 
@@ -10,28 +10,34 @@ from textcam_service.artefacts.packaged import PHOTOS
 from textcam_service.cli.common import backbone_option, comparison_options, need
 
 
-@click.command()
+@click.command(short_help="Compare a device's explanations with the CPU's.")
 @backbone_option
 @comparison_options
 @click.option(
     "--providers",
     multiple=True,
     required=True,
-    help="As of `textcam serve`: tensorrt, cuda or cpu; may be given more than once.",
+    help="As for `textcam serve`: tensorrt, cuda or cpu. May be given more than once.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "tf32", "fp16"]),
     default="fp32",
     show_default=True,
-    help="As of `textcam serve`.",
+    help="Precision of products on the device, as for `textcam serve`.",
 )
 @click.option(
     "--engine-cache",
     default="",
-    help="As of `textcam serve`, which with the same --max-batch serves the engine judged here.",
+    help="As for `textcam serve`, which serves the compared engine if --max-batch is the same.",
 )
-@click.option("--max-batch", type=click.IntRange(1), default=8, show_default=True)
+@click.option(
+    "--max-batch",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="As for `textcam serve`: most images of a batch.",
+)
 def parity(
     backbone: Path,
     bank: Path | None,
@@ -46,7 +52,7 @@ def parity(
 ) -> None:
     """Compare a device's explanations with those of the CPU, and fail if they differ too much.
 
-    Run it on the machine that is to serve, before it serves in fp16 or tf32.
+    Run it on the serving machine, before it serves in fp16 or tf32.
 
     \b
       textcam parity --images photos/ --providers tensorrt --precision fp16 --engine-cache engines/
@@ -56,7 +62,7 @@ def parity(
     from textcam_service.artefacts.parity import require_parity  # noqa: PLC0415
     from textcam_service.core.agreement import AgreementThresholds  # noqa: PLC0415
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
-    from textcam_service.offline.dataset import find_images  # noqa: PLC0415
+    from textcam_service.offline.dataset import ImageFolder  # noqa: PLC0415
     from textcam_service.offline.evaluation.parity import compare  # noqa: PLC0415
     from textcam_service.runtime.providers import DeviceOptions  # noqa: PLC0415
 
@@ -64,8 +70,8 @@ def parity(
     options = DeviceOptions(precision, engine_cache, max_batch=max_batch)
     own = ModelBundle.load("cpu", backbone, folder, providers=("cpu",))
     other = ModelBundle.load("device", backbone, folder, providers=providers, device=options)
-    figures = compare(own, other, find_images(images))
+    figures = compare(own, other, ImageFolder.find(images))
     wanted = AgreementThresholds(min_top1, min_map_correlation, min_first_phrase)
-    told = f"{other.backbone.execution_provider}, {other.backbone.precision}"
-    require_parity(figures, wanted, told)
-    click.echo(f"{told}: {figures.compared_with(wanted)}")
+    device = f"{other.backbone.execution_provider}, {other.backbone.precision}"
+    require_parity(figures, wanted, device)
+    click.echo(f"{device}: {figures.compared_with(wanted)}")

@@ -1,4 +1,4 @@
-"""`textcam quantize`: an int8 backbone for CPUs, behind a gate."""
+"""`textcam quantize`: an int8 backbone for CPUs, if it explains like the float one."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from textcam_service.cli.common import (
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Make an int8 backbone for CPUs.")
 @backbone_option
 @comparison_options
 @click.option(
     "--held-out",
     type=_FOLDER,
     multiple=True,
-    help="Folder of the images to compare explanations on; default: those of --images that do "
-    "not calibrate.",
+    help="Folder of images on which explanations are compared.  [default: the images of --images "
+    "that do not calibrate]",
 )
 @click.option(
     "--calibration",
     type=click.IntRange(1),
     default=128,
     show_default=True,
-    help="How many of --images calibrate.",
+    help="Number of images, of --images, that calibrate.",
 )
 @click.option(
     "--float-layers",
     type=click.IntRange(0),
     default=6,
     show_default=True,
-    help="So many of the first layers stay float: slower, and closer.",
+    help="Number of the first layers that stay float; more are slower and closer.",
 )
 @click.option(
     "--reduce-range",
     is_flag=True,
-    help="7-bit weights, for servers whose CPUs have no VNNI; less close.",
+    help="7-bit weights, for CPUs without VNNI; less close.",
 )
 @click.option(
     "--output",
     type=OUTPUT,
     required=True,
-    help="Backbone folder to write; replaced if it is there.",
+    help="Backbone folder to write; an existing backbone is replaced.",
 )
 def quantize(  # noqa: PLR0917 - one argument per option
     backbone: Path,
@@ -68,9 +68,9 @@ def quantize(  # noqa: PLR0917 - one argument per option
 ) -> None:
     """Make an int8 backbone for CPUs, if it explains as the float one does.
 
-    Both explain the held-out images with the bank. Where the most probable class, the saliency
-    map or the first phrase differ too much, nothing is written, and the figures are told. What is
-    written is accepted with this bank only; parity.json beside it holds the figures.
+    Both explain the held-out images with the bank. If the most probable class, the saliency map
+    or the first phrase differ too often, nothing is written, and the measures are printed. The
+    backbone is accepted with this bank only; parity.json in its folder holds the measures.
 
     \b
       textcam quantize --backbone build/backbone --images photos/ --output build/int8
@@ -79,19 +79,19 @@ def quantize(  # noqa: PLR0917 - one argument per option
     need("offline")
     from textcam_service.core.agreement import AgreementThresholds  # noqa: PLC0415 - numpy
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
-    from textcam_service.offline.dataset import find_images  # noqa: PLC0415
+    from textcam_service.offline.dataset import ImageFolder  # noqa: PLC0415
     from textcam_service.offline.quantization import QuantizationSettings, split  # noqa: PLC0415 - onnx
     from textcam_service.offline.quantization import quantize as run  # noqa: PLC0415 - onnx
 
     folder = bank or PHOTOS
     cpu = ("CPUExecutionProvider",)
     bundle = ModelBundle.load("quantized", backbone, folder, providers=cpu)
-    chosen, others = split(find_images(images), calibration)
+    chosen, others = split(ImageFolder.find(images), calibration)
     with progress_bars() as progress:
         report = run(
             bundle,
             chosen,
-            find_images(held_out) if held_out else others,
+            ImageFolder.find(held_out) if held_out else others,
             output,
             QuantizationSettings(float_layers, reduce_range),
             AgreementThresholds(min_top1, min_map_correlation, min_first_phrase),

@@ -1,4 +1,4 @@
-"""`textcam serve`: its flags are the settings."""
+"""`textcam serve`: run the server; its flags are the settings."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from textcam_service.cli.common import need
 
 _log = logging.getLogger(__name__)
 _PREFIX = "TEXTCAM_"
-# The file of settings, and a caller's token.
+# Variables with the prefix that are not settings: the settings file, and a client's token.
 _NO_SETTINGS = ("CONFIG", "TOKEN")
 
 
 class _ServeCommand(click.Command):
-    """Adds a flag per setting, where the extra that holds the settings is installed."""
+    """Command with a flag per setting, if the extra `service` is installed."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """The flags, settings last."""
+        """List the flags; those of settings come last."""
         return [*super().get_params(ctx), *_setting_flags()]
 
 
@@ -51,7 +51,7 @@ def _setting_flags() -> list[click.Parameter]:
 
 
 def _unknown_variables(names: Iterable[str]) -> dict[str, str]:
-    """Variables that look like settings and are none: each with the nearest that is, or ""."""
+    """Find variables that look like settings but are not, each with a similar setting or ""."""
     from textcam_service.settings import ServerSettings  # noqa: PLC0415 - extra 'service'
 
     known = [_PREFIX + name.upper() for name in (*ServerSettings.model_fields, *_NO_SETTINGS)]
@@ -63,25 +63,24 @@ def _unknown_variables(names: Iterable[str]) -> dict[str, str]:
 
 
 def _shown(name: str, default: object) -> object:
-    return "the package's own" if name == "bank" else default
+    return "the packaged bank" if name == "bank" else default
 
 
-@click.command(cls=_ServeCommand)
+@click.command(cls=_ServeCommand, short_help="Serve a model, or a store of models, over gRPC.")
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     default=None,
-    help="TOML file of settings, by the names below with '_' for '-'.",
+    help="TOML file of settings, named as the flags below with '_' for '-'.",
 )
 def serve(config: Path | None, **flags: Any) -> None:
     """Serve a backbone with its concept bank, or a store of models, over gRPC.
 
-    Every flag may also be set as an environment variable TEXTCAM_<NAME> (for instance
+    Every flag can also be set by an environment variable TEXTCAM_<NAME>, for instance
     TEXTCAM_MAX_BATCH=16, or TEXTCAM_PROVIDERS=A,B for a flag that may be given more than
-    once) or in the file that --config names; flags win, then the environment, then the
-    file.
+    once; or in the file of --config. Flags win over the environment, and the environment
+    over the file.
     """
-    # Late: these need the extra 'service'.
     need("service")
     import asyncio  # noqa: PLC0415
 
@@ -93,7 +92,7 @@ def serve(config: Path | None, **flags: Any) -> None:
     set_up_logs(settings)
     for name, near in _unknown_variables(os.environ).items():
         hint = f"; near it: {near}" if near else ""
-        _log.warning("the variable %s is no setting and is ignored%s", name, hint)
+        _log.warning("the variable %s is not a setting and is ignored%s", name, hint)
 
     def announce(port: int, metrics_port: int | None, health_port: int | None) -> None:
         metrics = "" if metrics_port is None else f", metrics on {metrics_port}"
@@ -106,7 +105,7 @@ def serve(config: Path | None, **flags: Any) -> None:
 
         serve_workers(settings, announce)
         return
-    from textcam_service.serving.server import serve as serve_until_stopped  # noqa: PLC0415
+    from textcam_service.serving.process import serve as serve_until_stopped  # noqa: PLC0415
 
     asyncio.run(
         serve_until_stopped(

@@ -1,4 +1,4 @@
-"""`textcam token`: secrets for callers."""
+"""`textcam token`: tokens that identify callers."""
 
 from __future__ import annotations
 
@@ -15,41 +15,55 @@ from textcam_service.errors import InvalidSettings
 
 @click.group()
 def token() -> None:
-    """Tokens by which callers show who they are."""
+    """Create tokens that identify callers."""
 
 
-@token.command()
+@token.command(short_help="Create a token for a caller.")
 @click.argument("name")
-@click.option("--method", "methods", multiple=True, help="A method it may call; default: all.")
-@click.option("--model", "models", multiple=True, help="A model it may use; default: all.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    help="An RPC it may call. May be given more than once.  [default: all]",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    help="A model it may use. May be given more than once.  [default: all]",
+)
 @click.option(
     "--rate",
     type=click.FloatRange(min=0),
-    help="Images and other calls a second, to one process; 0: any number; default: the server's.",
+    help="Images and other calls per second to one process; 0: no limit.  [default: the server's]",
 )
 @click.option(
-    "--burst", type=click.IntRange(1), help="How many of these at once; default: the server's."
+    "--burst", type=click.IntRange(1), help="Number of these at once.  [default: the server's]"
 )
 def create(name: str, **rights: Any) -> None:
-    """Draw a token for the caller NAME and print it, once; then its entry in the callers' file.
+    """Create and print a token for the caller NAME, and its entry in the callers' file.
 
-    The file (setting `callers`) is {"callers": [ENTRY, ...]}. It holds the token's hash, so the
-    token itself is nowhere but where you put it. The server reads a changed file by itself.
+    The file (setting `callers`) is {"callers": [ENTRY, ...]}. It holds the token's hash, so only
+    you have the token. The server reads the file again when it changes.
     """
     need("service")
     from pydantic import ValidationError  # noqa: PLC0415 - of the extra
 
-    from textcam_service.serving.auth.authentication import CallerEntry  # noqa: PLC0415 - of the extra
-    from textcam_service.settings import faults_of  # noqa: PLC0415 - likewise
+    # All of the extra.
+    from textcam_service.serving.auth.authentication import CallerEntry  # noqa: PLC0415
+    from textcam_service.serving.grpc.contract import GRANTABLE_METHODS  # noqa: PLC0415
+    from textcam_service.settings import faults_of  # noqa: PLC0415
 
-    # The prefix lets scanners of repositories find one that was committed.
+    # Scanners of repositories find committed tokens by the prefix.
     drawn = f"textcam_{secrets.token_urlsafe(32)}"
-    given = {key: value for key, value in rights.items() if value not in (None, ())}
-    entry = {"name": name, "sha256": sha256(drawn.encode()).hexdigest(), **given}
+    chosen = {key: value for key, value in rights.items() if value not in (None, ())}
+    entry = {"name": name, "sha256": sha256(drawn.encode()).hexdigest(), **chosen}
     try:
-        CallerEntry.model_validate(entry)
+        CallerEntry.model_validate(entry).check_methods(GRANTABLE_METHODS)
     except ValidationError as error:
         raise InvalidSettings(faults_of(error)) from error
+    except ValueError as error:
+        raise InvalidSettings(str(error)) from error
     click.echo("The token, to be sent as the metadata 'authorization: Bearer TOKEN':", err=True)
     click.echo(drawn)
     click.echo("Its entry in the callers' file:", err=True)

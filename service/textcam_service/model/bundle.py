@@ -193,7 +193,7 @@ def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path
     bank, manifest, parity = artefact.bank, backbone.manifest, backbone.parity
     expected, built = bank.fingerprint, "the bank was built"
     if bank.backbone_digest != manifest.weights_digest:
-        if parity is None or bank.backbone_digest != manifest.quantised_from:
+        if parity is None or bank.backbone_digest != manifest.quantized_from:
             raise BundleMismatch(
                 f"the bank in {bank_folder} was built for backbone {bank.backbone_digest}, but "
                 f"the backbone is {manifest.architecture} {manifest.weights_digest}; build a bank "

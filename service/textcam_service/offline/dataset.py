@@ -1,11 +1,12 @@
-"""The probing set and the vocabulary as files."""
+"""Image folders, vocabularies and labels as files."""
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple, overload
 
 from PIL import Image
 
@@ -15,50 +16,112 @@ from textcam_service.imaging.decoding import SUFFIXES, ImageLimits, decode
 
 _KIND = re.compile(r"#\s*kind:\s*(\S+)")
 _NEARLY_KIND = re.compile(r"#+\s*kinds?\s*:", re.IGNORECASE)
-_LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
+LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
+"""What an image of offline work may be at most."""
 
 
-def find_images(folders: Sequence[Path]) -> list[Path]:
-    """List the images under some folders: folders as given, each sorted by path, each image once.
+class SkippedImage(NamedTuple):
+    """An image that could not be read.
+
+    Attributes:
+        path: As display_path gives it.
+        reason: Printable text.
+    """
+
+    path: str
+    reason: str
+
+
+class ImageFolder(Sequence[Path]):
+    """Image files in a fixed order: a sequence of paths, decoded on demand."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = tuple(paths)
+
+    @staticmethod
+    def find(folders: Sequence[Path]) -> ImageFolder:
+        """List the images under folders: as given, each sorted by path, each image once.
+
+        Raises:
+            ProbingSetError: A folder is not there, or nothing is found.
+        """
+        found: list[Path] = []
+        for folder in folders:
+            if not folder.is_dir():
+                raise ProbingSetError(f"the image folder {folder} is not there")
+            found += sorted(
+                path
+                for path in folder.rglob("*")
+                if path.suffix.lower() in SUFFIXES and path.is_file()
+            )
+        if not found:
+            raise ProbingSetError(
+                f"no JPEG, PNG or WebP file under {', '.join(str(folder) for folder in folders)}"
+            )
+        once: dict[Path, Path] = {}
+        for path in found:
+            once.setdefault(path.resolve(), path)
+        return ImageFolder(once.values())
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ImageFolder: ...
+
+    def __getitem__(self, index: int | slice) -> Path | ImageFolder:
+        """Return one path, or some of them as a folder."""
+        found = self._paths[index]
+        return found if isinstance(found, Path) else ImageFolder(found)
+
+    def read_images(
+        self, on_skip: Callable[[SkippedImage], object] = lambda _: None
+    ) -> Iterator[tuple[Path, Image.Image]]:
+        """Decode the images one after the other, as (path, upright RGB).
+
+        Args:
+            on_skip: Called with each image that cannot be read; it is left out.
+        """
+        for path in self._paths:
+            try:
+                image = read_image(path)
+            except (OSError, InvalidImage, InvalidRequest) as error:
+                on_skip(SkippedImage(display_path(path), escape(str(error))))
+                continue
+            yield path, image
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """Return what tells each file from a later one of its name: path, bytes, time in ns.
+
+        Raises:
+            OSError: A file is gone.
+        """
+        stats = [(path, path.stat()) for path in self._paths]
+        return [(display_path(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+
+
+def read_image(path: Path) -> Image.Image:
+    """Decode one image file within the limits of offline work: upright RGB.
 
     Raises:
-        ProbingSetError: A folder is not there, or nothing is found.
+        OSError: The file cannot be read.
+        InvalidImage: It is damaged, or of another format.
+        InvalidRequest: It is larger than 200 MiB or 200 megapixels.
     """
-    found: list[Path] = []
-    for folder in folders:
-        if not folder.is_dir():
-            raise ProbingSetError(f"the image folder {folder} is not there")
-        found += sorted(
-            path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
-        )
-    if not found:
-        raise ProbingSetError(
-            f"no JPEG, PNG or WebP file under {', '.join(str(folder) for folder in folders)}"
-        )
-    once: dict[Path, Path] = {}
-    for path in found:
-        once.setdefault(path.resolve(), path)
-    return list(once.values())
+    return decode(path.read_bytes(), LIMITS).pixels
 
 
-def printable(text: str) -> str:
-    r"""Text of the system's, as a command or a file's name, as UTF-8 can hold it: bad\xff.png."""
+def escape(text: str) -> str:
+    r"""Return a command or a file's name as text that UTF-8 can hold: bad\xff.png."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def stated(path: Path) -> str:
-    """A path as printable text that no other path has."""
-    return printable(str(path).replace("\\", r"\\"))
-
-
-def readable(paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image]]:
-    """Those images that can be read, one after the other."""
-    for path in paths:
-        try:
-            image = decode(path.read_bytes(), _LIMITS).pixels
-        except (OSError, InvalidImage, InvalidRequest):
-            continue
-        yield path, image
+def display_path(path: Path) -> str:
+    """Return a path as printable text that no other path has."""
+    return escape(str(path).replace("\\", r"\\"))
 
 
 def read_phrases(path: Path) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """From a float backbone to an int8 one for CPUs, which must explain as the float one does.
 
-onnxruntime's static quantisation: weights per channel, activations in ranges seen on calibration
-images. Only what leads to the activation maps is quantised; the head stays float, so that the
+onnxruntime's static quantization: weights per channel, activations in ranges seen on calibration
+images. Only what leads to the activation maps is quantized; the head stays float, so that the
 evidence still adds up to the logit.
 """
 
@@ -33,10 +33,10 @@ from textcam_service.artefacts.files import canonical_json, read_file, require_r
 from textcam_service.artefacts.parity import ParityReport
 from textcam_service.core.agreement import AgreementThresholds
 from textcam_service.core.types import Float32Array
-from textcam_service.errors import InvalidSettings, ProbingSetError, QuantisationRefused
+from textcam_service.errors import InvalidSettings, ProbingSetError, QuantizationRefused
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.dataset import readable
+from textcam_service.offline.dataset import ImageFolder
 from textcam_service.offline.evaluation.parity import compare
 from textcam_service.runtime.backbone import Backbone
 
@@ -47,7 +47,7 @@ Progress = Callable[[str, int], Callable[[int], None]]
 
 @dataclass(frozen=True)
 class QuantizationSettings:
-    """How a backbone is quantised.
+    """How a backbone is quantized.
 
     Attributes:
         float_layers: So many of the first convolutions and matrix products stay float, with
@@ -76,7 +76,7 @@ def quantize(
         calibration: Images whose activations set the ranges.
         held_out: Other images, which both backbones explain.
         output: The int8 backbone's folder; replaced if it is there.
-        settings: How it is quantised.
+        settings: How it is quantized.
         thresholds: What it must reach.
         progress: Called with a step's name and size; what it returns is told of progress.
 
@@ -84,12 +84,12 @@ def quantize(
         InvalidSettings: The backbone is an int8 one already, or `output` is its own folder.
         FolderTaken: `output` holds anything but a backbone.
         ProbingSetError: Too few images can be read, or some are in both sets.
-        QuantisationRefused: onnxruntime cannot quantise the graph, or a threshold is missed;
+        QuantizationRefused: onnxruntime cannot quantize the graph, or a threshold is missed;
             nothing is written.
     """
     settings, thresholds = settings or QuantizationSettings(), thresholds or AgreementThresholds()
     own = bundle.backbone
-    if own.manifest.quantised_from:
+    if own.manifest.quantized_from:
         raise InvalidSettings(f"{own.folder} is an int8 backbone already; give its float form")
     if output.resolve() == own.folder.resolve():
         raise InvalidSettings(f"{output} holds the float backbone, which is kept; give another")
@@ -111,7 +111,7 @@ def quantize(
             candidate.fingerprint(),
         )
         if not figures.meets(thresholds):
-            raise QuantisationRefused(
+            raise QuantizationRefused(
                 f"the int8 backbone does not explain as the float one: {report}; nothing was "
                 f"written. Keep more layers float (--float-layers above {settings.float_layers}), "
                 "calibrate on more images or on images more like those that are served, or serve "
@@ -139,7 +139,7 @@ def quantized_graph(
     Args:
         backbone: The float one.
         inputs: Network inputs (3, h, w) that calibrate.
-        settings: How it is quantised.
+        settings: How it is quantized.
         work: Folder for passing files.
 
     Returns:
@@ -147,7 +147,7 @@ def quantized_graph(
 
     Raises:
         ProbingSetError: There is no input.
-        QuantisationRefused: onnxruntime cannot quantise the graph.
+        QuantizationRefused: onnxruntime cannot quantize the graph.
     """
     prepared, made = work / "prepared.onnx", work / "int8.onnx"
     reader = _Reader(inputs)
@@ -172,13 +172,13 @@ def quantized_graph(
     except Exception as error:  # whatever the tool may meet in a foreign network
         if not reader.count:
             raise ProbingSetError("none of the calibration images could be read") from error
-        raise QuantisationRefused(
-            f"onnxruntime cannot quantise {backbone.manifest.architecture}: {error}"
+        raise QuantizationRefused(
+            f"onnxruntime cannot quantize {backbone.manifest.architecture}: {error}"
         ) from error
     graph = made.read_bytes()
     if not any(node.op_type == "QuantizeLinear" for node in onnx.load(made).graph.node):
-        raise QuantisationRefused(
-            f"nothing is left to quantise in {backbone.manifest.architecture}; keep fewer than "
+        raise QuantizationRefused(
+            f"nothing is left to quantize in {backbone.manifest.architecture}; keep fewer than "
             f"{settings.float_layers} layers float"
         )
     return graph, reader.count
@@ -230,8 +230,8 @@ def _write(own: Backbone, graph: bytes, output: Path, report: ParityReport | Non
     manifest = own.manifest
     if report is not None:
         source = manifest.weights_digest
-        digest = sha256(canonical_json({"quantised_from": source, "graph": sha256(graph)}))
-        manifest = replace(manifest, weights_digest=digest, quantised_from=source)
+        digest = sha256(canonical_json({"quantized_from": source, "graph": sha256(graph)}))
+        manifest = replace(manifest, weights_digest=digest, quantized_from=source)
     kept = {
         name: read_file(own.folder / f"{name}.onnx")
         for name in ("head", "layers")
@@ -245,7 +245,7 @@ def _inputs(
     paths: Sequence[Path], bundle: ModelBundle, progress: Callable[[int], None]
 ) -> Iterator[Float32Array]:
     for path in paths:
-        for _, image in readable([path]):
+        for _, image in ImageFolder([path]).read_images():
             yield prepare(image, bundle.backbone.manifest.preprocessing)[0]
         progress(1)
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from textcam_service.artefacts.packaged import SCENES
 from textcam_service.core.types import IntArray, UInt8Array
-from textcam_service.offline.embedders.loading import TEMPLATES
+from textcam_service.offline.embedders.base import TEMPLATES
 from textcam_service.offline.networks.scenes import CLIP_NAME, PREPROCESSING, SceneNet
 from textcam_service.runtime.cpus import usable_cpus
 from textcam_service.scenes.classes import BIASED, CLASSES, Bias, class_scene

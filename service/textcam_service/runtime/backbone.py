@@ -99,7 +99,7 @@ class Backbone:
         self.manifest = BackboneManifest.from_json(manifest)
         self.head_weights: Float32Array = tensors["head_weights"]
         self.head_bias: Float32Array = tensors["head_bias"]
-        if options.precision == FP16 and self.manifest.quantised_from:
+        if options.precision == FP16 and self.manifest.quantized_from:
             raise InvalidSettings(f"{folder} is an int8 backbone; serve its float form in fp16")
         size = self.manifest.preprocessing
         sessions = load_sessions(folder, manifest, size, providers, threads, options)
@@ -111,7 +111,7 @@ class Backbone:
         self.buckets = Buckets(options.buckets if sessions.device else ())
         self.precision = _ROUNDED.get(options.precision, self.manifest.precision)
         self.parity: ParityReport | None = None
-        if self.manifest.quantised_from:
+        if self.manifest.quantized_from:
             self.parity = read_parity(folder, self.manifest.parity_digest)
 
     @property

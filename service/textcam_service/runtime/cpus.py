@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: its affinity, and its control group's quota."""
+"""Number of CPUs that this process may use: its affinity and its control group's quota."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_cpus(cgroup: Path = _CGROUP) -> int:
-    """CPUs by affinity, or fewer where the control group's quota is lower; at least 1."""
+    """Count CPUs by affinity, or fewer if the control group's quota is lower; at least 1."""
     if hasattr(os, "sched_getaffinity"):
         allowed = len(os.sched_getaffinity(0))
     else:
@@ -20,7 +20,7 @@ def usable_cpus(cgroup: Path = _CGROUP) -> int:
 
 
 def cpu_quota(cgroup: Path = _CGROUP) -> float | None:
-    """CPUs that the control group grants, of cgroups v2 or v1; None: as many as there are."""
+    """Read the CPU quota of the control group (cgroups v2 or v1); None: no limit."""
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
     except (OSError, ValueError):

@@ -1,9 +1,8 @@
-"""Tensors that stay on a session's device, and the small graphs that sum them there.
+"""Tensors that stay on a session's device, and small graphs that sum them there.
 
-A batch's activation maps are large, and what an explanation takes of them is small: their means,
-and a few weighted sums. So the maps stay where the session made them, as onnxruntime's OrtValues,
-bound to the inputs of the next graph (IOBinding). The CPU is a device as any other, on which the
-same code runs.
+A batch's activation maps are large, and an explanation takes little of them: their means and a few
+weighted sums. So the maps stay on the device, as onnxruntime's OrtValues, bound to the inputs of
+the next graph (IOBinding). The CPU is a device like any other: the same code runs there.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ _Feed: TypeAlias = "NDArray[Any] | ort.OrtValue"
 
 @dataclass(frozen=True)
 class Buckets:
-    """Sizes of batches that a device has seen, ascending; none: batches run as they come."""
+    """Sizes to which batches are padded, ascending; without any, batches run as they come."""
 
     sizes: tuple[int, ...] = ()
 
     def of(self, count: int) -> int:
-        """What a batch is filled up to; itself beyond the last."""
+        """Return the smallest size that holds a batch; beyond the last, the batch's own."""
         return next((size for size in self.sizes if size >= count), count)
 
     def filled(self, images: Float32Array) -> Float32Array:
-        """The images (N, 3, h, w) and as many of zeros as its bucket lacks."""
+        """Pad a batch (N, 3, h, w) with images of zeros to the size of its bucket."""
         lacking = self.of(len(images)) - len(images)
         return np.pad(images, [(0, lacking), (0, 0), (0, 0), (0, 0)]) if lacking else images
 
     def parts(self, images: Float32Array) -> list[Float32Array]:
-        """Batches of the last size at most: an engine of TensorRT takes no larger ones."""
+        """Cut a batch into parts of at most the last size, as TensorRT's engines require."""
         size = self.sizes[-1] if self.sizes else 0
         if len(images) <= size or not size:
             return [images]
@@ -52,12 +51,12 @@ class Buckets:
 
 
 class Device:
-    """Where tensors stay, with the sessions of the small graphs.
+    """A device that keeps tensors, with the sessions of the small graphs.
 
-    Its methods may be called from several threads at a time, as onnxruntime's sessions may.
+    Thread-safe, as onnxruntime's sessions are.
 
     Args:
-        kind: Of device, as onnxruntime names it: "cuda" or "cpu".
+        kind: onnxruntime's name of the device: "cuda" or "cpu".
         session: Makes a session of a serialised graph on that device.
     """
 
@@ -78,9 +77,9 @@ class Device:
         """Run a graph.
 
         Args:
-            session: On this device.
+            session: Of the graph, on this device.
             feeds: Its inputs; arrays are copied to the device.
-            home: Outputs that are wanted here.
+            home: Outputs to bring to the host.
             stay: Outputs that stay on the device.
 
         Returns:
@@ -104,27 +103,27 @@ class Device:
         return [value.numpy() for value in outputs[: len(home)]], outputs[len(home) :]
 
     def scores(self, maps: ort.OrtValue) -> Float32Array:
-        """Means over positions: (N, D, H, W) -> (N, D)."""
+        """Average maps over positions: (N, D, H, W) -> (N, D)."""
         return self.run(self._scores, {VALUES: maps}, home=[SCORES])[0][0]
 
     def gather(self, rows: Sequence[DeviceRow]) -> ort.OrtValue:
-        """Rows of one batch as a batch of their own, which stays: (M, ...)."""
+        """Gather rows of one batch into a batch (M, ...) that stays on the device."""
         feeds: dict[str, _Feed] = {VALUES: rows[0].batch, ROWS: _places(row.index for row in rows)}
         return self.run(self._rows, feeds, stay=[PICKED])[1][0]
 
     def to_host(self, batch: ort.OrtValue, row: int) -> Float32Array:
-        """One row of a batch, here: (N, ...) -> (...)."""
+        """Bring one row of a batch to the host: (N, ...) -> (...)."""
         (rows,), _ = self.run(self._rows, {VALUES: batch, ROWS: _places([row])}, home=[PICKED])
         return np.asarray(rows[0])
 
     def weighted(self, maps: ort.OrtValue, row: int, weights: FloatArray) -> Float32Array:
-        """Weighted sums of one image's maps: (N, D, H, W), (K, D) -> (K, H W)."""
+        """Compute weighted sums of one image's maps: (N, D, H, W), (K, D) -> (K, H W)."""
         feeds = {VALUES: maps, ROWS: _places([row]), WEIGHTS: weights[None].astype(np.float32)}
         (sums,), _ = self.run(self._weighted, feeds, home=[SUMS])
         return np.asarray(sums[0])
 
     def rows(self, batch: ort.OrtValue, count: int, *, are_maps: bool) -> list[DeviceRow]:
-        """The first images' rows of a batch; with their scores where they are maps."""
+        """Split a batch into the rows of its first images, with their scores if they are maps."""
         scores = self.scores(batch) if are_maps else [None] * count
         return [DeviceRow(self, batch, index, scores[index]) for index in range(count)]
 
@@ -135,13 +134,13 @@ class Device:
         class_weights: FloatArray,
         buckets: Buckets,
     ) -> list[DeviceRow]:
-        """Run a head's graph with gradients for N images, once for each batch that they came with.
+        """Run a head's graph with gradients for N images, once per batch that holds some of them.
 
         Args:
-            head: On this device.
-            given: N rows by the names of its inputs.
+            head: Session of the head's graph, on this device.
+            given: N rows of each input, by name.
             class_weights: (N, C).
-            buckets: What batches are filled up to, by repeating their last image.
+            buckets: Sizes to which batches are padded, by repeating their last image.
 
         Returns:
             N rows of gradients (D, H, W), in the images' order.
@@ -162,15 +161,15 @@ class Device:
 
 
 class DeviceRow:
-    """One image's row of a batch's tensor on a device; of maps, core.maps.RemoteMaps.
+    """One image's row of a batch's tensor on a device; a row of maps is core.maps.RemoteMaps.
 
-    It keeps the whole batch there for as long as it lives itself.
+    A row keeps its whole batch in the device's memory.
 
     Args:
-        device: Where the batch is.
+        device: Holds the batch.
         batch: (N, ...).
         index: Of the image.
-        scores: (D,) means of the image's maps; None: these are no maps.
+        scores: (D,) means of the image's maps; None for other tensors.
     """
 
     def __init__(
@@ -182,24 +181,24 @@ class DeviceRow:
         self._here: Float32Array | None = None
 
     def scores(self) -> Float64Array:
-        """Each map's mean over its positions: (D,)."""
+        """Return each map's mean over its positions: (D,)."""
         assert self._scores is not None  # noqa: S101 - of maps only
         return self._scores.astype(np.float64)
 
     def weighted(self, weights: FloatArray) -> Float32Array:
-        """Several weighted sums of the maps: (K, D) -> (K, H, W)."""
+        """Compute several weighted sums of the maps: (K, D) -> (K, H, W)."""
         sums = self._device.weighted(self.batch, self.index, weights)
         return sums.reshape(-1, *self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Float32Array:
-        """The row, here; fetched once."""
+        """Bring the row to the host; copied from the device once."""
         if self._here is None:
             self._here = self._device.to_host(self.batch, self.index)
         return np.array(self._here, dtype) if copy else np.asarray(self._here, dtype)
 
 
 def rows_only(given: Mapping[str, Sequence[Maps]]) -> dict[str, list[DeviceRow]] | None:
-    """The values by name where all are rows of batches on a device; else None."""
+    """Return the inputs by name if all are rows of batches on a device; else None."""
     found = {
         name: [own for own in values if isinstance(own, DeviceRow)]
         for name, values in given.items()
@@ -217,5 +216,5 @@ def _needed() -> ort.RunOptions:
     return options
 
 
-# What is not asked for is not computed.
+# Run options: outputs that are not fetched are not computed.
 NEEDED = _needed()

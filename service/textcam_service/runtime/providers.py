@@ -1,4 +1,4 @@
-"""onnxruntime's execution providers: which ones are asked for, and with which options."""
+"""Choice of onnxruntime's execution providers, and their options."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ TENSORRT, CUDA, CPU = (
 )
 _SHORT = {"tensorrt": TENSORRT, "cuda": CUDA, "cpu": CPU}
 FP32, TF32, FP16 = "fp32", "tf32", "fp16"
-_DIGITS = 16  # of a digest that name its engines' folder
+_DIGITS = 16  # of a digest, in the name of its engines' folder
 
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """How a backbone uses its device.
+    """Use of a device by a backbone.
 
     Attributes:
-        precision: Of products on a GPU: "fp32"; "tf32", rounded to 10 bits before they are added
-            up, by CUDA; "fp16", by TensorRT.
-        engine_cache: Folder in which TensorRT keeps its engines, each network's in one of its own;
-            empty: it builds them anew.
-        gpu_memory_limit: Bytes that CUDA's arena may take for each graph; 0: any number.
-        max_batch: On a device, images of a batch at most, and batches are filled up to the next
-            of `buckets`; 0: they run as they come.
-        in_graph: Whether maps stay on the device, the CPU included, and are summed there; None:
-            where that is not the CPU.
+        precision: Of products on a GPU: "fp32"; "tf32", by CUDA, rounded to 10 bits before they
+            are added up; "fp16", by TensorRT.
+        engine_cache: Folder for TensorRT's engines, with a folder per network; empty: engines are
+            built at each start.
+        gpu_memory_limit: Bytes that CUDA's arena may take for each graph; 0: no limit.
+        max_batch: Most images of a batch on a device, where batches are padded to the next of
+            `buckets`; 0: batches run as they come.
+        in_graph: True: maps stay on the device, be it the CPU, and are summed there; None: only
+            if the device is not the CPU.
     """
 
     precision: str = FP32
@@ -44,7 +44,7 @@ class DeviceOptions:
 
     @property
     def buckets(self) -> tuple[int, ...]:
-        """Powers of two below max_batch, and max_batch itself."""
+        """Powers of two below max_batch, and max_batch."""
         powers = (1 << place for place in range(self.max_batch.bit_length()))
         below = [own for own in powers if own < self.max_batch]
         return (*below, self.max_batch) if self.max_batch else ()
@@ -53,17 +53,17 @@ class DeviceOptions:
 def chosen_providers(
     names: Sequence[str], options: DeviceOptions, available: Sequence[str]
 ) -> tuple[str, ...]:
-    """Execution providers in full, by preference.
+    """Choose execution providers by their full names, in order of preference.
 
     Args:
         names: As in settings: onnxruntime's names, or "tensorrt", "cuda", "cpu"; empty: CUDA if
             this build of onnxruntime has it, else the CPU. TensorRT leaves the head's graphs to
-            CUDA, which thus follows it.
-        options: Whose precision the providers must know.
-        available: Those of this build.
+            CUDA, which is therefore added after it.
+        options: With the precision that the first provider must support.
+        available: Providers of this build of onnxruntime.
 
     Raises:
-        InvalidSettings: One is not available, or the precision is another provider's.
+        InvalidSettings: A provider is not available, or the precision is another provider's.
     """
     full = [_SHORT.get(name, name) for name in names]
     if not full:
@@ -89,13 +89,13 @@ def chosen_providers(
 def provider_options(
     names: Sequence[str], options: DeviceOptions, size: Preprocessing, engines: str = ""
 ) -> list[tuple[str, dict[str, str]]]:
-    """Each provider with its options, as onnxruntime takes them.
+    """Pair each provider with its options, as onnxruntime takes them.
 
     Args:
-        names: In full.
+        names: Full names.
         options: See DeviceOptions.
-        size: Of whose images a trunk takes batches.
-        engines: The folder of this network's engines; see engines_of().
+        size: Size of the trunk's input.
+        engines: Folder of this network's engines; see engines_of().
     """
     known: Mapping[str, dict[str, str]] = {
         TENSORRT: _tensorrt(options, size, engines) if TENSORRT in names else {},
@@ -105,10 +105,10 @@ def provider_options(
 
 
 def engines_of(digest: str, options: DeviceOptions) -> str:
-    """The folder of a network's engines; empty: none are kept.
+    """Name the folder of a network's engines; empty: engines are not kept.
 
-    onnxruntime knows an engine by the names in its graph, not by the weights: in one folder the
-    next version of a model would be answered by the engine of the last.
+    onnxruntime identifies an engine by the names in its graph, not by the weights. In one folder,
+    a model's next version would run on the engine of the last.
 
     Args:
         digest: Of the network's file.
@@ -123,7 +123,7 @@ def _cuda(options: DeviceOptions) -> dict[str, str]:
     limit = {"gpu_mem_limit": str(options.gpu_memory_limit)} if options.gpu_memory_limit else {}
     return {
         "device_id": "0",
-        # The others search anew, or find other kernels, in each process.
+        # Other settings search again, or find other kernels, in each process.
         "cudnn_conv_algo_search": "HEURISTIC",
         "arena_extend_strategy": "kSameAsRequested",
         "use_tf32": str(int(options.precision == TF32)),
@@ -141,7 +141,7 @@ def _tensorrt(options: DeviceOptions, size: Preprocessing, engines: str) -> dict
             "trt_timing_cache_path": options.engine_cache,
         }
     if options.max_batch:
-        # One engine for all buckets; without a range it is built again for each larger batch.
+        # One engine for all buckets; without a range, each larger batch builds it again.
         for name, count in (("min", 1), ("opt", options.max_batch), ("max", options.max_batch)):
             shape = f"{count}x3x{size.height}x{size.width}"
             found[f"trt_profile_{name}_shapes"] = f"{INPUT}:{shape}"

@@ -1,4 +1,4 @@
-"""A backbone's graphs in onnxruntime's sessions, on the device that the settings choose."""
+"""Sessions of a backbone's graphs in onnxruntime, on the configured device."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sessions:
-    """Of the graphs that graphs.BackboneGraphs tells of; None: the backbone has none.
+    """Sessions of a backbone's graphs; see artefacts.backbone.BackboneGraphs.
 
     Attributes:
-        backbone: Images to logits and maps.
-        head: Maps to logits, with their gradients or without.
-        layers: A further layer's maps to gradients.
-        device: Where maps stay; None: they are brought here.
+        backbone: From images to logits and maps.
+        head: From maps to logits, with or without gradients; None: the backbone has no such graph.
+        layers: From a further layer's maps to gradients; None: the backbone has no such graph.
+        device: Keeps the maps; None: they are brought to the host.
         execution_provider: Of the backbone's graph.
     """
 
@@ -61,133 +61,143 @@ def load_sessions(
     threads: int,
     options: DeviceOptions,
 ) -> Sessions:
-    """Read a backbone's graphs, verify and place them.
+    """Read a backbone's graphs, verify them and start their sessions.
 
     Args:
-        folder: The backbone's.
-        manifest: As its JSON states it.
-        size: Of the images.
+        folder: Of the backbone.
+        manifest: Content of backbone.json.
+        size: Size of the input.
         providers: See providers.chosen_providers.
         threads: See make_session.
-        options: How to use the device.
+        options: Use of the device.
 
     Raises:
-        ArtefactMissing: A file is not there.
-        ArtefactCorrupt: A digest is another, or a graph does not load.
+        ArtefactMissing: A file is missing.
+        ArtefactCorrupt: A digest does not match, or a graph does not load.
         InvalidSettings: See chosen_providers and make_session.
     """
     trunk = chosen_providers(providers, options, ort.get_available_providers())
-    # An engine of TensorRT is for one range of batches, and minutes in the making: only the
-    # trunk's is worth it.
+    # Building an engine of TensorRT takes minutes, for one range of batch sizes: worth it for the
+    # trunk alone.
     others = tuple(name for name in trunk if name != TENSORRT)
-
     named = bool(providers) or options.precision != FP32
     if CUDA in trunk:
         _load_cuda()
 
-    def session(
+    def start(
         model: bytes, names: Sequence[str] = others, engines: str = ""
     ) -> ort.InferenceSession:
-        given = provider_options(names, options, size, engines)
-        return make_session(model, given, threads, named=named)
+        pairs = provider_options(names, options, size, engines)
+        return make_session(model, pairs, threads, named=named)
 
     def load(name: str, names: Sequence[str] = others) -> ort.InferenceSession | None:
-        stated = manifest.get(digest_key(name))
-        if stated is None:
+        digest = manifest.get(digest_key(name))
+        if digest is None:
             return None
-        model = read_file(folder / f"{name}.onnx")
-        if sha256(model) != stated:
-            raise ArtefactCorrupt(
-                f"{folder}/{name}.onnx does not have the digest that its manifest states; "
-                "export it again"
-            )
-        if TENSORRT in names and (engines := engines_of(stated, options)):
-            return _by_kept_engines(Path(engines), lambda: session(model, names, engines))
-        return session(model, names)
+        model = _read_graph(folder, name, digest)
+        if TENSORRT in names and (engines := engines_of(digest, options)):
+            return _with_cached_engines(Path(engines), lambda: start(model, names, engines))
+        return start(model, names)
 
     backbone = load("backbone", trunk)
     if backbone is None:
         raise ArtefactCorrupt(f"{folder}/backbone.json names no backbone.onnx")
-    provider: str = backbone.get_providers()[0]
-    if provider != trunk[0]:
-        _log.warning(
-            "%s did not start, so the network runs on %s; put it into `providers` to be told why",
-            trunk[0],
-            provider,
-        )
+    provider = _started_provider(backbone, trunk[0])
     kind = "cuda" if provider in {TENSORRT, CUDA} else "cpu"
     in_graph = kind != "cpu" if options.in_graph is None else options.in_graph
-    device = Device(kind, session) if in_graph else None
+    device = Device(kind, start) if in_graph else None
     return Sessions(backbone, load("head"), load("layers"), device, provider)
+
+
+def _read_graph(folder: Path, name: str, digest: str) -> bytes:
+    model = read_file(folder / f"{name}.onnx")
+    if sha256(model) != digest:
+        raise ArtefactCorrupt(
+            f"{folder}/{name}.onnx does not have the digest that its manifest states; "
+            "export it again"
+        )
+    return model
+
+
+def _started_provider(session: ort.InferenceSession, wanted: str) -> str:
+    """Return the session's execution provider; log if it is not the wanted one."""
+    provider: str = session.get_providers()[0]
+    if provider != wanted:
+        _log.warning(
+            "%s did not start, so the network runs on %s; name it in `providers` to see why",
+            wanted,
+            provider,
+        )
+    return provider
 
 
 @cache
 def _load_cuda() -> None:
-    """Load CUDA's libraries where they came as wheels, in which no loader looks for them."""
-    with redirect_stdout(io.StringIO()) as said:  # stdout is the command line's
+    """Load CUDA's libraries if they were installed as wheels, where no loader finds them."""
+    with redirect_stdout(io.StringIO()) as printed:  # stdout is the command line's
         ort.preload_dlls()
-    if said.getvalue():
-        _log.warning("%s", said.getvalue().strip())
+    if printed.getvalue():
+        _log.warning("%s", printed.getvalue().strip())
 
 
-def _by_kept_engines(
-    folder: Path, made: Callable[[], ort.InferenceSession]
+def _with_cached_engines(
+    folder: Path, start: Callable[[], ort.InferenceSession]
 ) -> ort.InferenceSession:
-    """A session of TensorRT that keeps its engines; one that was written by half is made anew.
+    """Start a session of TensorRT with cached engines; unusable ones are built again.
 
     Raises:
-        InvalidSettings: The folder cannot be written, or there is no session all the same.
+        InvalidSettings: The folder is not writable, or the session does not start even so.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidSettings(f"engine_cache: {folder} cannot be made: {error}") from error
+        raise InvalidSettings(f"engine_cache: {folder} cannot be created: {error}") from error
     try:
-        return made()
+        return start()
     except InvalidSettings as error:
         if not any(folder.iterdir()):
             raise
-        _log.warning("what %s keeps is of no use (%s); it is made anew", folder, error)
+        _log.warning("the engines in %s are unusable (%s); they are built again", folder, error)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
-        return made()
+        return start()
 
 
 def make_session(
     model: bytes, providers: Sequence[tuple[str, dict[str, str]]], threads: int, *, named: bool
 ) -> ort.InferenceSession:
-    """A session.
+    """Start a session.
 
     Args:
-        model: Its serialised graph.
-        providers: With their options, by preference.
+        model: Serialised graph.
+        providers: With their options, in order of preference.
         threads: Of the CPU; 0: as many as this process may use.
-        named: Whether the first provider was asked for, so that another is no substitute.
+        named: If True, the first provider was requested, and no other replaces it.
 
     Raises:
         ArtefactCorrupt: The graph does not load.
-        InvalidSettings: The first provider, asked for by name, did not start, or does not take
-            the graph.
+        InvalidSettings: The first provider was requested by name, and did not start or does not
+            support the graph.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or usable_cpus()
     options.inter_op_num_threads = 1
-    # Patterns are laid out anew for each batch size, and memory climbs with every one that comes;
-    # without them it stays at the largest batch's (tests/bench/bench_arena.py).
+    # A memory pattern is kept for each batch size, and memory grows with each new one; without
+    # patterns it stays at the largest batch's (tests/bench/bench_arena.py).
     options.enable_mem_pattern = False
-    # Threads that spin while they wait took a third of the processor time of a request under load,
-    # and use up a container's quota; a caller alone is served no slower without.
+    # Threads that spin while they wait took a third of a request's processor time under load, and
+    # use up a container's quota; without, a single caller is served no slower.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     wanted: list[Any] = list(providers)
     try:
-        # By itself onnxruntime would print why a provider failed, and go on with others.
+        # With the fallback, onnxruntime prints why a provider failed, and goes on with others.
         session = ort.InferenceSession(
             model, options, providers=wanted, enable_fallback=int(not named)
         )
     except Exception as error:
         first = providers[0][0]
-        if named and first != CPU:  # the bytes are those of the manifest: it is the provider
+        if named and first != CPU:  # the graph has its digest: the provider is at fault
             raise InvalidSettings(
                 f"{first} cannot run the graph: {error}; choose another provider"
             ) from error
@@ -198,10 +208,10 @@ def make_session(
 
 
 def require_started(first: str, started: Sequence[str]) -> None:
-    """See that a provider that was asked for runs, and no other in its place.
+    """Check that a requested provider runs, and no other in its place.
 
     Raises:
-        InvalidSettings: It does not.
+        InvalidSettings: It does not run.
     """
     if first in started:
         return

@@ -1,8 +1,8 @@
-"""Memory that nobody needs any more, given back without keeping callers waiting.
+"""Release of unused memory without delaying requests.
 
-glibc keeps what is freed between pieces that still live: after images and answers of many sizes, in
-many threads, a process holds more than it uses. And a full collection of garbage looks at every
-object that lives while all threads wait: 50 to 65 ms under load in a server of one model.
+glibc keeps freed memory between blocks that are still in use. So after images and responses of many
+sizes in many threads, a process holds more memory than it uses. And a full garbage collection
+visits every live object while all threads wait: 50 to 65 ms under load in a server of one model.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ _EVERY_S = 30.0
 
 
 async def trim_periodically(every_s: float = _EVERY_S) -> None:
-    """Trim for ever, now and then; other threads go on meanwhile."""
+    """Trim every `every_s` seconds until cancelled; other threads go on meanwhile."""
     while True:
         await asyncio.sleep(every_s)
         await asyncio.to_thread(trim)
 
 
 def trim() -> None:
-    """Give freed pages back (malloc_trim(3)): a few milliseconds; nothing without glibc."""
+    """Return freed pages to the system with malloc_trim(3), if glibc has it.
+
+    Takes a few milliseconds.
+    """
     if sys.platform != "linux":
         return
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
@@ -32,9 +35,10 @@ def trim() -> None:
 
 
 def freeze_gc() -> None:
-    """Free what nothing but itself holds, and let later collections pass over all that is left.
+    """Collect garbage, and exempt all remaining objects from later collections.
 
-    For when a model came or left; what requests leave behind is then collected in little time.
+    Called after a model was loaded or removed; later collections of requests' garbage are then
+    short.
     """
     gc.unfreeze()
     gc.collect()

@@ -1,4 +1,4 @@
-"""The one table from the domain's errors to gRPC codes, and their details."""
+"""The single table from domain errors to gRPC codes, and the error details."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from grpc import StatusCode
 from textcam_service import errors
 
 DOMAIN = "textcam"
-# Of UTF-8. Clients take 8 KiB of trailers, where a message is percent-encoded (up to threefold),
-# and stands in base64 up to twice.
-_LONGEST_MESSAGE = 1024
-_LEFT_OUT = " [...] "
+# Bytes of UTF-8. Clients accept 8 KiB of trailers. A message is percent-encoded there, up to three
+# times its size, and repeated in base64 up to twice.
+_MAX_MESSAGE_BYTES = 1024
+_ELLIPSIS = " [...] "
 
-# The nearest class in an error's ancestry decides; what is not below stands as INTERNAL.
+# The nearest base class in this table decides; other errors are INTERNAL.
 CODES: dict[type[errors.TextCamError], StatusCode] = {
     errors.InvalidRequest: StatusCode.INVALID_ARGUMENT,
     errors.AccessRefused: StatusCode.PERMISSION_DENIED,
@@ -34,7 +34,7 @@ CODES: dict[type[errors.TextCamError], StatusCode] = {
 
 
 def code_of(error: BaseException) -> StatusCode:
-    """The gRPC code that an error is answered with."""
+    """Return the gRPC code of an error."""
     for ancestor in type(error).__mro__:
         if ancestor in CODES:
             return CODES[ancestor]
@@ -42,26 +42,26 @@ def code_of(error: BaseException) -> StatusCode:
 
 
 def reason_of(error: BaseException) -> str:
-    """What machines match on; INTERNAL where callers learn nothing of the inside."""
+    """Return an error's reason, for machines; INTERNAL for errors hidden from clients."""
     if isinstance(error, errors.TextCamError) and code_of(error) is not StatusCode.INTERNAL:
         return error.reason
     return "INTERNAL"
 
 
 def status_of(error: BaseException) -> Status:
-    """The google.rpc.Status that an error is answered with.
+    """Return the google.rpc.Status of an error.
 
-    An unexpected error tells the caller nothing of the inside. Of a long message the middle is left
-    out: it begins with the fault, which may quote any text, and ends with the mend.
+    Unexpected errors reveal nothing about the server's internals. Long messages lose their middle:
+    they begin with the fault, which may quote any text, and end with the remedy.
     """
     code = code_of(error)
     if not isinstance(error, errors.TextCamError) or code is StatusCode.INTERNAL:
         return Status(
             code=StatusCode.INTERNAL.value[0],
-            message="the server failed to answer; its log holds the reason",
+            message="internal server error; the server's log has the details",
             details=[_pack(error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN))],
         )
-    message = _bounded(str(error))
+    message = _shorten(str(error))
     details = [_pack(error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN))]
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
@@ -75,14 +75,14 @@ def status_of(error: BaseException) -> Status:
     return Status(code=code.value[0], message=message, details=details)
 
 
-def _bounded(message: str) -> str:
+def _shorten(message: str) -> str:
     encoded = message.encode()
-    if len(encoded) <= _LONGEST_MESSAGE:
+    if len(encoded) <= _MAX_MESSAGE_BYTES:
         return message
-    kept = (_LONGEST_MESSAGE - len(_LEFT_OUT)) // 2
-    # A character that the cut goes through is left out too.
+    kept = (_MAX_MESSAGE_BYTES - len(_ELLIPSIS)) // 2
+    # Characters that are cut in two are dropped.
     ends = (encoded[:kept], encoded[-kept:])
-    return _LEFT_OUT.join(end.decode(errors="ignore") for end in ends)
+    return _ELLIPSIS.join(end.decode(errors="ignore") for end in ends)
 
 
 def _pack(message: Message) -> AnyMessage:

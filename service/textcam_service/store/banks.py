@@ -1,11 +1,11 @@
 """Versions of banks under a root: a folder, or any fsspec URL.
 
     <root>/<name>/<version>/{bank,vocabulary}.{safetensors,json}
-    <root>/<name>/current.json     the served version, and those that were served before it
+    <root>/<name>/current.json     the current version, and those that were current before
 
-A version is visible once all its files lie under its own name: they are uploaded under a
-temporary one and moved, and where a file system moves file by file, a half moved version
-is none. Versions of whole models: model_store.py.
+A version is visible once all its files are under its own name: they are uploaded under a
+temporary one and moved. Where a file system moves file by file, a half moved version is
+incomplete, hence none. Versions of whole models: models.py.
 """
 
 from __future__ import annotations
@@ -19,58 +19,60 @@ from fsspec.implementations.local import LocalFileSystem
 from textcam_service.artefacts.bank import FILES, BankArtefact, read_bank
 from textcam_service.artefacts.files import file_digests, version_of
 from textcam_service.errors import ArtefactError, VersionExists
-from textcam_service.store.versions import VersionStore, checked_name, reaching
+from textcam_service.store.filesystem import exists, remove
+from textcam_service.store.names import checked_name
+from textcam_service.store.versions import VersionStore, store_errors
 
 
 class BankStore(VersionStore):
-    """Publishes, lists, loads, verifies and rolls back banks."""
+    """Store of banks: publish, list, load, verify and roll back their versions."""
 
-    @reaching
+    @store_errors
     def publish(self, name: str, folder: Path, version: str | None = None) -> str:
         """Verify a bank folder, upload it and make it current.
 
         Args:
             name: Of the model.
-            folder: As write_bank wrote it.
-            version: None or empty: that of bank and vocabulary, see version_of.
+            folder: As written by write_bank.
+            version: None or empty: version_of bank and vocabulary.
 
         Returns:
             The version.
 
         Raises:
-            VersionExists: It is there already.
-            ArtefactError: The folder is not sound.
+            VersionExists: The store has the version.
+            ArtefactError: A file of the folder is missing or corrupt.
         """
         read_bank(folder)
-        own = version_of(file_digests({file: folder / file for file in FILES}))
-        mend = "choose another version" if version else "it holds the same"
-        version = checked_name(version or own)
+        content_version = version_of(file_digests({file: folder / file for file in FILES}))
+        remedy = "choose another version" if version else "it holds the same"
+        version = checked_name(version or content_version)
         target = self._path(name, version)
-        self._pointer(name)  # one that cannot be read is told before anything is written
-        if self._complete(name, version):
-            raise VersionExists(f"{name}@{version} is published already; {mend}")
-        self._remove(target)  # what a publisher that was killed half-way left there
+        self._pointer(name)  # raises, if it cannot be read, before any file is written
+        if self._is_complete(name, version):
+            raise VersionExists(f"{name}@{version} is published already; {remedy}")
+        remove(self._fs, target)  # the rest of a publication that was killed
         staging = self._path(name, f".{version}.{uuid.uuid4().hex}")
         try:
             self._fs.makedirs(staging, exist_ok=True)
             for file in FILES:
                 self._fs.put_file(str(folder / file), f"{staging}/{file}")
             self._fs.mv(staging, target, recursive=True)
-            self._point_to(name, version)
+            self._set_current(name, version)
         except BaseException:
-            self._remove(staging)
-            self._forget(name, version)
+            remove(self._fs, staging)
+            self._discard(name, version)
             raise
         return version
 
-    @reaching
+    @store_errors
     def load(self, name: str, version: str | None = None) -> BankArtefact:
         """Load and verify a version; None or empty: the current one.
 
         Raises:
-            ArtefactError: Not there, or not sound.
+            ArtefactError: The version is missing or corrupt.
         """
-        chosen = self._chosen(name, version)
+        chosen = self._resolve(name, version)
         source = self._path(name, chosen)
         if isinstance(self._fs, LocalFileSystem):
             return read_bank(Path(source))
@@ -79,18 +81,18 @@ class BankStore(VersionStore):
             try:
                 return read_bank(Path(folder))
             except ArtefactError as error:
-                # The user's files are those in the store, not the passing copy.
+                # Name the files in the store, not those of the temporary copy.
                 raise type(error)(str(error).replace(folder, source)) from error
 
     def verify(self, name: str, version: str | None = None) -> None:
         """Check a version; None or empty: the current one.
 
         Raises:
-            ArtefactError: Not there, or not sound.
+            ArtefactError: The version is missing or corrupt.
         """
         self.load(name, version)
 
-    @reaching
+    @store_errors
     def fetch(self, name: str, version: str | None, to: Path) -> Path:
         """Copy a version (None or empty: the current one) into a local folder.
 
@@ -98,14 +100,14 @@ class BankStore(VersionStore):
             The folder.
 
         Raises:
-            ArtefactMissing: Not there.
+            ArtefactMissing: The version is not there.
         """
-        source = self._path(name, self._chosen(name, version))
+        source = self._path(name, self._resolve(name, version))
         to.mkdir(parents=True, exist_ok=True)
         for file in FILES:
             self._fs.get_file(f"{source}/{file}", str(to / file))
         return to
 
-    def _complete(self, name: str, version: str) -> bool:
-        self._fs.invalidate_cache()
-        return all(self._fs.exists(f"{self._path(name, version)}/{file}") for file in FILES)
+    def _is_complete(self, name: str, version: str) -> bool:
+        folder = self._path(name, version)
+        return all(exists(self._fs, f"{folder}/{file}") for file in FILES)

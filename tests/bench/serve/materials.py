@@ -76,7 +76,7 @@ def model(name, work):
     return Model(name, backbone, bank, source, work / name / "weights.pt")
 
 
-def quantised(model, work, photographs):
+def quantized(model, work, photographs):
     """The model in int8, if it explains as its float form does; None without photographs."""
     if not photographs.is_dir():
         return None

@@ -172,7 +172,7 @@ def test_each_question_of_reflection_is_charged(guarded):
     headers = [("authorization", f"Bearer {TOKENS['asker']}")]
     answers = reflect(iter([LIST_SERVICES] * 4), metadata=headers, timeout=10)
     assert [len(next(answers)) > 0 for _ in range(3)] == [True] * 3
-    with pytest.raises(grpc.RpcError, match="over this caller's rate") as refused:
+    with pytest.raises(grpc.RpcError, match="the rate limit is") as refused:
         next(answers)
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 

@@ -82,8 +82,8 @@ def test_a_caller_with_certificate_and_token_is_answered(given, mutual, files, p
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (SHOWN, "say who calls"),
-        (f"{SHOWN} --token-file wrong", "not one of the server's callers"),
+        (SHOWN, "the call has no credentials"),
+        (f"{SHOWN} --token-file wrong", "belongs to no caller of this server"),
         ("--ca other.crt --certificate caller.crt --key caller.key", "CERTIFICATE_VERIFY_FAILED"),
         ("--tls", "CERTIFICATE_VERIFY_FAILED"),
         ("--ca ca.crt --token-file token", "UNAVAILABLE"),

@@ -123,7 +123,7 @@ def call_anew(address, tls):
 def test_the_log_is_at_debug_and_tells_of_what_happened(logged):
     log, _ = logged
     assert "DEBUG" in log
-    assert "tls_key is no PEM private key" in log
+    assert "tls_key is not a PEM private key" in log
     assert "may not use the model 'another'" in log
 
 

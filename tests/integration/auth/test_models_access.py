@@ -114,7 +114,8 @@ async def test_rights_are_by_model_where_several_are_served(tmp_path, made):
             # A model that is not there is refused as one that is; so is a version of it.
             for name, version in ((other, ""), (other, "2"), ("oak", "")):
                 for code, said in (await refusals(calls, caller, name, version)).values():
-                    assert (code, said) == (DENIED, f"this caller may not use the model '{name}'")
+                    fault = f"this caller has no right to the model '{name}'"
+                    assert (code, said) == (DENIED, f"{fault}; ask the operator to grant it")
 
 
 async def test_errors_name_no_model_that_the_caller_may_not_use(tmp_path, made):
@@ -145,3 +146,22 @@ async def test_health_confirms_no_name_where_models_are_for_some(tmp_path, made)
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await calls.healthy(f"textcam.model/{name}")
             assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_pages_of_models_hold_what_the_caller_may_know_of(tmp_path, made):
+    async with guarded(tmp_path, made, "ash", "birch", "cedar") as calls:
+
+        async def page(caller, **given):
+            listed = await calls.explainer.ListModels(
+                pb.ListModelsRequest(page_size=1, **given), metadata=shown(caller), timeout=60
+            )
+            return [model.name for model in listed.models], listed.next_page_token
+
+        first, token = await page("gone")
+        assert (first, await page("gone", page_token=token)) == (["ash"], (["cedar"], ""))
+        assert (await page("all", page_token=token))[0] == ["birch"]
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await page("all", page_token="junk")
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        counted = {"method": "ListModels", "code": "INVALID_ARGUMENT"}
+        assert calls.metric("textcam_requests_total", **counted) == 1

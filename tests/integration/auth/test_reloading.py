@@ -55,7 +55,7 @@ def change_to_an_odd_curve(folder, _):
         (break_callers, "callers' file", "the old one stays: Invalid JSON"),
         (break_keys, "JWT keys", "No such file"),
         (expire, "TLS certificate", "expired on"),
-        (change_to_an_odd_curve, "TLS certificate", "on a curve, that is not supported"),
+        (change_to_an_odd_curve, "TLS certificate", "unsupported algorithm or curve"),
     ],
 )
 async def test_an_idle_server_tells_of_a_broken_renewal(fault, what, said, files, caplog):

@@ -211,14 +211,14 @@ def test_the_metrics_say_when_the_served_certificate_expires(
     ("break_it", "said"),
     [
         (lambda folder: (folder / "tls.crt").unlink(), "No such file"),
-        (lambda folder: (folder / "tls.crt").write_text("x"), "tls_certificate holds no PEM"),
-        (lambda folder: (folder / "tls.key").write_text("x"), "tls_key is no PEM private key"),
+        (lambda folder: (folder / "tls.crt").write_text("x"), "tls_certificate is not a PEM"),
+        (lambda folder: (folder / "tls.key").write_text("x"), "tls_key is not a PEM private key"),
         (
             lambda folder: (folder / "tls.key").write_bytes(Authority("b").pair("s").key),
-            "tls_key is not the key of tls_certificate",
+            "tls_key does not belong to tls_certificate",
         ),
         (lambda folder: Authority("b").pair("s", days=-1).write(folder), "expired on"),
-        (lambda folder: (folder / "ca.crt").write_text("x"), "tls_client_ca holds no PEM"),
+        (lambda folder: (folder / "ca.crt").write_text("x"), "tls_client_ca is not a PEM"),
     ],
 )
 def test_a_server_whose_files_are_broken_does_not_start_and_says_why(

@@ -15,9 +15,9 @@ from textcam_service.artefacts.bank import read_bank
 from textcam_service.core.concepts.activated_regions import RegionSettings
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.types import Preprocessing
-from textcam_service.errors import ProbingSetError, VocabularyError
-from textcam_service.offline.banks.build import build_bank, probing_order
-from textcam_service.offline.dataset import find_images, read_phrases
+from textcam_service.errors import ProbingSetError
+from textcam_service.offline.banks.build import BankSettings, build_bank
+from textcam_service.offline.dataset import ImageFolder
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.export.torch.export import export_network
 from textcam_service.offline.networks.network import Network
@@ -64,7 +64,7 @@ def pictures(tmp_path_factory):
 def test_a_bank_is_built_skips_what_is_damaged_and_resumes(clip, pictures, tmp_path, monkeypatch):
     export_network(small(), tmp_path / "b")
     backbone = Backbone(tmp_path / "b")
-    settings, too_many = ChannelSettings(samples=20), ChannelSettings(samples=30)
+    settings, too_many = (BankSettings(ChannelSettings(samples=count)) for count in (20, 30))
     words = ["red", "green", "blue", "grey"]
     with pytest.raises(ProbingSetError, match=r"59 images \(unreadable: 1\) are"):
         build_bank(backbone, clip, pictures, words, tmp_path / "bank", too_many)
@@ -113,11 +113,10 @@ def test_names_that_are_no_utf_8_are_built_from_and_told(clip, pictures, exporte
     artefact, seen = build_bank(
         exported,
         clip,
-        find_images([folder]),
+        ImageFolder.find([folder]),
         ["red", "grey"],
         tmp_path / "bank",
-        CROPS,
-        command=command,
+        BankSettings(CROPS, command=command),
     )
     assert [path for path, _ in seen.skipped] == [rf"{folder}/worse\xff.png"]
     assert len(seen.predicted) == 31
@@ -128,32 +127,5 @@ def test_names_that_are_no_utf_8_are_built_from_and_told(clip, pictures, exporte
 def test_copies_of_one_image_are_refused(settings, clip, pictures, exported, tmp_path):
     copies = [pictures[0]] * 20
     with pytest.raises(ProbingSetError, match=r"no channel .* any of the 20 images more"):
-        build_bank(exported, clip, copies, ["red"], tmp_path / "bank", settings)
+        build_bank(exported, clip, copies, ["red"], tmp_path / "bank", BankSettings(settings))
     assert not (tmp_path / "bank").exists()
-
-
-def test_folders_that_overlap_give_each_image_once(pictures, tmp_path):
-    (tmp_path / "all" / "some").mkdir(parents=True)
-    names = ["all/b.png", "all/some/a.png", "all/some/c.png"]
-    for name in names:
-        shutil.copy(pictures[0], tmp_path / name)
-    (tmp_path / "all" / "link.png").symlink_to("b.png")
-    folder = tmp_path / "all"
-    given = [folder / "some", folder, tmp_path / "all" / "some" / ".."]
-    assert find_images(given) == [tmp_path / name for name in (names[1], names[2], names[0])]
-
-
-def test_a_vocabulary_may_have_a_mark_and_indented_comments_and_is_utf_8(tmp_path):
-    file = tmp_path / "words.txt"
-    file.write_bytes("\ufeffcaf\xe9\n  # of places\n\n bar \n".encode())
-    assert read_phrases(file) == ("caf\xe9", "bar")
-    file.write_bytes("caf\xe9\n".encode("latin-1"))
-    with pytest.raises(VocabularyError, match=r"words\.txt is no UTF-8 text .*save it as UTF-8"):
-        read_phrases(file)
-
-
-def test_the_probing_order_limits_each_class_and_is_a_fixed_shuffle():
-    predicted = np.array([0, 0, 0, 1, 0, 1, 2])
-    assert sorted(probing_order(predicted, 2).tolist()) == [0, 1, 3, 5, 6]
-    assert sorted(probing_order(predicted, None).tolist()) == list(range(7))
-    assert probing_order(predicted, 2).tolist() == probing_order(predicted, 2).tolist()

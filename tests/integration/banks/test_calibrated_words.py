@@ -13,6 +13,7 @@ from textcam_service.core.rationale.settings import RationaleSettings, WordSetti
 from textcam_service.core.types import PHRASE_KINDS
 from textcam_service.errors import InvalidSettings
 from textcam_service.model.bundle import ModelBundle
+from textcam_service.serving.registry.loading import word_settings
 from textcam_service.settings import read_settings
 from textcam_service.store.models import ModelStore
 
@@ -42,7 +43,7 @@ async def ask(caller, seed=0, name="known", **options):
 
 async def said(caller, **options):
     """Phrases of a few images, in one list."""
-    options.setdefault("phrases", 9)
+    options.setdefault("max_phrases", 9)
     answers = [await ask(caller, seed, **options) for seed in SEEDS]
     return [phrase for answer in answers for phrase in answer.explanations[0].phrases]
 
@@ -227,12 +228,14 @@ def test_settings_reach_the_bundle(tmp_path):
     given = "m", folder / "backbone", folder / "bank"
     assert ModelBundle.load(*given).settings == RationaleSettings(prior=0.0)
     settings = read_settings({"direction": "lda"})
-    assert settings.words == WordSettings("embeddings")
-    bundle = ModelBundle.load(*given).with_words(settings.words)
+    assert word_settings(settings) == WordSettings("embeddings")
+    bundle = ModelBundle.load(*given).with_words(word_settings(settings))
     assert (bundle.settings.wording, bundle.calibration) == ("embeddings", None)
-    sure = ModelBundle.load(*given).with_words(read_settings({"min_probability": 0.5}).words)
+    sure = ModelBundle.load(*given).with_words(
+        word_settings(read_settings({"min_probability": 0.5}))
+    )
     assert (sure.settings.wording, sure.settings.min_probability) == ("supports", 0.5)
-    assert read_settings({}).words == WordSettings()
+    assert word_settings(read_settings({})) == WordSettings()
 
 
 @pytest.mark.parametrize(
@@ -258,7 +261,7 @@ async def infer(caller, name, seeds, phrases):
         contents=oip.InferTensorContents(bytes_contents=images),
     )
     request = oip.ModelInferRequest(model_name=name, inputs=[given])
-    request.parameters["phrases"].int64_param = phrases
+    request.parameters["max_phrases"].int64_param = phrases
     answer = await caller.inference.ModelInfer(request, timeout=60)
     kinds = {"BYTES": "bytes_contents", "FP32": "fp32_contents", "INT64": "int64_contents"}
     return {

@@ -9,7 +9,8 @@ from PIL import Image
 from skimage import data
 from textcam_service.errors import EmbedderError
 from textcam_service.imaging.decoding import prepare
-from textcam_service.offline.embedders.loading import TEMPLATES, embed_with_templates, load_embedder
+from textcam_service.offline.embedders.base import TEMPLATES, embed_with_templates
+from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.networks.loading import load_network
 
 open_clip = pytest.importorskip("open_clip")

@@ -1,11 +1,14 @@
 """What is kept of the probing images is what serving finds in the same images."""
 
+import shutil
+
 import numpy as np
 import pytest
 from head_networks import Pooled, Transformer, exported
 from PIL import Image
 from small_models import write_model
 from textcam_service.artefacts.bank import ConceptBank, Vocabulary, write_bank
+from textcam_service.artefacts.files import write_artefact
 from textcam_service.core.predictions import predictions
 from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.imaging.decoding import prepare
@@ -93,15 +96,14 @@ def test_evidence_is_what_serving_explains_the_predicted_class_by(bundle, photos
     assert np.ptp(found.evidence, axis=0).any()
 
 
-def test_what_was_kept_by_an_earlier_version_is_made_again(bundle, photos, tmp_path, monkeypatch):
-    """Chunks of before evidence was kept: they are no reason to fail."""
-    extract(photos, bundle.backbone, Blind(), tmp_path / "work")
-    read = "textcam_service.offline.banks.extract.read_artefact"
-
-    def without(folder, name):
-        kept = {"activation_scores": np.zeros((1, 1)), "embeddings": np.zeros((1, 3))}
-        return kept, {"skipped": []}
-
-    monkeypatch.setattr(read, without)
-    again = extract(photos, bundle.backbone, Blind(), tmp_path / "work")
-    assert again.evidence.shape == (COUNT - 1, bundle.backbone.manifest.channel_count)
+def test_work_folders_of_another_layout_are_passed_over(bundle, photos, tmp_path):
+    """Chunks that were written by digest alone: they are neither read nor a reason to fail."""
+    work = tmp_path / "work"
+    one = extract(photos, bundle.backbone, Blind(), work)
+    (own,) = work.iterdir()
+    old = work / own.name.removeprefix("extraction-")
+    old.mkdir()
+    shutil.rmtree(own)
+    write_artefact(old, "chunk", {"embeddings": np.zeros((1, 3))}, {"skipped": []})
+    again = extract(photos, bundle.backbone, Blind(), work)
+    np.testing.assert_array_equal(again.evidence, one.evidence)

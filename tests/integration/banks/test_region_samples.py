@@ -13,9 +13,10 @@ from textcam_service.core.concepts.channel_embeddings import ChannelSettings, ch
 from textcam_service.core.rationale.phrases import centre_texts
 from textcam_service.errors import EmbedderError, InvalidSettings
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.banks.build import BankSettings, build_bank
 from textcam_service.offline.banks.region_samples import region_samples
-from textcam_service.offline.embedders.loading import embed_with_templates, load_embedder
+from textcam_service.offline.embedders.base import embed_with_templates
+from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
 from textcam_service.offline.export.torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
@@ -31,7 +32,7 @@ from textcam_service.scenes.world import (
 )
 
 WAYS = {
-    kind: ChannelSettings(samples=10, regions=RegionSettings(kind))
+    kind: BankSettings(ChannelSettings(samples=10, regions=RegionSettings(kind)))
     for kind in ("crop", "mosaic", "dense")
 }
 
@@ -87,7 +88,7 @@ def interrupted(*_arguments):
 def test_what_cannot_be_built_is_refused_before_the_work(world, embedder, monkeypatch):
     folder, images, backbone = world
     monkeypatch.setattr("textcam_service.offline.banks.build.extract", interrupted)
-    settings = ChannelSettings("correlation", 20, regions=RegionSettings("dense"))
+    settings = BankSettings(ChannelSettings("correlation", 20, regions=RegionSettings("dense")))
     with pytest.raises(InvalidSettings, match="'correlation' is of whole images"):
         build_bank(backbone, embedder, images, ["red", "cube"], folder / "none", settings)
     whole = type("Whole", (), {"identity": "whole@sha256:0"})()
@@ -185,8 +186,7 @@ def test_planted_concepts_are_recovered_better_than_by_whole_images(world, embed
         planted.scores,
         planted,
         embedder,
-        RegionSettings("dense"),
-        20,
+        ChannelSettings(samples=20, regions=RegionSettings("dense")),
         tmp_path / "work",
     )
     assert regions.passes <= len(planted.images)

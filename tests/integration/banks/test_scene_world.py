@@ -14,8 +14,9 @@ from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.errors import BundleMismatch, InvalidTruth
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.build import build_bank, replace_vocabulary
-from textcam_service.offline.banks.phrases import read_probing
+from textcam_service.offline.banks.build import BankSettings, build_bank
+from textcam_service.offline.banks.probing import read_probing
+from textcam_service.offline.banks.vocabulary import replace_vocabulary
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import Case, Truth, logits_of, observe, scene_truth
 from textcam_service.offline.evaluation.run import evaluate
@@ -28,9 +29,9 @@ from textcam_service.scenes.probing import render_probing_set
 from textcam_service.scenes.render import render
 from textcam_service.scenes.world import ATTRIBUTES, random_scene, vocabulary
 
-SETTINGS = ChannelSettings(samples=100)
 # As `make demo-scenes`: class names are descriptions, and cues are rare in the probing set.
 RATIONALE = RationaleSettings(min_probability=0.0, repeat_class=True)
+SETTINGS = BankSettings(ChannelSettings(samples=100), rationale=RATIONALE)
 LONE = [random_scene(np.random.default_rng([77, index]), 1) for index in range(200)]
 
 
@@ -47,7 +48,7 @@ def world(tmp_path_factory, embedder):
     export_network(load_network("scenes:classifier"), folder / "backbone")
     backbone = Backbone(folder / "backbone")
     own = backbone, embedder, images, vocabulary(), folder / "bank", SETTINGS
-    build_bank(*own, rationale=RATIONALE)
+    build_bank(*own)
     return folder, ModelBundle.load("scenes", folder / "backbone", folder / "bank")
 
 
@@ -158,7 +159,7 @@ def test_cues_are_named_in_the_biased_world_and_not_in_the_other(world, embedder
     backbone = Backbone(tmp_path / "backbone")
     images = sorted((world[0] / "probing").glob("*.png"))
     own = backbone, embedder, images, vocabulary(), tmp_path / "bank", SETTINGS
-    build_bank(*own, rationale=RATIONALE)
+    build_bank(*own)
     twin = ModelBundle.load("biased", tmp_path / "backbone", tmp_path / "bank")
     cues, moved = judge_cues(twin, world[1], 30)
     for cue, figures in cues.items():

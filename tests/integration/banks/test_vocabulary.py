@@ -23,10 +23,10 @@ from textcam_service.errors import BundleMismatch
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.model.explainer import attribute, make_rationale
-from textcam_service.offline.banks.attribute_tables import matrix, packaged_table
-from textcam_service.offline.banks.build import build_bank, replace_vocabulary
-from textcam_service.offline.banks.phrases import Tables
-from textcam_service.offline.embedders.loading import ClassifierEmbedder
+from textcam_service.offline.banks.attribute_tables import Tables, matrix, packaged_table
+from textcam_service.offline.banks.build import BankSettings, build_bank
+from textcam_service.offline.banks.vocabulary import replace_vocabulary
+from textcam_service.offline.embedders.base import ClassifierEmbedder
 from textcam_service.runtime.backbone import Backbone
 
 GOLDFISH, TABBY, ZEBRA, AIRLINER, CAR = CLASSES = (1, 281, 340, 404, 817)
@@ -35,7 +35,7 @@ COLOURS = np.array(
 )
 PHRASES = ("fish", "bright orange", "cat", "zebra", "airplane", "car", "left-handed")
 KINDS = ("thing", "colour", "thing", "thing", "thing", "thing", "shape")
-SETTINGS = ChannelSettings(samples=20)
+CHANNELS = ChannelSettings(samples=20)
 
 
 class Colours:
@@ -92,8 +92,8 @@ def made(tmp_path_factory):
 
 def built(made, output, phrases=PHRASES, kinds=KINDS, **options):
     _, backbone, images = made
-    given = phrases, output, SETTINGS
-    return build_bank(backbone, EMBEDDER, images, *given, kinds=kinds, **options)[0]
+    settings = BankSettings(CHANNELS, kinds=kinds, **options)
+    return build_bank(backbone, EMBEDDER, images, phrases, output, settings)[0]
 
 
 @pytest.fixture(scope="module")

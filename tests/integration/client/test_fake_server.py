@@ -19,10 +19,10 @@ from textcam.v1 import explainer_pb2_grpc
 from textcam.v1 import types_pb2 as types_pb
 from textcam_client._convert.requests import PHRASE_KINDS
 from textcam_client.errors import from_rpc_error
-from textcam_client.testing import _checks, _explainer, serve_in_memory
+from textcam_client.testing import _bank, _checks, _explainer, serve_in_memory
 from textcam_service.core.types import PHRASE_KINDS as KINDS_SERVED
-from textcam_service.serving import pagination
-from textcam_service.serving.grpc.explainer import requests
+from textcam_service.serving.engine import jobs
+from textcam_service.serving.grpc.explainer import pagination
 from textcam_service.settings import ServerSettings
 from textcam_service.store.models import ModelStore
 
@@ -251,6 +251,6 @@ def test_the_fakes_limits_are_the_real_servers_by_default():
     assert settings.max_image_pixels == _checks.MAX_IMAGE_PIXELS
     assert pagination.DEFAULT_PAGE_SIZE == _checks.DEFAULT_PAGE_SIZE
     assert pagination.MAX_PAGE_SIZE == _checks.MAX_PAGE_SIZE
-    assert settings.default_phrases == _explainer.DEFAULT_PHRASES
-    assert requests.DEFAULT_PREDICTIONS == _explainer.DEFAULT_PREDICTIONS
-    assert requests.MAX_REQUEST_ID == _checks.MAX_REQUEST_ID
+    assert settings.default_phrases == _bank.DEFAULT_PHRASES
+    assert jobs.DEFAULT_PREDICTIONS == _explainer.DEFAULT_PREDICTIONS
+    assert jobs.MAX_REQUEST_ID == _checks.MAX_REQUEST_ID

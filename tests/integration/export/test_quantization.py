@@ -25,11 +25,11 @@ from textcam_service.errors import (
     InvalidSettings,
     ParityMissed,
     ProbingSetError,
-    QuantisationRefused,
+    QuantizationRefused,
 )
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.dataset import find_images
+from textcam_service.offline.dataset import ImageFolder
 from textcam_service.offline.evaluation.parity import compare
 from textcam_service.offline.export.torch.export import export_network
 from textcam_service.offline.networks.network import Network
@@ -110,7 +110,7 @@ def test_what_passes_the_gate_is_written_with_its_report_and_computes_in_int8(ma
     report = json.loads((folder / "int8" / "parity.json").read_text())
     figures = report["figures"]
     assert figures["images"] in (59, 60)  # of 99 readable pictures, 40 or 39 calibrate
-    assert report["quantisation"]["images"] + figures["images"] == 99
+    assert report["quantization"]["images"] + figures["images"] == 99
     for figure in ("top1", "map_correlation", "first_phrase"):
         assert figures[figure] >= report["thresholds"][figure]
         assert f"{figures[figure]:.4f}" in told
@@ -119,7 +119,7 @@ def test_what_passes_the_gate_is_written_with_its_report_and_computes_in_int8(ma
     assert [tensor.data_type for tensor in kernels] == [onnx.TensorProto.INT8] * 3
     own, int8 = Backbone(folder / "float"), Backbone(folder / "int8")
     assert int8.manifest.precision == "int8"
-    assert int8.manifest.quantised_from == own.manifest.weights_digest
+    assert int8.manifest.quantized_from == own.manifest.weights_digest
     assert int8.manifest.weights_digest != own.manifest.weights_digest
     (_, maps), (others, rounded) = own.run(pixels()), int8.run(pixels())
     assert rounded.dtype == others.dtype == np.float32
@@ -139,7 +139,7 @@ def test_figures_are_what_counting_by_hand_finds(made):
     folder, _ = made
     own = ModelBundle.load("own", folder / "float", folder / "bank", providers=CPU)
     other = ModelBundle.load("other", folder / "int8", folder / "bank", providers=CPU)
-    paths = [path for path in find_images([folder / "pictures"]) if path.name != "005.png"]
+    paths = [path for path in ImageFolder.find([folder / "pictures"]) if path.name != "005.png"]
     figures = compare(own, other, paths)
     assert compare(own, own, paths) == ExplanationAgreement(
         99, 1.0, pytest.approx(1), pytest.approx(1), 1.0, 0.0
@@ -170,10 +170,10 @@ def test_below_a_threshold_nothing_is_written_and_the_figures_are_told(made, tmp
 
 def test_images_that_calibrate_never_judge(made, tmp_path):
     folder, _ = made
-    images = find_images([folder / "pictures"])
+    images = ImageFolder.find([folder / "pictures"])
     chosen, others = split(images, 40)
     assert len(chosen) == 40
-    assert sorted(chosen + others) == images
+    assert sorted(chosen + others) == list(images)
     assert split(images, 40) == (chosen, others)
     bundle = ModelBundle.load("own", folder / "float", folder / "bank", providers=CPU)
     with pytest.raises(ProbingSetError, match="cannot judge"):
@@ -188,7 +188,7 @@ def test_images_that_calibrate_never_judge(made, tmp_path):
 def test_layers_may_stay_float_but_not_all(made, tmp_path):
     folder, _ = made
     bundle = ModelBundle.load("own", folder / "float", folder / "bank", providers=CPU)
-    chosen, others = split(find_images([folder / "pictures"]), 40)
+    chosen, others = split(ImageFolder.find([folder / "pictures"]), 40)
     quantize(bundle, chosen, others, tmp_path / "two", QuantizationSettings(2, reduce_range=True))
     kernels = [
         tensor
@@ -199,7 +199,7 @@ def test_layers_may_stay_float_but_not_all(made, tmp_path):
     assert types == sorted([onnx.TensorProto.FLOAT] * 2 + [onnx.TensorProto.INT8])
     (int8,) = (tensor for tensor in kernels if tensor.data_type == onnx.TensorProto.INT8)
     assert np.abs(onnx.numpy_helper.to_array(int8)).max() <= 64
-    with pytest.raises(QuantisationRefused, match="nothing is left to quantise"):
+    with pytest.raises(QuantizationRefused, match="nothing is left to quantize"):
         quantize(bundle, chosen, others, tmp_path / "all", QuantizationSettings(3))
     int8 = ModelBundle.load("int8", tmp_path / "two", folder / "bank", providers=CPU)
     with pytest.raises(InvalidSettings, match="an int8 backbone already"):
@@ -212,7 +212,7 @@ def test_a_head_with_gradients_is_kept_as_it_is(made, tmp_path):
     export_network(network(head), tmp_path / "float")
     bank_for(Backbone(tmp_path / "float"), tmp_path / "bank")
     bundle = ModelBundle.load("own", tmp_path / "float", tmp_path / "bank", providers=CPU)
-    chosen, others = split(find_images([folder / "pictures"]), 40)
+    chosen, others = split(ImageFolder.find([folder / "pictures"]), 40)
     wanted = AgreementThresholds(0, -1, 0)
     quantize(bundle, chosen, others, tmp_path / "int8", QuantizationSettings(0), wanted)
     kept = [(tmp_path / name / "head.onnx").read_bytes() for name in ("float", "int8")]
@@ -268,13 +268,13 @@ def test_a_report_that_was_changed_or_removed_is_refused(made, tmp_path):
     signed_again(
         tmp_path / "failed" / "backbone.json", lambda content: content.update(parity_digest=digest)
     )
-    with pytest.raises(ArtefactCorrupt, match=r"says that it failed.*textcam quantize"):
+    with pytest.raises(ArtefactCorrupt, match=r"states that it failed.*textcam quantize"):
         load("failed")
     (tmp_path / "removed" / "parity.json").unlink()
     with pytest.raises(ArtefactMissing, match=r"parity.json"):
         load("removed")
     manifest = tmp_path / "float" / "backbone.json"
-    manifest.write_text(manifest.read_text().replace('"quantised_from": "sha', '"q": "sha'))
+    manifest.write_text(manifest.read_text().replace('"quantized_from": "sha', '"q": "sha'))
     with pytest.raises(ArtefactCorrupt, match="changed after it was written"):
         load("float")
 
@@ -318,8 +318,8 @@ def test_the_default_network_passes_the_gate_on_photographs(backbone_folder, tmp
     if not shared.is_dir():
         pytest.skip("SKIPPED: ../shared is not there; int8 was not compared on photographs")
     bundle = ModelBundle.load("photos", backbone_folder, BANK, providers=CPU)
-    chosen, _ = split(find_images([shared / "caltech"]), 128)
-    photographs = find_images([shared / "photos"])
+    chosen, _ = split(ImageFolder.find([shared / "caltech"]), 128)
+    photographs = ImageFolder.find([shared / "photos"])
     report = quantize(bundle, chosen, photographs, tmp_path / "int8")
     print(report)
     assert report.figures.images == len(photographs)

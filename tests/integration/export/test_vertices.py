@@ -17,7 +17,7 @@ from textcam_service.core.preprocess import normalize
 from textcam_service.core.types import Preprocessing
 from textcam_service.core.vertices import Vertices
 from textcam_service.errors import ExportRefused, InvalidSettings
-from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.banks.build import BankSettings, build_bank
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.export.torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
@@ -293,7 +293,7 @@ def served(exported, tmp_path_factory):
         Image.fromarray(pixels).resize((96, 64), Image.Resampling.NEAREST).save(pictures[-1])
     backbone = exported["moving"][2]
     words = ["red cube", "blue sphere", "green cylinder", "metal cube"]
-    settings = ChannelSettings(samples=6)
+    settings = BankSettings(ChannelSettings(samples=6))
     build_bank(backbone, load_embedder("scenes"), pictures, words, folder / "bank", settings)
     flags = ("--backbone", str(backbone.folder), "--bank", str(folder / "bank"))
     with running(*flags) as server, Client(server.address) as client:
@@ -329,7 +329,7 @@ def test_an_answers_heatmap_is_the_vertices_own_over_the_image(exported, served,
 
 
 def test_regions_need_a_grid(exported, tmp_path):
-    settings = ChannelSettings(samples=2, regions=RegionSettings("crop"))
+    settings = BankSettings(ChannelSettings(samples=2, regions=RegionSettings("crop")))
     words, nothing = ["red cube", "blue cube"], tmp_path / "bank"
     embedder = load_embedder("scenes")
     pictures = []

@@ -120,7 +120,7 @@ async def test_pixels_count_among_the_bytes_in_work_with_all_that_comes_along(ro
         lambda: batch(UINT8, shape, uint_contents=[1] * 30_000, outputs=["bias"]),
     )
     async with served(root, max_bytes_in_work=200_000) as caller:
-        with caller.server._desk.admitted(100_000):
+        with caller.server._dataplane.admission.admit(100_000):
             assert (await caller.inference.ModelInfer(raw(), timeout=60)).outputs
             for request in (typed(), padded(raw()), padded(typed())):
                 assert (await refusal(caller, request))[2] == "SERVER_BUSY"
@@ -204,8 +204,8 @@ async def test_a_batch_in_work_is_finished_before_the_server_stops(root):
 
 async def test_a_batch_takes_as_many_places_as_it_works_on_images(root):
     async with served(root, stream_concurrency=4, max_concurrent=6) as caller:
-        dataplane = caller.server._desk
-        with dataplane.admitted(0, 3):
+        admission = caller.server._dataplane.admission
+        with admission.admit(0, 3):
             request = batch(BYTES, [6], bytes_contents=[picture(0)] * 6)
             assert (await refusal(caller, request))[2] == "SERVER_BUSY"
         answer = await caller.inference.ModelInfer(request, timeout=60)
@@ -236,10 +236,10 @@ async def test_a_fault_of_the_server_is_internal_logged_and_counted(root, monkey
         raise ValueError("a secret of the inside")
 
     async with served(root) as caller:
-        monkeypatch.setattr(servicer, "respond", broken)
+        monkeypatch.setattr(servicer, "write_response", broken)
         code, words, reason = await refusal(caller, batch(BYTES, [1], bytes_contents=[picture(0)]))
         assert (code, reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
-        assert words == "the server failed to answer; its log holds the reason"
+        assert words == "internal server error; the server's log has the details"
         assert caller.metric("textcam_unexpected_errors_total") == 1
         counted = {"method": "ModelInfer", "code": "INTERNAL"}
         assert caller.metric("textcam_requests_total", **counted) == 1

@@ -36,7 +36,7 @@ client = triton.InferenceServerClient(address)
 images = np.array([open(photo, "rb").read() for photo in photos], object)
 given = triton.InferInput("image", [len(photos)], "BYTES")
 given.set_data_from_numpy(images)
-found = client.infer("photos", [given], request_id="seven", parameters={"phrases": 3})
+found = client.infer("photos", [given], request_id="seven", parameters={"max_phrases": 3})
 names = [output.name for output in found.get_response().outputs]
 metadata = client.get_model_metadata("photos", as_json=True)
 refused = {}
@@ -360,9 +360,9 @@ def test_pixels_a_class_and_a_method_are_taken(stub):
         *(
             (
                 lambda number=number: oip.ModelInferRequest(
-                    parameters={"phrases": oip.InferParameter(int64_param=number)}
+                    parameters={"max_phrases": oip.InferParameter(int64_param=number)}
                 ),
-                f"'phrases' is {number}; give 1 to 20",
+                f"'max_phrases' is {number}; give 1 to 20",
                 "parameters",
             )
             for number in (-(2**40), 0, 2**40)

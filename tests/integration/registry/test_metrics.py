@@ -10,7 +10,8 @@ from textcam.oip import open_inference_pb2 as oip
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 from textcam_service.serving.batching.scheduling import Lane
-from textcam_service.serving.telemetry.metrics import STAGES
+from textcam_service.serving.engine.jobs import ModelRef
+from textcam_service.serving.telemetry.declarations import STAGES
 from textcam_service.store.models import ModelStore
 
 
@@ -38,9 +39,9 @@ async def test_warm_ups_and_canaries_are_not_callers_requests(store):
         assert asked(caller) == ([0] * 6, [0, 0])
         await caller.explain()
         store.use("m", "2")
-        await caller.look()
+        await caller.poll()
         assert caller.version() == "2"
-        assert caller.metric("textcam_canary_drift", model="m", measure="same_class")
+        assert caller.metric("textcam_canary_drift", model="m", measure="top1")
         # It did run: what the session runs is told with them.
         assert caller.metric("textcam_batch_size_images_sum") > 2 * 16
         await caller.explain()
@@ -49,10 +50,10 @@ async def test_warm_ups_and_canaries_are_not_callers_requests(store):
 
 async def test_a_canary_waits_for_a_full_queue_and_is_no_refusal(store):
     async with served(store.root, max_queue=1) as caller:
-        with caller.server.models.lease(types_pb.ModelSpec(name="m")) as engine:
+        with caller.server.models.lease(ModelRef("m")) as engine:
             store.use("m", "2")
             with engine._batcher.admit(None, Lane.AUDIT):
-                looking = asyncio.create_task(caller.look())
+                looking = asyncio.create_task(caller.poll())
                 await asyncio.sleep(2)
                 assert not looking.done()
             await looking

@@ -32,6 +32,8 @@ from textcam_service.errors import (
     StoreFailed,
     VersionExists,
 )
+from textcam_service.serving.engine.encoding import IdentityEncoder
+from textcam_service.serving.engine.jobs import ModelRef
 from textcam_service.serving.memory import freeze_gc
 from textcam_service.serving.server import Server
 from textcam_service.settings import ServerSettings
@@ -158,7 +160,7 @@ async def test_a_switch_under_load_loses_nothing_and_mixes_nothing(store, made):
         async with load.running():
             await until(lambda: load.seen.total() > 30, "answers by the old version")
             publish(store, made["b"], "2")
-            await caller.look()
+            await caller.poll()
             after = load.sent
             await until(lambda: load.sent > after + 30, "calls after the switch")
         assert load.seen.total() == load.sent
@@ -179,7 +181,7 @@ async def test_fifty_switches_under_load(store, made):
         async with load.running():
             for turn in range(50):
                 store.use("m", "1" if turn % 2 == 0 else "2")
-                await caller.look()
+                await caller.poll()
                 assert caller.version() == ("1" if turn % 2 == 0 else "2")
                 memory.append(process.memory_info().rss / 2**20)
         assert load.seen.total() == load.sent
@@ -196,13 +198,13 @@ async def test_fifty_switches_under_load(store, made):
 async def test_an_old_version_closes_only_after_its_answers(store, made):
     publish(store, made["a"], "1")
     async with served(store.root) as caller:
-        with caller.server.models.lease(types_pb.ModelSpec(name="m")) as old:
+        with caller.server.models.lease(ModelRef("m")) as old:
             publish(store, made["b"], "2")
-            await caller.look()
+            await caller.poll()
             assert caller.version() == "2"
             await asyncio.sleep(0.2)
-            answer = await old.explain(pb.ExplainRequest(encoded=picture(0)), None)
-            assert answer.provenance.model_version == "1"
+            answer = await old.explain(old.default_job(picture(0)), IdentityEncoder())
+            assert answer.bundle.version == "1"
             assert (await caller.refused(version="1"))[0] is grpc.StatusCode.NOT_FOUND
         await until(lambda: not caller.server.models._leaving, "the old version closed")
 
@@ -212,13 +214,13 @@ async def test_a_version_that_left_is_freed_at_once(store, made):
     publish(store, made["a"], "1")
     async with served(store.root) as caller:
         freeze_gc()
-        with caller.server.models.lease(types_pb.ModelSpec(name="m")) as engine:
+        with caller.server.models.lease(ModelRef("m")) as engine:
             left = weakref.ref(engine.bundle)
         del engine
         gc.disable()
         try:
             publish(store, made["b"], "2")
-            await caller.look()
+            await caller.poll()
             await until(lambda: left() is None, "the old version freed")
         finally:
             gc.enable()
@@ -229,20 +231,20 @@ async def test_the_canary_reports_drift_and_by_default_lets_it_pass(store, made,
     publish(store, made["a"], "1")
     async with served(store.root) as caller:
         publish(store, made["a2"], "2")
-        await caller.look()
+        await caller.poll()
         close = report(caplog)
         publish(store, made["b"], "3")
-        await caller.look()
+        await caller.poll()
         far = report(caplog)
         assert caller.version() == "3"
         measured = caller.metric("textcam_canary_drift", model="m", measure="map_correlation")
         assert measured == far["map_correlation"]
     assert (close["from"], close["to"], close["images"]) == ("1", "2", 16)
     assert close["map_correlation"] > 0.999
-    assert close["same_phrase"] == close["same_class"] == 1
+    assert close["first_phrase"] == close["top1"] == 1
     assert close["share_difference"] < 0.01
     assert far["map_correlation"] < 0.9
-    assert far["same_class"] < 1
+    assert far["top1"] < 1
     assert far["share_difference"] > 0.1
 
 
@@ -255,8 +257,8 @@ def report(caplog):
     "threshold",
     [
         {"canary_min_map_correlation": 0.95},
-        {"canary_min_same_phrase": 0.95},
-        {"canary_min_same_class": 0.95},
+        {"canary_min_first_phrase": 0.95},
+        {"canary_min_top1": 0.95},
         {"canary_max_share_difference": 0.05},
     ],
 )
@@ -264,32 +266,32 @@ async def test_each_threshold_refuses_a_switch(store, made, threshold, caplog):
     publish(store, made["a"], "1")
     async with served(store.root, **threshold) as caller:
         publish(store, made["b"], "2")
-        await caller.look()
+        await caller.poll()
         assert caller.version() == "1"
         assert (await caller.explain()).provenance.model_version == "1"
         assert (caller.failures("DRIFT_REFUSED"), caller.pending()) == (1, 1)
-        await caller.look()  # it is not loaded again until the store says something else
+        await caller.poll()  # it is not loaded again until the store says something else
         assert caller.failures("DRIFT_REFUSED") == 1
         assert f"textcam model use m 2 --store {store.root} --accept-drift" in caplog.text
         publish(store, made["a2"], "3")
-        await caller.look()
+        await caller.poll()
         assert (caller.version(), caller.pending()) == ("3", 0)
         store.use("m", "2", accept_drift=True)
-        await caller.look()
+        await caller.poll()
         assert caller.version() == "2"
         assert store.roll_back("m") == "3"
-        await caller.look()
+        await caller.poll()
         assert caller.version() == "3"
 
 
 async def test_a_server_of_an_empty_store_says_so_once_and_where_it_looks(store, made, caplog):
     async with served(store.root) as caller:
-        await caller.look()
+        await caller.poll()
         told = [record for record in caplog.records if "no model is published" in record.message]
         assert [record.levelname for record in told] == ["WARNING"]
         assert store.root in told[0].message
         publish(store, made["a"], "1")
-        await caller.look()
+        await caller.poll()
         assert caller.version() == "1"
 
 
@@ -315,7 +317,7 @@ async def test_a_server_of_a_store_has_looked_before_it_has_a_bundle(store, made
         assert bundles() == []
         monkeypatch.undo()
         publish(store, made["a"], "1")
-        await caller.look()
+        await caller.poll()
         assert len(bundles()) == 1
 
 
@@ -354,7 +356,7 @@ async def test_the_canary_explains_the_images_that_were_published(store, made, t
     publish(store, made["a"], "1")
     async with served(store.root, store_keep=1) as caller:
         publish(store, made["b"], "2", canary=tmp_path)
-        await caller.look()
+        await caller.poll()
         expected = []
         for seed in range(3):
             before = await caller.explain(version="1", seed=seed)
@@ -381,7 +383,7 @@ async def test_a_roll_back_is_one_command(store, made):
             subprocess.run, command, capture_output=True, text=True, check=True
         )
         assert done.stdout == "m@1 is current\n"
-        await caller.look()
+        await caller.poll()
         assert (await caller.explain()).provenance.model_version == "1"
 
 
@@ -414,14 +416,14 @@ async def test_what_is_not_sound_is_never_served(store, made, tmp_path, fault, r
         publish(store, made["b"], "2")
         fault(tmp_path / "store" / "m" / "2")
         publish(store, made["b"], "2", "other")
-        await caller.look()
+        await caller.poll()
         assert (await caller.explain()).provenance.model_version == "1"
         assert caller.version("other") == "2", "another model goes on"
         assert (caller.failures(reason), caller.pending()) == (1, 1)
         assert await caller.healthy()
         (tmp_path / "store" / "m" / "current.json").unlink()
         publish(store, made["b"], "3")
-        await caller.look()
+        await caller.poll()
         assert (caller.version(), caller.pending()) == ("3", 0)
 
 
@@ -436,7 +438,7 @@ async def test_mixed_parts_are_refused_even_where_their_digests_hold(store, made
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(store_models, "ModelBundle", Unverified)
             store.publish("m", made["b"] / "backbone", made["c"] / "bank", "2")
-        await caller.look()
+        await caller.poll()
         assert (caller.version(), caller.failures("BUNDLE_MISMATCH")) == ("1", 1)
 
 
@@ -452,7 +454,7 @@ async def test_not_serving_before_a_model_is_warm_then_serving(store, made):
         assert not (await caller.inference.ServerReady(oip.ServerReadyRequest())).ready
         assert caller.failures("ARTEFACT_MISSING", "later") == 1
         publish(store, made["b"], "1", "later")
-        await caller.look()
+        await caller.poll()
         await asyncio.sleep(0.1)
         assert await caller.healthy()
         assert await caller.healthy("textcam.model/later")
@@ -464,13 +466,13 @@ async def test_a_store_that_is_gone_is_survived(store, made, tmp_path):
         looked = caller.metric("textcam_store_look_timestamp_seconds")
         assert looked > 0
         (tmp_path / "store").rename(tmp_path / "gone")
-        await caller.look()
+        await caller.poll()
         assert (caller.failures("ARTEFACT_MISSING"), caller.pending()) == (1, 1)
         assert (await caller.explain()).provenance.model_version == "1"
         assert await caller.healthy()
         (tmp_path / "gone").rename(tmp_path / "store")
         publish(store, made["b"], "2")
-        await caller.look()
+        await caller.poll()
         assert caller.version() == "2"
         assert caller.metric("textcam_store_look_timestamp_seconds") > looked
 
@@ -484,7 +486,7 @@ def test_a_version_is_published_once_and_a_bad_bundle_never(store, made, tmp_pat
         store.publish("m", made["a"] / "backbone", made["b"] / "bank", "mixed")
     with pytest.raises(InvalidSettings, match="holds no image"):
         publish(store, made["b"], "2", canary=tmp_path / "none")
-    with pytest.raises(ArtefactMissing, match="is not, or not whole"):
+    with pytest.raises(ArtefactMissing, match="is missing, or incomplete"):
         store.use("m", "2")
     assert [found.version for found in store.list("m")] == [version]
 
@@ -518,10 +520,10 @@ async def test_a_disk_that_is_full_while_publishing(store, made):
         assert "StoreFailed" in done.stderr
         assert "File too large" in done.stderr
         assert [(one.version, one.current) for one in store.list()] == [("1", True)]
-        await caller.look()
+        await caller.poll()
         assert (caller.version(), caller.pending()) == ("1", 0)
         publish(store, made["b"], "2")
-        await caller.look()
+        await caller.poll()
         assert caller.version() == "2"
 
 
@@ -546,7 +548,7 @@ async def test_a_disk_that_is_full_while_fetching(made, tmp_path, caplog):
         ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
         try:
-            await caller.look()
+            await caller.poll()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
             signal.signal(signal.SIGXFSZ, ignored)
@@ -560,7 +562,7 @@ async def test_a_disk_that_is_full_while_fetching(made, tmp_path, caplog):
         ]
         assert left == []
         remote.use("m", "2", accept_drift=True)
-        await caller.look()
+        await caller.poll()
         assert caller.version() == "2"
 
 
@@ -597,7 +599,7 @@ async def test_the_cache_keeps_the_served_copy_and_the_one_before(made, tmp_path
     async with served("memory://many", store_cache=str(tmp_path)) as caller:
         for version, letter in (("2", "b"), ("3", "c")):
             publish(remote, made[letter], version)
-            await caller.look()
+            await caller.poll()
     kept = [remote.fetch("m", version, tmp_path) for version in ("2", "3")]
     assert sorted(path for path in half.parent.iterdir() if path.is_dir()) == sorted(kept)
 

@@ -78,7 +78,7 @@ def test_names_that_hold_nothing_are_told_and_other_models_stay(store, made):
     publish(store, made, "1", "other")
     with pytest.raises(ArtefactMissing, match="nothing of the name 'none'"):
         store.prunable("none", 0)
-    with pytest.raises(ArtefactMissing, match="m@7 is not"):
+    with pytest.raises(ArtefactMissing, match="m@7 is missing"):
         store.remove("m", "7")
     assert prune(store, 0) == ("1",)
     assert [found.name for found in store.list("other")] == ["other"]
@@ -141,9 +141,9 @@ def test_a_prune_that_is_killed_leaves_whole_versions_and_what_the_next_one_remo
     for version in held(store):
         store.fetch("m", version, tmp_path / "cache")
     if steps:
-        with pytest.raises(ArtefactMissing, match="m@1 is not, or not whole"):
+        with pytest.raises(ArtefactMissing, match="m@1 is missing, or incomplete"):
             store.fetch("m", "1", tmp_path / "cache")
-        with pytest.raises(ArtefactMissing, match="m@1 is not, or not whole"):
+        with pytest.raises(ArtefactMissing, match="m@1 is missing, or incomplete"):
             store.use("m", "1")
     would = command(store, "--keep", "3", "--dry-run")[1]
     assert ("would remove m@1" in would) == (steps > 0)
@@ -195,11 +195,11 @@ async def test_a_server_goes_on_over_a_prune_and_follows_the_store(tmp_path, mad
     async with served(store.root, store_keep=2) as caller:
         for version in ("3", "4"):
             fill(store, made, version)
-            await caller.look()
+            await caller.poll()
         assert prune(store, 0) == ("1", "2")
         assert (await caller.explain(version="2")).provenance.model_version == "2"
         await asyncio.to_thread(store.roll_back, "m")
-        await caller.look()
+        await caller.poll()
         assert caller.version() == "3"
         assert not caller.pending()
 

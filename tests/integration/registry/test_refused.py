@@ -34,7 +34,7 @@ async def refuse_two(store, made, caller):
     """Publish what the caller's server refuses, and then what is like that."""
     for version, letter in (("2", "b"), ("3", "b2")):
         publish(store, made[letter], version)
-        await caller.look()
+        await caller.poll()
         assert caller.version() == "1"
 
 
@@ -54,7 +54,7 @@ async def test_a_roll_back_passes_over_what_was_refused(store, made):
         await refuse_two(store, made, caller)
         assert store.prunable("m", 0) == ("2",)
         assert store.roll_back("m") == "1"
-        await caller.look()
+        await caller.poll()
         assert (caller.version(), caller.pending()) == ("1", 0)
     with pytest.raises(ArtefactMissing, match="no version to roll back"):
         store.roll_back("m")
@@ -65,9 +65,9 @@ async def test_what_was_refused_and_then_taken_all_the_same_is_gone_back_to(stor
     async with served(store.root, **GUARD) as caller:
         await refuse_two(store, made, caller)
         store.use("m", "2", accept_drift=True)
-        await caller.look()
+        await caller.poll()
         publish(store, made["b2"], "4")
-        await caller.look()
+        await caller.poll()
         assert caller.version() == "4"
         assert store.roll_back("m") == "2"
 
@@ -78,7 +78,7 @@ async def test_a_server_that_serves_the_current_one_again_is_not_sent_elsewhere(
     async with served(store.root, **GUARD) as caller:
         await refuse_two(store, made, caller)
         store.use("m", "1")
-        await caller.look()
+        await caller.poll()
         assert caller.pending() == 0
         with pytest.raises(ArtefactMissing, match="no version to roll back"):
             store.roll_back("m")
@@ -91,7 +91,7 @@ async def test_what_could_be_compared_with_nothing_is_not_marked(store, made):
     publish(store, made["a"], "1")
     async with served(store.root, **GUARD) as running:
         publish(store, made["b"], "2")
-        await running.look()
+        await running.poll()
         store._fs.pipe_file(store._path("m", "1/bank/bank.json"), b"{")
         async with served(store.root, **GUARD) as fresh:
             assert fresh.version() == "2"

@@ -72,7 +72,7 @@ async def test_a_server_follows_it_and_survives_it(s3, made, tmp_path):
         s3.stop()
         await until(lambda: caller.failures("STORE_FAILED", ""), "the outage was noticed", 60)
         looked = caller.metric("textcam_store_look_timestamp_seconds")
-        with pytest.raises(StoreFailed, match="look to its address"):
+        with pytest.raises(StoreFailed, match="check its address"):
             publish(ModelStore(root), made["c"], "4")
         assert (await caller.explain()).provenance.model_version == "2"
         assert await caller.healthy()

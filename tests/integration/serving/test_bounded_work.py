@@ -252,7 +252,7 @@ async def test_nobody_but_audits_waits_longer_than_the_operator_allows(serving):
         code, reason, words = await caller.refused(SMALL)
         await caller.explain(patient)
         assert (code, reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
-        assert "this server lets nobody wait over 0.000 s for it; try again later" in words
+        assert "this server allows at most 0.000 s; retry later" in words
         await first
         await caller.explain(SMALL)  # nobody is ahead of it
 

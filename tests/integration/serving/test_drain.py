@@ -161,6 +161,6 @@ async def test_a_stream_without_an_item_is_ended_in_words(tmp_path, settings):
         await stream.write(pb.ExplainStreamRequest(request=one))
         assert (await stream.read()).request_id == "one"
         await asyncio.wait_for(server.stop(), SOON_S)
-        with pytest.raises(grpc.aio.AioRpcError, match="another replica will answer") as ended:
+        with pytest.raises(grpc.aio.AioRpcError, match="retry on another replica") as ended:
             await stream.read()
         assert ended.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -178,7 +178,7 @@ def test_a_bad_request_gets_its_own_error_and_the_server_serves_on(
 
 def test_a_method_number_that_the_server_does_not_know_is_answered_by_those_it_does(server, photos):
     request = pb.ExplainRequest(encoded=photos[0].read_bytes())
-    request.MergeFromString(b"\x50\x63")  # method = 99, as of a newer contract
+    request.MergeFromString(b"\x68\x63")  # method = 99, as of a newer contract
     with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as refused:
         pb_grpc.ExplainerServiceStub(channel).Explain(request, timeout=30)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -98,11 +98,11 @@ async def test_a_watcher_that_never_reads_holds_up_no_stop(store):
 
 
 async def test_no_more_than_so_many_watch(store, monkeypatch):
-    monkeypatch.setattr(health, "_MOST_WATCHERS", 2)
+    monkeypatch.setattr(health, "_MAX_WATCHERS", 2)
     async with watched(store) as (_, channel):
         first, second = watch(channel), watch(channel)
         assert [await told(first), await told(second)] == [STATUS.SERVING] * 2
-        with pytest.raises(grpc.aio.AioRpcError, match="2 callers watch") as refused:
+        with pytest.raises(grpc.aio.AioRpcError, match="2 clients watch") as refused:
             await told(watch(channel))
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         first.cancel()
@@ -112,11 +112,11 @@ async def test_no_more_than_so_many_watch(store, monkeypatch):
 
 async def test_an_unknown_service_is_not_found_and_may_be_watched(store, tmp_path):
     async with watched(store) as (caller, channel):
-        with pytest.raises(grpc.aio.AioRpcError, match="no service 'textcam") as no:
+        with pytest.raises(grpc.aio.AioRpcError, match="the health of service 'textcam") as no:
             await caller.healthy("textcam.model/new")
         assert no.value.code() is grpc.StatusCode.NOT_FOUND
         watching = watch(channel, "textcam.model/new")
         assert await told(watching) == STATUS.SERVICE_UNKNOWN
         publish(store, write_model(tmp_path / "new", 1), "1", "new")
-        await caller.look()
+        await caller.poll()
         assert await told(watching) == STATUS.SERVING

@@ -13,10 +13,10 @@ from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.methods import METHODS, MethodSettings
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.build import build_bank
+from textcam_service.offline.banks.build import BankSettings, build_bank
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import observe, scene_truth
-from textcam_service.offline.evaluation.localization import heat_of, judge_place
+from textcam_service.offline.evaluation.localization import heat_of, judge_localization
 from textcam_service.offline.evaluation.run import evaluate
 from textcam_service.offline.export.torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
@@ -42,7 +42,7 @@ def bundle(folder, scenes, *, target_layer="", layers=()):
         scenes,
         sorted(vocabulary()),
         folder / "bank",
-        ChannelSettings(samples=30),
+        BankSettings(ChannelSettings(samples=30)),
     )
     return ("--backbone", str(folder / "backbone"), "--bank", str(folder / "bank"))
 
@@ -199,8 +199,8 @@ def test_explanations_under_any_head_and_method_are_judged_by_truth(cut_deeper):
     assert report["counterfactual"]["TextCAM"]["ablation_error"] > 1e-3
     assert report["randomisation"]["all layers"]["map_absolute"] < 0.7
     seen = observe(made, truth.cases)
-    other = judge_place(seen, heat_of(replace(made, method_name="eigen_cam")))
-    assert other.energy != judge_place(seen, heat_of(made)).energy
+    other = judge_localization(seen, heat_of(replace(made, method_name="eigen_cam")))
+    assert other.energy != judge_localization(seen, heat_of(made)).energy
     made.backbone.manifest = replace(made.backbone.manifest, head_kind="none")
     without_head = evaluate(made, scene_truth(10, seed=6))
     assert np.isnan(without_head["counterfactual"]["TextCAM"]["ablation_error"])

@@ -148,5 +148,5 @@ def test_a_list_of_more_than_a_hundred_is_refused(newer):
     )
     assert done.stdout.splitlines() == [
         "100",
-        "RESOURCE_EXHAUSTED 101 services have a health, and a list at most 100; use Check",
+        "RESOURCE_EXHAUSTED 101 services have a health, and a list holds at most 100; use Check",
     ], done.stderr

@@ -64,7 +64,7 @@ async def test_answers_that_nobody_takes_count_among_the_bytes_in_work(root):
     """And one stream of them leaves room for others."""
     limits = {"max_message_bytes": 2**25, "max_bytes_in_work": 2**25}
     async with served(root, **limits) as caller:
-        dataplane, image = caller.server._desk, large(1500)
+        admission, image = caller.server._dataplane.admission, large(1500)
         call = caller.explainer.ExplainStream()
 
         async def send():
@@ -73,18 +73,18 @@ async def test_answers_that_nobody_takes_count_among_the_bytes_in_work(root):
 
         sending = asyncio.create_task(send())
         await until(
-            lambda: dataplane._undelivered and not dataplane._in_flight, "an answer that waits"
+            lambda: admission._undelivered and not admission._in_flight, "an answer that waits"
         )
-        assert 2**23 < dataplane._bytes_in_work < 2**24
+        assert 2**23 < admission._bytes_in_work < 2**24
         await caller.explain()
-        dataplane.hold(0, 2**25)  # as if there were many such streams
+        admission.add_undelivered(0, 2**25)  # as if there were many such streams
         code, words = await caller.refused()
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "with the streams' answers that nobody took yet" in words
-        dataplane.hold(0, -(2**25))
+        admission.add_undelivered(0, -(2**25))
         sending.cancel()
         call.cancel()
-        await until(lambda: not dataplane._bytes_in_work, "what was held is given back")
+        await until(lambda: not admission._bytes_in_work, "what was held is given back")
 
 
 async def test_items_without_an_id_of_their_own_are_counted_and_logged(tmp_path, caplog):

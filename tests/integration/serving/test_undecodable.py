@@ -78,7 +78,7 @@ async def test_every_method_says_which_message_the_bytes_are_not(calls, caplog):
         for method in METHODS:
             error = await refusal(channel, method, GARBAGE)
             assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, method.full_name
-            assert f"are no {method.input_type.full_name}:" in error.details()
+            assert f"not a valid {method.input_type.full_name};" in error.details()
             assert reason(error) == "UNDECODABLE_MESSAGE"
             (line,) = (line for line in lines(caplog) if line["method"] == method.name)
             assert (line["code"], line["reason"]) == ("INVALID_ARGUMENT", "UNDECODABLE_MESSAGE")

@@ -12,7 +12,9 @@ from textcam_client import CalibrationBin, draw_figure
 from textcam_client._convert.requests import PHRASE_KINDS
 from textcam_client._convert.responses import explain_result
 from textcam_client.images import ImageSource
-from textcam_client.testing._explainer import CLASS_NAMES, PHRASES, FakeExplainer
+from textcam_client.testing._bank import PHRASES
+from textcam_client.testing._explainer import FakeExplainer
+from textcam_client.testing._network import CLASS_NAMES
 
 
 def test_what_phrases_are_wanted_reaches_the_server_and_unset_stays_unset(server, client, png):

@@ -6,7 +6,7 @@ import logging
 import grpc
 import pytest
 from textcam_service.errors import InvalidSettings
-from textcam_service.serving.server import _options
+from textcam_service.serving.grpc.listening import channel_options
 from textcam_service.settings import read_settings
 
 
@@ -31,7 +31,7 @@ def test_what_would_fail_later_is_refused_with_what_is_taken(given, words):
 async def test_grpc_takes_the_largest_that_are_allowed():
     most = {"max_message_bytes": 2**31 - 1, "max_bytes_in_work": 2**34}
     settings = read_settings({"max_connection_age_s": 2147483, **most})
-    server = grpc.aio.server(options=_options(settings, settings.max_message_bytes))
+    server = grpc.aio.server(options=channel_options(settings, settings.max_message_bytes))
     server.add_insecure_port("127.0.0.1:0")
     await server.start()
     await asyncio.wait_for(server.stop(0), 10)

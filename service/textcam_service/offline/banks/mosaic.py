@@ -10,7 +10,7 @@ from PIL import Image
 
 from textcam_service.core.concepts.activated_regions import RegionSettings, Window
 from textcam_service.core.types import Float32Array, Float64Array
-from textcam_service.offline.embedders.loading import Embedder, part_embedder
+from textcam_service.offline.embedders.base import Embedder, part_embedder
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RegionView:
 
 
 def embed_regions(
-    sights: Sequence[RegionView], embedder: Embedder, settings: RegionSettings
+    views: Sequence[RegionView], embedder: Embedder, settings: RegionSettings
 ) -> tuple[Float32Array, int]:
     """Embed all regions of some images.
 
@@ -41,18 +41,18 @@ def embed_regions(
         EmbedderError: Mosaics or dense regions of an embedder that does not see parts.
     """
     if settings.kind == "crop":
-        alone = [_alone(sight, window, settings) for sight in sights for window in sight.windows]
+        alone = [_alone(view, window, settings) for view in views for window in view.windows]
         return embedder.embed_images(alone), len(alone)
     if settings.kind == "dense":
-        seen = [sight.picture.crop(sight.seen.box) for sight in sights]
-        parts = [_parts(sight) for sight in sights]
+        seen = [view.picture.crop(view.seen.box) for view in views]
+        parts = [_parts(view) for view in views]
         return part_embedder(embedder).embed_parts(seen, parts), len(seen)
-    return _tiled(sights, embedder, settings.tiles)
+    return _tiled(views, embedder, settings.tiles)
 
 
-def _tiled(sights: Sequence[RegionView], embedder: Embedder, side: int) -> tuple[Float32Array, int]:
+def _tiled(views: Sequence[RegionView], embedder: Embedder, side: int) -> tuple[Float32Array, int]:
     able = part_embedder(embedder)
-    tiles = [sight.picture.crop(window.box) for sight in sights for window in sight.windows]
+    tiles = [view.picture.crop(window.box) for view in views for window in view.windows]
     # Shuffled: a tile also sees the edges of those beside it, and were they of the same image,
     # what stands beside the region there would be back.
     order = np.random.default_rng(0).permutation(len(tiles))
@@ -98,15 +98,15 @@ def copies(picture: Image.Image, times: int) -> Image.Image:
     )
 
 
-def _alone(sight: RegionView, window: Window, settings: RegionSettings) -> Image.Image:
+def _alone(view: RegionView, window: Window, settings: RegionSettings) -> Image.Image:
     """A region, with copies in the room that is left when it is not to be enlarged."""
-    whole = min(sight.seen.width, sight.seen.height)
+    whole = min(view.seen.width, view.seen.height)
     shown = settings.enlarge * max(window.width, window.height)
-    return copies(sight.picture.crop(window.box), max(round(whole / shown), 1))
+    return copies(view.picture.crop(window.box), max(round(whole / shown), 1))
 
 
-def _parts(sight: RegionView) -> Float64Array:
+def _parts(view: RegionView) -> Float64Array:
     """(P, 4) windows as shares of what the network saw."""
-    boxes = np.array([window.box for window in sight.windows], np.float64).reshape(-1, 4)
-    origin = np.array([sight.seen.left, sight.seen.top] * 2)
-    return np.asarray((boxes - origin) / np.array([sight.seen.width, sight.seen.height] * 2))
+    boxes = np.array([window.box for window in view.windows], np.float64).reshape(-1, 4)
+    origin = np.array([view.seen.left, view.seen.top] * 2)
+    return np.asarray((boxes - origin) / np.array([view.seen.width, view.seen.height] * 2))

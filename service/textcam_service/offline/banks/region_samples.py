@@ -8,20 +8,13 @@ are excited at the same place share one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from textcam_service.artefacts.files import (
-    artefact_files,
-    canonical_json,
-    read_artefact,
-    replaced_folder,
-    sha256,
-    write_artefact,
-)
 from textcam_service.core.concepts.activated_regions import (
     RegionSettings,
     Window,
@@ -29,18 +22,18 @@ from textcam_service.core.concepts.activated_regions import (
     random_window,
     seen_window,
 )
-from textcam_service.core.concepts.channel_embeddings import extreme_samples
+from textcam_service.core.concepts.channel_embeddings import ChannelSettings, extreme_samples
 from textcam_service.core.types import BoolArray, Crop, Float32Array, FloatArray, IntArray
-from textcam_service.errors import ArtefactError, InvalidSettings
-from textcam_service.imaging.decoding import ImageLimits, decode, prepare
+from textcam_service.errors import InvalidSettings
+from textcam_service.imaging.decoding import prepare
+from textcam_service.offline.banks.chunks import Chunk, ChunkStore
 from textcam_service.offline.banks.mosaic import RegionView, embed_regions
-from textcam_service.offline.dataset import stated
-from textcam_service.offline.embedders.loading import Embedder
+from textcam_service.offline.dataset import ImageFolder, read_image
+from textcam_service.offline.embedders.base import Embedder
 from textcam_service.runtime.backbone import Backbone
 
 _CHUNK = 128
 _BATCH = 16
-_LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
 
 
 @dataclass(frozen=True)
@@ -84,8 +77,7 @@ def region_samples(
     scores: FloatArray,
     backbone: Backbone,
     embedder: Embedder,
-    settings: RegionSettings,
-    count: int,
+    settings: ChannelSettings,
     work: Path,
     progress: Callable[[str, int], Callable[[int], None]] = lambda _name, _total: (
         lambda _done: None
@@ -98,8 +90,7 @@ def region_samples(
         scores: (N, D) their activation scores.
         backbone: The served one.
         embedder: Of the space the bank will live in.
-        settings: See RegionSettings.
-        count: M.
+        settings: With regions.
         work: Folder for finished chunks; the caller removes it when the bank is written.
         progress: Called with the step's name and size; what it returns is told of progress.
 
@@ -107,12 +98,14 @@ def region_samples(
         EmbedderError: The embedder does not see parts of pictures, and the settings want them.
         InvalidSettings: The backbone's maps stand on vertices.
     """
+    regions = settings.regions
+    assert regions is not None  # noqa: S101 - the caller wants regions
     if backbone.manifest.vertices:
         raise InvalidSettings(
             "regions are cut out of maps on a grid, but this backbone's stand on the "
             f"{backbone.manifest.vertices} vertices of a graph; leave --regions out"
         )
-    low, high = extreme_samples(scores, count)
+    low, high = extreme_samples(scores, settings.samples)
     live = np.flatnonzero(scores.max(axis=0) > scores.min(axis=0))
     wanted = _by_image(high[live], live)
     selected = np.unique(np.concatenate([low[live], high[live]]))
@@ -121,17 +114,17 @@ def region_samples(
     relative = scores[:, live] / np.maximum(scores[:, live].max(axis=0), 1e-12)
     for index in set(selected.tolist()) - set(wanted):
         wanted[index] = live[[int(relative[index].argmax())]]
+    store = ChunkStore(work, "regions", [field.name for field in fields(_Part)])
     tell = progress("regions", len(selected))
     parts = []
     for start in range(0, len(selected), _CHUNK):
         chosen = selected[start : start + _CHUNK].tolist()
         own = {index: wanted[index] for index in chosen}
-        folder = work / _identity(images, own, backbone, embedder, settings)
-        part = _resumed(folder)
-        if part is None:
-            part = _embed(images, own, backbone, embedder, settings)
-            _keep(folder, part)
-        parts.append(part)
+        chunk = store.resume(
+            _identity(images, own, backbone, embedder, regions),
+            partial(_embed, images, own, backbone, embedder, regions),
+        )
+        parts.append(_Part(**chunk.tensors))
         tell(len(chosen))
     return _assembled(parts, low, high, len(images))
 
@@ -152,7 +145,7 @@ def _embed(
     backbone: Backbone,
     embedder: Embedder,
     settings: RegionSettings,
-) -> _Part:
+) -> Chunk:
     """Find and embed the regions of some images, a batch at a time."""
     embeddings: list[Float32Array] = []
     image: list[int] = []
@@ -160,7 +153,7 @@ def _embed(
     excited: list[tuple[int, int, int]] = []
     passes = 0
     for batch in _batches(images, wanted, backbone):
-        sights = []
+        views = []
         for index, picture, crop, maps in batch:
             place = crop, picture.height, picture.width
             rows: dict[Window, int] = {}
@@ -177,17 +170,18 @@ def _embed(
                 stands.append(True)
             image += [index] * len(found)
             negative += stands
-            sights.append(RegionView(picture, seen_window(*place), tuple(found)))
-        own, given = embed_regions(sights, embedder, settings)
+            views.append(RegionView(picture, seen_window(*place), tuple(found)))
+        own, given = embed_regions(views, embedder, settings)
         embeddings.append(own)
         passes += given
-    return _Part(
+    part = _Part(
         np.concatenate(embeddings),
         np.array(image, np.int64),
         np.array(negative, np.bool_),
         np.array(excited, np.int64).reshape(-1, 3),
         np.array([passes], np.int64),
     )
+    return Chunk(vars(part), {})
 
 
 def _batches(
@@ -197,7 +191,7 @@ def _batches(
     indices = list(wanted)
     for start in range(0, len(indices), _BATCH):
         batch = indices[start : start + _BATCH]
-        pictures = [decode(images[index].read_bytes(), _LIMITS).pixels for index in batch]
+        pictures = [read_image(images[index]) for index in batch]
         inputs, crops = zip(
             *(prepare(picture, backbone.manifest.preprocessing) for picture in pictures),
             strict=True,
@@ -247,25 +241,8 @@ def _identity(
     backbone: Backbone,
     embedder: Embedder,
     settings: RegionSettings,
-) -> str:
-    stamps = [
-        (stated(images[index]), images[index].stat().st_size, images[index].stat().st_mtime_ns)
-        for index in wanted
-    ]
+) -> list[object]:
+    stamps = ImageFolder(images[index] for index in wanted).stamps()
     channels = [(index, own.tolist()) for index, own in wanted.items()]
     networks = backbone.manifest.weights_digest, embedder.identity
-    content = canonical_json([stamps, channels, networks, asdict(settings)])
-    return sha256(content).removeprefix("sha256:")[:24]
-
-
-def _resumed(folder: Path) -> _Part | None:
-    try:
-        tensors, _ = read_artefact(folder, "regions")
-    except ArtefactError:
-        return None
-    return _Part(**tensors)
-
-
-def _keep(folder: Path, part: _Part) -> None:
-    with replaced_folder(folder, artefact_files("regions")) as staging:
-        write_artefact(staging, "regions", vars(part), {})
+    return [stamps, channels, networks, asdict(settings)]

@@ -7,15 +7,17 @@ nothing is cut off: cells see what their receptive field reaches, also beyond th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray
+from textcam_service.offline.embedders.base import Picture, as_pillow
 from textcam_service.offline.networks.cell_offsets import cell_offset
 
 
@@ -93,6 +95,30 @@ def cell_shares(start: FloatArray, end: FloatArray, cells: int, shift: float) ->
     last = np.where(end >= 1, np.inf, end)[:, None]
     covered = np.minimum(high, last) - np.maximum(low, first)
     return np.asarray(np.clip(covered * cells, 0, 1), np.float64)
+
+
+def stretched_batches(
+    pictures: Sequence[Picture],
+    parts: Sequence[FloatArray],
+    size: tuple[int, int],
+    batch: int = 32,
+) -> Iterator[tuple[list[Image.Image], Sequence[FloatArray]]]:
+    """Yield pictures stretched to a tower's input, a batch at a time, with their parts.
+
+    Args:
+        pictures: N upright RGB images.
+        parts: Per picture, as DenseTower.embed takes them.
+        size: (height, width) of the input, pixels.
+        batch: How many pictures at most.
+    """
+    height, width = size
+    for start in range(0, len(pictures), batch):
+        some = slice(start, start + batch)
+        stretched = [
+            as_pillow(picture).resize((width, height), Image.Resampling.BICUBIC)
+            for picture in pictures[some]
+        ]
+        yield stretched, parts[some]
 
 
 def part_means(one: Tensor, weights: Tensor) -> Tensor:

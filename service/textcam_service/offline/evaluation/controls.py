@@ -13,8 +13,10 @@ from textcam_service.core.rationale.wording import PhraseSupports, SupportWordin
 from textcam_service.core.types import Float32Array, Float64Array
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.grounding import Opinions
-from textcam_service.offline.banks.phrases import Probing, Tables, fitted, phrase_opinions
-from textcam_service.offline.embedders.loading import Embedder
+from textcam_service.offline.banks.phrase_sources import PhraseSources, phrase_opinions
+from textcam_service.offline.banks.phrase_supports import fitted
+from textcam_service.offline.banks.probing import Probing
+from textcam_service.offline.embedders.base import Embedder
 from textcam_service.offline.evaluation.cases import Observation
 from textcam_service.offline.evaluation.phrases import PHRASES, Explain, SaidPhrase
 
@@ -47,9 +49,8 @@ def fit_of(
         return None, "the bank has no probing images beside it"
     if embedder is None:
         return None, "the bank's embedder is not given"
-    texts = bundle.artefact.vocabulary.embeddings
-    known = probing, bundle.phrases, texts, bundle.backbone, embedder, Tables()
-    opinions = phrase_opinions(*known)
+    sources = PhraseSources(probing, bundle.backbone, embedder)
+    opinions = phrase_opinions(sources, bundle.artefact.vocabulary)
     if opinions.source != calibration.source:
         return None, f"the bank was fitted on {calibration.source}, which it does not hold"
     return Fit(probing, opinions), ""

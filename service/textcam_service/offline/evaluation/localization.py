@@ -42,7 +42,7 @@ class LocalizationMetrics:
     iou_fixed: float
 
 
-def judge_place(observations: Sequence[Observation], heat_of: HeatOf) -> LocalizationMetrics:
+def judge_localization(observations: Sequence[Observation], heat_of: HeatOf) -> LocalizationMetrics:
     """Judge heatmaps against the key object's mask."""
     pointing, energy, overlaps = [], [], []
     for observation in observations:

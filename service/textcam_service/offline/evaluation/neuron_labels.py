@@ -32,7 +32,7 @@ class NeuronLabelMetrics:
     units: int
 
 
-def label_places(
+def neuron_label_ranks(
     scores: FloatArray,
     embeddings: FloatArray,
     texts: FloatArray,
@@ -52,10 +52,10 @@ def label_places(
         names: C class names.
         settings: How a unit becomes a direction; 2 M <= N.
     """
-    return own_places(name_fits(scores, embeddings, texts, settings), phrases, names)
+    return own_ranks(name_fits(scores, embeddings, texts, settings), phrases, names)
 
 
-def own_places(fits: FloatArray, phrases: Sequence[str], names: Sequence[str]) -> IntArray:
+def own_ranks(fits: FloatArray, phrases: Sequence[str], names: Sequence[str]) -> IntArray:
     """The same out of how well each phrase names each unit, (C, V)."""
     folded = np.array([phrase.casefold() for phrase in phrases])
     own = np.array([name.casefold() for name in names])[:, None] == folded
@@ -85,6 +85,6 @@ def name_fits(
     return np.asarray(directions.embeddings @ centre_texts(texts).T)
 
 
-def label_figures(places: IntArray) -> NeuronLabelMetrics:
+def neuron_label_metrics(places: IntArray) -> NeuronLabelMetrics:
     """Count the places (U,) that are first, and among the first five."""
     return NeuronLabelMetrics(float(np.mean(places < 1)), float(np.mean(places < 5)), len(places))

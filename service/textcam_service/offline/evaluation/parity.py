@@ -12,7 +12,7 @@ from textcam_service.core.agreement import (
 )
 from textcam_service.errors import ProbingSetError
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.dataset import readable
+from textcam_service.offline.dataset import ImageFolder
 from textcam_service.offline.evaluation.cases import Case, explain_case, observe
 
 MIN_HELD_OUT = 50  # fewer cannot tell 98 % from less
@@ -35,7 +35,7 @@ def compare(
     found: list[ImageAgreement] = []
     for start in range(0, len(images), _BATCH):
         paths = images[start : start + _BATCH]
-        cases = [Case(path.name, image) for path, image in readable(paths)]
+        cases = [Case(path.name, image) for path, image in ImageFolder(paths).read_images()]
         pairs = zip(observe(own, cases), observe(other, cases), strict=True) if cases else ()
         for pair in pairs:
             one, two = (

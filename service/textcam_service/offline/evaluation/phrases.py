@@ -103,19 +103,19 @@ def judged(observation: Observation, truth: Truth, said: Sequence[SaidPhrase]) -
     )
 
 
-def judge_words(
+def judge_phrases(
     observations: Sequence[Observation], truth: Truth, explain: Explain
 ) -> PhraseMetrics:
     """Judge what is said of each image, whatever its letter case."""
-    return word_figures([judged(each, truth, explain(each)) for each in observations])
+    return phrase_metrics([judged(each, truth, explain(each)) for each in observations])
 
 
-def word_figures(rows: Sequence[Judged]) -> PhraseMetrics:
+def phrase_metrics(rows: Sequence[Judged]) -> PhraseMetrics:
     """Judge what is said of images, at least one."""
     return _Sums.of(rows).figures(np.ones(len(rows)))
 
 
-def word_intervals(rows: Sequence[Judged]) -> tuple[PhraseMetrics, PhraseMetrics]:
+def phrase_intervals(rows: Sequence[Judged]) -> tuple[PhraseMetrics, PhraseMetrics]:
     """Bounds of 95 % of the figures when the images are drawn anew, by the bootstrap."""
     sums, drawn = _Sums.of(rows), np.random.default_rng(0)
     counts = drawn.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), _RESAMPLED)
@@ -129,7 +129,7 @@ def word_intervals(rows: Sequence[Judged]) -> tuple[PhraseMetrics, PhraseMetrics
     return PhraseMetrics(*low), PhraseMetrics(*high)
 
 
-def word_reliability(rows: Sequence[Judged]) -> Mapping[str, Mapping[str, float]]:
+def phrase_reliability(rows: Sequence[Judged]) -> Mapping[str, Mapping[str, float]]:
     """The said phrases' probabilities beside the share that is true, in ranges."""
     given, true = _calibrated(rows)
     return {

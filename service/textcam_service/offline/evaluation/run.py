@@ -11,8 +11,8 @@ import numpy as np
 from textcam_service.core.methods import Capability
 from textcam_service.errors import BundleMismatch, InvalidTruth
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.phrases import Probing
-from textcam_service.offline.embedders.loading import Embedder
+from textcam_service.offline.banks.probing import Probing
+from textcam_service.offline.embedders.base import Embedder
 from textcam_service.offline.evaluation.cases import Observation, Truth, observed
 from textcam_service.offline.evaluation.controls import (
     EMBEDDER,
@@ -34,17 +34,17 @@ from textcam_service.offline.evaluation.localization import (
     centred_gaussian,
     heat_of,
     judge_groups,
-    judge_place,
+    judge_localization,
 )
 from textcam_service.offline.evaluation.phrases import (
     Explain,
     Judged,
     folded,
     judged,
+    phrase_intervals,
+    phrase_metrics,
+    phrase_reliability,
     says,
-    word_figures,
-    word_intervals,
-    word_reliability,
 )
 from textcam_service.offline.evaluation.spurious_cues import judge_cues
 from textcam_service.scenes.classes import CLASSES
@@ -145,15 +145,15 @@ def _words(
             f"the network is right on none of the {known} images whose class is given; is "
             "class_index counted in the backbone's order? Leave it out to judge what it predicts"
         )
-    low, high = word_intervals(rows[METHOD])
+    low, high = phrase_intervals(rows[METHOD])
     report: Report = {
         "images": images,
         "judged": images - known + right,
         "accuracy": right / known if known else None,
-        "words": {name: asdict(word_figures(own)) for name, own in rows.items()},
+        "words": {name: asdict(phrase_metrics(own)) for name, own in rows.items()},
         "intervals": {f"{METHOD}: 2.5 %": asdict(low), f"{METHOD}: 97.5 %": asdict(high)},
     }
-    if reliable := word_reliability(rows[METHOD]):
+    if reliable := phrase_reliability(rows[METHOD]):
         report["reliability"] = reliable
     return report, kept
 
@@ -166,7 +166,7 @@ def _scene_tables(
 ) -> Mapping[str, Table]:
     heats = {METHOD: heat_of(bundle), "control: centred Gaussian": centred_gaussian}
     progress("place")
-    place = {name: asdict(judge_place(judged, heat)) for name, heat in heats.items()}
+    place = {name: asdict(judge_localization(judged, heat)) for name, heat in heats.items()}
     shuffled = shuffled_channels(bundle)
     groups = {METHOD: judge_groups(bundle, judged)}
     groups["relative maps"] = judge_groups(bundle, judged, "relative")
@@ -190,7 +190,7 @@ def _scene_tables(
         "faithfulness": faithfulness,
         "counterfactual": counterfactual,
     }
-    if not bundle.backbone.manifest.quantised_from:  # int8 weights are not drawn anew
+    if not bundle.backbone.manifest.quantized_from:  # int8 weights are not drawn anew
         progress("randomisation")
         tables["randomisation"] = randomisation(bundle, some)
     return tables

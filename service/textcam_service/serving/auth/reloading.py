@@ -1,4 +1,4 @@
-"""Files that are read again when they change: certificates, keys, callers."""
+"""Files that are read again when they change: certificates, keys and callers."""
 
 from __future__ import annotations
 
@@ -13,40 +13,46 @@ from typing import Generic, Protocol, TypeVar
 from textcam_service.errors import InvalidSettings
 
 _log = logging.getLogger(__name__)
-_LOOK_EVERY_S = 1.0
+_POLL_EVERY_S = 1.0
 T = TypeVar("T")
 
 
-async def watch(*looks: Callable[[], None]) -> None:
-    """Look for ever, each second: also where nobody calls, what is broken is to be known."""
+async def watch(*polls: Callable[[], None]) -> None:
+    """Call each function once a second until cancelled, so that faults show without any call."""
     while True:
-        for look in looks:
-            await asyncio.to_thread(look)
-        await asyncio.sleep(_LOOK_EVERY_S)
+        for poll in polls:
+            await asyncio.to_thread(poll)
+        await asyncio.sleep(_POLL_EVERY_S)
 
 
 class ReloadEvents(Protocol):
-    """Told of each reload."""
+    """Callbacks for reloaded files."""
 
     def on_reload(self, what: str, read: bool) -> None:
-        """Files changed; `read`: they serve from now on, else the old ones stay."""
+        """Called when files changed.
+
+        Args:
+            what: Name of the files.
+            read: True if the new content is used, False if the old content stays.
+        """
 
 
 class ReloadingFiles(Generic[T]):
-    """What some files say together; what they said before, where they are broken.
+    """Parsed content of files that are re-read on change; keeps the last valid version.
 
-    The content decides, not the times of the files: volumes and copies keep those. Files that do
-    not fit together yet, as when a certificate is written before its key, are asked again.
+    Changes are found by content, because volumes and copies may keep modification times. Files that
+    do not match yet, such as a certificate written before its key, are read again later.
 
     Args:
-        what: Its name in the log and the metrics.
+        what: Name of the files in the log and the metrics.
         paths: The files.
-        parse: Of their contents, in that order; a ValueError says what is wrong with them. Its
-            message must hold nothing secret: it is logged. Of other errors the kind alone is.
-        events: Told of each change.
+        parse: Called with the files' contents in that order; raises ValueError if they are not
+            valid. Its message is logged and must hold no secret. Of other errors only the type is
+            logged.
+        events: Callbacks for each change.
 
     Raises:
-        InvalidSettings: The files are unreadable or broken to begin with.
+        InvalidSettings: The files are unreadable or not valid at the start.
     """
 
     def __init__(
@@ -60,29 +66,29 @@ class ReloadingFiles(Generic[T]):
         self._paths = tuple(paths)
         self._parse = parse
         self._events = events
-        # gRPC asks for certificates from threads of its own.
+        # gRPC requests certificates from threads of its own.
         self._lock = threading.Lock()
-        self._looked = time.monotonic()
+        self._polled = time.monotonic()
         try:
             self._seen: tuple[bytes, ...] | str = self._read()
             self._value = self._parsed(self._seen)
         except (OSError, ValueError) as error:
-            raise InvalidSettings(f"the {what} cannot be used: {error}") from error
+            raise InvalidSettings(f"the {what} is not usable: {error}") from error
 
     def get(self) -> T:
-        """The newest that is whole; never fails, and looks once a second at most."""
+        """Return the last valid version; never raises, and polls at most once a second."""
         with self._lock:
-            if time.monotonic() - self._looked >= _LOOK_EVERY_S:
-                self._look()
+            if time.monotonic() - self._polled >= _POLL_EVERY_S:
+                self._poll()
             return self._value
 
-    def look(self) -> None:
-        """Look now; never fails."""
+    def poll(self) -> None:
+        """Check the files now; never raises."""
         with self._lock:
-            self._look()
+            self._poll()
 
-    def _look(self) -> None:
-        self._looked = time.monotonic()
+    def _poll(self) -> None:
+        self._polled = time.monotonic()
         found: tuple[bytes, ...] | str
         try:
             found = self._read()
@@ -96,7 +102,7 @@ class ReloadingFiles(Generic[T]):
                 raise ValueError(found)
             self._value = self._parsed(found)
         except ValueError as error:
-            _log.error("the changed %s cannot be used, the old one stays: %s", self._what, error)
+            _log.error("the changed %s is not usable, the old one stays: %s", self._what, error)
             self._events.on_reload(self._what, read=False)
         else:
             _log.info("the %s changed and was read again", self._what)
@@ -108,7 +114,7 @@ class ReloadingFiles(Generic[T]):
         except ValueError:
             raise
         except Exception as error:
-            # Libraries raise more than they say; what they say may quote the files.
+            # Libraries raise undocumented errors, whose messages may quote the files.
             raise ValueError(f"it cannot be parsed ({type(error).__name__})") from error
 
     def _read(self) -> tuple[bytes, ...]:

@@ -20,33 +20,33 @@ from textcam_service.settings import ServerSettings
 
 
 class CertificateEvents(ReloadEvents, Protocol):
-    """Told of certificates too."""
+    """Callbacks for reloaded files and certificates."""
 
     def on_certificate(self, expires: float) -> None:
-        """The served certificate is valid until then, Unix seconds."""
+        """Called with the expiry of the served certificate chain, Unix seconds."""
 
 
 @dataclass(frozen=True)
 class _Served:
-    """grpc.ServerCertificateConfiguration, and until when it is valid, Unix seconds."""
+    """A grpc.ServerCertificateConfiguration and its expiry, Unix seconds."""
 
     configuration: Any
     expires: float
 
 
 class Certificates:
-    """What the server shows, and whom it trusts: the newest of the settings' files that is whole.
+    """Server certificate, key and client CA, reloaded when the files change.
 
     Args:
         settings: See ServerSettings; `tls_certificate` and `tls_key` are set.
-        events: Told of changes, and until when what is served is valid.
+        events: Callbacks for changes and for the expiry of the served certificate.
 
     Attributes:
-        credentials: grpc.ServerCredentials. Each handshake gets the newest certificates;
-            connections that stand go on.
+        credentials: grpc.ServerCredentials. Each handshake uses the newest certificates; open
+            connections go on.
 
     Raises:
-        InvalidSettings: The files are missing, broken, expired, or do not belong together.
+        InvalidSettings: The files are missing, not valid, expired, or do not match.
     """
 
     def __init__(self, settings: ServerSettings, events: CertificateEvents) -> None:
@@ -61,9 +61,9 @@ class Certificates:
             require_client_authentication=settings.tls_client_ca is not None,
         )
 
-    def look(self) -> None:
-        """Look now: where nobody shakes hands, the metrics are to be right as well."""
-        self._reloaded.look()
+    def poll(self) -> None:
+        """Check the files now, so that the metrics are right without any handshake."""
+        self._reloaded.poll()
         self._newest()
 
     def _newest(self) -> _Served:
@@ -72,34 +72,34 @@ class Certificates:
         return newest
 
     def _changed(self) -> Any:
-        """At each handshake; None, so that gRPC keeps its context, where nothing changed."""
+        """Called at each handshake; return None if nothing changed: gRPC then keeps its context."""
         before, self._given = self._given, self._newest()
         return None if self._given is before else self._given.configuration
 
 
 def _read(certificate: bytes, key: bytes, authority: bytes | None = None) -> _Served:
-    """What the files say; gRPC itself would take broken ones and then fail.
+    """Parse and check the files; gRPC itself would accept broken ones and then fail.
 
     Raises:
-        ValueError: See Certificates.
+        ValueError: A file is not valid or expired, or they do not match.
     """
     chain = _certificates("tls_certificate", certificate)
     own = chain[0]
     try:
         private = load_pem_private_key(key, None)
     except (ValueError, TypeError) as error:
-        # The library's words may quote the file; a TypeError means a passphrase.
-        raise ValueError("tls_key is no PEM private key without a passphrase") from error
+        # The library's message may quote the file; a TypeError means a passphrase.
+        raise ValueError("tls_key is not a PEM private key without passphrase") from error
     except UnsupportedAlgorithm as error:
-        raise ValueError("tls_key is of a kind, or on a curve, that is not supported") from error
+        raise ValueError("tls_key has an unsupported algorithm or curve") from error
     plain = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if own.public_key().public_bytes(*plain) != private.public_key().public_bytes(*plain):
-        raise ValueError("tls_key is not the key of tls_certificate")
+        raise ValueError("tls_key does not belong to tls_certificate")
     if own.not_valid_after_utc < datetime.now(timezone.utc):
         raise ValueError(f"tls_certificate expired on {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
     if authority is not None:
         _certificates("tls_client_ca", authority)
-    # Whichever of the chain is the first to expire: from then on callers refuse it.
+    # The earliest expiry in the chain: from then on clients reject it.
     expires = min(each.not_valid_after_utc for each in chain)
     configuration = grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
     return _Served(configuration, expires.timestamp())
@@ -109,4 +109,4 @@ def _certificates(setting: str, pem: bytes) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError as error:
-        raise ValueError(f"{setting} holds no PEM certificate: {error}") from error
+        raise ValueError(f"{setting} is not a PEM certificate: {error}") from error

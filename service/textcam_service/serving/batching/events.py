@@ -1,4 +1,4 @@
-"""What happens to a batcher's items, told to whoever counts it."""
+"""Callbacks of a batcher, for counting what happens to its items."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from typing import Protocol
 
 
 class BatcherEvents(Protocol):
-    """What the batcher reports. A hook that raises harms no item; its first fault is logged."""
+    """Callbacks of a batcher. One that raises harms no item; its first error is logged."""
 
     def on_batch(self, size: int) -> None:
-        """An inference ended."""
+        """Called when a batch of `size` items has run."""
 
     def on_depth(self, depth: int) -> None:
-        """The number of items that wait for inference changed."""
+        """Called when the number of items that wait for inference changes."""
 
     def on_expired(self) -> None:
-        """An item's deadline passed before inference, or its caller left when it did."""
+        """Called when an item's deadline passed before inference, or its caller left at it."""
 
     def on_cancelled(self) -> None:
-        """An admitted item's caller left before their deadline: told once for each.
+        """Called once for each admitted item whose caller left before the deadline.
 
-        A waiting item leaves the queue; a running one's result is discarded, its batch unharmed.
+        A waiting item leaves the queue. The result of a running item is discarded; the rest of its
+        batch is not affected.
         """
 
     def on_rejected(self, reason: str) -> None:
-        """An item was refused; the reason is its error's."""
+        """Called when an item is rejected, with the reason of its error."""
 
     def on_restart(self) -> None:
-        """The consumer died and will be started again."""
+        """Called when the consumer died and will be started again."""

@@ -1,6 +1,6 @@
-"""What waits for inference: by lane, earliest deadline first, and no more than can be in time.
+"""Queues of waiting items: by lane, earliest deadline first, with admission control.
 
-Where deadlines are far, or there are none, items go as they came.
+Items without a deadline, or with a distant one, run in the order of arrival.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from textcam_service.errors import DeadlineExpired, DeadlineUnreachable, QueueFull
-from textcam_service.serving.batching.scheduling import (
-    BatchLatency,
-    Lane,
-    choose_batch,
-    completion_times,
-)
+from textcam_service.serving.batching.latency import BatchLatency
+from textcam_service.serving.batching.scheduling import Lane, choose_batch, completion_times
 
-EXPIRED = "the deadline passed before inference began; allow more time"
+EXPIRED = "the deadline passed before inference began; set a longer deadline"
 _MIN_RETRY_S = 0.05
-# Nobody waits behind items that came so much later: for the order alone, a deadline is no further.
-_PATIENCE_S = 60.0
-_IDLE_DOUBT = 0.5  # an idle session takes what could be done in this part of the predicted time
-_TRUST_S = 1.0  # and anything once nothing has run for so long
+# For the order alone, no deadline is later than this after admission. So no item waits behind items
+# that came so much later.
+_MAX_RANK_S = 60.0
+_IDLE_FACTOR = 0.5  # an idle session accepts items that have this part of the predicted time left
+_TRUST_S = 1.0  # and every item, if no batch was observed for so long
 
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How items gather; a ValueError where a value is out of range.
+    """Limits of batches and queues.
 
     Attributes:
-        max_batch: Items per inference at most.
-        max_delay_s: Wait for admitted items that are being made at most so long.
-        max_queue: Items of a lane that may be admitted and not yet run.
-        audit_share: Of each batch's items, the part that audit items get even when interactive
-            ones wait, 0 .. 1.
+        max_batch: Maximum items per inference.
+        max_delay_s: Maximum seconds to wait for admitted items that are being prepared.
+        max_queue: Maximum items of a lane that are admitted and not yet running.
+        audit_share: Part of each batch that audit items get even when interactive items wait,
+            0 .. 1.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     max_batch: int = 8
@@ -55,11 +55,11 @@ class BatchLimits:
 
 
 class QueueItem(Protocol):
-    """What waits.
+    """A queued item.
 
     Attributes:
-        deadline: On the queues' clock; infinity for none.
-        admitted: When it came, on that clock.
+        deadline: On the queues' clock; infinity if there is none.
+        admitted: When it was admitted, on that clock.
         lane: Its lane.
         is_ready: Whether it can run.
     """
@@ -77,21 +77,21 @@ Item = TypeVar("Item", bound=QueueItem)
 
 
 class Queues(Generic[Item]):
-    """The lanes' queues. Knows no clock: `now` is given.
+    """Queues of both lanes. They read no clock: each call gets `now`.
 
     Attributes:
-        free_at: When the session is predicted to be free; None while it is.
-        learnt_at: When a batch was last seen to take its time.
+        idle_at: When the session is predicted to be idle; None while it is idle.
+        observed_at: When a batch's duration was last observed.
     """
 
-    def __init__(self, limits: BatchLimits, cost: BatchLatency) -> None:
-        self.free_at: float | None = None
-        self.learnt_at = -math.inf
+    def __init__(self, limits: BatchLimits, latency: BatchLatency) -> None:
+        self.idle_at: float | None = None
+        self.observed_at = -math.inf
         self._limits = limits
-        self._cost = cost
-        # By rank; those of one rank as they came.
+        self._latency = latency
+        # Sorted by rank; equal ranks in the order of arrival.
         self._lanes: dict[Lane, list[Item]] = {lane: [] for lane in Lane}
-        self._owed = 0.0
+        self._deficit = 0.0
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
@@ -105,111 +105,116 @@ class Queues(Generic[Item]):
         return sum(item.is_ready for item in self)
 
     def pressure(self, lane: Lane) -> float:
-        """How full a lane's queue is, 0 .. 1."""
+        """Return how full a lane's queue is, 0 .. 1."""
         return len(self._lanes[lane]) / self._limits.max_queue
 
     def add(self, item: Item) -> None:
-        """Queue what require() let in."""
+        """Queue an item that check_admissible() accepted."""
         insort(self._lanes[item.lane], item, key=_rank)
 
     def discard(self, item: Item) -> bool:
-        """Take an item out; False where it is not in."""
+        """Remove an item; return False if it is not queued."""
         if item not in self._lanes[item.lane]:
             return False
         self._lanes[item.lane].remove(item)
         return True
 
     def take(self, now: float) -> list[Item]:
-        """Take the next batch out; see choose_batch()."""
+        """Remove and return the next batch; see choose_batch()."""
         most = self._limits.max_batch
         interactive, audit = (
             [item for item in self._lanes[lane] if item.is_ready]
             for lane in (Lane.INTERACTIVE, Lane.AUDIT)
         )
-        first, joining = choose_batch(interactive, audit, now, self._cost, most, self._owed)
+        first, joining = choose_batch(interactive, audit, now, self._latency, most, self._deficit)
         batch = interactive[:first] + audit[:joining]
         for item in batch:
             self._lanes[item.lane].remove(item)
-        earned = self._owed + self._limits.audit_share * len(batch) - joining
-        self._owed = min(max(earned, 0.0), most) if len(audit) > joining else 0.0
+        earned = self._deficit + self._limits.audit_share * len(batch) - joining
+        self._deficit = min(max(earned, 0.0), most) if len(audit) > joining else 0.0
         return batch
 
-    def require(
+    def check_admissible(
         self, deadline: float, lane: Lane, now: float, max_wait_s: float = math.inf
     ) -> None:
-        """Check that an item could join.
+        """Check that one more item can be admitted.
 
         Raises:
-            QueueFull: max_queue items of the lane wait already, or by the time of those ahead it
-                would be done in over max_wait_s.
-            DeadlineUnreachable: By the time of those ahead, it would be late, or make another late.
-            DeadlineExpired: The deadline has passed, or no idle session could meet it.
+            QueueFull: max_queue items of the lane wait already, or the items ahead would make this
+                one wait longer than max_wait_s.
+            DeadlineUnreachable: With the items ahead, it would be late, or make another item late.
+            DeadlineExpired: The deadline has passed, or even an idle session could not meet it.
         """
         waiting = len(self._lanes[lane])
         if waiting >= self._limits.max_queue:
-            last = self._finish_times(lane, waiting, now)[-1]
+            last = self._completion_times(lane, waiting, now)[-1]
             raise QueueFull(
-                f"{waiting} images wait already, the most this server queues; try again later",
+                f"{waiting} images are waiting, the maximum of this server's queue; retry later",
                 retry_after_s=max(_MIN_RETRY_S, last - now),
             )
         if deadline <= now:
             raise DeadlineExpired(EXPIRED)
-        if self.free_at is None and not len(self):
-            self._require_idle(deadline - now, now)
+        if self.idle_at is None and not len(self):
+            self._check_idle(deadline - now, now)
             return
-        done, delay = self._prospect(deadline, lane, now)
+        done, delay = self._predict(deadline, lane, now)
         late = max(done - deadline, delay)
         if late > 0:
-            whose = "the answer" if late > delay else "another's answer"
+            subject = "the response" if late > delay else "another request's response"
             raise DeadlineUnreachable(
-                f"with {len(self)} images waiting {whose} would come {late:.3f} s too late; "
-                "try again later, or allow more time",
+                f"with {len(self)} images waiting, {subject} would be {late:.3f} s too late; "
+                "retry later, or set a longer deadline",
                 retry_after_s=max(_MIN_RETRY_S, late),
             )
         if done - now > max_wait_s:
             raise QueueFull(
-                f"with {len(self)} images waiting inference would end after {done - now:.3f} s, "
-                f"and this server lets nobody wait over {max_wait_s:.3f} s for it; try again later",
+                f"with {len(self)} images waiting, inference would end after {done - now:.3f} s; "
+                f"this server allows at most {max_wait_s:.3f} s; retry later",
                 retry_after_s=max(_MIN_RETRY_S, done - now - max_wait_s),
             )
 
-    def _require_idle(self, left: float, now: float) -> None:
-        # A prediction that is wrong is mended only by running: what it refuses teaches nothing.
-        alone = self._cost.of(1)
-        if left < _IDLE_DOUBT * alone and now - self.learnt_at < _TRUST_S:
+    def _check_idle(self, left: float, now: float) -> None:
+        # Only a run corrects a wrong prediction; a rejected item teaches nothing.
+        alone = self._latency.of(1)
+        if left < _IDLE_FACTOR * alone and now - self.observed_at < _TRUST_S:
             raise DeadlineExpired(
-                f"the deadline is {left:.3f} s away, but an image alone takes about {alone:.3f} s; "
-                "allow more time"
+                f"the deadline is {left:.3f} s away, but a single image takes about {alone:.3f} s; "
+                "set a longer deadline"
             )
 
-    def _prospect(self, deadline: float, lane: Lane, now: float) -> tuple[float, float]:
-        """When one more item is done, and by how many seconds it makes another late, if any."""
+    def _predict(self, deadline: float, lane: Lane, now: float) -> tuple[float, float]:
+        """Predict when one more item would be done, and how late it would make another item.
+
+        Returns:
+            The completion time, and the largest delay in seconds of an item that would otherwise be
+            in time; negative or -infinity if no item would be late.
+        """
         queue = self._lanes[lane]
-        at = bisect_right(queue, min(deadline, now + _PATIENCE_S), key=_rank)
-        without = self._finish_times(lane, len(queue), now)
-        done = self._finish_times(lane, len(queue) + 1, now)
-        # Those ahead too: it may make their batch longer.
+        at = bisect_right(queue, min(deadline, now + _MAX_RANK_S), key=_rank)
+        without = self._completion_times(lane, len(queue), now)
+        done = self._completion_times(lane, len(queue) + 1, now)
+        # Including the items ahead: the new one may make their batch longer.
         others = zip(queue, without, done[:at] + done[at + 1 :], strict=True)
         delays = (
             after - item.deadline for item, before, after in others if before <= item.deadline
         )
         return done[at], max(delays, default=-math.inf)
 
-    def _finish_times(self, lane: Lane, count: int, now: float) -> list[float]:
-        """When `count` items of a lane will be done, place by place."""
-        start = now if self.free_at is None else max(now, self.free_at)
+    def _completion_times(self, lane: Lane, count: int, now: float) -> list[float]:
+        """Predict when each of the first `count` items of a lane will be done."""
+        start = now if self.idle_at is None else max(now, self.idle_at)
         most, share = self._limits.max_batch, self._limits.audit_share
         if lane is Lane.INTERACTIVE:
             audits = len(self._lanes[Lane.AUDIT])
-            return completion_times(count, start, self._cost, most, audits, share, self._owed)
+            return completion_times(count, start, self._latency, most, audits, share, self._deficit)
         ahead = len(self._lanes[Lane.INTERACTIVE])
-        done = completion_times(ahead + count, start, self._cost, most)[ahead:]
+        done = completion_times(ahead + count, start, self._latency, most)[ahead:]
         if not share:
             return done
-        full = self._cost.of(most)  # at the latest by its share of full batches
-        shared = (start + math.ceil((place + 1) / (share * most)) * full for place in range(count))
+        full = self._latency.of(most)  # at the latest, by the lane's share of full batches
+        shared = (start + math.ceil((index + 1) / (share * most)) * full for index in range(count))
         return [min(times) for times in zip(done, shared, strict=True)]
 
 
 def _rank(item: QueueItem) -> float:
-    return min(item.deadline, item.admitted + _PATIENCE_S)
+    return min(item.deadline, item.admitted + _MAX_RANK_S)

@@ -1,4 +1,4 @@
-"""A place in the micro-batcher's queue: taken at admission, filled once the item is made."""
+"""Slots of the micro-batcher's queue: taken at admission, filled when the item is ready."""
 
 from __future__ import annotations
 
@@ -13,23 +13,31 @@ from textcam_service.serving.batching.scheduling import Lane
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_NEAR_S = 0.05
+_CLOCK_TOLERANCE_S = 0.05
 
 
-def is_due(deadline: float | None) -> bool:
-    """Whether who leaves now leaves because of their deadline, on time.monotonic()'s clock.
+def deadline_passed(deadline: float | None) -> bool:
+    """Return True if the deadline has passed, allowing 50 ms for the caller's clock.
 
-    They keep it by their own clock, which began before the call arrived here, and ends it before
-    word of that does: as near as that.
+    A caller that leaves at its deadline uses its own clock, which began before the call arrived.
+    So the cancellation may arrive here slightly before the deadline.
+
+    Args:
+        deadline: On time.monotonic()'s clock; None if there is none.
     """
-    return deadline is not None and time.monotonic() >= deadline - _NEAR_S
+    return deadline is not None and time.monotonic() >= deadline - _CLOCK_TOLERANCE_S
 
 
 @dataclass(frozen=True)
 class BatchResult(Generic[Result]):
-    """An item's result, with the seconds it waited and ran, and the size of its batch.
+    """An item's result with its timing.
 
-    `began`: when its batch ran, on time.monotonic()'s clock.
+    Attributes:
+        result: The result.
+        began: When its batch began to run, on time.monotonic()'s clock.
+        queue_s: Seconds from its submission to that.
+        run_s: Seconds that the batch ran.
+        batch_size: Items of the batch.
     """
 
     result: Result
@@ -40,71 +48,76 @@ class BatchResult(Generic[Result]):
 
 
 class SlotOwner(Protocol):
-    """Who gave a place and watches over it."""
+    """The batcher that gave out a slot."""
 
-    def on_filled(self) -> None:
-        """A place's item is there."""
+    def on_submitted(self) -> None:
+        """Called when a slot's item was submitted."""
 
-    def on_due(self, place: Slot[Any, Any]) -> None:
-        """Its deadline passed."""
+    def on_deadline(self, slot: Slot[Any, Any]) -> None:
+        """Called when a slot's deadline passes."""
 
-    def on_left(self, place: Slot[Any, Any], cancelled: bool) -> None:
-        """Its owner left: with the answer, told of its failure or, where cancelled, before."""
+    def on_exit(self, slot: Slot[Any, Any], cancelled: bool) -> None:
+        """Called when a slot's context ends.
+
+        Args:
+            slot: The slot.
+            cancelled: True if its task was cancelled before a result or an error.
+        """
 
 
 class Slot(Generic[Item, Result]):
-    """An admitted item's place in the queue; whoever leaves the context gives it up.
+    """An admitted item's position in the queue; given up when its context ends.
 
     Attributes:
-        deadline: On time.monotonic()'s clock; infinity for none.
-        lane: Its lane.
-        admitted: When it was given, on that clock.
-        filled: When its item came.
+        deadline: On time.monotonic()'s clock; infinity if there is none.
+        lane: Lane of the item.
+        admitted: When it was admitted, on that clock.
+        submitted: When the item was submitted.
         item: None until then.
     """
 
-    def __init__(self, keeper: SlotOwner, deadline: float, lane: Lane) -> None:
+    def __init__(self, owner: SlotOwner, deadline: float, lane: Lane) -> None:
         self.deadline = deadline
         self.lane = lane
-        self.admitted = self.filled = time.monotonic()
+        self.admitted = self.submitted = time.monotonic()
         self.item: Item | None = None
-        self._keeper = keeper
+        self._owner = owner
         loop = asyncio.get_running_loop()
         self._future: asyncio.Future[BatchResult[Result]] = loop.create_future()
         self._alarm: asyncio.TimerHandle | None = None
         if deadline < math.inf:
-            self._alarm = loop.call_later(deadline - self.admitted, keeper.on_due, self)
+            self._alarm = loop.call_later(deadline - self.admitted, owner.on_deadline, self)
 
-    async def fill(self, item: Item) -> BatchResult[Result]:
-        """Bring the item and await its result.
+    async def submit(self, item: Item) -> BatchResult[Result]:
+        """Submit the item and wait for its result.
 
         Raises:
             DeadlineExpired: The deadline passed before the item's inference began.
-            SessionFailed: The consumer died in the middle of the item's batch.
-            ShuttingDown: The batcher ended before the answer.
+            SessionFailed: The consumer died while the item's batch ran.
+            ShuttingDown: The batcher ended before the result.
         """
         self.item = item
-        self.filled = time.monotonic()
-        self._keeper.on_filled()
+        self.submitted = time.monotonic()
+        self._owner.on_submitted()
         return await self._future
 
     @property
     def is_over(self) -> bool:
-        """Whether it was answered, failed or given up."""
+        """Whether the item has a result or an error, or was given up."""
         return self._future.done()
 
     @property
     def is_ready(self) -> bool:
-        """Whether its item is there and not yet answered."""
+        """Whether the item was submitted and is not over."""
         return self.item is not None and not self.is_over
 
-    def answer(self, batched: BatchResult[Result]) -> None:
-        """Resolve it, unless it is over."""
+    def resolve(self, result: BatchResult[Result]) -> None:
+        """Set the result, unless the item is over."""
         if not self.is_over:
-            self._future.set_result(batched)
+            self._future.set_result(result)
 
     def fail(self, error: Exception) -> bool:
-        """Resolve it with an error; False where it is over already."""
+        """Set an error; return False if the item is over already."""
         if self.is_over:
             return False
         self._future.set_exception(error)
@@ -123,6 +136,6 @@ class Slot(Generic[Item, Result]):
             self._alarm.cancel()
         failed = False
         if not self._future.cancel() and not self._future.cancelled():
-            # Seen, so that asyncio does not complain of it.
+            # Retrieved, or asyncio would log it as never retrieved.
             failed = self._future.exception() is not None
-        self._keeper.on_left(self, kind is asyncio.CancelledError and not failed)
+        self._owner.on_exit(self, kind is asyncio.CancelledError and not failed)

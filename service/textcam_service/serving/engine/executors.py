@@ -1,7 +1,8 @@
-"""Threads that finish what is begun before they begin what is new."""
+"""Threads that finish begun requests before they begin new ones."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
@@ -16,20 +17,20 @@ Answer = TypeVar("Answer")
 class PriorityExecutor:
     """Threads that decode images and answer requests, answers first.
 
-    In one line, the images of a burst would all be decoded before the first answer. This way
+    In one queue, the images of a burst would all be decoded before the first answer. With two,
     decoding still runs ahead of inference: while a batch runs, there is nothing to answer.
 
     Args:
-        threads: How many.
+        threads: Number of threads.
 
     Attributes:
-        decoding: Takes what begins a request.
-        answering: Takes what ends one, and goes first.
+        decoding: Executor of the first step of requests.
+        answering: Executor of the last step of requests; goes first.
     """
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="textcam-worker")
-        # By urgency; those of one urgency as they came.
+        # By urgency; work of one urgency in the order of its arrival.
         self._waiting: PriorityQueue[tuple[int, int, Future[Any], Callable[[], Any]]]
         self._waiting = PriorityQueue()
         self._numbers = count()
@@ -37,12 +38,12 @@ class PriorityExecutor:
         self.decoding: Executor = _Lane(partial(self._submit, 1))
 
     def shutdown(self) -> None:
-        """Take no more work; what waits is still done."""
+        """Take no more work; finish the work that waits."""
         self._pool.shutdown(wait=False)
 
     def _submit(self, urgency: int, work: Callable[[], Answer]) -> Future[Answer]:
         future: Future[Answer] = Future()
-        # A thread for one piece of work more: it takes not this one, but the most urgent.
+        # One more thread takes work: not this piece, but the most urgent one.
         self._pool.submit(self._work)
         self._waiting.put((urgency, next(self._numbers), future, work))
         return future
@@ -53,11 +54,13 @@ class PriorityExecutor:
             return
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - goes to who waits for it
+        except BaseException as error:  # noqa: BLE001 - goes to the future
             future.set_exception(error)
 
 
 class _Lane(Executor):
+    """One urgency of a PriorityExecutor."""
+
     def __init__(self, submit: Callable[[Callable[[], Any]], Future[Any]]) -> None:
         self._submit = submit
 
@@ -69,3 +72,14 @@ class _Lane(Executor):
         **kwargs: Arguments.kwargs,
     ) -> Future[Answer]:
         return self._submit(partial(function, *args, **kwargs))
+
+
+async def run_in_executor(
+    executor: Executor,
+    function: Callable[Arguments, Answer],
+    *args: Arguments.args,
+    **kwargs: Arguments.kwargs,
+) -> Answer:
+    """Run a function in an executor's thread."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(executor, partial(function, *args, **kwargs))

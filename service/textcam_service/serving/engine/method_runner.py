@@ -1,15 +1,16 @@
-"""Holding a CAM method's conversation while the server serves others."""
+"""Run CAM methods that need further passes, interleaved with other requests' batches."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -28,23 +29,37 @@ from textcam_service.core.methods import (
     run_method,
 )
 from textcam_service.core.types import Float64Array
-from textcam_service.errors import DeadlineExpired, ServerBusy
+from textcam_service.errors import DeadlineExpired, InvalidArgument, ServerBusy
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.queues import BatchLimits
+from textcam_service.serving.engine.executors import run_in_executor
 from textcam_service.serving.telemetry.metrics import Metrics
 
-Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
+# Chunks that are built or run at a time: one in the session, one being made for it. So a batch
+# waits for one chunk at most, and memory does not grow with the number of requests.
+_CHUNKS = 2
+_LONG_RETRY_S = 1.0
+
+
+class MethodPlan(Enum):
+    """Way to run a CAM method beside other requests."""
+
+    INLINE = "inline"
+    """Arithmetic only: in the answering thread."""
+    SESSION = "session"
+    """One further pass: a turn of the session's thread."""
+    LONG = "long"
+    """Many passes: in chunks, a limited number of requests at a time."""
 
 
 @dataclass(frozen=True)
 class MethodResult:
-    """What a method found, and what it took.
+    """Result of a method, and its cost.
 
     Attributes:
-        terms: Its weights or map.
+        terms: Weights or a map.
         network_passes: Passes of the whole network beyond the first.
         head_passes: Passes of the head, forward or backward.
     """
@@ -55,7 +70,7 @@ class MethodResult:
 
 
 class _Refusals:
-    """BatcherEvents of which refusals count: the other metrics tell of images, not of gradients."""
+    """BatcherEvents that count refusals alone: the other metrics are of images, not gradients."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.on_expired = metrics.on_expired
@@ -67,18 +82,20 @@ class _Refusals:
     on_batch = on_depth = on_cancelled = on_restart = _pass_over
 
 
-# Chunks that are built or run at a time: one in the session, one being made for it. So a batch
-# waits for one chunk at most, and memory does not grow with the number of conversations.
-_CHUNKS = 2
-_LONG_RETRY_S = 1.0
-
-
 class MethodRunner:
-    """Methods' passes between other requests' batches, in the session's own thread.
+    """Runs methods' passes between other requests' batches, in the session's own thread.
 
-    A method that needs many passes asks for them in chunks. Each chunk waits its turn, so other
-    requests go on; before each, a deadline that has passed, or a caller who has left, ends it.
+    A method of many passes asks for them in chunks. Each chunk waits its turn, so other requests
+    go on. Before each chunk the method ends if its deadline has passed or its caller has left.
     Gradients that several requests ask for run as one batch.
+
+    Args:
+        backbone: The network.
+        session_thread: The one thread that runs sessions.
+        workers: Executor of the methods' own arithmetic.
+        limits: Of batches of gradients; a chunk is as large as a batch.
+        max_long: Requests of many passes at a time.
+        metrics: Counters.
     """
 
     def __init__(
@@ -94,7 +111,7 @@ class MethodRunner:
         self._session_thread = session_thread
         self._workers = workers
         self._gradients: Batcher[tuple[BackboneOutput, Float64Array], Maps] = Batcher(
-            self._pull, limits, session_thread, _Refusals(metrics)
+            self._run_gradients, limits, session_thread, _Refusals(metrics)
         )
         self._chunks = asyncio.Semaphore(_CHUNKS)
         self._turn = asyncio.Lock()
@@ -104,29 +121,49 @@ class MethodRunner:
         self.settings = MethodSettings(chunk=limits.max_batch)
 
     async def start(self) -> None:
-        """Begin to take asks for gradients."""
+        """Begin to take queries for gradients."""
         await self._gradients.start()
 
     async def drain(self, timeout: float) -> None:
-        """Finish what is queued within `timeout` seconds."""
+        """Finish queued gradients within `timeout` seconds."""
         await self._gradients.drain(timeout)
 
-    def takes_turns(self, method: Method) -> bool:
-        """Whether a method's answers take the session, and not arithmetic only."""
-        linear = self._backbone.is_linear and not method.needs & {
-            Capability.LAYERS,
-            Capability.ATTENTION,
-        }
-        return not linear or method.image_passes(1, 1, self.settings) > 0
+    def plan(self, method: Method) -> MethodPlan:
+        """Return how a method runs on this backbone."""
+        if not self._needs_session(method):
+            return MethodPlan.INLINE
+        head, network = method.head_passes(*self._size), method.image_passes(*self._size)
+        return MethodPlan.LONG if head + network > 1 else MethodPlan.SESSION
 
-    @contextmanager
-    def permit(self, method: Method) -> Iterator[None]:
-        """A request's leave to hold conversations of a method, one per target.
+    def check_passes(self, method: Method, targets: int, max_passes: int) -> None:
+        """Refuse a method that takes too many passes.
+
+        Args:
+            method: The CAM method.
+            targets: Number of targets.
+            max_passes: Passes of network and head beyond the first that are allowed.
 
         Raises:
-            ServerBusy: As many requests hold some of many passes as are allowed.
+            InvalidArgument: It takes more.
         """
-        if not self.is_long(method):
+        head = 0 if self._backbone.is_linear else method.head_passes(*self._size)
+        passes = targets * (method.image_passes(*self._size) + head)
+        if passes > max_passes:
+            raise InvalidArgument(
+                f"{method.title} takes up to {passes} passes for {targets} target(s) of this "
+                f"model, but this server allows {max_passes}; ask for fewer targets or another "
+                "method",
+                field="method",
+            )
+
+    @contextmanager
+    def reserve(self, plan: MethodPlan) -> Iterator[None]:
+        """Reserve the right to run a method for one request, whatever its number of targets.
+
+        Raises:
+            ServerBusy: As many requests of many passes are in work as are allowed.
+        """
+        if plan is not MethodPlan.LONG:
             yield
             return
         if self._long >= self._max_long:
@@ -143,42 +180,35 @@ class MethodRunner:
         finally:
             self._long -= 1
 
-    def is_long(self, method: Method) -> bool:
-        """Whether a method's conversations take the session more than once."""
-        manifest = self._backbone.manifest
-        size = (manifest.channel_count, manifest.cells, self.settings)
-        passes = method.image_passes(*size) + method.head_passes(*size)
-        return self.takes_turns(method) and passes > 1
-
-    def hold_at_once(
-        self, method: Method, subject: MethodInput, seen: BackboneOutput
+    def run_inline(
+        self, method: Method, subject: MethodInput, output: BackboneOutput
     ) -> MethodResult:
-        """Hold the conversation of a method that takes no turns, in this thread."""
+        """Run a method of MethodPlan.INLINE in the current thread."""
         steps = method.steps(subject, self.settings)
-        return MethodResult(run_method(steps, partial(self._backbone.query, output=seen)))
+        return MethodResult(run_method(steps, partial(self._backbone.query, output=output)))
 
-    async def hold(
-        self, method: Method, subject: MethodInput, seen: BackboneOutput, deadline: float | None
+    async def run(
+        self, method: Method, subject: MethodInput, output: BackboneOutput, deadline: float | None
     ) -> MethodResult:
-        """Hold a conversation to its end.
+        """Run a method to its end.
 
         Args:
             method: One that the backbone supports.
-            subject: What is explained.
-            seen: What the backbone made of the image.
+            subject: The score to explain.
+            output: The backbone's output of the image.
             deadline: On time.monotonic()'s clock; None: none.
 
         Raises:
             DeadlineExpired: It passed between two chunks.
         """
-        permit = self._chunks if self.is_long(method) else nullcontext()
-        return await self._hold(method, subject, seen, deadline, permit)
+        permit = self._chunks if self.plan(method) is MethodPlan.LONG else nullcontext()
+        return await self._run(method, subject, output, deadline, permit)
 
-    async def _hold(
+    async def _run(
         self,
         method: Method,
         subject: MethodInput,
-        seen: BackboneOutput,
+        output: BackboneOutput,
         deadline: float | None,
         permit: AbstractAsyncContextManager[None],
     ) -> MethodResult:
@@ -187,22 +217,38 @@ class MethodRunner:
         answer: Any = None
         while True:
             async with permit:
-                ask = await run(self._workers, self._advance, steps, answer, seen)
-                if isinstance(ask, CamTerms):
-                    return MethodResult(ask, **passes)
-                if not isinstance(ask, Gradient):
+                query = await run_in_executor(self._workers, self._advance, steps, answer, output)
+                if isinstance(query, CamTerms):
+                    return MethodResult(query, **passes)
+                if not isinstance(query, Gradient):
                     async with self._turn:
-                        self._require_time(deadline, method, passes)
-                        answer = await run(self._session_thread, self._backbone.query, ask, seen)
-            if isinstance(ask, Gradient):
-                self._require_time(deadline, method, passes)
-                item = (seen, ask.class_weights)
+                        self._check_deadline(deadline, method, passes)
+                        answer = await run_in_executor(
+                            self._session_thread, self._backbone.query, query, output
+                        )
+            if isinstance(query, Gradient):
+                self._check_deadline(deadline, method, passes)
+                item = (output, query.class_weights)
                 answer = (await self._gradients.submit(item, deadline)).result
-            kind = "network_passes" if isinstance(ask, ImagePasses) else "head_passes"
-            passes[kind] += _passes(ask)
-            self._metrics.passes.labels(method.name).inc(_passes(ask))
+            kind = "network_passes" if isinstance(query, ImagePasses) else "head_passes"
+            passes[kind] += _passes(query)
+            self._metrics.passes.labels(method.name).inc(_passes(query))
 
-    def _require_time(
+    @property
+    def _size(self) -> tuple[int, int, MethodSettings]:
+        """Channels, cells and settings, by which methods count their passes."""
+        manifest = self._backbone.manifest
+        return manifest.channel_count, manifest.cells, self.settings
+
+    def _needs_session(self, method: Method) -> bool:
+        """Return True if a method's queries take the session, not arithmetic only."""
+        linear = self._backbone.is_linear and not method.needs & {
+            Capability.LAYERS,
+            Capability.ATTENTION,
+        }
+        return not linear or method.image_passes(1, 1, self.settings) > 0
+
+    def _check_deadline(
         self, deadline: float | None, method: Method, passes: Mapping[str, int]
     ) -> None:
         if deadline is not None and time.monotonic() >= deadline:
@@ -212,36 +258,26 @@ class MethodRunner:
                 "allow more time, or choose a method of fewer passes"
             )
 
-    def _pull(self, asked: list[tuple[BackboneOutput, Float64Array]]) -> list[Maps]:
-        seen = [one for one, _ in asked]
-        return list(self._backbone.gradients(seen, np.stack([weights for _, weights in asked])))
+    def _run_gradients(self, queries: list[tuple[BackboneOutput, Float64Array]]) -> list[Maps]:
+        outputs = [output for output, _ in queries]
+        weights = np.stack([own for _, own in queries])
+        return list(self._backbone.gradients(outputs, weights))
 
     def _advance(
-        self, steps: QueryGenerator, answer: Any, seen: BackboneOutput
+        self, steps: QueryGenerator, answer: Any, output: BackboneOutput
     ) -> Query | CamTerms:
-        """To the next ask that takes a session, or to the end."""
+        """Advance to the next query that takes a session, or to the end."""
         try:
-            ask = steps.send(answer)
-            while self._backbone.is_closed_form(ask):
-                ask = steps.send(self._backbone.query(ask, seen))
+            query = steps.send(answer)
+            while self._backbone.is_closed_form(query):
+                query = steps.send(self._backbone.query(query, output))
         except StopIteration as end:
             terms: CamTerms = end.value
             return terms
-        return ask
+        return query
 
 
-def _passes(ask: Query) -> int:
-    if isinstance(ask, ImagePasses):
-        return len(ask.images)
-    return len(ask.activation_maps) if isinstance(ask, HeadPasses) else 1
-
-
-async def run(
-    executor: Executor,
-    function: Callable[Arguments, Answer],
-    *args: Arguments.args,
-    **kwargs: Arguments.kwargs,
-) -> Answer:
-    """Run a function in an executor's thread."""
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(executor, partial(function, *args, **kwargs))
+def _passes(query: Query) -> int:
+    if isinstance(query, ImagePasses):
+        return len(query.images)
+    return len(query.activation_maps) if isinstance(query, HeadPasses) else 1

@@ -1,7 +1,7 @@
-"""The served models: each name's current version, those before it, and who still uses them.
+"""The served models: each name's current version, earlier ones, and the leases on them.
 
 A version is switched by one assignment on the event loop. A request holds a lease on the version
-that it began with, so that one is closed only after its last answer.
+that it began with. So a version is closed only after its last response.
 """
 
 from __future__ import annotations
@@ -12,28 +12,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from textcam.v1 import types_pb2 as types_pb
-
 from textcam_service.errors import InvalidArgument, ModelLoading, UnknownModel, UnknownVersion
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving.engine.engine import Engine
+from textcam_service.serving.engine.jobs import ModelRef
 from textcam_service.serving.memory import freeze_gc
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.serving.telemetry.tracing import Tracer
 from textcam_service.settings import ServerSettings
 
 _LOADING_RETRY_S = 1.0
-# Whether who asks may know of a model.
+# Returns True if the caller may know of a model, by its name.
 Visibility: TypeAlias = Callable[[str], bool]
 
 
-def _all_shown(_: str) -> bool:
+def _all_visible(_: str) -> bool:
     return True
 
 
 @dataclass(eq=False)
 class _Version:
-    """A warm version: its pipeline, and how many calls use it."""
+    """A warm version: its engine, and the number of calls that use it."""
 
     engine: Engine
     leases: int = 0
@@ -51,54 +50,58 @@ class _Version:
                 self.unused.set()
 
     async def close(self, patience_s: float) -> None:
-        """Once nobody uses it."""
+        """Close the engine after the last lease ends."""
         if self.leases:
             await self.unused.wait()
         await self.engine.close(patience_s)
 
 
 class ModelRegistry:
-    """Versions by name, on one event loop.
+    """Served models by name. Lives on one event loop.
 
     Args:
         settings: See ServerSettings.
-        metrics: What to count in.
-        changed: Told that a model came, changed, failed or recovered.
-        tracer: Told of each batch; None: nobody is.
+        metrics: Counters.
+        on_change: Called when a model came, changed, failed or recovered.
+        tracer: Traces of batches; None: none.
     """
 
     def __init__(
         self,
         settings: ServerSettings,
         metrics: Metrics,
-        changed: Callable[[], None],
+        on_change: Callable[[], None],
         tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._changed = changed
+        self._on_change = on_change
         self._tracer = tracer
-        # By name: the current version, then those that are kept, the latest first.
+        # By name: the current version, then earlier ones that are kept, the latest first.
         self._versions: dict[str, tuple[_Version, ...]] = {}
         self._failing: set[Engine] = set()
         self._leaving: dict[asyncio.Task[None], _Version] = {}
 
     @property
-    def bundles(self) -> tuple[ModelBundle, ...]:
+    def current(self) -> tuple[ModelBundle, ...]:
         """The current versions, in order of name."""
         return tuple(held[0].engine.bundle for _, held in sorted(self._versions.items()))
 
     @property
     def names(self) -> frozenset[str]:
-        """All that are served, or to be."""
+        """Names of the models that are served, or are to be served."""
         return frozenset(self._versions) | frozenset(self._settings.store_models)
 
     def versions(self, name: str) -> tuple[str, ...]:
-        """Versions that a call may name, the current one first."""
+        """Return the versions that a call may name, the current one first."""
         return tuple(held.engine.bundle.version for held in self._versions.get(name, ()))
 
     def is_ready(self, name: str = "") -> bool:
-        """Whether a model can take requests; "": all that are to be served, and one at least."""
+        """Return True if a model can take requests.
+
+        Args:
+            name: Its name; empty: all models that are to be served, at least one.
+        """
         wanted = {name} if name else self.names
         return bool(wanted) and all(
             each in self._versions and self._versions[each][0].engine not in self._failing
@@ -106,59 +109,63 @@ class ModelRegistry:
         )
 
     def engine(self, bundle: ModelBundle) -> Engine:
-        """A pipeline that is not started yet, whose health is heard."""
+        """Make an engine, not started yet, whose health counts in is_ready()."""
 
-        def hear(healthy: bool) -> None:
-            (self._failing.discard if healthy else self._failing.add)(made)
-            self._changed()
+        def on_health_change(healthy: bool) -> None:
+            (self._failing.discard if healthy else self._failing.add)(engine)
+            self._on_change()
 
-        made = Engine(bundle, self._settings, self._metrics, hear, self._tracer)
-        return made
+        engine = Engine(bundle, self._settings, self._metrics, on_health_change, self._tracer)
+        return engine
 
-    def meant(self, name: str, shows: Visibility = _all_shown) -> str:
-        """The model that a request means; "": the only one that is served.
+    def resolve_name(self, name: str, can_see: Visibility = _all_visible) -> str:
+        """Return the name of the model that a request means.
+
+        Args:
+            name: As given; empty: the only model that is served.
+            can_see: Selects the models that errors may name.
 
         Raises:
-            InvalidArgument: No name, where several models are served; says those that are shown.
-            ModelLoading: No name, and nothing is loaded yet.
+            InvalidArgument: No name is given, but several models are served.
+            ModelLoading: No name is given, and nothing is loaded yet.
         """
         if name:
             return name
         if not self.names:
             raise ModelLoading("no model is loaded yet", retry_after_s=_LOADING_RETRY_S)
         if len(self.names) > 1:
-            known = self._listed(shows)
+            known = self._listed(can_see)
             raise InvalidArgument(
                 f"several models are served: name one{known and f' of {known}'}", field="model"
             )
         return next(iter(self.names))
 
     @contextmanager
-    def lease(self, spec: types_pb.ModelSpec, shows: Visibility = _all_shown) -> Iterator[Engine]:
-        """The version that a request names, open for as long as the context lasts.
+    def lease(self, ref: ModelRef, can_see: Visibility = _all_visible) -> Iterator[Engine]:
+        """Keep the version that a request names open for as long as the context lasts.
 
         Args:
-            spec: As it came.
-            shows: Which models errors may tell of.
+            ref: As the request names it.
+            can_see: Selects the models that errors may name.
 
         Raises:
-            InvalidArgument: See meant().
+            InvalidArgument: See resolve_name().
             UnknownModel: Nothing of that name is served.
             UnknownVersion: The model is served in other versions.
             ModelLoading: It is to be served, but is not loaded yet.
         """
-        with self._find(spec, shows).lease() as engine:
+        with self._version(ref, can_see).lease() as engine:
             yield engine
 
-    def kept(self, name: str, version: str) -> Engine | None:
-        """A version of a model, if it is loaded and current or kept."""
+    def find(self, name: str, version: str) -> Engine | None:
+        """Return a version of a model if it is loaded, be it current or kept."""
         for held in self._versions.get(name, ()):
             if held.engine.bundle.version == version:
                 return held.engine
         return None
 
-    def put(self, engine: Engine) -> None:
-        """Make a warm version current; those that are not kept leave after their last answer."""
+    def promote(self, engine: Engine) -> None:
+        """Make a warm version current; versions that are not kept close after their last lease."""
         bundle = engine.bundle
         before = self._versions.get(bundle.name, ())
         own = [held for held in before if held.engine is engine] or [_Version(engine)]
@@ -171,10 +178,10 @@ class ModelRegistry:
             self._leaving[task] = old
             task.add_done_callback(self._left)
         self._metrics.describe(bundle)
-        self._changed()
+        self._on_change()
 
     async def close(self, patience_s: float) -> None:
-        """Close all, whoever still uses them, within `patience_s` seconds for their queues."""
+        """Close all versions, leased or not, within `patience_s` seconds for their queues."""
         left = [*self._leaving.values(), *(own for held in self._versions.values() for own in held)]
         for task in self._leaving:
             task.cancel()
@@ -184,17 +191,17 @@ class ModelRegistry:
         self._failing.discard(self._leaving.pop(task).engine)
         if not task.cancelled():
             task.result()
-            freeze_gc()  # a pipeline and its parts hold each other
+            freeze_gc()  # an engine and its parts refer to each other
 
-    def _listed(self, shows: Visibility) -> str:
-        return ", ".join(f"'{name}'" for name in sorted(self.names) if shows(name))
+    def _listed(self, can_see: Visibility) -> str:
+        return ", ".join(f"'{name}'" for name in sorted(self.names) if can_see(name))
 
-    def _find(self, spec: types_pb.ModelSpec, shows: Visibility) -> _Version:
-        name = self.meant(spec.name, shows)
+    def _version(self, ref: ModelRef, can_see: Visibility) -> _Version:
+        name = self.resolve_name(ref.name, can_see)
         if not self.names:
             raise ModelLoading("no model is loaded yet", retry_after_s=_LOADING_RETRY_S)
         if name not in self.names:
-            known = self._listed(shows)
+            known = self._listed(can_see)
             raise UnknownModel(
                 f"no model '{name}' is served here{known and f', only {known}'}",
                 field="model.name",
@@ -202,10 +209,10 @@ class ModelRegistry:
         if name not in self._versions:
             raise ModelLoading(f"model '{name}' is not loaded yet", retry_after_s=_LOADING_RETRY_S)
         for held in self._versions[name]:
-            if spec.version in {"", held.engine.bundle.version}:
+            if ref.version in {"", held.engine.bundle.version}:
                 return held
         raise UnknownVersion(
             f"model '{name}' is served in version {', '.join(map(repr, self.versions(name)))}, "
-            f"not '{spec.version}'; leave the version empty for the current one",
+            f"not '{ref.version}'; leave the version empty for the current one",
             field="model.version",
         )

@@ -1,8 +1,9 @@
-"""Follows a store: what becomes current there is loaded, warmed, compared and switched to.
+"""Watcher of a store: loads, warms, compares and switches to each version that becomes current.
 
-Whatever fails on the way, the version before stays; it is counted, told in the log and tried again.
-What is taken is marked in the store, so that servers which start go back to a version that was
-taken, not to one that was refused, and judge the current one by the same as those that run.
+If a step fails, the version before stays; the failure is counted, logged and tried again. Versions
+that were taken are marked in the store. So a server that starts goes back to a version that was
+taken, not to one that was refused, and compares the current one with the same version as servers
+that run.
 """
 
 from __future__ import annotations
@@ -11,38 +12,41 @@ import asyncio
 import json
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ParamSpec, TypeVar
-
-from textcam.v1 import types_pb2 as types_pb
 
 from textcam_service.errors import ArtefactMissing, DriftRefused, StoreFailed, TextCamError
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving.engine.engine import Engine
-from textcam_service.serving.registry.canary import compare, fixed_set, is_guarded
+from textcam_service.serving.engine.jobs import ModelRef
+from textcam_service.serving.registry.canary import (
+    MEASURES,
+    check_drift,
+    compare,
+    fixed_set,
+    is_guarded,
+)
+from textcam_service.serving.registry.daemon_thread import run_in_daemon_thread
+from textcam_service.serving.registry.loading import load_bundle
 from textcam_service.serving.registry.registry import ModelRegistry
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings
 from textcam_service.store.models import ModelStore
-from textcam_service.store.versions import Pointer
+from textcam_service.store.pointers import Pointer
 
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 600.0
 # Versions before the current one that are tried where nothing is served yet.
 _FALL_BACKS = 3
-Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
 
 
 @dataclass
 class _Failed:
-    """What could not be followed, and when it is tried again."""
+    """A pointer that could not be followed, and the time of the next try."""
 
     pointer: Pointer
     until: float
@@ -50,13 +54,13 @@ class _Failed:
 
 
 class Watcher:
-    """Looks at the store again and again.
+    """Polls a store and follows its current versions.
 
     Args:
-        models: Where new versions go.
+        models: Takes new versions.
         settings: See ServerSettings; `store` is set.
-        metrics: What to count in.
-        switched: Told after each switch.
+        metrics: Counters.
+        on_switch: Called after each switch.
     """
 
     def __init__(
@@ -64,62 +68,62 @@ class Watcher:
         models: ModelRegistry,
         settings: ServerSettings,
         metrics: Metrics,
-        switched: Callable[[], None],
+        on_switch: Callable[[], None],
     ) -> None:
         self._models = models
         self._settings = settings
         self._metrics = metrics
-        self._switched = switched
+        self._on_switch = on_switch
         self._store = ModelStore(settings.store)
-        self._passing = TemporaryDirectory(prefix="textcam-models-")
-        self._cache = Path(settings.store_cache or self._passing.name)
+        self._temporary = TemporaryDirectory(prefix="textcam-models-")
+        self._cache = Path(settings.store_cache or self._temporary.name)
         self._failed: dict[str, _Failed] = {}
-        self._told_empty = self._told_unmarked = False
-        # Of each model the folder that is served, and the one before it, for a roll-back.
+        self._warned_empty = self._warned_unmarked = False
+        # By model: the folder of the served version, and the one before it, for a roll-back.
         self._folders: dict[str, tuple[Path, ...]] = {}
         metrics.looked.set_to_current_time()
 
     async def run(self) -> None:
-        """Look, for ever."""
+        """Poll for ever."""
         while True:
             await asyncio.sleep(self._settings.store_poll_s)
-            await self.look()
+            await self.poll()
 
-    async def look_until_served(self) -> None:
-        """Look, and again until some model is served."""
-        await self.look()
-        while not self._models.bundles:
+    async def poll_until_served(self) -> None:
+        """Poll until some model is served."""
+        await self.poll()
+        while not self._models.current:
             await asyncio.sleep(self._settings.store_poll_s)
-            await self.look()
+            await self.poll()
 
-    async def look(self) -> None:
-        """Look once, and follow what is current; nothing but cancellation escapes."""
+    async def poll(self) -> None:
+        """Read the store once and follow its current versions; raises nothing but cancellation."""
         try:
-            current = await _aside(self._current)
-        except Exception as error:  # noqa: BLE001 - whatever a store may raise must not end the watch
+            current = await run_in_daemon_thread(self._current)
+        except Exception as error:  # noqa: BLE001 - no error of a store may end the watch
             self._count("", error)
             return
         self._metrics.looked.set_to_current_time()
-        if not current and not self._told_empty:
-            self._told_empty = True
+        if not current and not self._warned_empty:
+            self._warned_empty = True
             _log.warning(
                 "no model is published and current in %s: this server answers nothing until one "
                 "is; looking every %g s",
-                self._store.place,
+                self._store.location,
                 self._settings.store_poll_s,
             )
         for name, pointer in current.items():
             await self._follow(name, pointer)
 
     def close(self) -> None:
-        """Remove what passed through this machine."""
-        self._passing.cleanup()
+        """Remove the temporary copies of remote models."""
+        self._temporary.cleanup()
 
     def _current(self) -> dict[str, Pointer | TextCamError]:
-        """Each model's pointer, or what is wrong with it."""
+        """Return each model's pointer, or the error that reading it raised."""
         found: dict[str, Pointer | TextCamError] = {}
-        served = {bundle.name for bundle in self._models.bundles}
-        # A store that has lost what is served is told, not obeyed.
+        served = {bundle.name for bundle in self._models.current}
+        # A served model that the store has lost stays served; the loss is reported.
         for name in sorted({*(self._settings.store_models or self._store.names()), *served}):
             try:
                 pointer = self._store.current(name)
@@ -149,7 +153,7 @@ class Watcher:
         self._metrics.pending.labels(name).set(1)
         begins, known = not self._models.versions(name), True
         if begins and is_guarded(self._settings) and not pointer.accept_drift:
-            # One that starts judges by what the others serve, who did not start again.
+            # A server that starts compares with the version that running servers serve.
             known = await self._fall_back(name, pointer)
         error = await self._attempt(name, pointer)
         if error is None:
@@ -166,13 +170,14 @@ class Watcher:
             await self._fall_back(name, pointer)
 
     async def _fall_back(self, name: str, pointer: Pointer) -> bool:
-        """Serve the last version before that a server took, where none is served; see before().
+        """Serve the last version that a server took, if none is served; see ModelStore.before().
 
-        False: there is one, and it cannot be had.
+        Returns:
+            False if there is one, but it cannot be loaded.
         """
         try:
-            before = await _aside(self._store.before, name, pointer)
-        except Exception as error:  # noqa: BLE001 - as in look()
+            before = await run_in_daemon_thread(self._store.previous, name, pointer)
+        except Exception as error:  # noqa: BLE001 - as in poll()
             self._count(name, error)
             return False
         for version in before[:_FALL_BACKS]:
@@ -181,35 +186,35 @@ class Watcher:
         return not before
 
     async def _mark(self, name: str, version: str) -> None:
-        """Say in the store that it was taken. One that cannot be written to is as without marks."""
+        """Mark a version as taken; a store that cannot be written to stays without marks."""
         try:
-            await _aside(self._store.mark_served, name, version)
+            await run_in_daemon_thread(self._store.mark_served, name, version)
         except StoreFailed as error:
-            if not self._told_unmarked:
-                self._told_unmarked = True
+            if not self._warned_unmarked:
+                self._warned_unmarked = True
                 _log.warning(
-                    "the store is not told which versions are served: after one that was refused, "
-                    "roll-backs and servers that start may go to it (%s)",
+                    "the store cannot be marked with the versions that are served: after a version "
+                    "was refused, roll-backs and servers that start may go to it (%s)",
                     error,
                 )
 
     async def _attempt(self, name: str, pointer: Pointer) -> Exception | None:
-        """Switch, or count and return why not; nothing but cancellation escapes."""
+        """Switch; count and return the error if that fails. Raises nothing but cancellation."""
         try:
             await self._switch(name, pointer)
-        except Exception as error:  # noqa: BLE001 - as in look()
+        except Exception as error:  # noqa: BLE001 - as in poll()
             self._count(name, error)
             return error
         return None
 
     async def _switch(self, name: str, pointer: Pointer) -> None:
-        kept = self._models.kept(name, pointer.version)
-        folder = await _aside(self._store.fetch, name, pointer.version, self._cache)
-        if kept is not None:
-            await self._canary(name, kept, pointer, folder)
-            self._models.put(kept)
+        loaded = self._models.find(name, pointer.version)
+        folder = await run_in_daemon_thread(self._store.fetch, name, pointer.version, self._cache)
+        if loaded is not None:
+            await self._canary(name, loaded, pointer, folder)
+            self._models.promote(loaded)
         else:
-            bundle = await _aside(self._load, name, pointer.version, folder)
+            bundle = await run_in_daemon_thread(self._load, name, pointer.version, folder)
             engine = self._models.engine(bundle)
             try:
                 await engine.start()
@@ -217,27 +222,21 @@ class Watcher:
             except BaseException:
                 await engine.close(0)
                 raise
-            self._models.put(engine)
+            self._models.promote(engine)
         self._metrics.swaps.labels(name).inc()
         _log.info("model '%s' is served in version '%s'", name, pointer.version)
-        self._switched()
+        self._on_switch()
         self._folders[name] = (folder, *self._folders.get(name, ()))[:2]
-        with suppress(OSError):  # what cannot be removed now is at the next switch
-            await _aside(self._store.tidy, name, self._cache, self._folders[name])
+        with suppress(OSError):  # the next switch tries again
+            await run_in_daemon_thread(
+                self._store.prune_cache, name, self._cache, self._folders[name]
+            )
 
     def _load(self, name: str, version: str, folder: Path) -> ModelBundle:
-        return ModelBundle.load(
-            name,
-            folder / "backbone",
-            folder / "bank",
-            version=version,
-            providers=self._settings.providers,
-            threads=self._settings.session_threads,
-            device=self._settings.device,
-        ).with_words(self._settings.words)
+        return load_bundle(self._settings, name, folder / "backbone", folder / "bank", version)
 
     async def _canary(self, name: str, new: Engine, pointer: Pointer, folder: Path) -> None:
-        """Compare a version with the served one, if there is one.
+        """Compare a new version with the served one, if there is one.
 
         Raises:
             DriftRefused: They differ by more than the settings allow.
@@ -245,14 +244,14 @@ class Watcher:
         versions = self._models.versions(name)
         if not versions:
             return
-        with self._models.lease(types_pb.ModelSpec(name=name)) as old:
-            drift = await compare(old, new, await _aside(fixed_set, folder))
-        for measure, value in drift.measures.items():
-            self._metrics.drift.labels(name, measure).set(value)
-        report = {"model": name, "from": versions[0], "to": pointer.version, **asdict(drift)}
+        with self._models.lease(ModelRef(name)) as old:
+            agreement = await compare(old, new, await run_in_daemon_thread(fixed_set, folder))
+        for measure in MEASURES:
+            self._metrics.drift.labels(name, measure).set(getattr(agreement, measure))
+        report = {"model": name, "from": versions[0], "to": pointer.version, **asdict(agreement)}
         _log.info("canary %s", json.dumps(report))
         if not pointer.accept_drift:
-            drift.require(self._settings, name, pointer.version)
+            check_drift(agreement, self._settings, name, pointer.version)
 
     def _count(self, name: str, error: Exception) -> None:
         known = isinstance(error, TextCamError)
@@ -264,33 +263,3 @@ class Watcher:
             error,
             exc_info=None if known else error,
         )
-
-
-async def _aside(
-    function: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
-) -> Answer:
-    """Run a function in a thread that a stop of the process does not wait for.
-
-    A store that does not answer may hold its caller for minutes.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Answer] = loop.create_future()
-
-    def settle(set_outcome: Callable[[Any], None], outcome: object) -> None:
-        if not future.done():
-            set_outcome(outcome)
-
-    def tell(set_outcome: Callable[[Any], None], outcome: object) -> None:
-        with suppress(RuntimeError):  # the loop may be gone by now
-            loop.call_soon_threadsafe(settle, set_outcome, outcome)
-
-    def work() -> None:
-        try:
-            answer = function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - goes to the caller
-            tell(future.set_exception, error)
-        else:
-            tell(future.set_result, answer)
-
-    threading.Thread(target=work, name="textcam-store", daemon=True).start()
-    return await future

@@ -1,4 +1,4 @@
-"""The server's logs: as text, or as JSON with a line for each answered request."""
+"""The server's logs: text, or JSON with a line per completed request."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _access = logging.getLogger("textcam.access")
 
 
 def set_up_logs(settings: ServerSettings, *, by_process: bool = False) -> None:
-    """Send the log to standard error, in the form and from the level that the settings name.
+    """Send the log to standard error, with the settings' format and level.
 
     Args:
         settings: See ServerSettings.
-        by_process: Whether lines of text name the process; lines of JSON always do.
+        by_process: Whether text lines contain the process id; JSON lines always do.
     """
     handler = logging.StreamHandler()
     process = f" [{os.getpid()}]" if by_process else ""
@@ -29,39 +29,39 @@ def set_up_logs(settings: ServerSettings, *, by_process: bool = False) -> None:
         else logging.Formatter(f"%(asctime)s %(levelname)s{process} %(name)s %(message)s")
     )
     logging.basicConfig(level=settings.log_level, handlers=[handler])
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_race)
-    # At DEBUG it writes what it finds in images: places, names, whole tags of EXIF.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_not_client_race)
+    # At DEBUG Pillow logs content of images: locations, names, whole EXIF tags.
     logging.getLogger("PIL").setLevel(logging.INFO)
 
 
-def _is_no_race(record: logging.LogRecord) -> bool:
-    """Whether a record tells of more than an answer that came as its caller left.
+def _is_not_client_race(record: logging.LogRecord) -> bool:
+    """Return False for a record about a response that was written as its client left.
 
-    gRPC tells of that with a traceback, as of a servicer's error; the request's end is counted and
-    logged by its code.
+    gRPC logs that with a traceback, like an error of a servicer. The end of such a request is
+    counted and logged by its code.
     """
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
 class AccessLog:
-    """A line for each answered request, where logs are JSON and the level is INFO or below.
+    """Log with a line per completed request, if logs are JSON and the level is INFO or below.
 
-    It tells who asked for what and how that went: no image, no metadata, nothing of the answer;
-    of who asked the name alone.
+    A line has the caller's name, the request's parameters and its outcome. It has no image, no
+    metadata and nothing of the response.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
         self._wanted = settings.log_format == "json"
 
     def write(self, record: RequestRecord) -> None:
-        """Write a request's line."""
+        """Write the line of a request."""
         if self._wanted and _access.isEnabledFor(logging.INFO):
             _access.info("%s %s", record.rpc, record.code, extra={"request": _fields(record)})
 
 
 def _fields(record: RequestRecord) -> dict[str, Any]:
-    """What is known of a request; what it never came to is left out."""
+    """Return the known fields of a record; fields with default values are left out."""
     fields = {
         "method": record.rpc,
         "code": record.code,
@@ -86,10 +86,10 @@ def _fields(record: RequestRecord) -> dict[str, Any]:
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object per line."""
+    """Formatter of one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A log record as JSON."""
+        """Format a log record as JSON."""
         line = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(),
             "level": record.levelname,

@@ -1,7 +1,8 @@
-"""Traces by OpenTelemetry, exported as OTLP over gRPC; needs the extra 'tracing'.
+"""OpenTelemetry traces, exported as OTLP over gRPC; needs the extra 'tracing'.
 
-Spans take the times that the request's record holds: nothing is measured twice. They go through a
-bounded queue and a thread of their own: where the collector is away, spans are lost, no request.
+Spans use the times in the request's record, so nothing is measured twice. A thread exports them
+from a bounded queue. If the collector is unreachable, spans are lost, but requests are not
+affected.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -29,25 +29,15 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AnyValue
-from textcam.oip import open_inference_pb2
-from textcam.v1 import explainer_pb2
 
 from textcam_service.serving.telemetry.record import RequestRecord
 from textcam_service.serving.telemetry.tracing import Metadata
 from textcam_service.version import __version__
 
-_EXPORT_S = 5.0  # an export that takes longer is given up
+_EXPORT_S = 5.0  # timeout of one export
 _CLOSE_S = 5.0
-_NAMES = {
-    method.name: f"{service.full_name}/{method.name}"
-    for service in chain(
-        explainer_pb2.DESCRIPTOR.services_by_name.values(),
-        open_inference_pb2.DESCRIPTOR.services_by_name.values(),
-    )
-    for method in service.methods
-}
-# The server's faults, by OpenTelemetry's conventions for gRPC servers; others are the caller's.
-_FAULTS = {
+# Errors of the server by OpenTelemetry's conventions for gRPC; other codes are the client's.
+_SERVER_ERRORS = {
     "UNKNOWN",
     "DEADLINE_EXCEEDED",
     "UNIMPLEMENTED",
@@ -59,42 +49,44 @@ _FAULTS = {
 
 @dataclass(frozen=True)
 class _Open:
-    """A span that is recorded, and the instant zero of time.monotonic()'s clock, Unix ns."""
+    """A recorded span, and time.monotonic()'s zero in Unix nanoseconds."""
 
     span: Span
     zero: int
 
     def at(self, instant: float) -> int:
-        """An instant on time.monotonic()'s clock as Unix nanoseconds."""
+        """Convert an instant on time.monotonic()'s clock to Unix nanoseconds."""
         return self.zero + int(1e9 * instant)
 
 
 class OtlpTracer:
-    """A span per request with one per stage, and a span per batch, linked to its requests'.
+    """Tracer with a span per request and stage, and a span per batch linked to its requests.
 
-    Attributes of the export, such as headers and the queue's size, are OpenTelemetry's own:
-    OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_MAX_QUEUE_SIZE, OTEL_RESOURCE_ATTRIBUTES and so on.
+    OpenTelemetry's environment variables configure the export, such as headers and the queue's
+    size: OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_MAX_QUEUE_SIZE, OTEL_RESOURCE_ATTRIBUTES and so on.
 
     Args:
-        endpoint: URL of an OTLP/gRPC receiver; with https, by TLS.
-        sample_ratio: Part of the requests to trace where the caller's trace does not say.
+        endpoint: URL of an OTLP/gRPC receiver; https uses TLS.
+        sample_ratio: Part of the requests to trace if the client's trace does not decide.
+        method_names: Full names of the traced methods, by short name.
     """
 
-    def __init__(self, endpoint: str, sample_ratio: float) -> None:
+    def __init__(self, endpoint: str, sample_ratio: float, method_names: Mapping[str, str]) -> None:
+        self._method_names = method_names
         self._exporter = OTLPSpanExporter(endpoint=endpoint, timeout=_EXPORT_S)
         self._processor = BatchSpanProcessor(self._exporter)
         ratio, resource = ParentBased(TraceIdRatioBased(sample_ratio)), _resource()
         self._requests = _tracer(self._processor, ratio, resource)
-        # A batch is traced where any of its requests is.
+        # A batch is traced if any of its requests is.
         self._batches = _tracer(self._processor, ALWAYS_ON, resource)
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, record: RequestRecord, metadata: Metadata) -> None:
-        """Begin a request's span, in the caller's trace if there is one."""
+        """Begin a request's span, in the client's trace if there is one."""
         carrier = {name: value for name, value in metadata if isinstance(value, str)}
         zero = _zero()
         span = self._requests.start_span(
-            _NAMES[record.rpc],
+            self._method_names[record.rpc],
             self._propagator.extract(carrier),
             SpanKind.SERVER,
             start_time=zero + int(1e9 * record.began),
@@ -111,7 +103,7 @@ class OtlpTracer:
         seconds: float,
         failed: bool,
     ) -> None:
-        """Record a batch, and link it and its requests."""
+        """Record a batch's span, and link it with its requests' spans."""
         traced = [record for record in records if record.span is not None]
         if not traced:
             return
@@ -134,7 +126,7 @@ class OtlpTracer:
             record.batch_span = span.get_span_context()
 
     def end(self, record: RequestRecord) -> None:
-        """End a request's span, with its stages'."""
+        """End a request's span and add the spans of its stages."""
         if record.span is None:
             return
         opened: _Open = record.span
@@ -147,13 +139,13 @@ class OtlpTracer:
                 links=[Link(record.batch_span)] if linked else None,
                 start_time=opened.at(began),
             ).end(opened.at(began + seconds))
-        opened.span.set_attributes(_attributes(record))
-        if record.code in _FAULTS:
+        opened.span.set_attributes(_attributes(record, self._method_names[record.rpc]))
+        if record.code in _SERVER_ERRORS:
             opened.span.set_status(Status(StatusCode.ERROR, record.reason or None))
         opened.span.end(opened.at(record.began + record.seconds))
 
     def close(self) -> None:
-        """Export what is left, for so long as that may take; then leave the rest."""
+        """Export the remaining spans for at most five seconds, then drop the rest."""
         flush = threading.Thread(target=self._processor.shutdown, daemon=True)
         flush.start()
         flush.join(_CLOSE_S)
@@ -168,23 +160,24 @@ def _tracer(processor: SpanProcessor, sampler: Sampler, resource: Resource) -> T
 
 
 def _resource() -> Resource:
-    """What names this process; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win."""
-    own: dict[str, AnyValue] = {
+    """Describe this process; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence."""
+    defaults: dict[str, AnyValue] = {
         "service.name": "textcam",
         "service.version": __version__,
         "process.pid": os.getpid(),
     }
-    return Resource.create(own).merge(OTELResourceDetector().detect())
+    return Resource.create(defaults).merge(OTELResourceDetector().detect())
 
 
 def _zero() -> int:
+    """Return time.monotonic()'s zero in Unix nanoseconds."""
     return time.time_ns() - time.monotonic_ns()
 
 
-def _attributes(record: RequestRecord) -> dict[str, str | int]:
+def _attributes(record: RequestRecord, method_name: str) -> dict[str, str | int]:
     attributes: dict[str, str | int] = {
         "rpc.system.name": "grpc",
-        "rpc.method": _NAMES[record.rpc],
+        "rpc.method": method_name,
         "rpc.response.status_code": record.code,
         "error.type": record.reason,
         "enduser.id": record.caller,

@@ -1,4 +1,4 @@
-"""What is known of a request while it is worked on: what its log line and its trace tell."""
+"""Record of a request, the source of its log line, metrics and trace."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 
 @dataclass
 class RequestRecord:
-    """Filled as the request goes its way; what it never came to stays as it is here.
+    """Record of a request, filled while it is processed; stages not reached keep the defaults.
 
     Attributes:
-        rpc: The call's name; empty: nobody called, as for a warm-up or a canary.
-        request_id: The caller's, as far as ids are allowed to go.
+        rpc: Short name of the method; empty for a warm-up or a canary.
+        request_id: The client's request id, cut to the maximum length.
         request_bytes: Size of the request.
-        caller: Name of who makes the call; empty: nobody who proved it.
-        began: When it was taken in, on time.monotonic()'s clock.
-        trace_id: 32 hex digits, of this server's trace or of the caller's; empty: neither.
-        model: Name of the model that it came to.
-        version: Of that model.
-        cam_method: The CAM method's name.
-        lane: Who waits.
-        image_width: Pixels.
-        image_height: Pixels.
-        batch_size: Images of the inference that it was in.
-        stages: When each stage began, on the same clock, and its seconds; one that failed too.
-        code: Name of the gRPC code that answered it.
-        reason: The error's, as machines match on it; empty: none.
-        seconds: In the server, in all.
-        span: The tracer's own.
-        batch_span: Of the inference that it was in; the tracer's own.
+        caller: Name of the authenticated caller; empty if there is none.
+        began: When processing began, on time.monotonic()'s clock.
+        trace_id: 32 hex digits, of this server's trace or the client's; empty if there is none.
+        model: Name of the model.
+        version: Version of the model.
+        cam_method: Name of the CAM method.
+        lane: Name of the lane.
+        image_width: Width in pixels.
+        image_height: Height in pixels.
+        batch_size: Images of its inference.
+        stages: Beginning of each stage on the same clock and its seconds, failed stages included.
+        code: Name of the response's gRPC code.
+        reason: Reason of the error, for machines; empty if there is none.
+        seconds: Total seconds in the server.
+        span: The tracer's span.
+        batch_span: The tracer's span of its inference.
     """
 
     rpc: str
@@ -57,7 +57,7 @@ class RequestRecord:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, however it ends."""
+        """Time a stage, whether it succeeds or fails."""
         began = time.monotonic()
         try:
             yield
@@ -67,5 +67,5 @@ class RequestRecord:
     @property
     def stage_seconds(self) -> dict[str, float]:
         """Seconds by stage."""
-        # A copy first: a worker's thread may add a stage while a cancelled request is logged.
+        # Copied first: a worker thread may add a stage while a cancelled request is logged.
         return {name: seconds for name, (_, seconds) in self.stages.copy().items()}

@@ -1,4 +1,4 @@
-"""Traces: what the server tells a tracer, and the one that is there while none is asked for."""
+"""The interface of tracers, and the tracer that exports nothing."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeAlias
 
-from textcam_service.errors import MissingExtra
 from textcam_service.serving.telemetry.record import RequestRecord
-from textcam_service.settings import ServerSettings
 
-# A call's metadata, by pairs of name and value.
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
+"""A call's metadata: pairs of key and value."""
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Tracer(Protocol):
-    """Told of each request as it comes and goes, and of each batch between."""
+    """Tracer of requests and batches."""
 
     def begin(self, record: RequestRecord, metadata: Metadata) -> None:
-        """A request came; its trace's id goes into the record."""
+        """Begin a request's trace and set the record's trace id."""
 
     def batch(
         self,
@@ -29,28 +27,28 @@ class Tracer(Protocol):
         seconds: float,
         failed: bool,
     ) -> None:
-        """A batch ran; none of its requests is answered yet.
+        """Record a batch that ran, before any of its requests has a response.
 
         Args:
-            records: Of the requests in it.
-            provider: The execution provider that ran it.
-            began: On time.monotonic()'s clock.
-            seconds: How long it ran.
-            failed: Whether any of its images did.
+            records: Records of the requests in it.
+            provider: Execution provider that ran it.
+            began: When it began, on time.monotonic()'s clock.
+            seconds: Its duration.
+            failed: Whether any of its images failed.
         """
 
     def end(self, record: RequestRecord) -> None:
-        """A request was answered."""
+        """End a request's trace."""
 
     def close(self) -> None:
-        """Export what is left, within a few seconds; blocks."""
+        """Export the remaining traces within a few seconds; blocks."""
 
 
 class NoopTracer:
-    """No traces: a caller's trace id goes into the log, no more."""
+    """Tracer that exports nothing; it only notes the client's trace id for the log."""
 
     def begin(self, record: RequestRecord, metadata: Metadata) -> None:
-        """Note the caller's trace id (W3C Trace Context, `traceparent`)."""
+        """Note the client's trace id (W3C Trace Context, `traceparent`)."""
         for name, value in metadata:
             if name == "traceparent" and isinstance(value, str):
                 found = _TRACEPARENT.match(value)
@@ -64,28 +62,10 @@ class NoopTracer:
         seconds: float,
         failed: bool,
     ) -> None:
-        """Pass over."""
+        """Do nothing."""
 
     def end(self, record: RequestRecord) -> None:
-        """Pass over."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing is left."""
-
-
-def make_tracer(settings: ServerSettings) -> Tracer:
-    """The tracer that the settings ask for.
-
-    Raises:
-        MissingExtra: An endpoint is set, but OpenTelemetry is not installed.
-    """
-    if not settings.otlp_endpoint:
-        return NoopTracer()
-    try:
-        from textcam_service.serving.telemetry.otlp import OtlpTracer  # noqa: PLC0415 - extra 'tracing'
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"otlp_endpoint needs the extra 'tracing' ({error.name} not installed): "
-            "pip install 'textcam-service[tracing]', or leave the setting empty"
-        ) from error
-    return OtlpTracer(settings.otlp_endpoint, settings.trace_sample_ratio)
+        """Do nothing."""

@@ -28,7 +28,7 @@ from textcam_client import (
     UnreadableImage,
     UnsupportedImage,
 )
-from textcam_client._streaming.aio import AsyncStream
+from textcam_client._streaming.aio_call import AsyncStream
 from textcam_client._transport.peer import Peer
 from textcam_client.testing import serve_in_memory
 
@@ -464,6 +464,7 @@ def clock(monkeypatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("textcam_client._streaming.sync.time", clock)
     monkeypatch.setattr("textcam_client._streaming.aio.time", clock)
+    monkeypatch.setattr("textcam_client._streaming.run.time", clock)
     return clock
 
 

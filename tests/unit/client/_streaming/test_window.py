@@ -58,10 +58,10 @@ def test_items_leave_in_the_order_they_came_whatever_the_order_of_answers():
     window = filled(3)
     assert ids(window.launch(0.0)) == ["run-0", "run-1", "run-2"]
     for name in ("run-2", "run-0"):
-        window.answer(good(name), 1.0)
+        window.receive(good(name), 1.0)
     assert window.pop().request_id == "run-0"
     assert not window.head_done
-    window.answer(good("run-1"), 1.0)
+    window.receive(good("run-1"), 1.0)
     assert [window.pop().request_id for _ in range(2)] == ["run-1", "run-2"]
     assert len(window) == 0
 
@@ -70,9 +70,9 @@ def test_a_full_window_has_room_again_when_its_head_has_left():
     window = filled(2)
     assert not window.has_room
     window.launch(0.0)
-    window.answer(good("run-1"), 0.0)
+    window.receive(good("run-1"), 0.0)
     assert not window.has_room
-    window.answer(good("run-0"), 0.0)
+    window.receive(good("run-0"), 0.0)
     window.pop()
     assert window.has_room
 
@@ -81,14 +81,14 @@ def test_nothing_is_sent_twice_and_unknown_answers_are_passed_over():
     window = filled(1)
     window.launch(0.0)
     assert window.launch(5.0) == []
-    window.answer(good("run-9"), 0.0)
+    window.receive(good("run-9"), 0.0)
     assert not window.head_done
 
 
 def test_a_broken_stream_sends_the_unanswered_again_under_new_ids_after_a_backoff():
     window = filled(2)
     window.launch(0.0)
-    window.answer(good("run-0"), 0.0)
+    window.receive(good("run-0"), 0.0)
     window.broken(Unavailable("gone"), 1.0)
     assert 0.5 <= window.seconds_to_next(1.0) <= 1.0
     assert window.launch(1.4) == []
@@ -109,12 +109,12 @@ def test_each_item_fails_for_itself_when_its_attempts_are_spent():
 def test_a_stream_whose_server_drains_is_left_once_all_that_it_took_is_answered():
     window = filled(3)
     first, second, _ = ids(window.launch(0.0))
-    window.answer(bad(first, 14), 1.0)
+    window.receive(bad(first, 14), 1.0)
     window.add(pb.ExplainRequest(encoded=b"x"), ImageSource(b"x"), 1.0)
     assert window.launch(1.0) == []
     assert not window.leaves_stream(1.0)
-    window.answer(good(second), 1.5)
-    window.answer(bad("run-2", 14), 1.5)
+    window.receive(good(second), 1.5)
+    window.receive(bad("run-2", 14), 1.5)
     assert window.leaves_stream(1.5)
     assert not window.leaves_stream(1.5)
     assert ids(window.launch(5.0)) == ["run-0.2", "run-2.2", "run-3"]
@@ -132,13 +132,13 @@ def test_a_hint_holds_the_whole_window_back_and_half_as_much_is_sent_after_it():
     for _ in range(7):
         window.add(pb.ExplainRequest(), ImageSource(b""), 0.0)
     for name in ids(window.launch(0.0))[1:]:
-        window.answer(later(name, 2.0), 1.0)
+        window.receive(later(name, 2.0), 1.0)
     window.add(pb.ExplainRequest(), ImageSource(b""), 1.0)
     assert window.launch(2.99) == []
     assert 2.0 <= window.seconds_to_next(1.0) <= 3.5
     # run-0 is in flight still, and four may be.
     assert ids(window.launch(5.0)) == ["run-1.2", "run-2.2", "run-3.2"]
-    window.answer(good("run-0"), 5.0)
+    window.receive(good("run-0"), 5.0)
     assert ids(window.launch(5.0)) == ["run-4.2"]
 
 
@@ -148,7 +148,7 @@ def test_items_that_are_told_to_come_back_do_so_until_their_deadline(code):
     now = 0.0
     while not window.head_done:
         for name in ids(window.launch(now)):
-            window.answer(later(name, 1.0, code), now)
+            window.receive(later(name, 1.0, code), now)
         window.leaves_stream(now)
         assert now < 100
         now += max(window.seconds_to_next(now), 0.01)
@@ -159,7 +159,7 @@ def test_items_that_are_told_to_come_back_do_so_until_their_deadline(code):
 def test_a_hint_past_an_items_deadline_ends_it_and_holds_no_other_back():
     window = filled(2, timeout=10.0, retry=Retry())
     first, _ = ids(window.launch(0.0))
-    window.answer(later(first, 100.0), 1.0)
+    window.receive(later(first, 100.0), 1.0)
     assert window.pop().retry_after == 100.0
     window.add(pb.ExplainRequest(), ImageSource(b""), 1.0)
     assert ids(window.launch(1.0)) == ["run-2"]
@@ -170,7 +170,7 @@ def test_windows_that_were_refused_together_do_not_come_back_together():
     for _ in range(20):
         window = filled(1, timeout=100.0, retry=Retry())
         window.launch(0.0)
-        window.answer(later("run-0", 1.0), 0.0)
+        window.receive(later("run-0", 1.0), 0.0)
         times.add(window.seconds_to_next(0.0))
     assert max(times) - min(times) > 0.1
 
@@ -178,14 +178,14 @@ def test_windows_that_were_refused_together_do_not_come_back_together():
 def test_what_is_answered_quickens_a_slowed_window_up_to_its_capacity():
     window = filled(4, timeout=1000.0, retry=Retry())
     for name in ids(window.launch(0.0)):
-        window.answer(later(name, 1.0), 0.0)
+        window.receive(later(name, 1.0), 0.0)
     sent = []
     for step in range(60):
         now = 10.0 + step
         launched = ids(window.launch(now))
         sent.append(len(launched))
         for name in launched:
-            window.answer(good(name), now)
+            window.receive(good(name), now)
         while window.head_done:
             window.pop()
         while window.has_room:
@@ -227,7 +227,7 @@ def test_one_expired_item_fails_and_the_others_stay_on_the_stream():
     assert not window.leaves_stream(10.0)
     assert window.launch(10.0) == []
     for name in ("run-1", "run-2", "run-3"):
-        window.answer(good(name), 10.5)
+        window.receive(good(name), 10.5)
         assert window.pop().request_id == name
 
 
@@ -237,20 +237,20 @@ def test_an_item_that_was_given_up_takes_room_until_the_server_answers_it():
     window.pop()
     window.add(pb.ExplainRequest(), ImageSource(b""), 10.0)
     assert window.launch(10.0) == []
-    window.answer(good("run-0"), 10.5)
+    window.receive(good("run-0"), 10.5)
     assert ids(window.launch(10.5)) == ["run-4"]
 
 
 def test_the_time_of_others_is_not_the_items():
     window = filled(1)
     window.launch(0.0)
-    window.answer(later("run-0", 1.0), 50.0)
+    window.receive(later("run-0", 1.0), 50.0)
     assert window.head_done
 
     window = filled(1)
     window.launch(0.0)
     window.postpone(50.0)
-    window.answer(later("run-0", 1.0), 50.0)
+    window.receive(later("run-0", 1.0), 50.0)
     assert ids(window.launch(52.0)) == ["run-0.2"]
     window.expire(59.9)
     assert not window.head_done
@@ -260,7 +260,7 @@ def test_the_time_of_others_is_not_the_items():
 
 def test_a_stream_with_nothing_but_given_up_items_is_left():
     window = staggered(2)
-    window.answer(good("run-1"), 5.0)
+    window.receive(good("run-1"), 5.0)
     window.expire(10.0)
     window.pop()
     window.pop()
@@ -278,7 +278,7 @@ def test_a_stream_that_given_up_items_fill_is_left_and_the_others_recalled_at_no
     assert window.leaves_stream(12.0)
     assert [isinstance(window.pop(), DeadlineExceeded) for _ in range(3)] == [True] * 3
     assert ids(window.launch(12.0)) == ["run-3.2"]
-    window.answer(good("run-3.2"), 12.5)
+    window.receive(good("run-3.2"), 12.5)
     assert window.pop().request_id == "run-3.2"
 
 
@@ -292,7 +292,7 @@ def test_a_given_up_item_may_be_what_broke_the_stream_by_its_size():
 def test_what_expires_while_it_waits_for_a_retry_leaves_the_stream_alone():
     window = filled(1, timeout=2.0)
     window.launch(0.0)
-    window.answer(bad("run-0", 14), 0.5)
+    window.receive(bad("run-0", 14), 0.5)
     assert window.leaves_stream(0.5)
     window.expire(2.0)
     assert isinstance(window.pop(), DeadlineExceeded)
@@ -306,11 +306,11 @@ def test_a_stream_that_breaks_by_size_is_searched_for_the_item_at_fault():
     assert ids(window.launch(0.0)) == ["run-0.2"]
     assert window.launch(0.0) == []
     assert window.seconds_to_next(0.0) == 10.0
-    window.answer(good("run-0.2"), 0.0)
+    window.receive(good("run-0.2"), 0.0)
     assert ids(window.launch(0.0)) == ["run-1.2"]
     window.broken(Overloaded("message too large"), 0.0)
     assert ids(window.launch(0.0)) == ["run-2.2"]
-    window.answer(good("run-2.2"), 0.0)
+    window.receive(good("run-2.2"), 0.0)
     outcomes = [window.pop() for _ in range(3)]
     assert [isinstance(outcome, Overloaded) for outcome in outcomes] == [False, True, False]
 
@@ -320,7 +320,7 @@ def test_an_item_that_cannot_be_sent_holds_its_place():
     window.add(pb.ExplainRequest(), ImageSource(b""), 0.0)
     window.add_failed(UnsupportedImage("no image"))
     assert ids(window.launch(0.0)) == ["run-0"]
-    window.answer(good("run-0"), 0.0)
+    window.receive(good("run-0"), 0.0)
     window.pop()
     assert isinstance(window.pop(), UnsupportedImage)
 
@@ -328,7 +328,7 @@ def test_an_item_that_cannot_be_sent_holds_its_place():
 def test_an_answer_without_response_or_error_is_an_error():
     window = filled(1, retry=Retry(attempts=1))
     window.launch(0.0)
-    window.answer(pb.ExplainStreamResponse(request_id="run-0"), 0.0)
+    window.receive(pb.ExplainStreamResponse(request_id="run-0"), 0.0)
     assert isinstance(window.pop(), MalformedResponse)
 
 
@@ -346,5 +346,5 @@ def test_an_image_that_failed_is_let_go_while_it_waits_for_those_before_it():
     del source
     window.launch(0.0)
     assert gone() is not None
-    window.answer(bad("run-1", 3), 0.0)
+    window.receive(bad("run-1", 3), 0.0)
     assert gone() is None

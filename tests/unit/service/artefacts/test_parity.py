@@ -29,7 +29,7 @@ def test_a_report_is_read_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(found.fingerprint, FINGERPRINT)
 
 
-def test_a_report_that_says_correlation_is_still_read(tmp_path):
+def test_a_report_with_other_names_of_its_fields_is_read(tmp_path):
     content = {
         "figures": {
             "images": 60,
@@ -41,17 +41,18 @@ def test_a_report_that_says_correlation_is_still_read(tmp_path):
         "thresholds": {"top1": 0.98, "correlation": 0.97, "first_phrase": 0.95},
         "bank_digest": "bank",
         "vocabulary_digest": "words",
-        "quantisation": {},
+        "quantisation": {"images": 8},
     }
     digest = write_artefact(tmp_path, NAME, {"fingerprint": FINGERPRINT}, content)
     found = read_parity(tmp_path, digest)
     assert found.figures == ExplanationAgreement(60, 0.99, 0.98, 0.9, 0.97)
     assert found.thresholds == AgreementThresholds()
+    assert found.quantization == {"images": 8}
 
 
 def test_a_report_below_its_thresholds_or_of_another_shape_is_refused(tmp_path):
     digest = write_parity(tmp_path, report(ExplanationAgreement(60, 0.9, 1, 1, 1, 0)))
-    with pytest.raises(ArtefactCorrupt, match=r"says that it failed: same top-1 0\.9000"):
+    with pytest.raises(ArtefactCorrupt, match=r"states that it failed: same top-1 0\.9000"):
         read_parity(tmp_path, digest)
     digest = write_artefact(tmp_path, NAME, {"fingerprint": FINGERPRINT}, {"figures": 3})
     with pytest.raises(ArtefactCorrupt, match="lacks a field"):

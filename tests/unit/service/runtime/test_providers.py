@@ -15,7 +15,8 @@ from textcam_service.runtime.providers import (
     engines_of,
     provider_options,
 )
-from textcam_service.runtime.sessions import _by_kept_engines, require_started
+from textcam_service.runtime.sessions import _with_cached_engines, require_started
+from textcam_service.serving.registry.loading import device_options
 from textcam_service.settings import read_settings
 
 ALL = (TENSORRT, CUDA, CPU)
@@ -99,12 +100,12 @@ def test_an_engine_that_was_written_by_half_is_made_anew(tmp_path, caplog):
         (folder / "new.engine").touch()
         return said.append("made") or "session"
 
-    assert _by_kept_engines(folder, made) == "session"
+    assert _with_cached_engines(folder, made) == "session"
     assert not caplog.records
-    assert _by_kept_engines(folder, made) == "session"
+    assert _with_cached_engines(folder, made) == "session"
     assert said == ["made", "made"]
     (record,) = caplog.records
-    assert f"what {folder} keeps is of no use (could not deserialize" in record.message
+    assert f"the engines in {folder} are unusable (could not deserialize" in record.message
 
 
 def test_a_provider_that_fails_without_an_engine_is_told_as_it_is(tmp_path):
@@ -112,10 +113,10 @@ def test_a_provider_that_fails_without_an_engine_is_told_as_it_is(tmp_path):
         raise InvalidSettings("no driver")
 
     with pytest.raises(InvalidSettings, match="no driver"):
-        _by_kept_engines(tmp_path / "engines", made)
+        _with_cached_engines(tmp_path / "engines", made)
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidSettings, match=r"engine_cache: .* cannot be made"):
-        _by_kept_engines(tmp_path / "file" / "engines", made)
+    with pytest.raises(InvalidSettings, match=r"engine_cache: .* cannot be created"):
+        _with_cached_engines(tmp_path / "file" / "engines", made)
 
 
 def test_without_a_cache_or_batches_tensorrt_is_told_of_neither():
@@ -150,7 +151,7 @@ def test_a_provider_that_did_not_start_is_no_reason_to_run_on_another():
 
 def test_the_settings_say_how_a_device_is_used():
     flags = {"precision": "fp16", "engine_cache": "/e", "gpu_memory_limit": 5, "max_batch": 16}
-    assert read_settings(flags).device == DeviceOptions("fp16", "/e", 5, 16)
-    assert read_settings({}).device.in_graph is None  # the CPU takes maps home, a GPU keeps them
+    assert device_options(read_settings(flags)) == DeviceOptions("fp16", "/e", 5, 16)
+    assert device_options(read_settings({})).in_graph is None  # decided by the device
     with pytest.raises(InvalidSettings, match="precision"):
         read_settings({"precision": "bf16"})

@@ -16,7 +16,7 @@ OFFLINE = {
     "InvalidSettings",
     "MissingExtra",
     "ExportRefused",
-    "QuantisationRefused",
+    "QuantizationRefused",
     "ParityMissed",
     "EmbedderError",
     "ProbingSetError",

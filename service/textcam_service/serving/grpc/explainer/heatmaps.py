@@ -1,11 +1,10 @@
-"""The heatmaps of an answer, drawn as long as it is waited for and fits a message."""
+"""Heatmaps of a response, drawn while it is awaited and fits a message."""
 
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 
 import numpy as np
@@ -16,113 +15,66 @@ from textcam_client._heatmaps.colormap import blend
 from textcam_client._heatmaps.view import HeatmapContext, Peak
 
 from textcam_service.core.heatmap import heatmap, to_uint8
-from textcam_service.core.types import Crop, Float32Array, UInt8Array
-from textcam_service.errors import DeadlineExpired, ResponseTooLarge
+from textcam_service.core.types import Float32Array, UInt8Array
+from textcam_service.errors import ResponseTooLarge
 from textcam_service.imaging.decoding import whole_image
-from textcam_service.serving.grpc.explainer.requests import Job
+from textcam_service.serving.engine.cancellation import CancellationToken
+from textcam_service.serving.engine.jobs import ExplainJob, HeatmapForm
+from textcam_service.serving.engine.results import ImageInfo
 
-# Pictures are drawn some rows at a time: what a pixel takes in between is many times its own size.
+# Heatmaps are drawn some rows at a time: the arithmetic takes many times a pixel's own size.
 _BAND_PIXELS = 2**17
 
 
-@dataclass(frozen=True)
-class ImageInfo:
-    """What is kept of an image while its answer is made: not its pixels.
-
-    Many images wait for inference at a time, and their pixels are many times their files' size.
-
-    Attributes:
-        height: Of the image, in pixels.
-        width: Likewise.
-        decoder: What decoded it.
-        crop: What the model saw of it.
-    """
-
-    height: int
-    width: int
-    decoder: str
-    crop: Crop
-
-
 class HeatmapEncoder:
-    """Draws one answer's heatmaps.
+    """Draws one response's heatmaps.
 
     Args:
-        job: What is asked for.
-        scene: Of the image.
-        deadline: On time.monotonic()'s clock; None: none.
-        max_bytes: Of a message.
-
-    Attributes:
-        job: As given.
-        scene: As given.
+        job: The job, which names the form.
+        image: The decoded image.
+        token: Checked before each heatmap.
+        max_bytes: Limit of a message.
     """
 
-    def __init__(self, job: Job, scene: ImageInfo, deadline: float | None, max_bytes: int) -> None:
-        self.job = job
-        self.scene = scene
-        self._deadline = deadline
+    def __init__(
+        self, job: ExplainJob, image: ImageInfo, token: CancellationToken, max_bytes: int
+    ) -> None:
+        self._job = job
+        self._image = image
+        self._token = token
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._abandoned = False
-
-    def cancel(self) -> None:
-        """Nobody waits for it any more; a thread that still draws ends with the map it is at."""
-        self._abandoned = True
-
-    def raise_if_cancelled(self) -> None:
-        """Check that someone still waits.
-
-        Raises:
-            DeadlineExpired: The deadline passed, or it was abandoned.
-        """
-        late = self._deadline is not None and time.monotonic() >= self._deadline
-        if late or self._abandoned:
-            raise DeadlineExpired(
-                "the deadline passed while the answer was made; allow more time, or ask for fewer "
-                "targets or for the heatmap form 'saliency', which is drawn by the client"
-            )
-
-    def check(self, maps: int) -> None:
-        """Refuse `maps` heatmaps, before any is drawn, that cannot fit a message.
-
-        How large overlays become shows only when they are encoded.
-
-        Raises:
-            ResponseTooLarge: The message says what to leave out.
-        """
-        if self.job.heatmap == types_pb.HEATMAP_FORM_IMAGE:
-            self._require_room(maps * self.scene.height * self.scene.width)
 
     def peak(self, saliency_map: Float32Array) -> Peak:
-        """What becomes the hottest of a target's heatmaps: the strongest support of its map."""
+        """Return the strongest support of a target's map, which is hottest in its heatmaps."""
         return Peak(saliency_map, self._crop)
 
     def draw(self, saliency_map: Float32Array, peak: Peak) -> types_pb.Heatmap:
-        """One heatmap, in the form that is asked for; over the image it is drawn smoothly.
+        """Draw one heatmap in the job's form; overlays are drawn smoothly.
 
         Args:
             saliency_map: (H, W).
-            peak: What becomes the hottest.
+            peak: The value that becomes hottest.
 
         Raises:
-            DeadlineExpired: See raise_if_cancelled().
+            DeadlineExpired: The response is no longer awaited.
             ResponseTooLarge: With those before, it is over the limit.
         """
-        self.raise_if_cancelled()
-        scene = self.scene
-        size = scene.height, scene.width
-        if self.job.heatmap == types_pb.HEATMAP_FORM_IMAGE:
-            levels = self._levels(heatmap(saliency_map, scene.crop, *size, max(peak.cell, 0.0)))
+        self._token.raise_if_cancelled()
+        image = self._image
+        size = image.height, image.width
+        if self._job.heatmap is HeatmapForm.IMAGE:
+            levels = self._levels(heatmap(saliency_map, image.crop, *size, max(peak.cell, 0.0)))
             dtype = types_pb.Tensor.D_TYPE_UINT8
-            image = types_pb.Tensor(dtype=dtype, shape=levels.shape, data=levels.tobytes())
-            drawn = types_pb.Heatmap(image=image)
+            drawn = types_pb.Heatmap(
+                image=types_pb.Tensor(dtype=dtype, shape=levels.shape, data=levels.tobytes())
+            )
         else:
             context = HeatmapContext(size, self._crop, None, peak)
             heat = context.heatmap(saliency_map, None, peak, smooth=True)
             drawn = types_pb.Heatmap(overlay_png=self._overlay(heat))
         self._bytes += drawn.ByteSize()
-        self._require_room(self._bytes)
+        check_message_size(self._bytes, self._max_bytes, self._job.target_count, image)
         return drawn
 
     def _levels(self, heat: Float32Array) -> UInt8Array:
@@ -141,39 +93,47 @@ class HeatmapEncoder:
 
     @cached_property
     def _crop(self) -> geometry.Crop:
-        return geometry.Crop(**asdict(self.scene.crop))
+        return geometry.Crop(**asdict(self._image.crop))
 
     @cached_property
     def _picture(self) -> UInt8Array:
-        """(h, w, 3); a file is decoded once more."""
-        if self.job.pixels is not None:
-            return self.job.pixels
-        assert self.job.encoded is not None  # noqa: S101 - requests.read_request saw to it
-        return np.asarray(whole_image(self.job.encoded))
+        """Pixels (h, w, 3); a file is decoded once more."""
+        image = self._job.image
+        return np.asarray(whole_image(image)) if isinstance(image, bytes) else image
 
     def _bands(self) -> Iterator[slice]:
-        rows = max(1, _BAND_PIXELS // self.scene.width)
-        return (slice(top, top + rows) for top in range(0, self.scene.height, rows))
-
-    def _require_room(self, size: int) -> None:
-        require_room(size, self._max_bytes, self.job.target_count, self.scene)
+        rows = max(1, _BAND_PIXELS // self._image.width)
+        return (slice(top, top + rows) for top in range(0, self._image.height, rows))
 
 
-def require_room(size: int, max_bytes: int, targets: int, scene: ImageInfo) -> None:
-    """Refuse an answer that gRPC would not send.
+def check_map_count(job: ExplainJob, image: ImageInfo, map_count: int, max_bytes: int) -> None:
+    """Refuse heatmaps that cannot fit a message, before any is drawn.
+
+    The size of overlays is known only when they are encoded.
+
+    Raises:
+        ResponseTooLarge: The message says what to leave out.
+    """
+    if job.heatmap is HeatmapForm.IMAGE:
+        size = map_count * image.height * image.width
+        check_message_size(size, max_bytes, job.target_count, image)
+
+
+def check_message_size(size: int, max_bytes: int, targets: int, image: ImageInfo) -> None:
+    """Refuse a response that is too large for a message.
 
     Args:
         size: Bytes that it takes, or takes at least.
-        max_bytes: Of a message.
-        targets: How many are explained.
-        scene: Of the image.
+        max_bytes: Limit of a message.
+        targets: Number of explained targets.
+        image: The decoded image.
 
     Raises:
         ResponseTooLarge: It is over the limit; the message says what to leave out.
     """
     if size > max_bytes:
         raise ResponseTooLarge(
-            f"the answer for {targets} target(s) of a {scene.width} x {scene.height} image takes "
+            f"the answer for {targets} target(s) of a {image.width} x {image.height} image takes "
             f"at least {size} bytes, but this server sends messages of at most {max_bytes}; ask "
             "for fewer targets, for the heatmap form 'saliency', which is drawn by the client, or "
             "for no groups",

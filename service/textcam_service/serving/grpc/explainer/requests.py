@@ -1,16 +1,15 @@
-"""From the contract's requests to the domain's values; their checks stand here."""
+"""Reader of the contract's requests: messages to the domain's values, with their checks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 
-from textcam_service.core.methods import Method, MethodSettings
+from textcam_service.core.methods import Method
 from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.core.types import PHRASE_KINDS, UInt8Array
 from textcam_service.errors import (
@@ -22,87 +21,65 @@ from textcam_service.errors import (
 )
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving.batching.scheduling import Lane
+from textcam_service.serving.engine.jobs import (
+    DEFAULT_PREDICTIONS,
+    Classes,
+    Contrast,
+    ExplainJob,
+    HeatmapForm,
+    ModelRef,
+    TargetSpec,
+    TopK,
+    check_request_id,
+)
 from textcam_service.settings import ServerSettings
 
-MAX_REQUEST_ID = 128
-DEFAULT_PREDICTIONS = 5
+_FORMS = {
+    types_pb.HEATMAP_FORM_UNSPECIFIED: HeatmapForm.SALIENCY,
+    types_pb.HEATMAP_FORM_NONE: HeatmapForm.NONE,
+    types_pb.HEATMAP_FORM_SALIENCY: HeatmapForm.SALIENCY,
+    types_pb.HEATMAP_FORM_IMAGE: HeatmapForm.IMAGE,
+    types_pb.HEATMAP_FORM_OVERLAY: HeatmapForm.OVERLAY,
+}
 
 
-@dataclass(frozen=True)
-class TopK:
-    """Explain the k most probable classes."""
-
-    k: int
+def read_model(spec: types_pb.ModelSpec) -> ModelRef:
+    """Read the model that a request names."""
+    return ModelRef(spec.name, spec.version)
 
 
-@dataclass(frozen=True)
-class Classes:
-    """Explain these classes, each rather than `reference` where that is given."""
+def read_job(
+    request: pb.ExplainRequest, bundle: ModelBundle, settings: ServerSettings
+) -> ExplainJob:
+    """Check a request and read the job out of it.
 
-    indices: tuple[int, ...]
-    reference: int | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """A request that was checked.
-
-    Attributes:
-        encoded: The image file, or None.
-        pixels: (h, w, 3) uint8, or None; exactly one of the two is given.
-        target: What is to be explained.
-        wish: What is wanted of the words.
-        groups: Whether maps per phrase are wanted.
-        heatmap: The form of heatmaps.
-        predictions: How many predictions to list.
-        method: The CAM method.
-        may_degrade: Whether less will do where the server is under pressure.
-    """
-
-    encoded: bytes | None
-    pixels: UInt8Array | None
-    target: TopK | Classes
-    wish: PhraseFilter
-    groups: bool
-    heatmap: types_pb.HeatmapForm
-    predictions: int
-    method: Method
-    may_degrade: bool
-
-    @property
-    def target_count(self) -> int:
-        """How many classes are explained."""
-        return self.target.k if isinstance(self.target, TopK) else len(self.target.indices)
-
-
-def read_request(request: pb.ExplainRequest, bundle: ModelBundle, limits: ServerSettings) -> Job:
-    """Check a request, whose model is `bundle`.
+    Args:
+        request: As it came.
+        bundle: The model that it names.
+        settings: Limits and defaults.
 
     Raises:
         InvalidRequest: A field is out of range.
-        UnknownClass: A class is unknown.
+        UnknownClass: The model has no such class.
     """
     check_request_id(request.request_id)
-    form = request.heatmap or types_pb.HEATMAP_FORM_SALIENCY
-    if form not in types_pb.HeatmapForm.values():
-        raise InvalidArgument(f"there is no heatmap form {form}", field="heatmap")
+    if request.heatmap not in _FORMS:
+        raise InvalidArgument(f"there is no heatmap form {request.heatmap}", field="heatmap")
     predictions = DEFAULT_PREDICTIONS
     if request.HasField("prediction_count"):
         predictions = request.prediction_count
-    classes = len(bundle.class_names)
-    target = _read_target(request.target, bundle, limits)
-    method = read_method(request.method, bundle)
-    _check_passes(method, target, bundle, limits)
-    return Job(
-        encoded=request.encoded if request.WhichOneof("image") == "encoded" else None,
-        pixels=_read_pixels(request),
-        target=target,
-        wish=_read_phrase_filter(request, bundle, limits),
-        groups=request.include_groups if request.HasField("include_groups") else True,
-        heatmap=form,
-        predictions=min(_in_range(predictions, 0, None, "prediction_count"), classes),
-        method=method,
+    return ExplainJob(
+        target=_read_target(request.target, bundle, settings),
+        method=read_method(request.method, bundle),
+        image=_read_image(request),
+        phrase_filter=_read_phrase_filter(request, bundle, settings),
+        heatmap=_FORMS[request.heatmap],
+        include_groups=request.include_groups if request.HasField("include_groups") else True,
+        prediction_count=min(
+            _in_range(predictions, 0, None, "prediction_count"), len(bundle.class_names)
+        ),
         may_degrade=request.may_degrade,
+        request_id=request.request_id,
     )
 
 
@@ -151,21 +128,8 @@ def _read_kinds(numbers: Sequence[types_pb.PhraseKind], bundle: ModelBundle) -> 
     return kinds
 
 
-def check_request_id(request_id: str, field: str = "request_id") -> None:
-    """Refuse what is too long to be held, logged and echoed.
-
-    Raises:
-        InvalidArgument: It has more than MAX_REQUEST_ID characters.
-    """
-    if len(request_id) > MAX_REQUEST_ID:
-        raise InvalidArgument(
-            f"a request id has at most {MAX_REQUEST_ID} characters, not {len(request_id)}",
-            field=field,
-        )
-
-
 def read_lane(lane: types_pb.Lane, default: Lane) -> Lane:
-    """Who waits; `default` where the request does not say.
+    """Read the lane of a request; `default` if it names none.
 
     Raises:
         InvalidArgument: There is no such lane.
@@ -181,7 +145,7 @@ def read_lane(lane: types_pb.Lane, default: Lane) -> Lane:
 
 
 def read_method(number: types_pb.CamMethod, bundle: ModelBundle) -> Method:
-    """The CAM method of a number; the model's default where the request names none.
+    """Read a CAM method by its number; the model's default if the request names none.
 
     Raises:
         UnsupportedMethod: There is none of that number, or the model's backbone cannot answer it.
@@ -197,46 +161,23 @@ def read_method(number: types_pb.CamMethod, bundle: ModelBundle) -> Method:
     return bundle.method(method_name(number), "method")
 
 
-def _check_passes(
-    method: Method, target: TopK | Classes, bundle: ModelBundle, limits: ServerSettings
-) -> None:
-    manifest = bundle.backbone.manifest
-    size = (manifest.channel_count, manifest.cells, MethodSettings())
-    targets = target.k if isinstance(target, TopK) else len(target.indices)
-    head = 0 if bundle.backbone.is_linear else method.head_passes(*size)
-    passes = targets * (method.image_passes(*size) + head)
-    if passes > limits.max_passes:
-        raise InvalidArgument(
-            f"{method.title} takes up to {passes} passes for {targets} target(s) of this model, "
-            f"but this server allows {limits.max_passes}; ask for fewer targets or another method",
-            field="method",
-        )
-
-
 def method_name(number: types_pb.CamMethod) -> str:
-    """A method's name, by its number in the contract: "grad_cam"."""
+    """Return a method's name by its number in the contract: "grad_cam"."""
     return str(types_pb.CamMethod.Name(number)).removeprefix("CAM_METHOD_").lower()
 
 
-def read_image_field(request: pb.ExplainRequest) -> None:
-    """Refuse a request without an image.
-
-    Raises:
-        EmptyImage: Neither `encoded` nor `pixels` is set.
-    """
-    if request.WhichOneof("image") is None:
+def _read_image(request: pb.ExplainRequest) -> bytes | UInt8Array:
+    kind = request.WhichOneof("image")
+    if kind is None:
         raise EmptyImage(
             "the request has no image: set 'encoded' to the bytes of a JPEG, PNG or WebP file, "
             "or 'pixels' to an RGB tensor",
             field="image",
         )
+    return request.encoded if kind == "encoded" else _read_pixels(request.pixels)
 
 
-def _read_pixels(request: pb.ExplainRequest) -> UInt8Array | None:
-    read_image_field(request)
-    if request.WhichOneof("image") != "pixels":
-        return None
-    tensor = request.pixels
+def _read_pixels(tensor: types_pb.Tensor) -> UInt8Array:
     if len(tensor.shape) != 3:
         raise InvalidTensor(
             f"pixels have shape [h, w, 3], not one of {len(tensor.shape):,} numbers",
@@ -260,7 +201,7 @@ def _read_pixels(request: pb.ExplainRequest) -> UInt8Array | None:
 
 def _read_target(
     target: types_pb.Target, bundle: ModelBundle, limits: ServerSettings
-) -> TopK | Classes:
+) -> TargetSpec:
     kind = target.WhichOneof("of")
     most = min(limits.max_targets, len(bundle.class_names))
     if kind == "classes":
@@ -280,7 +221,7 @@ def _read_target(
             raise InvalidArgument(
                 "a contrast needs two different classes", field="target.contrast.reference"
             )
-        return Classes((chosen,), reference)
+        return Contrast(chosen, reference)
     return TopK(_in_range(target.top_k.k, 1, most, "target.top_k.k") if kind == "top_k" else 1)
 
 

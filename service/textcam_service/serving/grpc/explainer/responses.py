@@ -1,13 +1,12 @@
-"""From the domain's values to the contract's answers."""
+"""Encoder of the contract's responses: the domain's values to messages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from google.protobuf.duration_pb2 import Duration
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 from textcam_client._heatmaps.view import Peak
@@ -17,21 +16,88 @@ from textcam_service.core.types import (
     Float32Array,
     Phrase,
     Prediction,
-    Rationale,
     SaliencyGroup,
     UInt8Array,
 )
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.serving.engine.method_runner import MethodResult
-from textcam_service.serving.grpc.explainer.heatmaps import HeatmapEncoder, ImageInfo, require_room
+from textcam_service.serving.engine.cancellation import CancellationToken
+from textcam_service.serving.engine.jobs import Degradation, ExplainJob, HeatmapForm
+from textcam_service.serving.engine.results import ExplainResult, ImageInfo, TargetResult
+from textcam_service.serving.grpc.explainer.heatmaps import (
+    HeatmapEncoder,
+    check_map_count,
+    check_message_size,
+)
 from textcam_service.version import __version__
 
-# A stream's answer repeats the request id around the response; the timings come last.
+# A stream's response repeats the request id around the message; the timings come last.
 _ENVELOPE_BYTES = 1024
+_REMEMBERED = 64  # models and methods whose provenance is kept encoded
+_DEGRADATIONS = {own: types_pb.Degradation.Value(f"DEGRADATION_{own.name}") for own in Degradation}
+
+
+class ResponseEncoder:
+    """Encodes results as ExplainResponse; but for the timings, see add_timings().
+
+    Args:
+        max_bytes: Limit of a message.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        # By model and method: it takes as long to encode as an explanation does.
+        self._provenance: dict[tuple[str, ...], types_pb.Provenance] = {}
+
+    def check(self, job: ExplainJob, image: ImageInfo, map_count: int) -> None:
+        """Refuse heatmaps that cannot fit a message; see heatmaps.check_map_count()."""
+        check_map_count(job, image, map_count, self._max_bytes)
+
+    def encode(self, result: ExplainResult, token: CancellationToken) -> pb.ExplainResponse:
+        """Encode a result.
+
+        Raises:
+            ResponseTooLarge: The message says what to leave out.
+            DeadlineExpired: See HeatmapEncoder.draw.
+        """
+        job, image = result.job, result.image
+        self.check(job, image, result.map_count)
+        drawing = HeatmapEncoder(job, image, token, self._max_bytes)
+        response = pb.ExplainResponse(
+            request_id=job.request_id,
+            predictions=[prediction_message(own) for own in result.predictions],
+            explanations=[explanation_message(own, job, drawing) for own in result.explanations],
+            image_height=image.height,
+            image_width=image.width,
+            crop=types_pb.Crop(**asdict(image.crop)),
+            provenance=self._provenance_of(result.bundle, job.method),
+            degradations=[_DEGRADATIONS[own] for own in result.degradations],
+        )
+        response.provenance.decoder = image.decoder
+        size = response.ByteSize() + _ENVELOPE_BYTES
+        check_message_size(size, self._max_bytes, len(response.explanations), image)
+        return response
+
+    def _provenance_of(self, bundle: ModelBundle, method: Method) -> types_pb.Provenance:
+        """Return the encoded provenance of a model and a method, made once."""
+        artefact, weights = bundle.artefact, bundle.backbone.manifest.weights_digest
+        digests = (weights, artefact.bank_digest, artefact.vocabulary_digest)
+        key = (bundle.name, bundle.version, *digests, method.name)
+        known = self._provenance.get(key)
+        if known is None:
+            if len(self._provenance) >= _REMEMBERED:
+                self._provenance.clear()
+            known = self._provenance[key] = provenance_message(bundle, method)
+        return known
+
+
+def add_timings(response: pb.ExplainResponse, stage_seconds: Mapping[str, float]) -> None:
+    """Add the seconds of all stages, encoding included, once they are known."""
+    for name, seconds in stage_seconds.items():
+        getattr(response.timings, name).FromNanoseconds(round(seconds * 1e9))
 
 
 def prediction_message(prediction: Prediction) -> types_pb.Prediction:
-    """A prediction as a message."""
+    """Encode a prediction."""
     return types_pb.Prediction(
         class_index=prediction.class_index,
         class_name=prediction.class_name,
@@ -41,38 +107,34 @@ def prediction_message(prediction: Prediction) -> types_pb.Prediction:
 
 
 def explanation_message(
-    target: Prediction,
-    reference: Prediction | None,
-    rationale: Rationale,
-    spoken: str,
-    drawing: HeatmapEncoder,
-    found: MethodResult,
+    result: TargetResult, job: ExplainJob, drawing: HeatmapEncoder
 ) -> pb.Explanation:
-    """One target's rationale as a message, with maps and heatmaps as the drawing's job wants them.
+    """Encode one target's result, with maps and heatmaps in the job's form.
 
     Raises:
         DeadlineExpired: See HeatmapEncoder.draw.
         ResponseTooLarge: See HeatmapEncoder.draw.
     """
+    rationale = result.rationale
     peak = drawing.peak(rationale.saliency_map)
     message = pb.Explanation(
-        target=prediction_message(target),
+        target=prediction_message(result.target),
         logit=rationale.logit,
         bias=rationale.bias,
         gap=rationale.gap,
-        network_passes=found.network_passes,
-        head_passes=found.head_passes,
+        network_passes=result.network_passes,
+        head_passes=result.head_passes,
         phrases=[_phrase_message(phrase) for phrase in rationale.phrases],
-        groups=[_group_message(group, drawing, peak) for group in rationale.groups]
-        if drawing.job.groups
+        groups=[_group_message(group, job, drawing, peak) for group in rationale.groups]
+        if job.include_groups
         else [],
-        rest=_group_message(rationale.rest, drawing, peak),
-        sentence=spoken,
+        rest=_group_message(rationale.rest, job, drawing, peak),
+        sentence=result.sentence,
         in_logit_units=rationale.in_logit_units,
     )
-    if reference is not None:
-        message.reference.CopyFrom(prediction_message(reference))
-    _add_maps(message, rationale.saliency_map, drawing, peak)
+    if result.reference is not None:
+        message.reference.CopyFrom(prediction_message(result.reference))
+    _add_maps(message, rationale.saliency_map, job, drawing, peak)
     return message
 
 
@@ -84,7 +146,7 @@ def _phrase_message(phrase: Phrase) -> types_pb.Phrase:
 
 
 def _group_message(
-    group: SaliencyGroup, drawing: HeatmapEncoder, peak: Peak
+    group: SaliencyGroup, job: ExplainJob, drawing: HeatmapEncoder, peak: Peak
 ) -> types_pb.SaliencyGroup:
     message = types_pb.SaliencyGroup(
         phrase_index=group.phrase_index,
@@ -93,9 +155,9 @@ def _group_message(
         evidence_for=group.evidence_for,
         evidence_against=group.evidence_against,
     )
-    if drawing.job.groups:
-        _add_maps(message, group.saliency_map, drawing, peak)
-        if group.relative_map is not None and drawing.job.heatmap != types_pb.HEATMAP_FORM_NONE:
+    if job.include_groups:
+        _add_maps(message, group.saliency_map, job, drawing, peak)
+        if group.relative_map is not None and job.heatmap is not HeatmapForm.NONE:
             message.relative_map.CopyFrom(tensor_message(group.relative_map))
     return message
 
@@ -103,29 +165,19 @@ def _group_message(
 def _add_maps(
     message: pb.Explanation | types_pb.SaliencyGroup,
     saliency_map: Float32Array,
+    job: ExplainJob,
     drawing: HeatmapEncoder,
     peak: Peak,
 ) -> None:
-    form = drawing.job.heatmap
-    if form == types_pb.HEATMAP_FORM_NONE:
+    if job.heatmap is HeatmapForm.NONE:
         return
     message.saliency_map.CopyFrom(tensor_message(saliency_map))
-    if form != types_pb.HEATMAP_FORM_SALIENCY:
+    if job.heatmap is not HeatmapForm.SALIENCY:
         message.heatmap.CopyFrom(drawing.draw(saliency_map, peak))
 
 
-def map_count(rationales: Iterable[Rationale], groups: bool) -> int:
-    """How many heatmaps an answer has: one per target and, with groups, one of each and the rest.
-
-    Args:
-        rationales: The targets'.
-        groups: Whether maps per phrase are wanted.
-    """
-    return sum(1 + (len(rationale.groups) + 1 if groups else 0) for rationale in rationales)
-
-
 def tensor_message(array: Float32Array | UInt8Array) -> types_pb.Tensor:
-    """A float32 or uint8 array as a message."""
+    """Encode a float32 or uint8 array."""
     dtype = (
         types_pb.Tensor.D_TYPE_UINT8 if array.dtype == np.uint8 else types_pb.Tensor.D_TYPE_FLOAT32
     )
@@ -136,56 +188,8 @@ def tensor_message(array: Float32Array | UInt8Array) -> types_pb.Tensor:
     )
 
 
-def response_message(
-    request_id: str,
-    predictions: Sequence[Prediction],
-    explanations: Sequence[pb.Explanation],
-    scene: ImageInfo,
-    bundle: ModelBundle,
-    method: Method,
-    degradations: Sequence[types_pb.Degradation],
-) -> pb.ExplainResponse:
-    """The whole answer, but for its timings."""
-    crop = scene.crop
-    return pb.ExplainResponse(
-        request_id=request_id,
-        predictions=[prediction_message(prediction) for prediction in predictions],
-        explanations=explanations,
-        image_height=scene.height,
-        image_width=scene.width,
-        crop=types_pb.Crop(**asdict(crop)),
-        provenance=provenance_message(bundle, method, scene.decoder),
-        degradations=degradations,
-    )
-
-
-def timings_message(stage_seconds: Mapping[str, float]) -> types_pb.Timings:
-    """Turn seconds by stage into a message; a stage that is absent stays unset."""
-    durations = {name: Duration() for name in stage_seconds}
-    for name, duration in durations.items():
-        duration.FromNanoseconds(round(stage_seconds[name] * 1e9))
-    return types_pb.Timings(**durations)
-
-
-def check_size(response: pb.ExplainResponse, scene: ImageInfo, max_bytes: int) -> None:
-    """Refuse an answer that gRPC would not send.
-
-    Args:
-        response: The whole answer.
-        scene: Of its image.
-        max_bytes: Of a message.
-
-    Raises:
-        ResponseTooLarge: It is over the limit; the message says what to leave out.
-    """
-    size = response.ByteSize() + _ENVELOPE_BYTES
-    require_room(size, max_bytes, len(response.explanations), scene)
-
-
-def provenance_message(
-    bundle: ModelBundle, method: Method, decoder: str = ""
-) -> types_pb.Provenance:
-    """What makes a bundle's answers."""
+def provenance_message(bundle: ModelBundle, method: Method) -> types_pb.Provenance:
+    """Encode what makes a model's explanations; the decoder is the image's own."""
     numbers = asdict(MethodSettings())
     chosen = {f"method.{name}": str(numbers[name]) for name in method.parameters}
     manifest = bundle.backbone.manifest
@@ -197,7 +201,6 @@ def provenance_message(
         bank_digest=bundle.artefact.bank_digest,
         vocabulary_digest=bundle.artefact.vocabulary_digest,
         service_version=__version__,
-        decoder=decoder,
         execution_provider=bundle.backbone.execution_provider,
         method=method_number(method),
         parameters={**bundle.parameters(), **chosen},
@@ -221,7 +224,7 @@ def _calibration_message(bundle: ModelBundle) -> types_pb.Calibration | None:
 
 
 def summary_message(bundle: ModelBundle) -> pb.ModelSummary:
-    """A bundle in short."""
+    """Encode a model in short."""
     return pb.ModelSummary(
         name=bundle.name,
         version=bundle.version,
@@ -231,7 +234,7 @@ def summary_message(bundle: ModelBundle) -> pb.ModelSummary:
 
 
 def model_message(bundle: ModelBundle) -> pb.GetModelResponse:
-    """A bundle in full."""
+    """Encode a model in full."""
     manifest = bundle.backbone.manifest
     fields: dict[str, Any] = {
         "architecture": manifest.architecture,
@@ -254,6 +257,6 @@ def model_message(bundle: ModelBundle) -> pb.GetModelResponse:
 
 
 def method_number(method: Method) -> types_pb.CamMethod:
-    """A method's number in the contract."""
+    """Return a method's number in the contract."""
     number: types_pb.CamMethod = types_pb.CamMethod.Value(f"CAM_METHOD_{method.name.upper()}")
     return number

@@ -1,4 +1,4 @@
-"""One ExplainStream: items in, answers out in order of completion, and what it holds until then."""
+"""One ExplainStream: items in, responses out in order of completion, and the bounds between."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-from google.rpc.status_pb2 import Status
 from textcam.v1 import explainer_pb2 as pb
 
 from textcam_service.errors import InvalidArgument
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.dataplane import DataPlane
-from textcam_service.serving.grpc.explainer.requests import MAX_REQUEST_ID, check_request_id
+from textcam_service.serving.engine.jobs import MAX_REQUEST_ID, check_request_id
+from textcam_service.serving.grpc.explainer.explaining import ExplainCalls, envelope
+from textcam_service.serving.status import status_of
 from textcam_service.serving.telemetry.tracing import Metadata
 from textcam_service.settings import ServerSettings
 
-_PARTS = 8  # as many streams that nobody reads may hold all the bytes there are, one may not
+_PARTS = 8  # so many streams of clients that do not read may hold all bytes; one may not
 _FIRST = 4
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """An answer that waits to be taken.
+class _Undelivered:
+    """A response that waits to be read by the client.
 
     Attributes:
         message: As it is sent.
         size: Its bytes.
-        frees: The id that others may have from then on; empty: none.
+        frees: The id that other items may have from then on; empty: none.
     """
 
     message: pb.ExplainStreamResponse
@@ -36,47 +37,50 @@ class _Answer:
 
 
 class Stream:
-    """What a stream holds: items in work, answers that nobody took yet, and the ids of both.
+    """Items in work, responses that the client has not read yet, and the ids of both.
 
     Args:
-        desk: Where items are explained; told of what is held.
-        settings: Bound the items that are in work or answered and not taken, and their bytes.
-        deadline: The call's, on time.monotonic()'s clock; None: none.
-        metadata: The call's.
+        dataplane: Counts undelivered responses, and rejects items.
+        calls: Explains items.
+        settings: Bounds of items that are in work or undelivered, and of their bytes.
+        deadline: Of the call, on time.monotonic()'s clock; None: none.
+        metadata: Of the call.
     """
 
     def __init__(
         self,
         dataplane: DataPlane,
+        calls: ExplainCalls,
         settings: ServerSettings,
         deadline: float | None,
         metadata: Metadata,
     ) -> None:
         self._dataplane = dataplane
+        self._calls = calls
         self._deadline = deadline
         self._metadata = metadata
-        # Freed once an answer was taken: a slow reader slows the work. No item is refused for want
-        # of room in the queue because of the stream's own.
+        # Freed once a response is read: a slow reader slows the work. No item is refused for lack
+        # of room in the queue because of the stream's own items.
         self._slots = asyncio.Semaphore(min(settings.stream_concurrency, settings.max_queue))
-        # The next answer may be as large as the largest so far; the first, a part of what can be.
+        # The next response may be as large as the largest so far; the first, a part of the limit.
         self._part = settings.max_bytes_in_work // _PARTS
         self._largest, self._seen = settings.max_message_bytes // _FIRST, 0
         self._moved = asyncio.Event()
-        self._answers: asyncio.Queue[_Answer | None] = asyncio.Queue()
+        self._done: asyncio.Queue[_Undelivered | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ids: set[str] = set()
         self._items = self._bytes = 0
 
-    async def answers(
+    async def responses(
         self, items: AsyncIterator[pb.ExplainStreamRequest]
     ) -> AsyncGenerator[pb.ExplainStreamResponse, None]:
-        """Answer items as they come; ends with the last one's answer."""
+        """Explain items as they come; ends with the last one's response."""
         reader = asyncio.create_task(self._read(items))
         try:
-            while (answer := await self._answers.get()) is not None:
-                self._ids.discard(answer.frees)  # before whoever reads it can use the id again
-                yield answer.message
-                self._hold(-1, -answer.size)
+            while (response := await self._done.get()) is not None:
+                self._ids.discard(response.frees)  # before its reader can use the id again
+                yield response.message
+                self._hold(-1, -response.size)
                 self._slots.release()
             await reader
         finally:
@@ -88,49 +92,47 @@ class Stream:
         try:
             async for item in items:
                 await self._slots.acquire()
-                await self._room()
+                await self._wait_for_room()
                 self._hold(1)
-                task = asyncio.create_task(self._answer(item.request))
+                task = asyncio.create_task(self._explain(item.request))
                 self._tasks.add(task)
-                task.add_done_callback(self._on_answered)
+                task.add_done_callback(self._on_explained)
             await asyncio.gather(*self._tasks)
         finally:
-            self._answers.put_nowait(None)
+            self._done.put_nowait(None)
 
-    async def _room(self) -> None:
-        """Wait until another answer would be within the stream's part, or it holds none."""
+    async def _wait_for_room(self) -> None:
+        """Wait until another response would fit the stream's part, or the stream holds none."""
         while self._items and self._bytes + (len(self._tasks) + 1) * self._largest > self._part:
             self._moved.clear()
             await self._moved.wait()
 
-    def _on_answered(self, task: asyncio.Task[None]) -> None:
+    def _on_explained(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._moved.set()
 
-    async def _answer(self, request: pb.ExplainRequest) -> None:
+    async def _explain(self, request: pb.ExplainRequest) -> None:
+        message = pb.ExplainStreamResponse(request_id=request.request_id[:MAX_REQUEST_ID])
+        asked = envelope("ExplainStream", request, self._deadline, self._metadata)
         own = ""
-        result: pb.ExplainResponse | Status
         try:
-            self._require_own_id(request.request_id)
+            self._check_id(request.request_id)
         except InvalidArgument as error:
-            result = self._dataplane.refuse("ExplainStream", request, self._metadata, error)
+            message.error.CopyFrom(status_of(self._dataplane.reject(asked, error)))
         else:
             own = request.request_id
             self._ids.add(own)
-            result = await self._dataplane.answer(
-                "ExplainStream", request, self._deadline, Lane.AUDIT, self._metadata
-            )
-        message = pb.ExplainStreamResponse(request_id=request.request_id[:MAX_REQUEST_ID])
-        if isinstance(result, Status):
-            message.error.CopyFrom(result)
-        else:
-            message.response.CopyFrom(result)
+            try:
+                message.response.CopyFrom(await self._calls.explain(request, asked, Lane.AUDIT))
+            except Exception as error:  # noqa: BLE001 - recorded; the client gets its status
+                message.error.CopyFrom(status_of(error))
         size = message.ByteSize()
         self._largest = self._seen = max(self._seen, size)
         self._hold(0, size)
-        self._answers.put_nowait(_Answer(message, size, own))
+        self._done.put_nowait(_Undelivered(message, size, own))
 
-    def _require_own_id(self, request_id: str) -> None:
+    def _check_id(self, request_id: str) -> None:
+        """Refuse an id that is missing, too long, or that of another item in work."""
         check_request_id(request_id, "request.request_id")
         if request_id and request_id not in self._ids:
             return
@@ -143,5 +145,5 @@ class Stream:
     def _hold(self, items: int, size: int = 0) -> None:
         self._items += items
         self._bytes += size
-        self._dataplane.hold(items, size)
+        self._dataplane.admission.add_undelivered(items, size)
         self._moved.set()

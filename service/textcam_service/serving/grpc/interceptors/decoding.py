@@ -1,4 +1,4 @@
-"""Messages whose bytes are no message: refused in words, whatever the method."""
+"""Interceptor that rejects undecodable messages with INVALID_ARGUMENT and a message."""
 
 from __future__ import annotations
 
@@ -16,66 +16,72 @@ from textcam_service.serving.status import code_of, reason_of, status_of
 
 
 class DecodingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc] # grpc has no types
-    """Has gRPC hand on what it cannot decode, which it would answer with UNKNOWN and a traceback.
+    """Interceptor that rejects undecodable messages.
 
-    Of methods that answer one request with a stream it takes those that write their answers
-    themselves, as Health.Watch does.
+    Without it gRPC responds with UNKNOWN and logs a traceback. Of methods with one request and a
+    stream of responses it supports those that write their responses themselves, such as
+    Health.Watch.
 
     Args:
-        count: Told of each refusal: method, code, reason.
+        count: Called with each refusal: method, code, reason.
     """
 
     def __init__(self, count: Callable[[str, grpc.StatusCode, str], None]) -> None:
         self._count = count
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """Put the refusal before a method."""
+        """Return a handler that rejects undecodable messages first."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
         path = handler_call_details.method
 
-        async def refuse(error: UndecodableMessage, context: Any) -> None:
+        async def reject(error: UndecodableMessage, context: Any) -> None:
             self._count(path.rpartition("/")[2], code_of(error), reason_of(error))
             await context.abort_with_status(rpc_status.to_status(status_of(error)))
 
-        async def one(request: Any, context: Any) -> Any:
+        async def unary(request: Any, context: Any) -> Any:
             if isinstance(request, UndecodableMessage):
-                await refuse(request, context)
+                await reject(request, context)
             return await (handler.unary_unary or handler.unary_stream)(request, context)
 
-        async def many(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async def stream(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             try:
-                async with aclosing(handler.stream_stream(_sound(requests), context)) as answers:
-                    async for answer in answers:
-                        yield answer
+                async with aclosing(
+                    handler.stream_stream(_decoded(requests), context)
+                ) as responses:
+                    async for response in responses:
+                        yield response
             except UndecodableMessage as error:
-                await refuse(error, context)
+                await reject(error, context)
 
-        own = {"stream_stream": many, "unary_stream": one, "unary_unary": one}
+        guarded = {"stream_stream": stream, "unary_stream": unary, "unary_unary": unary}
         return handler._replace(
             request_deserializer=_decoder(path, handler.request_deserializer),
-            **{kind: guarded for kind, guarded in own.items() if getattr(handler, kind)},
+            **{kind: method for kind, method in guarded.items() if getattr(handler, kind)},
         )
 
 
 def _decoder(path: str, decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Answers the error in the message's place: gRPC decodes where nobody could catch it."""
+    """Return a decoder that returns an error instead of raising it.
 
-    def decoded(content: bytes) -> Any:
+    gRPC decodes requests where no handler could catch the error.
+    """
+
+    def decode_or_error(content: bytes) -> Any:
         try:
             return decode(content)
-        except DecodeError:  # its words tell nothing of the content that helps
+        except DecodeError:  # its message says nothing useful about the content
             kind = Default().FindMethodByName(path[1:].replace("/", ".")).input_type.full_name
             return UndecodableMessage(
-                f"the bytes of the request are no {kind}: encode it by the server's contract, as "
-                "its reflection service tells it"
+                f"the request's bytes are not a valid {kind}; encode it by the server's contract, "
+                "which its reflection service describes"
             )
 
-    return decoded
+    return decode_or_error
 
 
-async def _sound(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _decoded(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         if isinstance(request, UndecodableMessage):
             raise request

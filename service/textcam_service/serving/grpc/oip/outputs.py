@@ -1,31 +1,32 @@
-"""From answers to a ModelInfer's outputs: an answer's parts by name, image by image."""
+"""Encoder of ModelInfer responses: results to outputs by name, image by image."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from textcam.oip import open_inference_pb2 as oip
-from textcam.v1 import explainer_pb2 as pb
-from textcam.v1 import types_pb2 as types_pb
 
+from textcam_service.core.methods import Method
 from textcam_service.errors import ResponseTooLarge
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.serving.grpc.explainer.requests import method_name
-from textcam_service.serving.grpc.oip.tensors import Array, add_output
+from textcam_service.serving.engine.cancellation import CancellationToken
+from textcam_service.serving.engine.jobs import ExplainJob
+from textcam_service.serving.engine.results import ExplainResult, ImageInfo, TargetResult
+from textcam_service.serving.grpc.oip.tensors import Array, add_output, numpy_type
 
 # By name: type, and shape for one image.
-Outputs: TypeAlias = "dict[str, tuple[str, tuple[int, ...]]]"
+OutputSpecs: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
 _FP32_BYTES = 4
 
 
-def outputs_of(bundle: ModelBundle, phrases: int) -> Outputs:
-    """What there is of each image of a model, with `phrases` phrases.
+def output_specs(bundle: ModelBundle, phrases: int) -> OutputSpecs:
+    """Return the outputs of each image of a model, with `phrases` phrases.
 
-    Of each phrase there are its share of the logit, `evidence`, which adds up with the rest, bias
-    and gap; its effect, `effects`; and how likely it is true, `phrase_probabilities`, NaN where the
+    Each phrase has its share of the logit, `evidence`, which adds up with the rest, bias and gap;
+    its effect, `effects`; and the probability that it is true, `phrase_probabilities`, NaN if the
     bank has no calibration. See Phrase in types.proto.
     """
     manifest = bundle.backbone.manifest
@@ -49,14 +50,14 @@ def outputs_of(bundle: ModelBundle, phrases: int) -> Outputs:
     }
 
 
-def least_bytes(outputs: Outputs, names: Sequence[str], images: int) -> int:
-    """What the outputs' numbers alone take in an answer."""
-    asked = (outputs[name] for name in names)
+def least_bytes(specs: OutputSpecs, names: Sequence[str], images: int) -> int:
+    """Return the bytes that the outputs' numbers alone take in a response."""
+    asked = (specs[name] for name in names)
     return images * sum(_FP32_BYTES * math.prod(shape) for kind, shape in asked if kind == "FP32")
 
 
 def check_bytes(size: int, images: int, max_bytes: int) -> None:
-    """Refuse an answer that gRPC would not send.
+    """Refuse a response that is too large for a message.
 
     Raises:
         ResponseTooLarge: It is over the limit; the message says what to leave out.
@@ -70,70 +71,112 @@ def check_bytes(size: int, images: int, max_bytes: int) -> None:
         )
 
 
-def respond(
-    request: oip.ModelInferRequest,
-    names: Sequence[str],
-    outputs: Outputs,
-    answers: Sequence[pb.ExplainResponse],
-    bundle: ModelBundle,
-) -> oip.ModelInferResponse:
-    """The whole answer.
+class BatchOutputs:
+    """Requested outputs of a batch, one array each, into which results are written once.
 
     Args:
-        request: As it came; its form of contents, raw or typed, is the answer's.
-        names: Of the outputs that were asked for.
-        outputs: See outputs_of().
-        answers: Image by image.
-        bundle: What answered.
+        names: Of the requested outputs, in order.
+        specs: See output_specs().
+        count: Number of images.
+
+    Attributes:
+        arrays: By name: (count, ...); 0 or empty where an image has fewer phrases.
+        datatypes: By name.
+    """
+
+    def __init__(self, names: Sequence[str], specs: OutputSpecs, count: int) -> None:
+        self.datatypes = {name: specs[name][0] for name in names}
+        self.arrays: dict[str, Array] = {
+            name: _empty((count, *specs[name][1]), specs[name][0]) for name in names
+        }
+
+    def encoder(self, index: int) -> RowEncoder:
+        """Return the encoder of one image's result."""
+        return RowEncoder(self.arrays, index)
+
+
+class RowEncoder:
+    """Writes one image's result into its row of a batch's outputs.
+
+    Args:
+        arrays: See BatchOutputs.
+        index: Of the image.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array], index: int) -> None:
+        self._arrays = arrays
+        self._index = index
+
+    def check(self, job: ExplainJob, image: ImageInfo, map_count: int) -> None:
+        """Admit any image: check_bytes() has judged the batch as a whole."""
+
+    def encode(self, result: ExplainResult, token: CancellationToken) -> None:
+        """Write the outputs of a result with one target."""
+        del token
+        (explanation,) = result.explanations
+        for name, array in self._arrays.items():
+            if name in _OF_IMAGE:
+                array[self._index] = _OF_IMAGE[name](result, explanation)
+            else:
+                row = array[self._index]
+                for place, value in enumerate(_OF_PHRASES[name](explanation)):
+                    row[place] = value
+
+
+def write_response(
+    request: oip.ModelInferRequest, outputs: BatchOutputs, bundle: ModelBundle, method: Method
+) -> oip.ModelInferResponse:
+    """Encode the response.
+
+    Args:
+        request: As it came; its form of contents, raw or typed, is the response's.
+        outputs: With all results written.
+        bundle: The model.
+        method: The CAM method.
     """
     response = oip.ModelInferResponse(
         model_name=bundle.name, model_version=bundle.version, id=request.id
     )
-    provenance = answers[0].provenance
-    for name in ("backbone_digest", "bank_digest", "vocabulary_digest"):
-        response.parameters[name].string_param = getattr(provenance, name)
-    response.parameters["method"].string_param = method_name(provenance.method)
+    for name, value in {
+        "backbone_digest": bundle.backbone.manifest.weights_digest,
+        "bank_digest": bundle.artefact.bank_digest,
+        "vocabulary_digest": bundle.artefact.vocabulary_digest,
+        "method": method.name,
+    }.items():
+        response.parameters[name].string_param = value
     raw = bool(request.raw_input_contents)
-    parts = [_parts(answer, outputs) for answer in answers]
-    for name in names:
-        kind, _ = outputs[name]
-        add_output(response, name, kind, np.stack([part[name] for part in parts]), raw=raw)
+    for name, array in outputs.arrays.items():
+        add_output(response, name, outputs.datatypes[name], array, raw=raw)
     return response
 
 
-def _parts(answer: pb.ExplainResponse, outputs: Outputs) -> dict[str, Any]:
-    """One answer's outputs by name; where fewer phrases were found, the last are empty."""
-    (explanation,) = answer.explanations
-    ranked = sorted(answer.predictions, key=lambda prediction: prediction.class_index)
-    (count,) = outputs["phrases"][1]
-    words, (evidence, effects, chances) = np.full(count, b"", object), np.zeros((3, count))
-    for place, phrase in enumerate(explanation.phrases):
-        words[place] = phrase.text.encode()
-        evidence[place] = phrase.evidence
-        effects[place] = phrase.effect
-        chances[place] = phrase.probability if phrase.HasField("probability") else np.nan
-    parts = {
-        "logits": np.array([prediction.logit for prediction in ranked]),
-        "probabilities": np.array([prediction.probability for prediction in ranked]),
-        "class_index": np.int64(explanation.target.class_index),
-        "class_name": np.array(explanation.target.class_name.encode(), object),
-        "saliency_map": _map(explanation.saliency_map),
-        "phrases": words,
-        "evidence": evidence,
-        "effects": effects,
-        "phrase_probabilities": chances,
-        "rest_evidence": np.float32(explanation.rest.evidence),
-        "bias": np.float32(explanation.bias),
-        "gap": np.float32(explanation.gap),
-        "sentence": np.array(explanation.sentence.encode(), object),
-    }
-    if explanation.rest.HasField("saliency_map"):  # else no map but the whole was asked for
-        maps = np.zeros(outputs["group_maps"][1], np.float32)
-        for place, group in enumerate(explanation.groups):
-            maps[place] = _map(group.saliency_map)
-        parts |= {"group_maps": maps, "rest_map": _map(explanation.rest.saliency_map)}
-    return parts
+def _empty(shape: tuple[int, ...], datatype: str) -> Array:
+    if datatype == "BYTES":
+        return np.full(shape, b"", object)
+    return np.zeros(shape, numpy_type(datatype))
 
 
-def _map(tensor: types_pb.Tensor) -> Array:
-    return np.frombuffer(tensor.data, "<f4").reshape(tuple(tensor.shape))
+# Outputs of an image as a whole.
+_OF_IMAGE: Mapping[str, Callable[[ExplainResult, TargetResult], Any]] = {
+    "logits": lambda result, _: result.scores.logits,
+    "probabilities": lambda result, _: result.scores.probabilities,
+    "class_index": lambda _, own: own.target.class_index,
+    "class_name": lambda _, own: own.target.class_name.encode(),
+    "saliency_map": lambda _, own: own.rationale.saliency_map,
+    "rest_map": lambda _, own: own.rationale.rest.saliency_map,
+    "rest_evidence": lambda _, own: own.rationale.rest.evidence,
+    "bias": lambda _, own: own.rationale.bias,
+    "gap": lambda _, own: own.rationale.gap,
+    "sentence": lambda _, own: own.sentence.encode(),
+}
+# Outputs with a value per phrase; an image may have fewer phrases than the output has places.
+_OF_PHRASES: Mapping[str, Callable[[TargetResult], Sequence[Any]]] = {
+    "phrases": lambda own: [phrase.text.encode() for phrase in own.rationale.phrases],
+    "evidence": lambda own: [phrase.evidence for phrase in own.rationale.phrases],
+    "effects": lambda own: [phrase.effect for phrase in own.rationale.phrases],
+    "phrase_probabilities": lambda own: [
+        np.nan if phrase.probability is None else phrase.probability
+        for phrase in own.rationale.phrases
+    ],
+    "group_maps": lambda own: [group.saliency_map for group in own.rationale.groups],
+}

@@ -1,16 +1,16 @@
-"""From a ModelInfer's inputs and parameters to ExplainRequests, one for each image."""
+"""Reader of ModelInfer requests: inputs and parameters to explain jobs, one for each image."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from textcam.oip import open_inference_pb2 as oip
-from textcam.v1 import explainer_pb2 as pb
-from textcam.v1 import types_pb2 as types_pb
 
+from textcam_service.core.methods import METHODS, Method
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.errors import (
     BatchTooLarge,
     InvalidArgument,
@@ -19,42 +19,57 @@ from textcam_service.errors import (
     UnknownClass,
 )
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.serving.grpc.explainer.requests import check_request_id
-from textcam_service.serving.grpc.explainer.responses import tensor_message
-from textcam_service.serving.grpc.oip.outputs import outputs_of
+from textcam_service.serving.engine.jobs import (
+    Classes,
+    ExplainJob,
+    ModelRef,
+    TargetSpec,
+    TopK,
+    check_request_id,
+)
+from textcam_service.serving.grpc.oip.outputs import output_specs
 from textcam_service.serving.grpc.oip.tensors import Array, read_bytes, read_pixels, read_shape
 from textcam_service.settings import ServerSettings
 
 IMAGE, PIXELS = "image", "pixels"
 _DATATYPES = {IMAGE: "BYTES", PIXELS: "UINT8"}
 _WHOLE = ("int64_param", "uint64_param")
-# Of a request that platforms may add, and that say nothing about explaining.
+# Parameters of requests that platforms add; they say nothing about explaining.
 _PASSED_OVER = {"priority", "timeout", "sequence_id", "sequence_start", "sequence_end"}
-# Of its tensors: how a client's library encodes them over HTTP, or in itself.
+# Parameters of tensors: how a client's library encodes them over HTTP, or in itself.
 _PASSED_OVER_BY_TENSOR = {"binary_data", "binary_data_size", "content_type"}
 # Each pixel is held as a uint32, and as the uint8 that is made of it.
 _TYPED_BYTES = 5
-# Outputs that are there only where an answer has its groups' maps.
+# Outputs that need a map per phrase.
 _WITH_GROUPS = {"group_maps", "rest_map"}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a ModelInfer asks for, its images aside.
+    """Content of a ModelInfer request, its images aside.
 
     Attributes:
-        count: How many images.
-        size: Bytes that the request takes while it is worked on.
+        count: Number of images.
+        size: Bytes that the request takes while it is in work.
         shape: Of the input.
-        outputs: Names of the outputs that are asked for, in order.
-        template: An ExplainRequest without its image.
+        outputs: Names of the requested outputs, in order.
+        template: The job of each image, with an empty image.
     """
 
     count: int
     size: int
     shape: tuple[int, ...]
     outputs: tuple[str, ...]
-    template: pb.ExplainRequest
+    template: ExplainJob
+
+    def job(self, image: bytes | Array) -> ExplainJob:
+        """Return the job of one image."""
+        return replace(self.template, image=image)
+
+
+def read_model(name: str, version: str) -> ModelRef:
+    """Read the model that a request names."""
+    return ModelRef(name, version)
 
 
 def read_batch(
@@ -69,18 +84,17 @@ def read_batch(
     check_request_id(request.id, "id")
     outputs = _read_outputs(request, bundle)
     template = _read_template(request, bundle, settings)
-    template.include_groups = not _WITH_GROUPS.isdisjoint(outputs)
-    template.prediction_count = len(bundle.class_names)
+    groups = not _WITH_GROUPS.isdisjoint(outputs)
     shape, count = _read_input(request, settings)
     size = _size(request, shape, settings.max_bytes_in_work)
-    return Batch(count, size, shape, outputs, template)
+    return Batch(count, size, shape, outputs, replace(template, include_groups=groups))
 
 
 def charged_images(request: oip.ModelInferRequest, settings: ServerSettings) -> int:
-    """What a request costs its caller, also where it is refused: its images, or 1 if it has none.
+    """Return the charge of a request to its caller's rate: its images, or 1 if it has none.
 
-    At once, before anything is said of it: where a refusal kept a part of the price, a caller
-    who asks again as soon as that much is there would never have the whole.
+    It is due at once, also for a request that is refused. If a refusal kept a part of the price,
+    a caller who asks again as soon as that much is there would never have the whole.
     """
     try:
         _, count = _read_input(request, settings)
@@ -90,7 +104,7 @@ def charged_images(request: oip.ModelInferRequest, settings: ServerSettings) -> 
 
 
 def read_images(request: oip.ModelInferRequest, batch: Batch) -> Sequence[bytes | Array]:
-    """The batch's images: files, or (h, w, 3) uint8.
+    """Read the batch's images: files, or pixels (h, w, 3) uint8.
 
     Raises:
         InvalidTensor: The contents are not what the input's type and shape say.
@@ -101,21 +115,10 @@ def read_images(request: oip.ModelInferRequest, batch: Batch) -> Sequence[bytes 
     return list(pixels.reshape(batch.count, *batch.shape[-3:]))
 
 
-def image_request(batch: Batch, image: bytes | Array) -> pb.ExplainRequest:
-    """One image's request."""
-    one = pb.ExplainRequest()
-    one.CopyFrom(batch.template)
-    if isinstance(image, bytes):
-        one.encoded = image
-    else:
-        one.pixels.CopyFrom(tensor_message(image))
-    return one
-
-
 def _read_input(
     request: oip.ModelInferRequest, settings: ServerSettings
 ) -> tuple[tuple[int, ...], int]:
-    """Shape of the one input, and how many images that is."""
+    """Read the shape of the one input, and its number of images."""
     if len(request.inputs) != 1 or request.inputs[0].name not in _DATATYPES:
         raise InvalidTensor(
             f"the one input is '{IMAGE}' (BYTES: image files) or '{PIXELS}' (UINT8: RGB)",
@@ -138,15 +141,15 @@ def _size(request: oip.ModelInferRequest, shape: tuple[int, ...], most: int) -> 
     (tensor,) = request.inputs
     if tensor.name == IMAGE or request.raw_input_contents:
         return int(request.ByteSize())
-    # Not of typed pixels, through which it would walk for half a second.
+    # ByteSize() of typed pixels would walk through them for half a second.
     parts = (request, tensor, *request.outputs)
     passed_over: int = sum(one.ByteSize() for part in parts for one in part.parameters.values())
-    # By itself it is let in: else it would be told for ever that the server is busy.
+    # Alone it is admitted: else the server would be busy for it for ever.
     return min(_TYPED_BYTES * math.prod(shape) + passed_over, most)
 
 
 def _check_parameters(tensor: Any, field: str) -> None:
-    """Of a tensor that comes, or of one that is asked for."""
+    """Check the parameters of an input or of a requested output."""
     for name in tensor.parameters:
         if name not in _PASSED_OVER_BY_TENSOR:
             raise InvalidArgument(
@@ -166,7 +169,7 @@ def _count_pixel_images(shape: tuple[int, ...]) -> int:
 
 
 def _read_outputs(request: oip.ModelInferRequest, bundle: ModelBundle) -> tuple[str, ...]:
-    known = outputs_of(bundle, 0)
+    known = output_specs(bundle, 0)
     asked: list[str] = []
     for place, output in enumerate(request.outputs):
         if output.name not in known:
@@ -183,40 +186,49 @@ def _read_outputs(request: oip.ModelInferRequest, bundle: ModelBundle) -> tuple[
 
 def _read_template(
     request: oip.ModelInferRequest, bundle: ModelBundle, settings: ServerSettings
-) -> pb.ExplainRequest:
-    template = pb.ExplainRequest(
-        request_id=request.id,
-        heatmap=types_pb.HEATMAP_FORM_SALIENCY,
-        max_phrases=settings.default_phrases,
-    )
+) -> ExplainJob:
+    phrases, method = settings.default_phrases, bundle.default_method
+    target: TargetSpec = TopK(1)
     for name, parameter in request.parameters.items():
         kind = parameter.WhichOneof("parameter_choice")
         value: Any = getattr(parameter, kind) if kind else None
-        if name == "phrases" and kind in _WHOLE:
-            if not 1 <= value <= settings.max_phrases:
-                raise InvalidArgument(
-                    f"'phrases' is {value}; give 1 to {settings.max_phrases}", field="parameters"
-                )
-            template.max_phrases = value
-        elif name == "class" and kind in _WHOLE:
-            last = len(bundle.class_names) - 1
-            if not 0 <= value <= last:
-                raise UnknownClass(
-                    f"model '{bundle.name}' has classes 0 to {last}, not {value}",
-                    field="parameters",
-                )
-            template.target.classes.classes.add(index=value)
-        elif name == "class" and isinstance(value, str):
-            template.target.classes.classes.add(name=value)
+        if name == "max_phrases" and kind in _WHOLE:
+            phrases = _read_phrases(value, settings)
+        elif name == "class" and (kind in _WHOLE or isinstance(value, str)):
+            target = Classes((_read_class(value, bundle),))
         elif name == "method" and isinstance(value, str):
-            number = f"CAM_METHOD_{value.upper()}"
-            if number not in types_pb.CamMethod.keys():  # noqa: SIM118 - an enum, not a mapping
-                raise InvalidArgument(f"there is no CAM method '{value}'", field="parameters")
-            template.method = types_pb.CamMethod.Value(number)
+            method = _read_method(value, bundle)
         elif name not in _PASSED_OVER:
             raise InvalidArgument(
-                f"the parameter '{name}' is not taken as it stands; there are 'phrases' (int64), "
-                "'class' (int64 or string) and 'method' (string)",
+                f"the parameter '{name}' is not taken as it stands; there are 'max_phrases' "
+                "(int64), 'class' (int64 or string) and 'method' (string)",
                 field="parameters",
             )
-    return template
+    return ExplainJob(
+        b"", method, PhraseFilter(phrases), target, prediction_count=0, request_id=request.id
+    )
+
+
+def _read_phrases(count: int, settings: ServerSettings) -> int:
+    if not 1 <= count <= settings.max_phrases:
+        raise InvalidArgument(
+            f"'max_phrases' is {count}; give 1 to {settings.max_phrases}", field="parameters"
+        )
+    return count
+
+
+def _read_class(given: int | str, bundle: ModelBundle) -> int:
+    if isinstance(given, str):
+        return bundle.class_index(given, "parameters")
+    last = len(bundle.class_names) - 1
+    if not 0 <= given <= last:
+        raise UnknownClass(
+            f"model '{bundle.name}' has classes 0 to {last}, not {given}", field="parameters"
+        )
+    return given
+
+
+def _read_method(name: str, bundle: ModelBundle) -> Method:
+    if name.lower() not in METHODS:
+        raise InvalidArgument(f"there is no CAM method '{name}'", field="parameters")
+    return bundle.method(name.lower(), "parameters")

@@ -1,40 +1,41 @@
-"""The Open Inference Protocol v2 over the same desk: images in, explanations out as tensors.
-
-Each image of a batch becomes an ExplainRequest (serving/oip_inputs.py); what a platform's standard
-client reads are the answer's parts by name (serving/oip_outputs.py).
-"""
+"""The methods of the Open Inference Protocol v2: images in, explanations out as tensors."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import grpc
 from google.rpc.status_pb2 import Status
-from grpc_status import rpc_status
 from textcam.oip import open_inference_pb2 as oip
 from textcam.oip import open_inference_pb2_grpc
-from textcam.v1 import explainer_pb2 as pb
-from textcam.v1 import types_pb2 as types_pb
 
-from textcam_service.errors import ModelLoading, TextCamError
+from textcam_service.errors import ModelLoading
 from textcam_service.serving.batching.scheduling import Lane
-from textcam_service.serving.dataplane import DataPlane
+from textcam_service.serving.dataplane import DataPlane, RpcRequest
 from textcam_service.serving.engine.engine import Engine
-from textcam_service.serving.grpc.explainer.servicer import deadline_of
-from textcam_service.serving.grpc.oip.outputs import check_bytes, least_bytes, outputs_of, respond
+from textcam_service.serving.grpc.context import abort, deadline_of
+from textcam_service.serving.grpc.oip.outputs import (
+    BatchOutputs,
+    check_bytes,
+    least_bytes,
+    output_specs,
+    write_response,
+)
 from textcam_service.serving.grpc.oip.requests import (
     IMAGE,
     PIXELS,
     Batch,
     charged_images,
-    image_request,
     read_batch,
     read_images,
+    read_model,
 )
 from textcam_service.serving.grpc.oip.tensors import Array
+from textcam_service.serving.status import status_of
+from textcam_service.serving.telemetry.record import RequestRecord
 from textcam_service.settings import ServerSettings
 from textcam_service.version import __version__
 
@@ -45,9 +46,9 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     """inference.GRPCInferenceService.
 
     Args:
-        desk: Where images are explained.
+        dataplane: Admits requests and leases models.
         settings: See ServerSettings.
-        is_ready: Whether a model can take requests; "": whether the server can.
+        is_ready: Returns True if a model can take requests; "": if the server can.
     """
 
     def __init__(
@@ -72,44 +73,42 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def ModelReady(  # noqa: N802
         self, request: oip.ModelReadyRequest, context: Any
     ) -> oip.ModelReadyResponse:
-        """Say whether a model can take requests; NOT_FOUND where it is not served."""
+        """Say whether a model can take requests; NOT_FOUND if it is not served."""
         try:
-            bundle = self._dataplane.bundle(
-                types_pb.ModelSpec(name=request.name, version=request.version)
-            )
-            ready = self._is_ready(bundle.name)
+            with self._dataplane.counted("ModelReady"):
+                return oip.ModelReadyResponse(ready=self._is_model_ready(request))
+        except Exception as error:  # noqa: BLE001 - counted; the client gets its status
+            await abort(context, error)
+
+    def _is_model_ready(self, request: oip.ModelReadyRequest) -> bool:
+        try:
+            bundle = self._dataplane.model(read_model(request.name, request.version))
         except ModelLoading:
-            ready = False
-        except TextCamError as error:
-            refusal = self._dataplane.fail("ModelReady", error)
-            await context.abort_with_status(rpc_status.to_status(refusal))
-            raise  # not reached: abort raises
-        self._dataplane.count("ModelReady", grpc.StatusCode.OK)
-        return oip.ModelReadyResponse(ready=ready)
+            return False
+        return self._is_ready(bundle.name)
 
     async def ServerMetadata(  # noqa: N802
         self, request: Any, context: Any
     ) -> oip.ServerMetadataResponse:
-        """Name and version of the server."""
+        """Return name and version of the server."""
         del request, context
-        self._dataplane.count("ServerMetadata", grpc.StatusCode.OK)
-        return oip.ServerMetadataResponse(name="textcam", version=__version__)
+        with self._dataplane.counted("ServerMetadata"):
+            return oip.ServerMetadataResponse(name="textcam", version=__version__)
 
     async def ModelMetadata(  # noqa: N802
         self, request: oip.ModelMetadataRequest, context: Any
     ) -> oip.ModelMetadataResponse:
         """Describe a model's inputs and outputs; -1: any extent."""
         try:
-            bundle = self._dataplane.bundle(
-                types_pb.ModelSpec(name=request.name, version=request.version)
-            )
-        except TextCamError as error:
-            refusal = self._dataplane.fail("ModelMetadata", error)
-            await context.abort_with_status(rpc_status.to_status(refusal))
-            raise  # not reached: abort raises
-        self._dataplane.count("ModelMetadata", grpc.StatusCode.OK)
+            with self._dataplane.counted("ModelMetadata"):
+                return self._metadata(request)
+        except Exception as error:  # noqa: BLE001 - counted; the client gets its status
+            await abort(context, error)
+
+    def _metadata(self, request: oip.ModelMetadataRequest) -> oip.ModelMetadataResponse:
+        bundle = self._dataplane.model(read_model(request.name, request.version))
         tensor = oip.ModelMetadataResponse.TensorMetadata
-        outputs = outputs_of(bundle, -1).items()
+        outputs = output_specs(bundle, -1).items()
         return oip.ModelMetadataResponse(
             name=bundle.name,
             versions=self._dataplane.models.versions(bundle.name),
@@ -127,77 +126,92 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def ModelInfer(  # noqa: N802
         self, request: oip.ModelInferRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> oip.ModelInferResponse:
-        """Explain a batch of images; one that fails, fails the call."""
-        answer = await self._infer(request, context)
-        if isinstance(answer, Status):
-            await context.abort_with_status(rpc_status.to_status(answer))
-        assert isinstance(answer, oip.ModelInferResponse)  # noqa: S101 - abort raises
-        return answer
+        """Explain a batch of images; if one fails, the call fails."""
+        call = _call(request, context)
+        try:
+            with self._dataplane.failures_counted("ModelInfer", request.id):
+                response = await self._infer(request, call)
+        except Exception as error:  # noqa: BLE001 - counted; the client gets its status
+            await abort(context, error)
+        if isinstance(response, Status):
+            await abort(context, response)
+        return response
 
     async def _infer(
-        self, request: oip.ModelInferRequest, context: grpc.aio.ServicerContext[Any, Any]
+        self, request: oip.ModelInferRequest, call: RpcRequest
     ) -> oip.ModelInferResponse | Status:
-        """Answer or say why not; only cancellation escapes."""
+        """Return the response, or the status of the first image that failed."""
         settings = self._settings
-        spec = types_pb.ModelSpec(name=request.model_name, version=request.model_version)
-        try:
-            with ExitStack() as held:
-                # One lease for the whole batch: all of it is answered by one version.
-                images = charged_images(request, settings)
-                engine = held.enter_context(self._dataplane.lease(spec, images))
-                bundle = engine.bundle
-                batch = read_batch(request, bundle, settings)
-                outputs = outputs_of(bundle, batch.template.max_phrases)
-                least = least_bytes(outputs, batch.outputs, batch.count)
-                check_bytes(least, batch.count, settings.max_message_bytes)
-                # Taken in as a whole, and for as long: no image of it is refused for those after,
-                # nor for the batch's own.
-                most = engine.most_at_once(batch.template.method)
-                places = min(
-                    batch.count, most, settings.stream_concurrency, settings.max_concurrent
-                )
-                held.enter_context(self._dataplane.admitted(batch.size, places))
+        images = charged_images(request, settings)
+        # One lease for the whole batch: one version explains all of it.
+        with self._dataplane.lease(call.model, images) as engine:
+            batch = read_batch(request, engine.bundle, settings)
+            specs = output_specs(engine.bundle, batch.template.phrase_filter.max_phrases)
+            least = least_bytes(specs, batch.outputs, batch.count)
+            check_bytes(least, batch.count, settings.max_message_bytes)
+            # Admitted as a whole, until its end: no image of it is refused for those of later
+            # requests, nor for the batch's own.
+            places = min(
+                batch.count,
+                engine.max_concurrency(batch.template.method),
+                settings.stream_concurrency,
+                settings.max_concurrent,
+            )
+            with self._dataplane.admission.admit(batch.size, places):
                 contents = await asyncio.to_thread(read_images, request, batch)
-                answers = await self._answers(batch, contents, places, engine, context)
-                if isinstance(answers, Status):
-                    return answers
+                outputs = BatchOutputs(batch.outputs, specs, batch.count)
+                failure = await self._explain(batch, contents, places, engine, outputs, call)
+                if failure is not None:
+                    return failure
                 response = await asyncio.to_thread(
-                    respond, request, batch.outputs, outputs, answers, bundle
+                    write_response, request, outputs, engine.bundle, batch.template.method
                 )
-                check_bytes(response.ByteSize(), batch.count, settings.max_message_bytes)
-                return response
-        except Exception as error:  # noqa: BLE001 - the last stop: logged, counted, answered
-            return self._dataplane.fail("ModelInfer", error, request.id)
+            check_bytes(response.ByteSize(), batch.count, settings.max_message_bytes)
+            return response
 
-    async def _answers(
+    async def _explain(
         self,
         batch: Batch,
         images: Sequence[bytes | Array],
         places: int,
         engine: Engine,
-        context: grpc.aio.ServicerContext[Any, Any],
-    ) -> Sequence[pb.ExplainResponse] | Status:
-        """Each image's answer, `places` at a time; or why the first that failed did."""
-        slots, deadline = asyncio.Semaphore(places), deadline_of(context)
-        metadata = context.invocation_metadata() or ()
+        outputs: BatchOutputs,
+        call: RpcRequest,
+    ) -> Status | None:
+        """Explain all images, `places` at a time; return the status of the first that failed."""
+        slots = asyncio.Semaphore(places)
 
-        async def answer(image: bytes | Array) -> pb.ExplainResponse | Status:
+        async def explain(index: int, image: bytes | Array) -> None:
+            job, encoder = batch.job(image), outputs.encoder(index)
+
+            async def work(engine: Engine, record: RequestRecord) -> None:
+                record.lane = Lane.INTERACTIVE.name.lower()
+                await engine.explain(job, encoder, call.deadline, Lane.INTERACTIVE, record)
+
             async with slots:
-                one = await asyncio.to_thread(image_request, batch, image)
-                return await self._dataplane.answer(
-                    "ModelInfer", one, deadline, Lane.INTERACTIVE, metadata, engine
-                )
+                size = len(image) if isinstance(image, bytes) else image.nbytes
+                await self._dataplane.handle_part(replace(call, size=size), engine, work)
 
-        tasks = [asyncio.create_task(answer(image)) for image in images]
+        tasks = [asyncio.create_task(explain(*each)) for each in enumerate(images)]
         try:
-            results = await asyncio.gather(*tasks)
+            failures = await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             for task in tasks:
                 task.cancel()
-        answers: list[pb.ExplainResponse] = []
-        for place, result in enumerate(results):
-            if isinstance(result, Status):
-                result.message = f"image {place} of {len(images)}: {result.message}"
-                return result
-            answers.append(result)
-        return answers
+        for index, failure in enumerate(failures):
+            if failure is not None:
+                status = status_of(failure)
+                status.message = f"image {index} of {len(images)}: {status.message}"
+                return status
+        return None
+
+
+def _call(request: oip.ModelInferRequest, context: Any) -> RpcRequest:
+    """Return the part of a call that its images share."""
+    return RpcRequest(
+        "ModelInfer",
+        read_model(request.model_name, request.model_version),
+        request_id=request.id,
+        deadline=deadline_of(context),
+        metadata=context.invocation_metadata() or (),
+    )

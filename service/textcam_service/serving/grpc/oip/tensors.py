@@ -26,11 +26,11 @@ _PIECE = 2**16
 
 
 def read_shape(request: oip.ModelInferRequest, place: int, datatype: str) -> tuple[int, ...]:
-    """The shape of an input that is of type `datatype`; its contents are only counted.
+    """Read the shape of an input of type `datatype`; its contents are only counted.
 
     Raises:
         InvalidTensor: Another type, an extent below 1, no dimensions or too many, contents that
-            are there twice, in another type's field, or of a number that the shape does not take.
+            are given twice, in another type's field, or in a number that the shape does not take.
     """
     tensor, field = request.inputs[place], f"inputs[{place}]"
     if tensor.datatype != datatype:
@@ -70,7 +70,7 @@ def read_shape(request: oip.ModelInferRequest, place: int, datatype: str) -> tup
 
 
 def read_pixels(request: oip.ModelInferRequest, place: int, shape: tuple[int, ...]) -> Array:
-    """An input of UINT8 as an array of the shape that read_shape() found.
+    """Read an input of UINT8 into an array of the shape that read_shape() returned.
 
     Raises:
         InvalidTensor: An element is no uint8.
@@ -88,7 +88,7 @@ def read_pixels(request: oip.ModelInferRequest, place: int, shape: tuple[int, ..
 
 
 def read_bytes(request: oip.ModelInferRequest, place: int, shape: tuple[int, ...]) -> list[bytes]:
-    """The elements of an input of BYTES, of the shape that read_shape() found.
+    """Read the elements of an input of BYTES, of the shape that read_shape() returned.
 
     Raises:
         InvalidTensor: Raw contents are malformed, or not as many as the shape takes.
@@ -123,17 +123,30 @@ def _require_count(found: int, shape: tuple[int, ...], field: str) -> None:
         )
 
 
+def numpy_type(datatype: str) -> np.dtype[Any]:
+    """Return numpy's type of a data type."""
+    kind: np.dtype[Any] = _KINDS[datatype][0]
+    return kind
+
+
 def add_output(
     response: oip.ModelInferResponse, name: str, datatype: str, array: Array, *, raw: bool
 ) -> None:
-    """Add an output, raw or as typed contents."""
+    """Add an output, raw or as typed contents.
+
+    Args:
+        response: Gets it.
+        name: Of the output.
+        datatype: Of the output.
+        array: Of numpy_type(datatype).
+        raw: True for raw contents.
+    """
     tensor = response.outputs.add(name=name, datatype=datatype, shape=array.shape)
-    kind, contents = _KINDS[datatype]
-    flat = array.reshape(-1).astype(kind)
     if not raw:
-        getattr(tensor.contents, contents).extend(flat.tolist())
+        getattr(tensor.contents, _KINDS[datatype][1]).extend(array.reshape(-1).tolist())
     elif datatype == "BYTES":
-        packed = b"".join(struct.pack("<I", len(element)) + element for element in flat)
+        elements = array.reshape(-1)
+        packed = b"".join(struct.pack("<I", len(element)) + element for element in elements)
         response.raw_output_contents.append(packed)
     else:
-        response.raw_output_contents.append(flat.tobytes())
+        response.raw_output_contents.append(array.tobytes())

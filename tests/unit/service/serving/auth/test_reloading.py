@@ -26,11 +26,11 @@ def parse(content):
 
 
 async def test_the_watch_outlives_what_a_parser_raises(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(reloading, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(reloading, "_POLL_EVERY_S", 0.01)
     file, told = tmp_path / "key", Told()
     file.write_bytes(b"old")
     reloaded = ReloadingFiles("key", [file], parse, told)
-    watching = asyncio.create_task(watch(reloaded.look))
+    watching = asyncio.create_task(watch(reloaded.poll))
     with caplog.at_level(logging.ERROR):
         for content, expected in ((b"odd secret", ("key", False)), (b"new", ("key", True))):
             file.write_bytes(content)
@@ -52,5 +52,5 @@ async def test_the_watch_outlives_what_a_parser_raises(tmp_path, monkeypatch, ca
 def test_what_cannot_be_parsed_to_begin_with_is_a_setting_that_is_not_valid(tmp_path):
     file = tmp_path / "key"
     file.write_bytes(b"odd secret")
-    with pytest.raises(InvalidSettings, match=r"the key cannot be used: .* \(Oddity\)$"):
+    with pytest.raises(InvalidSettings, match=r"the key is not usable: .* \(Oddity\)$"):
         ReloadingFiles("key", [file], parse, Told())

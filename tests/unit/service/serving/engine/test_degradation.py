@@ -1,32 +1,28 @@
 """The ladder of degradation, step by step."""
 
 import pytest
-from textcam.v1 import types_pb2 as types_pb
 from textcam_service.core.methods import METHODS
 from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.serving.engine.degradation import degrade
-from textcam_service.serving.grpc.explainer.requests import Classes, Job, TopK
+from textcam_service.serving.engine.jobs import (
+    Classes,
+    Contrast,
+    Degradation,
+    ExplainJob,
+    HeatmapForm,
+    TopK,
+)
 
 SMALLER, NO_GROUPS, FEWER = (
-    types_pb.DEGRADATION_SMALLER_MAPS,
-    types_pb.DEGRADATION_NO_GROUPS,
-    types_pb.DEGRADATION_FEWER_TARGETS,
+    Degradation.SMALLER_MAPS,
+    Degradation.NO_GROUPS,
+    Degradation.FEWER_TARGETS,
 )
 
 
 def job(**changes):
-    asked = {
-        "encoded": b"x",
-        "pixels": None,
-        "target": TopK(3),
-        "wish": PhraseFilter(5),
-        "groups": True,
-        "heatmap": types_pb.HEATMAP_FORM_OVERLAY,
-        "predictions": 5,
-        "method": METHODS["cam"],
-        "may_degrade": True,
-    }
-    return Job(**(asked | changes))
+    asked = {"target": TopK(3), "heatmap": HeatmapForm.OVERLAY, "may_degrade": True}
+    return ExplainJob(b"x", METHODS["cam"], PhraseFilter(5), **(asked | changes))
 
 
 @pytest.mark.parametrize(
@@ -43,8 +39,8 @@ def job(**changes):
 def test_more_is_left_out_the_fuller_the_queue(pressure, left_out):
     smaller, found = degrade(job(), pressure)
     assert found == left_out
-    assert (smaller.heatmap == types_pb.HEATMAP_FORM_SALIENCY) == (SMALLER in left_out)
-    assert smaller.groups == (NO_GROUPS not in left_out)
+    assert (smaller.heatmap == HeatmapForm.SALIENCY) == (SMALLER in left_out)
+    assert smaller.include_groups == (NO_GROUPS not in left_out)
     assert smaller.target == TopK(1 if FEWER in left_out else 3)
 
 
@@ -54,7 +50,7 @@ def test_nothing_is_left_out_of_a_request_that_does_not_allow_it():
 
 
 def test_only_what_was_asked_for_counts_as_left_out():
-    asked = job(heatmap=types_pb.HEATMAP_FORM_NONE, groups=False, target=Classes((4,), 7))
+    asked = job(heatmap=HeatmapForm.NONE, include_groups=False, target=Contrast(4, 7))
     assert degrade(asked, 1.0) == (asked, ())
 
 

@@ -1,13 +1,11 @@
 """Heatmaps of an answer: no more than fit a message, and only while they are waited for."""
 
 import io
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
-from textcam.v1 import types_pb2 as types_pb
 from textcam_client._heatmaps import geometry
 from textcam_client._heatmaps.colormap import blend
 from textcam_client._heatmaps.view import HeatmapContext, Peak
@@ -16,8 +14,10 @@ from textcam_service.core.methods import METHODS
 from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.core.types import Crop
 from textcam_service.errors import DeadlineExpired, ResponseTooLarge
-from textcam_service.serving.grpc.explainer.heatmaps import HeatmapEncoder, ImageInfo
-from textcam_service.serving.grpc.explainer.requests import Job, TopK
+from textcam_service.serving.engine.cancellation import CancellationToken
+from textcam_service.serving.engine.jobs import ExplainJob, HeatmapForm, TopK
+from textcam_service.serving.engine.results import ImageInfo
+from textcam_service.serving.grpc.explainer.heatmaps import HeatmapEncoder, check_map_count
 
 HEIGHT, WIDTH = 900, 1400
 SCENE = ImageInfo(HEIGHT, WIDTH, "pillow/PNG", Crop(250, 0, 900, 900))
@@ -35,32 +35,24 @@ def png(pixels):
     return file.getvalue()
 
 
-JOB = Job(
-    encoded=png(PIXELS),
-    pixels=None,
-    target=TopK(2),
-    wish=PhraseFilter(3),
-    groups=True,
-    heatmap=types_pb.HEATMAP_FORM_OVERLAY,
-    predictions=1,
-    method=METHODS["cam"],
-    may_degrade=False,
+JOB = ExplainJob(
+    png(PIXELS), METHODS["cam"], PhraseFilter(3), target=TopK(2), heatmap=HeatmapForm.OVERLAY
 )
-LEVELS = replace(JOB, heatmap=types_pb.HEATMAP_FORM_IMAGE)
+LEVELS = replace(JOB, heatmap=HeatmapForm.IMAGE)
 
 
-def drawing(job=JOB, *, deadline=None, max_bytes=2**30):
-    return HeatmapEncoder(job, SCENE, deadline, max_bytes)
+def drawing(job=JOB, *, token=None, max_bytes=2**30):
+    return HeatmapEncoder(job, SCENE, token or CancellationToken(None), max_bytes)
 
 
-def test_heatmaps_are_foretold_to_the_pixel():
-    drawing(LEVELS, max_bytes=3 * HEIGHT * WIDTH).check(3)
+def test_the_size_of_heatmaps_is_predicted_to_the_pixel():
+    check_map_count(LEVELS, SCENE, 3, 3 * HEIGHT * WIDTH)
     with pytest.raises(ResponseTooLarge, match=r"2 target\(s\) of a 1400 x 900 .* 'saliency'"):
-        drawing(LEVELS, max_bytes=3 * HEIGHT * WIDTH - 1).check(3)
+        check_map_count(LEVELS, SCENE, 3, 3 * HEIGHT * WIDTH - 1)
 
 
-def test_the_size_of_overlays_is_not_foretold():
-    drawing(max_bytes=10).check(1000)
+def test_the_size_of_overlays_is_not_predicted():
+    check_map_count(JOB, SCENE, 1000, 10)
 
 
 @pytest.mark.parametrize("job", [JOB, LEVELS])
@@ -73,7 +65,7 @@ def test_no_more_heatmaps_are_drawn_than_fit_a_message(job):
         limited.draw(MAP, PEAK)
 
 
-@pytest.mark.parametrize("job", [JOB, replace(JOB, encoded=None, pixels=PIXELS)])
+@pytest.mark.parametrize("job", [JOB, replace(JOB, image=PIXELS)])
 def test_an_overlay_lies_on_the_whole_image(job):
     drawn = Image.open(io.BytesIO(drawing(job).draw(MAP, PEAK).overlay_png))
     expected = blend(PIXELS, VIEW.heatmap(MAP, None, PEAK, smooth=True))
@@ -86,14 +78,10 @@ def test_levels_are_the_heatmap_rounded():
     assert np.abs(levels / 255 - expected).max() <= 0.5 / 255 + 1e-6
 
 
-def test_what_nobody_waits_for_is_not_drawn():
-    wanted = drawing()
-    wanted.draw(MAP, PEAK)
-    wanted.cancel()
+def test_no_heatmap_is_drawn_once_the_token_is_cancelled():
+    token = CancellationToken(None)
+    awaited = drawing(token=token)
+    awaited.draw(MAP, PEAK)
+    token.cancel()
     with pytest.raises(DeadlineExpired):
-        wanted.draw(MAP, PEAK)
-    in_time = drawing(deadline=time.monotonic() + 60)
-    in_time.raise_if_cancelled()
-    late = drawing(deadline=time.monotonic() - 0.001)
-    with pytest.raises(DeadlineExpired, match="while the answer was made; allow more time"):
-        late.raise_if_cancelled()
+        awaited.draw(MAP, PEAK)

@@ -1,0 +1,91 @@
+"""Finished chunks of a long computation, so that interrupted work resumes.
+
+A chunk is an artefact in a folder of its own, named by what it was computed from. It is written
+under a temporary name and moved into place, so that several processes may fill one store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from textcam_service.artefacts.files import (
+    Tensors,
+    artefact_files,
+    canonical_json,
+    read_artefact,
+    replaced_folder,
+    sha256,
+    write_artefact,
+)
+from textcam_service.errors import ArtefactError
+
+_FORMAT = 1  # moves with what a chunk means, so that others' chunks are never read
+
+
+class Chunk(NamedTuple):
+    """One part of a result.
+
+    Attributes:
+        tensors: Arrays by name.
+        manifest: What else is known, as JSON.
+    """
+
+    tensors: Tensors
+    manifest: Mapping[str, Any]
+
+
+class ChunkStore:
+    """Chunks of one kind in a work folder; the folder's owner removes it when all is done."""
+
+    def __init__(self, folder: Path, kind: str, tensors: Collection[str]) -> None:
+        """Open a store; nothing is written yet.
+
+        Args:
+            folder: Work folder, which other kinds may share.
+            kind: Names the chunks' files.
+            tensors: Names of the arrays that each chunk holds.
+        """
+        self._folder, self._kind, self._tensors = folder, kind, frozenset(tensors)
+
+    def resume(self, identity: object, compute: Callable[[], Chunk]) -> Chunk:
+        """Return the chunk of an identity: the saved one, or a new one, which is saved.
+
+        Args:
+            identity: All that the chunk depends on, as JSON.
+            compute: Called when no whole chunk of this identity is there.
+        """
+        chunk = self.load(identity)
+        if chunk is None:
+            chunk = compute()
+            self.save(identity, chunk)
+        return chunk
+
+    def load(self, identity: object) -> Chunk | None:
+        """Read the chunk of an identity; None: there is none, or it is damaged."""
+        try:
+            tensors, manifest = read_artefact(self._path(identity), self._kind)
+        except ArtefactError:
+            return None
+        return Chunk(tensors, manifest) if self._tensors == tensors.keys() else None
+
+    def save(self, identity: object, chunk: Chunk) -> None:
+        """Write a chunk at once or not at all.
+
+        Raises:
+            ValueError: It does not hold the store's arrays.
+            OSError: The folder cannot be written.
+        """
+        if self._tensors != chunk.tensors.keys():
+            raise ValueError(f"a chunk of {self._kind} holds {sorted(self._tensors)}")
+        try:
+            with replaced_folder(self._path(identity), artefact_files(self._kind)) as staging:
+                write_artefact(staging, self._kind, chunk.tensors, chunk.manifest)
+        except OSError:
+            if self.load(identity) is None:  # else another process has saved it meanwhile
+                raise
+
+    def _path(self, identity: object) -> Path:
+        digest = sha256(canonical_json([_FORMAT, self._kind, identity])).removeprefix("sha256:")
+        return self._folder / f"{self._kind}-{digest[:24]}"

@@ -1,0 +1,173 @@
+"""Supports of a bank's phrases: computed, calibrated, and cut down to another vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from textcam_service.artefacts.bank import Vocabulary
+from textcam_service.core.concepts.attributes import ClassAttributes
+from textcam_service.core.concepts.supports import evidence_by_phrase, likeness, phrase_supports
+from textcam_service.core.rationale.calibration import Calibration
+from textcam_service.core.rationale.calibration_fitting import (
+    fit_calibration,
+    fit_said,
+    opinion_temperature,
+    with_reliability,
+)
+from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
+from textcam_service.core.rationale.wording import PhraseSupports, SupportWording, stored_likeness
+from textcam_service.core.types import Float32Array, FloatArray, IntArray
+from textcam_service.offline.banks.grounding import BY_SCORES, Opinions, repeated_names, same_text
+from textcam_service.offline.banks.phrase_sources import PhraseSources, phrase_opinions
+from textcam_service.offline.banks.probing import Probing
+from textcam_service.offline.embedders.base import ClassifierEmbedder
+
+_SAID = 5  # phrases of each probing image that a calibration looks at
+
+
+def bank_supports(
+    sources: PhraseSources, vocabulary: Vocabulary, settings: RationaleSettings
+) -> PhraseSupports:
+    """Compute what a bank knows of V phrases.
+
+    Args:
+        sources: What grounds them.
+        vocabulary: The phrases, with their embeddings and kinds.
+        settings: How phrases will be chosen.
+    """
+    probing, backbone, embedder = sources.probing, sources.backbone, sources.embedder
+    phrases = vocabulary.phrases
+    opinions = phrase_opinions(sources, vocabulary)
+    head = backbone.head_weights if backbone.is_linear and opinions.table is not None else None
+    supports = phrase_supports(probing.scores, opinions.values, head, opinions.table)
+    attributes, temperature = None, 0.0
+    if opinions.reference is not None and opinions.table is not None:
+        attributes = ClassAttributes.of(opinions.table)
+        temperature = opinion_temperature(probing.logits, opinions.reference)
+    names = backbone.manifest.class_names
+    apart: IntArray = np.zeros((0, 2), np.int64)
+    repeats = repeated_names(names, phrases)
+    if isinstance(embedder, ClassifierEmbedder):  # its texts are sentences, which can say the same
+        plain = embedder.embed_texts(list(phrases))
+        apart = same_text(plain)
+        said = embedder.embed_texts([name.split(",")[0] for name in names])
+        repeats = repeated_names(names, phrases, said, plain)
+    calibration = replace(_by_evidence(supports, probing, opinions), temperature=temperature)
+    alike = stored_likeness(likeness(opinions.alike, supports))
+    found = PhraseSupports(supports, alike, calibration, apart, repeats, attributes)
+    wording = SupportWording(found, vocabulary.kinds or ("",) * len(phrases), settings)
+    return replace(found, calibration=_calibrated(wording, probing, opinions))
+
+
+def fitted(
+    found: PhraseSupports,
+    probing: Probing,
+    opinions: Opinions,
+    kinds: Sequence[str],
+    settings: RationaleSettings,
+) -> PhraseSupports:
+    """Fit likeness and calibration anew to the supports that stand there.
+
+    Args:
+        found: With other supports than it was fitted to.
+        probing: Of the probing images.
+        opinions: What is thought of the phrases in them.
+        kinds: V of PHRASE_KINDS or "".
+        settings: How phrases are chosen.
+    """
+    calibration = _by_evidence(found.supports, probing, opinions)
+    calibration = replace(calibration, temperature=found.calibration.temperature)
+    alike = stored_likeness(likeness(opinions.alike, found.supports))
+    wording = SupportWording(
+        replace(found, likeness=alike, calibration=calibration), kinds, settings
+    )
+    return replace(wording.bank, calibration=_calibrated(wording, probing, opinions))
+
+
+def chosen_phrases(
+    supports: PhraseSupports, known: Sequence[str], phrases: Sequence[str]
+) -> PhraseSupports:
+    """Keep what a bank knows of some phrases; of others it knows nothing.
+
+    Args:
+        supports: Of the bank.
+        known: Its V phrases.
+        phrases: The new vocabulary.
+    """
+    place = {phrase.casefold(): index for index, phrase in enumerate(known)}
+    old = np.array([place.get(phrase.casefold(), -1) for phrase in phrases], np.int64)
+    new = np.full(len(known), -1, np.int64)
+    new[old[old >= 0]] = np.flatnonzero(old >= 0)
+    there, calibration = old >= 0, supports.calibration
+    pairs = there[:, None] & there[None, :]
+
+    def moved(places: IntArray, columns: slice) -> IntArray:
+        """Places of phrases in the new vocabulary; rows with one that is gone are left out."""
+        found = places.copy()
+        found[:, columns] = new[places[:, columns]]
+        return found[(found >= 0).all(axis=1)]
+
+    attributes = supports.attributes
+    if attributes is not None:
+        stays = new[attributes.phrases] >= 0
+        attributes = ClassAttributes(
+            attributes.classes[stays],
+            new[attributes.phrases[stays]],
+            attributes.values[stays],
+            (attributes.shape[0], len(phrases)),
+        )
+    return PhraseSupports(
+        supports=np.where(there, supports.supports[:, old], 0),
+        likeness=np.where(pairs, supports.likeness[np.ix_(old, old)], 0).astype(np.int8),
+        calibration=replace(
+            calibration,
+            mean=np.where(there, calibration.mean[old], 0),
+            prior=np.where(there, calibration.prior[old], 0),
+            grounded=there & calibration.grounded[old],
+        ),
+        apart=moved(supports.apart, slice(0, 2)),
+        repeats=moved(supports.repeats, slice(1, 2)),
+        attributes=attributes,
+    )
+
+
+def _by_evidence(supports: Float32Array, probing: Probing, opinions: Opinions) -> Calibration:
+    projected = evidence_by_phrase(probing.evidence, supports)
+    return fit_calibration(projected, opinions.labels, opinions.prior, opinions.source)
+
+
+def _calibrated(wording: SupportWording, probing: Probing, opinions: Opinions) -> Calibration:
+    """The calibration with the fit, and the reliability, of what is said of the probing images."""
+    calibration, scores, said = wording.bank.calibration, [], []
+    # All at once: a threshold would go by the probabilities that are fitted here.
+    wording = replace(wording, settings=replace(wording.settings, min_probability=0.0))
+    phrase_filter = PhraseFilter(_SAID)
+    pairs = [*zip(probing.evidence, probing.logits, strict=True)]
+    by_scores_alone = opinions.source == BY_SCORES
+    for evidence, logits in pairs if by_scores_alone else ():
+        choice = wording.choose(
+            evidence.astype(np.float64), logits, int(logits.argmax()), phrase_filter
+        )
+        scores.append(choice.scores)
+        said.append(choice.indices)
+    if by_scores_alone:
+        rows = np.repeat(np.arange(len(said)), [len(own) for own in said])
+        places = np.concatenate(said)
+        labels = opinions.labels[rows, places]
+        calibration = fit_said(calibration, np.concatenate(scores), labels, places)
+        wording = replace(wording, bank=replace(wording.bank, calibration=calibration))
+    given, true = [], []
+    for row, (evidence, logits) in enumerate(pairs):
+        choice = wording.choose(
+            evidence.astype(np.float64), logits, int(logits.argmax()), phrase_filter
+        )
+        own: FloatArray = opinions.labels[row, choice.indices]
+        assert choice.probabilities is not None  # noqa: S101 - by supports
+        if by_scores_alone:
+            own = calibration.denoised(choice.probabilities, own, choice.indices)
+        given.append(choice.probabilities)
+        true.append(own)
+    return with_reliability(calibration, np.concatenate(given), np.concatenate(true))

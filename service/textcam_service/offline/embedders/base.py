@@ -1,0 +1,123 @@
+"""Embedders' protocols: images and text in one space of unit vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from textcam_service.core.types import Float32Array, FloatArray, UInt8Array
+from textcam_service.errors import EmbedderError
+
+Picture: TypeAlias = "Image.Image | UInt8Array"
+
+TEMPLATES = (
+    "{}",
+    "a {}",
+    "a photo of a {}",
+    "a kind of {}",
+    "a photo of a {}, a type of object",
+    "this is a {}",
+    "something that is a {}",
+    "{}s",
+    "a picture of a {}",
+    "type of {}",
+    "an example of a {}",
+    "a close-up of a {}",
+    "the {}",
+)
+
+
+class Embedder(Protocol):
+    """Images and text into one space, E dimensions, cosine similarity."""
+
+    @property
+    def identity(self) -> str:
+        """Name and digest of what defines the space: "NAME@sha256:<hex>"."""
+
+    @property
+    def dimension(self) -> int:
+        """E."""
+
+    @property
+    def logit_scale(self) -> float:
+        """By what it multiplies image-text cosines before a softmax."""
+
+    def embed_images(self, images: Sequence[Picture]) -> Float32Array:
+        """N upright RGB images (PIL, or uint8 (h, w, 3)) -> (N, E) unit vectors."""
+
+    def embed_texts(self, texts: Sequence[str]) -> Float32Array:
+        """N texts -> (N, E) unit vectors."""
+
+
+@runtime_checkable
+class PartEmbedder(Embedder, Protocol):
+    """An embedder that sees parts of a picture in one pass, out of its dense map."""
+
+    @property
+    def part_size(self) -> tuple[int, int]:
+        """(height, width) of its input, pixels.
+
+        Raises:
+            EmbedderError: Its image tower has no dense map that is known how to pool.
+        """
+
+    def embed_parts(self, pictures: Sequence[Picture], parts: Sequence[FloatArray]) -> Float32Array:
+        """Embed parts of pictures, each picture in one pass.
+
+        Args:
+            pictures: Upright RGB; stretched to the embedder's input, not cropped.
+            parts: Per picture (P, 4): left, top, right, bottom, as shares of its sides.
+
+        Returns:
+            (sum of P, E) unit vectors; the whole picture's part has the picture's embedding.
+        """
+
+
+@runtime_checkable
+class ClassifierEmbedder(Embedder, Protocol):
+    """An embedder that knows images by a classifier's opinion of ImageNet's classes."""
+
+    def classify(self, images: Sequence[Picture]) -> Float32Array:
+        """N upright RGB images -> (N, 1000) logits."""
+
+    def embed_logits(self, logits: FloatArray) -> Float32Array:
+        """(N, 1000) logits of images -> (N, E) unit vectors, as embed_images gives them."""
+
+
+def part_embedder(embedder: Embedder) -> PartEmbedder:
+    """An embedder that sees parts of a picture, if it is one.
+
+    Raises:
+        EmbedderError: It is none.
+    """
+    if not isinstance(embedder, PartEmbedder):
+        raise EmbedderError(
+            f"{embedder.identity} gives one embedding per picture and none of its parts; "
+            "--regions crop needs none"
+        )
+    _ = embedder.part_size  # whether its tower can: said now, not after hours of extraction
+    return embedder
+
+
+def embed_with_templates(
+    embedder: Embedder, phrases: Sequence[str], templates: Sequence[str] = TEMPLATES
+) -> Float32Array:
+    """Embed phrases, each as the normalised mean of its templates' embeddings: (V, E) unit.
+
+    Args:
+        embedder: Of the space.
+        phrases: V of them.
+        templates: Each with one "{}" for the phrase; at least one.
+    """
+    total = np.zeros((len(phrases), embedder.dimension), np.float64)
+    for template in templates:
+        total += embedder.embed_texts([template.format(phrase) for phrase in phrases])
+    return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), np.float32)
+
+
+def as_pillow(picture: Picture) -> Image.Image:
+    """Return a picture as Pillow's."""
+    return picture if isinstance(picture, Image.Image) else Image.fromarray(picture)

@@ -1,0 +1,121 @@
+"""Sizes: rooms, modules and functions stay small enough to be read at once."""
+
+import ast
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from source_tree import folders, functions, modules
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ROOT / "service" / "textcam_service", ROOT / "client" / "textcam_client"
+
+MAX_MODULES, MAX_LINES, MAX_BODY_LINES, MAX_PARAMETERS = 12, 300, 40, 7
+
+# Each with its reason.
+LARGE_FOLDERS = {
+    "textcam_client": "to be divided",
+}
+LONG_MODULES = {
+    "textcam_service.artefacts.bank": "to be divided",
+    "textcam_service.cli.bank": "to be divided",
+    "textcam_service.cli.explain": "to be divided",
+    "textcam_service.errors": "to be divided",
+    "textcam_service.offline.banks.build": "to be divided",
+    "textcam_service.offline.banks.phrases": "to be divided",
+    "textcam_service.offline.evaluation.faithfulness": "to be divided",
+    "textcam_service.offline.export.torch.export": "to be divided",
+    "textcam_service.offline.networks.loading": "to be divided",
+    "textcam_service.serving.batching.batcher": "to be divided",
+    "textcam_service.serving.engine.engine": "to be divided",
+    "textcam_service.serving.grpc.explainer.requests": "to be divided",
+    "textcam_service.settings": "to be divided",
+    "textcam_service.store.models": "to be divided",
+    "textcam_service.store.versions": "to be divided",
+    "textcam_client._streaming.aio": "to be divided",
+    "textcam_client.testing._explainer": "to be divided",
+    "textcam_client.testing.server": "to be divided",
+    "textcam_client.types": "to be divided",
+}
+LONG_FUNCTIONS = {
+    "textcam_service.offline.banks.build:build_bank": "to be divided",
+    "textcam_service.offline.banks.build:replace_vocabulary": "to be divided",
+    "textcam_service.offline.export.torch.export:export_network": "to be divided",
+    "textcam_service.offline.export.onnx.export:export_onnx": "to be divided",
+    "textcam_service.runtime.sessions:load_sessions": "to be divided",
+    "textcam_service.serving.engine.engine:Engine._in_turn": "to be divided",
+}
+MANY_PARAMETERS = {
+    "textcam_service.core.rationale.choice:choose": "to be grouped",
+    "textcam_service.core.rationale.rationale:explain_target": "to be grouped",
+    "textcam_service.offline.banks.build:build_bank": "to be grouped",
+    "textcam_service.offline.banks.phrases:bank_supports": "to be grouped",
+    "textcam_service.offline.banks.region_samples:region_samples": "to be grouped",
+    "textcam_service.offline.export.torch.head_vjp:_Written._attend": "to be grouped",
+    "textcam_service.offline.export.torch.head_vjp:_convolution_backward": "to be grouped",
+    "textcam_service.serving.engine.engine:Engine._answer": "to be grouped",
+    "textcam_client._base:ClientBase.__init__": "to be grouped",
+    "textcam_client.aio:AsyncClient.explain": "to be grouped",
+    "textcam_client.client:Client.explain": "to be grouped",
+    "textcam_client.options:settings": "to be grouped",
+    "textcam_client.testing.server:serve_in_memory": "to be grouped",
+}
+
+
+def known():
+    return chain.from_iterable(modules(package).items() for package in PACKAGES)
+
+
+def is_command(function):
+    """A click command takes an argument for each option."""
+    return any(".command(" in ast.unparse(own) for own in function.node.decorator_list)
+
+
+def too_large():
+    return {
+        folder: f"{len(names)} modules"
+        for package in PACKAGES
+        for folder, names in folders(modules(package)).items()
+        if len(names) > MAX_MODULES
+    }
+
+
+def too_long():
+    return {name: f"{m.lines} lines" for name, m in known() if m.lines > MAX_LINES}
+
+
+def too_long_functions():
+    return {
+        f"{name}:{function.name}": f"{function.body_lines} body lines"
+        for name, module in known()
+        for function in functions(module)
+        if not is_command(function)
+        if function.body_lines > MAX_BODY_LINES
+    }
+
+
+def too_many_parameters():
+    return {
+        f"{name}:{function.name}": f"{function.parameters} parameters"
+        for name, module in known()
+        for function in functions(module)
+        if not is_command(function)
+        if function.parameters > MAX_PARAMETERS
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "excepted", "mend"),
+    [
+        (too_large(), LARGE_FOLDERS, f"more than {MAX_MODULES}: make a room by responsibility"),
+        (too_long(), LONG_MODULES, f"more than {MAX_LINES}: divide it by subject"),
+        (too_long_functions(), LONG_FUNCTIONS, f"more than {MAX_BODY_LINES}: name its steps"),
+        (too_many_parameters(), MANY_PARAMETERS, f"more than {MAX_PARAMETERS}: group them"),
+    ],
+    ids=["folders", "modules", "functions", "parameters"],
+)
+def test_nothing_grows_too_large(found, excepted, mend):
+    new = [f"{name}: {size}" for name, size in found.items() if name not in excepted]
+    assert not new, "\n  ".join([mend, *new])
+    needless = sorted(set(excepted) - set(found))
+    assert not needless, f"small enough now; remove from the list of exceptions: {needless}"

@@ -1,0 +1,46 @@
+"""`textcam export`: options that are refused."""
+
+import re
+
+import pytest
+from commands import run
+
+
+def test_an_unknown_network_is_told_with_all_that_there_are(tmp_path):
+    code, said = run("export", "--model", "resnet50", "--output", tmp_path / "b")
+    assert code == 1
+    for kind in ("torchvision:", "timm:", "import:", "onnx:", "scenes:classifier", "scenes:biased"):
+        assert kind in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--classes", "names.txt"], "--classes is for ONNX models; leave it out"),
+        (["--input-size", "64"], "--input-size is for ONNX models; leave it out"),
+        (["--model", "onnx:m.onnx", "--weights", "none"], "--weights is for networks of torch"),
+        (["--model", "onnx:m.onnx", "--layer", "a"], "--layer is for networks of torch"),
+        (["--model", "onnx:m.onnx", "--input-size", "-5"], "'-5' is neither a size in pixels"),
+        (["--model", "onnx:m.onnx", "--input-size", "6,4,3"], "such as 192,256"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_would_say_nothing_are_refused(words, said, tmp_path):
+    code, told = run("export", *words, "--output", tmp_path / "b")
+    assert code == 2
+    assert said in " ".join(told.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("ä\nb\n".encode("latin-1"), "is not UTF-8"),
+        (b"a\n\nb\n", "line 2 of .* names no class"),
+    ],
+)
+def test_a_file_of_classes_that_cannot_be_read_is_told(content, said, tmp_path):
+    (tmp_path / "names.txt").write_bytes(content)
+    options = ["--classes", tmp_path / "names.txt", "--output", tmp_path / "b"]
+    code, told = run("export", "--model", "onnx:m.onnx", *options)
+    assert code == 2
+    assert re.search(said, " ".join(told.replace("│", " ").split()))
