@@ -66,8 +66,6 @@ LAYERS = {
 # Imports against the order that stand until they are mended; "importer > imported".
 EXCEPTIONS = {
     "textcam_client.images > textcam_client._heatmaps.geometry",
-    "textcam_service.offline.networks.cell_offsets > textcam_service.offline.export.tensor_layout",
-    "textcam_service.offline.networks.cell_offsets > textcam_service.offline.export.torch.to_onnx",
     "textcam_service.serving.dataplane > textcam_service.serving.grpc.explainer.requests",
     "textcam_service.serving.engine.degradation > textcam_service.serving.grpc.explainer.requests",
     "textcam_service.serving.engine.engine > textcam_service.serving.grpc.explainer.heatmaps",
@@ -85,7 +83,6 @@ SETTINGS_EXCEPTIONS = {
 # Circles that stand until they are opened; "package: members".
 CIRCLES = {
     "textcam_client: _heatmaps images",
-    "textcam_service.offline: export networks",
     "textcam_service.serving: dataplane engine grpc registry",
 }
 

@@ -24,8 +24,6 @@ LONG_MODULES = {
     "textcam_service.offline.banks.build": "to be divided",
     "textcam_service.offline.banks.phrases": "to be divided",
     "textcam_service.offline.evaluation.faithfulness": "to be divided",
-    "textcam_service.offline.export.torch.export": "to be divided",
-    "textcam_service.offline.networks.loading": "to be divided",
     "textcam_service.serving.batching.batcher": "to be divided",
     "textcam_service.serving.engine.engine": "to be divided",
     "textcam_service.serving.grpc.explainer.requests": "to be divided",
@@ -40,8 +38,6 @@ LONG_MODULES = {
 LONG_FUNCTIONS = {
     "textcam_service.offline.banks.build:build_bank": "to be divided",
     "textcam_service.offline.banks.build:replace_vocabulary": "to be divided",
-    "textcam_service.offline.export.torch.export:export_network": "to be divided",
-    "textcam_service.offline.export.onnx.export:export_onnx": "to be divided",
     "textcam_service.runtime.sessions:load_sessions": "to be divided",
     "textcam_service.serving.engine.engine:Engine._in_turn": "to be divided",
 }
@@ -51,8 +47,8 @@ MANY_PARAMETERS = {
     "textcam_service.offline.banks.build:build_bank": "to be grouped",
     "textcam_service.offline.banks.phrases:bank_supports": "to be grouped",
     "textcam_service.offline.banks.region_samples:region_samples": "to be grouped",
-    "textcam_service.offline.export.torch.head_vjp:_Written._attend": "to be grouped",
-    "textcam_service.offline.export.torch.head_vjp:_convolution_backward": "to be grouped",
+    "textcam_service.offline.export.torch.head_vjp:_Decompositions._attend": "torch's signature",
+    "textcam_service.offline.export.torch.head_vjp:_convolution_backward": "ATen's signature",
     "textcam_service.serving.engine.engine:Engine._answer": "to be grouped",
     "textcam_client._base:ClientBase.__init__": "to be grouped",
     "textcam_client.aio:AsyncClient.explain": "to be grouped",
