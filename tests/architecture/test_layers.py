@@ -64,27 +64,12 @@ LAYERS = {
 }
 
 # Imports against the order that stand until they are mended; "importer > imported".
-EXCEPTIONS = {
-    "textcam_client.images > textcam_client._heatmaps.geometry",
-    "textcam_service.serving.dataplane > textcam_service.serving.grpc.explainer.requests",
-    "textcam_service.serving.engine.degradation > textcam_service.serving.grpc.explainer.requests",
-    "textcam_service.serving.engine.engine > textcam_service.serving.grpc.explainer.heatmaps",
-    "textcam_service.serving.engine.engine > textcam_service.serving.grpc.explainer.requests",
-    "textcam_service.serving.engine.engine > textcam_service.serving.grpc.explainer.responses",
-    "textcam_service.serving.registry.canary > textcam_service.serving.grpc.explainer.responses",
-}
+EXCEPTIONS = {}
 
 SETTINGS_IMPORT = {"textcam_service.errors", "textcam_service.artefacts.packaged"}
-SETTINGS_EXCEPTIONS = {
-    "textcam_service.core.rationale.settings",
-    "textcam_service.runtime.providers",
-}
 
 # Circles that stand until they are opened; "package: members".
-CIRCLES = {
-    "textcam_client: _heatmaps images",
-    "textcam_service.serving: dataplane engine grpc registry",
-}
+CIRCLES = {}
 
 
 def layers(package):
@@ -161,8 +146,7 @@ def test_neither_modules_nor_folders_import_each_other_in_a_circle():
 
 def test_settings_import_errors_and_paths_alone():
     found = graph_of("textcam_service")["textcam_service.settings"] - SETTINGS_IMPORT
-    assert not found - SETTINGS_EXCEPTIONS, (
+    assert not found, (
         f"settings import {sorted(found)}; state choices as literals there, and let the callers "
         "build what belongs to other rooms"
     )
-    assert not SETTINGS_EXCEPTIONS - found, sorted(SETTINGS_EXCEPTIONS - found)
