@@ -64,12 +64,12 @@ LAYERS = {
 }
 
 # Imports against the order that stand until they are mended; "importer > imported".
-EXCEPTIONS = {}
+EXCEPTIONS: set[str] = set()
 
 SETTINGS_IMPORT = {"textcam_service.errors", "textcam_service.artefacts.packaged"}
 
 # Circles that stand until they are opened; "package: members".
-CIRCLES = {}
+CIRCLES: set[str] = set()
 
 
 def layers(package):
