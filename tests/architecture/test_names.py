@@ -24,7 +24,6 @@ ASTRAY = {
     "tests/unit/client/test_api.py",
     "tests/unit/client/test_models.py",
     "tests/unit/client/test_phrases.py",
-    "tests/unit/service/offline/banks/test_phrase_table.py",
 }
 
 

@@ -21,9 +21,6 @@ LONG_MODULES = {
     "textcam_service.cli.bank": "to be divided",
     "textcam_service.cli.explain": "to be divided",
     "textcam_service.errors": "to be divided",
-    "textcam_service.offline.banks.build": "to be divided",
-    "textcam_service.offline.banks.phrases": "to be divided",
-    "textcam_service.offline.evaluation.faithfulness": "to be divided",
     "textcam_service.offline.export.export": "to be divided",
     "textcam_service.offline.networks.loading": "to be divided",
     "textcam_service.serving.batching.batcher": "to be divided",
@@ -38,8 +35,6 @@ LONG_MODULES = {
     "textcam_client.types": "to be divided",
 }
 LONG_FUNCTIONS = {
-    "textcam_service.offline.banks.build:build_bank": "to be divided",
-    "textcam_service.offline.banks.build:replace_vocabulary": "to be divided",
     "textcam_service.offline.export.export:export_network": "to be divided",
     "textcam_service.offline.export.onnx.export:export_onnx": "to be divided",
     "textcam_service.runtime.sessions:load_sessions": "to be divided",
@@ -48,9 +43,6 @@ LONG_FUNCTIONS = {
 MANY_PARAMETERS = {
     "textcam_service.core.rationale.choice:choose": "to be grouped",
     "textcam_service.core.rationale.rationale:explain_target": "to be grouped",
-    "textcam_service.offline.banks.build:build_bank": "to be grouped",
-    "textcam_service.offline.banks.phrases:bank_supports": "to be grouped",
-    "textcam_service.offline.banks.region_samples:region_samples": "to be grouped",
     "textcam_service.offline.export.head_vjp:_Written._attend": "to be grouped",
     "textcam_service.offline.export.head_vjp:_convolution_backward": "to be grouped",
     "textcam_service.serving.engine.engine:Engine._answer": "to be grouped",
