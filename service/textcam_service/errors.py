@@ -1,8 +1,8 @@
-"""Everything that can go wrong, in the domain's words.
+"""All errors of the product.
 
-A message names the fault and the mend. `reason` is what machines match on; it
-goes into google.rpc.ErrorInfo unchanged. serving/status.py holds the one table
-from these classes to gRPC codes.
+Each message names the fault and the remedy. `reason` identifies the fault for programs, and goes
+into google.rpc.ErrorInfo unchanged. serving/status.py holds the single table from these classes to
+gRPC codes.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import ClassVar
 
 
 class TextCamError(Exception):
-    """Root of the product's errors.
+    """Base class of the product's errors.
 
     Attributes:
         reason: Stable upper-case identifier of the fault.
-        field: Field of the request at fault, in the contract's spelling, or None.
-        retry_after_s: Seconds after which another try may succeed, or None.
+        field: Field of the request at fault, as the contract spells it, or None.
+        retry_after_s: Seconds after which a retry may succeed, or None.
     """
 
     reason: ClassVar[str] = "TEXTCAM_ERROR"
@@ -29,35 +29,35 @@ class TextCamError(Exception):
         self.retry_after_s = retry_after_s
 
 
-# --- a request at fault ---------------------------------------------------------
+# --- the request ----------------------------------------------------------------------
 
 
 class InvalidRequest(TextCamError):
-    """The request cannot be answered as it stands, whatever the server's state."""
+    """The request is not valid, whatever the server's state."""
 
     reason = "INVALID_REQUEST"
 
 
 class InvalidArgument(InvalidRequest):
-    """A parameter is outside its range or contradicts another."""
+    """A parameter is out of range or contradicts another."""
 
     reason = "INVALID_ARGUMENT"
 
 
 class UndecodableMessage(InvalidRequest):
-    """The request's bytes are no message of the contract."""
+    """The request's bytes are not a message of the contract."""
 
     reason = "UNDECODABLE_MESSAGE"
 
 
 class UnsupportedMethod(InvalidRequest):
-    """The model's backbone cannot answer the CAM method."""
+    """The model's backbone does not support the CAM method."""
 
     reason = "UNSUPPORTED_METHOD"
 
 
 class InvalidTensor(InvalidRequest):
-    """A tensor's type, shape and data do not agree, or are not what the field takes."""
+    """A tensor's type, shape and data are inconsistent, or do not fit the field."""
 
     reason = "INVALID_TENSOR"
 
@@ -69,58 +69,58 @@ class InvalidImage(InvalidRequest):
 
 
 class EmptyImage(InvalidImage):
-    """No image bytes at all."""
+    """The request has no image bytes."""
 
     reason = "EMPTY_IMAGE"
 
 
 class UnsupportedImage(InvalidImage):
-    """Not an image, or of a format that is not served."""
+    """The bytes are not an image, or have an unsupported format."""
 
     reason = "UNSUPPORTED_IMAGE"
 
 
 class TruncatedImage(InvalidImage):
-    """The image file ends early or is damaged."""
+    """The image file is truncated or damaged."""
 
     reason = "TRUNCATED_IMAGE"
 
 
 class AnimatedImage(InvalidImage):
-    """More than one frame."""
+    """The image has more than one frame."""
 
     reason = "ANIMATED_IMAGE"
 
 
 class ImageTooLarge(InvalidRequest):
-    """Over the byte or the pixel limit."""
+    """The image is over the byte or the pixel limit."""
 
     reason = "IMAGE_TOO_LARGE"
 
 
 class BatchTooLarge(InvalidRequest):
-    """More images in one call than the server takes."""
+    """The call has more images than the server accepts."""
 
     reason = "BATCH_TOO_LARGE"
 
 
 class ResponseTooLarge(InvalidRequest):
-    """The answer would be over the limit on a message's bytes."""
+    """The response would be over the limit on a message's bytes."""
 
     reason = "RESPONSE_TOO_LARGE"
 
 
-# --- who asks ---------------------------------------------------------------------
+# --- the caller -----------------------------------------------------------------------
 
 
 class AccessRefused(TextCamError):
-    """Who asks may not have it."""
+    """The caller is refused."""
 
     reason = "ACCESS_REFUSED"
 
 
 class Unauthenticated(AccessRefused):
-    """Nobody knows who asks."""
+    """The caller is not authenticated."""
 
     reason = "UNAUTHENTICATED"
 
@@ -132,22 +132,22 @@ class PermissionDenied(AccessRefused):
 
 
 class RateLimited(AccessRefused):
-    """The caller asks more often than they may."""
+    """The caller is over its rate limit."""
 
     reason = "RATE_LIMITED"
 
 
-# --- a name that is not there -----------------------------------------------------
+# --- unknown names --------------------------------------------------------------------
 
 
 class NotServed(TextCamError):
-    """What was named is not served here."""
+    """The named object is not served here."""
 
     reason = "NOT_SERVED"
 
 
 class UnknownModel(NotServed):
-    """No model of that name."""
+    """There is no model of that name."""
 
     reason = "UNKNOWN_MODEL"
 
@@ -168,88 +168,88 @@ class UnknownClass(NotServed):
 
 
 class QueueFull(TextCamError):
-    """The queue before the session is full."""
+    """The queue for inference is full."""
 
     reason = "QUEUE_FULL"
 
 
 class DeadlineUnreachable(QueueFull):
-    """By the time of those that wait, the answer would come after the deadline."""
+    """With the requests ahead, the response would miss the deadline."""
 
     reason = "DEADLINE_UNREACHABLE"
 
 
 class ServerBusy(QueueFull):
-    """As many requests or bytes are in work as the server takes."""
+    """The server processes its maximum of requests or bytes."""
 
     reason = "SERVER_BUSY"
 
 
 class SessionFailed(TextCamError):
-    """The work was lost with the part of the server that did it, which starts again."""
+    """The request was lost with the inference session, which restarts."""
 
     reason = "SESSION_FAILED"
 
 
 class DeadlineExpired(TextCamError):
-    """The caller's deadline passed before the work began."""
+    """The deadline passed before the response was ready."""
 
     reason = "DEADLINE_EXPIRED"
 
 
 class ModelLoading(TextCamError):
-    """The model is not loaded and warm yet."""
+    """The model is not loaded and warmed up yet."""
 
     reason = "MODEL_LOADING"
 
 
 class ShuttingDown(TextCamError):
-    """The server drains and takes no new work."""
+    """The server is draining and accepts no new requests."""
 
     reason = "SHUTTING_DOWN"
 
 
-# --- artefacts and set-up -----------------------------------------------------------
+# --- artefacts and settings -----------------------------------------------------------
 
 
 class ArtefactError(TextCamError):
-    """An artefact cannot be used."""
+    """An artefact is not usable."""
 
     reason = "ARTEFACT_ERROR"
 
 
 class ArtefactMissing(ArtefactError):
-    """A file of an artefact, or a version in a store, is not there."""
+    """A file of an artefact, or a version in a store, does not exist."""
 
     reason = "ARTEFACT_MISSING"
 
 
 class ArtefactCorrupt(ArtefactError):
-    """An artefact's content does not have the digest its manifest states."""
+    """An artefact's content does not have the digest in its manifest."""
 
     reason = "ARTEFACT_CORRUPT"
 
 
 class BundleMismatch(ArtefactError):
-    """Backbone, bank and vocabulary were not made for each other."""
+    """Backbone, bank and vocabulary do not belong together."""
 
     reason = "BUNDLE_MISMATCH"
 
 
 class FolderTaken(ArtefactError):
-    """A folder that an artefact is to be written to holds something else."""
+    """The output folder of an artefact contains other files."""
 
     reason = "FOLDER_TAKEN"
 
 
 class VersionExists(ArtefactError):
-    """A version that is to be published is there already."""
+    """The version to publish exists already."""
 
     reason = "VERSION_EXISTS"
 
 
 class VersionInUse(ArtefactError):
-    """A version that is to be removed is current, or the one to roll back to."""
+    """The version to remove is the current one or the one to roll back to."""
 
     reason = "VERSION_IN_USE"
 
@@ -273,28 +273,28 @@ class InvalidSettings(TextCamError):
 
 
 class MissingExtra(TextCamError):
-    """A command needs packages that the base install leaves out."""
+    """A command needs packages that are not part of the base install."""
 
     reason = "MISSING_EXTRA"
 
 
-# --- the offline half -----------------------------------------------------------------
+# --- offline commands -----------------------------------------------------------------
 
 
 class ExportRefused(TextCamError):
-    """The network cannot be exported, or its export does not compute what it computes."""
+    """The network cannot be exported, or its export computes something else."""
 
     reason = "EXPORT_REFUSED"
 
 
 class QuantizationRefused(TextCamError):
-    """The int8 form of a backbone does not explain as the float one does, or cannot be made."""
+    """The int8 backbone cannot be made, or explains differently from the float one."""
 
     reason = "QUANTIZATION_REFUSED"
 
 
 class ParityMissed(TextCamError):
-    """A device does not explain as the CPU does."""
+    """A device explains differently from the CPU."""
 
     reason = "PARITY_MISSED"
 
@@ -306,18 +306,18 @@ class EmbedderError(TextCamError):
 
 
 class ProbingSetError(TextCamError):
-    """The probing set cannot serve its purpose."""
+    """The probing set is not suitable."""
 
     reason = "PROBING_SET_ERROR"
 
 
 class VocabularyError(TextCamError):
-    """A vocabulary file cannot serve its purpose."""
+    """A vocabulary file is not valid."""
 
     reason = "VOCABULARY_ERROR"
 
 
 class InvalidTruth(TextCamError):
-    """A truth file cannot serve its purpose."""
+    """A truth file is not valid."""
 
     reason = "INVALID_TRUTH"

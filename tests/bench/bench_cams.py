@@ -88,7 +88,7 @@ def ours(backbone, name, images, channels=None):
                 return gradients[index]  # asked for the whole batch at once
             return backbone.query(ask, one)
 
-        terms = run_method(METHODS[name].steps(subject, settings), answer)
+        terms = run_method(METHODS[name].queries(subject, settings), answer)
         found = terms.saliency_map
         if found is None:
             found = saliency_map(terms.weights, maps)

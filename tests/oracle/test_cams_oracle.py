@@ -104,7 +104,9 @@ class Net:
     def explain(self, name, subject=None, settings=None):
         """The method's map."""
         subject = subject or self.subject()
-        terms = run_method(METHODS[name].steps(subject, settings or MethodSettings()), self.answer)
+        terms = run_method(
+            METHODS[name].queries(subject, settings or MethodSettings()), self.answer
+        )
         if terms.saliency_map is not None:
             return terms.saliency_map
         if terms.weights.ndim == 3:
@@ -546,7 +548,7 @@ def test_torchcam_makes_the_same_legrad_of_the_networks_score():
         assert isinstance(ask, AttentionGradients)
         return attention_gradients(net, blocks[2:], ask.class_weights)
 
-    terms = run_method(METHODS["legrad"].steps(net.subject(), MethodSettings()), answer)
+    terms = run_method(METHODS["legrad"].queries(net.subject(), MethodSettings()), answer)
     ours, expected = terms.saliency_map, np.mean(theirs, axis=0)
     assert difference(drawn_by_torchcam(ours), drawn_by_torchcam(expected)) <= TOLERANCE
     np.testing.assert_allclose(ours, expected, rtol=1e-4)

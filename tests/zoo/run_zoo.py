@@ -103,7 +103,7 @@ def visit(name):
         for method in METHODS:
             if not KNOWN[method].needs <= backbone.capabilities:
                 continue
-            steps = KNOWN[method].steps(subject, MethodSettings())
+            steps = KNOWN[method].queries(subject, MethodSettings())
             terms = run_method(steps, lambda ask: backbone.query(ask, one))
             found = terms.saliency_map
             if found is None:

@@ -156,7 +156,7 @@ def share_difference(one: Mapping[str, float], other: Mapping[str, float]) -> fl
 
     Args:
         one: Signed shares by phrase, whose sizes add up to 1; see evidence_shares().
-        other: Likewise.
+        other: Signed shares of the other explanation.
     """
     return sum(abs(one.get(text, 0.0) - other.get(text, 0.0)) for text in {*one, *other}) / 2
 

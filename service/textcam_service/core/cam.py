@@ -1,4 +1,4 @@
-"""Saliency maps and evidence out of a method's weights; see core.methods.
+"""Saliency maps and evidence from a method's weights; see core.methods.
 
 With a global-average-pooling + linear head, and no ReLU after it, CAM (Zhou et al. 2016, eq. 2),
 Grad-CAM, HiResCAM and XGrad-CAM coincide up to a constant, so the head's weight row is all
@@ -21,7 +21,7 @@ def activation_scores(activation_maps: FloatArray | RemoteMaps) -> Float64Array:
 
 
 def head_row(class_weights: FloatArray, head_weights: FloatArray) -> Float64Array:
-    """class_weights @ head_weights: (C,), (C, D) -> (D,), over the few classes that count."""
+    """Multiply class weights by the head's: (C,), (C, D) -> (D,), over classes of weight not 0."""
     counted = np.flatnonzero(class_weights)
     return np.asarray(class_weights[counted] @ head_weights[counted].astype(np.float64))
 
@@ -29,7 +29,7 @@ def head_row(class_weights: FloatArray, head_weights: FloatArray) -> Float64Arra
 def channel_evidence(
     cam_weights: FloatArray, activation_maps: FloatArray | RemoteMaps
 ) -> Float64Array:
-    """What each channel adds to the logit: the mean of its term w_j A_j, (D,).
+    """Compute what each channel adds to the logit: the mean of its term w_j A_j, (D,).
 
     With a linear head, sum_j e_j + bias = logit (TextCAM, arXiv 2510.01004).
 
@@ -57,7 +57,7 @@ def saliency_map(cam_weights: FloatArray, activation_maps: FloatArray | RemoteMa
 
 
 def weighted_maps(weights: FloatArray, activation_maps: FloatArray | RemoteMaps) -> Float32Array:
-    """Several weighted sums of the maps in one product: (K, D), (D, H, W) -> (K, H, W)."""
+    """Compute several weighted sums of the maps in one product: (K, D), (D, H, W) -> (K, H, W)."""
     if not isinstance(activation_maps, np.ndarray):
         return activation_maps.weighted(weights)
     channels, height, width = activation_maps.shape

@@ -1,4 +1,4 @@
-"""Maps as pictures: from a saliency map at model resolution to the image's pixels."""
+"""Heatmaps: saliency maps at model resolution, drawn over the image's pixels."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def heatmap(
     Args:
         saliency_map: (H, W), in any unit.
         crop: The rectangle the map covers, in pixels of the image.
-        height: Of the image, pixels.
-        width: Of the image, pixels.
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
         peak: The value that becomes 1; None: the map's own maximum.
 
     Returns:
@@ -52,14 +52,14 @@ def heatmap(
 
 
 def to_uint8(heat: FloatArray) -> UInt8Array:
-    """0..1 -> 0..255, rounded."""
+    """Convert 0..1 to 0..255, rounded."""
     return np.asarray(np.rint(np.asarray(heat) * 255), np.uint8)
 
 
 def _interpolation(
     cells: int, pixels: IntArray, start: float, length: float, shift: float
 ) -> Float64Array:
-    """Weights (pixels, cells) of linear interpolation; 0 outside the crop."""
+    """Compute the weights (pixels, cells) of linear interpolation; 0 outside the crop."""
     centres = pixels + 0.5
     inside = (centres >= start) & (centres < start + length)
     position = np.clip((centres - start - shift) / length * cells - 0.5, 0, cells - 1)

@@ -1,4 +1,4 @@
-"""Activation maps that may lie on a device: sums over them are had there, they themselves stay."""
+"""Activation maps that may reside on a device; reductions run there."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 
 
 class RemoteMaps(Protocol):
-    """Maps (D, H, W) that are not in this process's memory.
+    """Maps (D, H, W) outside this process's memory.
 
-    numpy.asarray() brings them here, which is what to avoid: they are large, their sums are small.
+    numpy.asarray() copies them here. Avoid it: they are large, and their sums are small.
     """
 
     @property
@@ -19,15 +19,15 @@ class RemoteMaps(Protocol):
         ...
 
     def scores(self) -> Float64Array:
-        """Each map's mean over its positions: (D,)."""
+        """Average each map over its positions: (D,)."""
         ...
 
     def weighted(self, weights: FloatArray) -> Float32Array:
-        """Several weighted sums of the maps: (K, D) -> (K, H, W)."""
+        """Compute several weighted sums of the maps: (K, D) -> (K, H, W)."""
         ...
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Float32Array:
-        """The maps, here."""
+        """Copy the maps to this process."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What a network thinks of an image, class by class."""
+"""Predictions: classes with probability and logit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from textcam_service.core.types import FloatArray, Prediction
 def predictions(
     logits: FloatArray, class_names: Sequence[str], indices: Iterable[int]
 ) -> list[Prediction]:
-    """Read some classes' predictions out of an image's logits.
+    """Read some classes' predictions from an image's logits.
 
     Args:
         logits: (C,).
         class_names: C names.
-        indices: Which classes, 0 .. C-1; the answer is in their order.
+        indices: Classes, 0 .. C-1; the result is in their order.
     """
     probabilities = softmax(logits)
     return [

@@ -1,4 +1,4 @@
-"""Geometry and arithmetic of preprocessing; resampling itself is resampling.py's."""
+"""Geometry and arithmetic of preprocessing; resampling itself is imaging.resampling's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textcam_service.core.types import Crop, Float32Array, Preprocessing, UInt8A
 
 
 def center_crop(image_height: int, image_width: int, preprocessing: Preprocessing) -> Crop:
-    """Where the network looks, in pixels of the image.
+    """Compute the crop that the network sees, in pixels of the image.
 
     As torchvision's Resize (the longer side truncated to whole pixels) followed by CenterCrop,
     carried back from the resized image to the image itself; in the other crop modes as timm's
@@ -27,7 +27,7 @@ def center_crop(image_height: int, image_width: int, preprocessing: Preprocessin
 
 
 def _resized(height: int, width: int, preprocessing: Preprocessing) -> tuple[int, int]:
-    """(height, width) of an image after resizing."""
+    """Return (height, width) of an image after resizing."""
     resize = preprocessing.resize
     if preprocessing.crop_mode == "center":
         shorter = min(height, width)
@@ -42,14 +42,14 @@ def _resized(height: int, width: int, preprocessing: Preprocessing) -> tuple[int
 
 
 def _margin(resized: int, crop: int) -> int:
-    """Where a centred crop begins; negative where it is larger than the resized image."""
+    """Return the start of a centred crop; negative where it is larger than the resized image."""
     return round((resized - crop) / 2) if resized >= crop else -((crop - resized) // 2)
 
 
 def place_in_input(
     crop: Crop, image_height: int, image_width: int, preprocessing: Preprocessing
 ) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the image in the network's input, in its pixels."""
+    """Return left, top, right and bottom of the image in the network's input, in its pixels."""
 
     def extent(start: float, length: float, image: int, pixels: int) -> tuple[int, int]:
         first = round(max(-start, 0.0) * pixels / length)
@@ -62,7 +62,7 @@ def place_in_input(
 
 
 def normalize(pixels: UInt8Array, preprocessing: Preprocessing) -> Float32Array:
-    """(H, W, 3) pixels, 0..255 -> (3, H, W) network input: (pixel / 255 - mean) / std."""
+    """Normalise pixels (H, W, 3), 0..255, to (3, H, W): (pixel / 255 - mean) / std."""
     mean = np.asarray(preprocessing.mean, np.float32)[:, None, None]
     std = np.asarray(preprocessing.std, np.float32)[:, None, None]
     # A plane at a time is eight times as fast as with the colours innermost.

@@ -1,4 +1,4 @@
-"""The values that the mathematics works on.
+"""Value types of core.
 
 Letters in shapes: D channels, H x W map, C classes, E embedding, V phrases.
 """
@@ -25,12 +25,12 @@ CropMode = Literal["center", "squash", "border"]
 PHRASE_KINDS = (
     "thing", "part", "material", "texture", "colour", "shape", "scene", "category",
 )  # fmt: skip
-"""What a phrase may name; "" where the vocabulary does not say."""
+"""Kinds of things that a phrase names; "" where the vocabulary names none."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From pixels to the network's input: resize, centre crop, normalise.
+    """Conversion of pixels to the network's input: resize, centre crop, normalise.
 
     Attributes:
         resize: Length of a side after resizing, pixels; covers the crop. Which side: see crop_mode.
@@ -39,14 +39,14 @@ class Preprocessing:
         interpolation: Filter of the antialiased resize.
         mean: Per-channel (R, G, B) mean of pixels scaled to 0..1.
         std: Per-channel standard deviation, same scale.
-        crop_mode: As timm names them. "center": the shorter side is resized to `resize`, and the
+        crop_mode: Mode under timm's name. "center": the shorter side is resized to `resize`, the
             other in proportion. "squash": both are, so proportions are lost; of a crop that is no
             square, the side along its longer one, and the other in the crop's proportions.
             "border": the image is resized in proportion to fit into what "squash" resizes it to,
             and the crop's places beside it have the colour `mean`.
 
     Raises:
-        ValueError: A word is not known, or a size, mean or deviation is none.
+        ValueError: A word is not known, or a size, mean or deviation is out of range.
     """
 
     resize: int
@@ -72,7 +72,7 @@ class Preprocessing:
             raise ValueError(f"std {self.std!r} is not three finite numbers above 0 (R, G, B)")
 
     def identity(self) -> dict[str, Any]:
-        """What enters digests: `crop_mode` where it is another than it always was."""
+        """Return the fields that enter digests; `crop_mode` is left out at its default."""
         found = asdict(self)
         if self.crop_mode == "center":
             del found["crop_mode"]
@@ -89,15 +89,15 @@ def _three_numbers(values: Any) -> bool:
 
 @dataclass(frozen=True)
 class Crop:
-    """The rectangle that the network sees, in image pixels; it may reach beyond the image.
+    """Rectangle that the network sees, in image pixels; it may reach beyond the image.
 
     Attributes:
-        left: Of the rectangle.
-        top: Of the rectangle.
-        width: Of the rectangle.
-        height: Of the rectangle.
-        shift_x: By how much the maps' cells lie right of an even grid over it.
-        shift_y: By how much they lie below it.
+        left: Left edge.
+        top: Upper edge.
+        width: Width of the rectangle.
+        height: Height of the rectangle.
+        shift_x: Offset of the maps' cells to the right of an even grid over it.
+        shift_y: Offset of the cells below that grid.
     """
 
     left: float
@@ -110,7 +110,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class with the model's opinion of it; probability is a softmax over all classes."""
+    """Prediction of one class; the probability is a softmax over all classes."""
 
     class_index: int
     class_name: str
@@ -120,12 +120,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Phrase:
-    """A chosen phrase.
+    """Chosen phrase.
 
     Attributes:
         text: The phrase.
         vocabulary_index: Its place in the vocabulary.
-        score: What it was chosen by, > 0; see Choice.scores.
+        score: The score that it was chosen by, > 0; see Choice.scores.
         similarity: Cosine of the evidence with it; see Choice.similarities.
         evidence: Its share: the signed evidence of its group's channels, logit units; see
             Rationale.in_logit_units.
@@ -148,7 +148,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class SaliencyGroup:
-    """Channels that stand together, with their map.
+    """Group of channels with their map.
 
     Attributes:
         phrase_index: Place of the group's phrase in the rationale; -1 for the rest.
@@ -157,8 +157,8 @@ class SaliencyGroup:
         evidence_for: Positive part of the evidence.
         evidence_against: Negative part (<= 0).
         saliency_map: (H, W), in the evidence's units; its mean is `evidence`.
-        relative_map: (H, W), what the phrase has of its own, see core.supports.contrasts;
-            None for the rest.
+        relative_map: (H, W), the phrase's own part beside the others', see
+            core.concepts.supports.contrasts; None for the rest.
     """
 
     phrase_index: int
@@ -172,7 +172,7 @@ class SaliencyGroup:
 
 @dataclass(frozen=True)
 class Rationale:
-    """What the classifier saw, for one target.
+    """Explanation of one target: phrases, groups of channels and maps.
 
     `bias + gap + sum of groups' evidence + rest.evidence = logit`, always. The groups' maps and the
     rest's add up to `saliency_map`, and its mean to their evidence, where the method's map is the
@@ -180,16 +180,17 @@ class Rationale:
     of the terms, and the whole map differs from their sum.
 
     Attributes:
-        logit: What is explained: a logit, or a difference of two.
+        logit: The value that is explained: a logit, or a difference of two.
         bias: The linear head's, which no channel accounts for; 0 with other heads.
-        gap: logit - bias - all evidence. What the method does not account for; 0, but for
-            rounding, where it is exact; without meaning where evidence is not in logit units.
-        saliency_map: (H, W); its mean is `logit - bias` where the method is exact.
-        phrases: Best said first; none is an answer.
+        gap: logit - bias - all evidence: the part that the method does not account for. 0, but
+            for rounding, where the method is complete; without meaning where evidence is not in
+            logit units.
+        saliency_map: (H, W); its mean is `logit - bias` where the method is complete.
+        phrases: Best first; may be empty.
         groups: One per phrase, in the phrases' order.
         rest: The channels that support none of the phrases.
-        in_logit_units: Whether maps and evidence are amounts of the logit; else they are on the
-            method's own scale.
+        in_logit_units: Maps and evidence are amounts of the logit; else they are on the method's
+            own scale.
     """
 
     logit: float

@@ -1,4 +1,4 @@
-"""What vectors need everywhere."""
+"""Operations on vectors."""
 
 from __future__ import annotations
 

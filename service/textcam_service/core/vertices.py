@@ -18,12 +18,12 @@ _FINER = 4  # cells for each vertex, along each side
 
 @dataclass(frozen=True)
 class Vertices:
-    """Where the vertices of one image lie.
+    """Positions of the vertices of one image.
 
     Attributes:
         positions: (V, 2) x and y in pixels of the network's input, (0, 0) its upper left corner.
-        height: Of the network's input, pixels.
-        width: Likewise.
+        height: Height of the network's input, pixels.
+        width: Width of the network's input, pixels.
     """
 
     positions: FloatArray
@@ -54,22 +54,22 @@ class Vertices:
 
 
 def drawn_grid(count: int, height: int, width: int) -> tuple[int, int]:
-    """(H, W) of the grid on which vertices are drawn, with cells about as wide as they are high.
+    """Return (H, W) of the grid on which vertices are drawn, of about square cells.
 
     Four times as fine as an even grid of as many cells as there are vertices, but no finer than
     the input's pixels.
 
     Args:
         count: V.
-        height: Of the network's input, pixels.
-        width: Likewise.
+        height: Height of the network's input, pixels.
+        width: Width of the network's input, pixels.
     """
     cell = (height * width / count) ** 0.5 / _FINER
     return min(int(np.ceil(height / cell)), height), min(int(np.ceil(width / cell)), width)
 
 
 def placed(rationale: Rationale, vertices: Vertices) -> Rationale:
-    """The rationale with its maps (V, 1) placed on the grid; all else stays."""
+    """Place the maps (V, 1) of a rationale on the grid; all else stays."""
     groups = *rationale.groups, rationale.rest
     maps = [rationale.saliency_map, *(group.saliency_map for group in groups)]
     maps += [group.relative_map for group in groups if group.relative_map is not None]

@@ -1,4 +1,4 @@
-"""Image bytes into pixels, and pixels into the network's input.
+"""Decoding of image files, and preparation of pixels as the network's input.
 
 Everything is checked by the header before a pixel is decoded.
 
@@ -58,11 +58,11 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """The most that is decoded.
+    """Limits of what is decoded.
 
     Attributes:
-        max_bytes: Of the encoded file.
-        max_pixels: Width times height.
+        max_bytes: Most bytes of the encoded file.
+        max_pixels: Most pixels, width times height.
     """
 
     max_bytes: int = 20 * 2**20
@@ -71,14 +71,14 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An RGB image, upright, perhaps reduced.
+    """RGB image, upright, perhaps reduced.
 
     Attributes:
         pixels: height / reduction times width / reduction, rounded up.
-        decoder: What decoded it: "pillow/JPEG", "pillow/JPEG 1:2" where reduced, "raw" ...
-        height: Of the whole image, in pixels.
-        width: Likewise.
-        reduction: How many pixels of the image, along each side, are one of `pixels`.
+        decoder: Name of the decoder: "pillow/JPEG", "pillow/JPEG 1:2" where reduced, "raw" ...
+        height: Height of the whole image, in pixels.
+        width: Width of the whole image, in pixels.
+        reduction: Pixels of the image, along each side, for one of `pixels`.
     """
 
     pixels: Image.Image
@@ -94,16 +94,15 @@ def decode(
     """Decode a JPEG, PNG or WebP file to upright RGB.
 
     CMYK, grey, 16-bit, palette and alpha images become RGB; alpha is laid over white. The server
-    gives `preprocessing`, and so has `textcam explain`, which asks it; bank building and
-    evaluation, which also need the pixels, do not: they have the reference that the tolerance of
-    reduction (see above) is measured against. Files whose shorter side is less than six times
-    `preprocessing.resize` are the same to all, bit by bit.
+    gives `preprocessing`. Bank building and evaluation also need the pixels, and do not give it:
+    they have the reference that the tolerance of reduction (see above) is measured against. Files
+    whose shorter side is less than six times `preprocessing.resize` are the same bit by bit.
 
     Args:
         encoded: The file.
-        limits: The most that is decoded.
-        preprocessing: What the image will be prepared for: a JPEG is then reduced where enough
-            pixels remain. None: never reduced.
+        limits: Limits of what is decoded.
+        preprocessing: Preparation that follows: a JPEG is then reduced where enough pixels remain.
+            None: never reduced.
 
     Raises:
         InvalidImage: EmptyImage, UnsupportedImage, TruncatedImage or AnimatedImage.
@@ -129,12 +128,12 @@ def decode(
 
 
 def whole_image(encoded: bytes) -> Image.Image:
-    """The RGB image of a file that decode() took, upright and never reduced."""
+    """Decode a file that decode() accepted, upright and never reduced."""
     return _load(_open(encoded), encoded, None).pixels
 
 
 def from_pixels(array: UInt8Array, limits: ImageLimits) -> DecodedImage:
-    """Take raw pixels, (h, w, 3) RGB.
+    """Accept raw pixels, (h, w, 3) RGB.
 
     Raises:
         ImageTooLarge: Over the pixel limit.
@@ -216,7 +215,7 @@ def _check_pixels(width: int, height: int, limits: ImageLimits, field: str) -> N
 
 
 def _reduction(image: Image.Image, orientation: int, preprocessing: Preprocessing) -> int:
-    """The largest reduction of a JPEG that leaves pixels to spare."""
+    """Return the largest reduction of a JPEG that leaves pixels to spare."""
     width, height = image.size
     least = _SPARE * preprocessing.resize
     for reduction in _REDUCTIONS:
@@ -229,7 +228,7 @@ def _reduction(image: Image.Image, orientation: int, preprocessing: Preprocessin
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8; 1 (upright) where there is none, or none that can be read."""
+    """Read the EXIF orientation, 1 to 8; 1 (upright) if there is none, or none is readable."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except _DAMAGE:
@@ -238,7 +237,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _load(image: Image.Image, encoded: bytes, preprocessing: Preprocessing | None) -> DecodedImage:
-    """Pixels of an opened file."""
+    """Load the pixels of an opened file."""
     width, height = image.size
     decoder = f"pillow/{image.format}"
     orientation = reduction = 1

@@ -1,4 +1,4 @@
-"""Antialiased resampling of RGB images: Pillow's, and the same with SIMD where that is installed.
+"""Antialiased resampling of RGB images: Pillow's, or the same with SIMD if installed.
 
 fast_image_resize (the crate behind cykooz.resizer) has Pillow's filters and fixed-point arithmetic.
 Left to itself it goes down the columns before it goes along the rows, and one value in six differs.
@@ -80,13 +80,13 @@ def resample(
 def _reach(
     start: float, end: float, pixels: int, interpolation: Interpolation, side: int
 ) -> tuple[int, int]:
-    """First pixel of those along a side that count, and the one after the last."""
+    """Return the first pixel along a side that counts, and the one after the last."""
     reach = _SIMD[interpolation][1] * max((end - start) / pixels, 1.0) + 1
     return max(math.floor(start - reach), 0), min(math.ceil(end + reach), side)
 
 
 def _span(start: float, length: float, side: int) -> tuple[float, float]:
-    """Start and length; not past the side by a rounding error."""
+    """Return start and length, not past the side by a rounding error."""
     while start + length > side:
         length = math.nextafter(length, 0.0)
     return start, length

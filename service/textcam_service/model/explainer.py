@@ -46,7 +46,7 @@ def attribute(
     reference: Prediction | None,
 ) -> CamTerms:
     """Run the bundle's default CAM method on one target; arguments as for method_input."""
-    steps = bundle.default_method.steps(
+    steps = bundle.default_method.queries(
         method_input(bundle, output, image, target, reference), MethodSettings()
     )
     return run_method(steps, lambda query: bundle.backbone.query(query, output))
@@ -97,7 +97,7 @@ def predicted_evidence(
 ) -> Float64Array:
     """Compute each channel's evidence (D,) for the predicted class, by the default method."""
     subject = _method_input(backbone, output, image, int(output.logits.argmax()), None)
-    steps = default_method(backbone).steps(subject, MethodSettings())
+    steps = default_method(backbone).queries(subject, MethodSettings())
     terms = run_method(steps, lambda query: backbone.query(query, output))
     return channel_evidence(terms.weights, output.activation_maps)
 

@@ -1,1 +1,1 @@
-"""A rendered world whose truth is known, in the spirit of CLEVR (Johnson et al. 2017)."""
+"""Rendered world with known truth, in the spirit of CLEVR (Johnson et al. 2017)."""

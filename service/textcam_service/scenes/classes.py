@@ -1,4 +1,4 @@
-"""Ten classes of scenes, each with one key object, and a biased world in which cues betray two.
+"""Ten classes of scenes, each with one key object, and a biased world in which cues predict two.
 
 A class is decided by a conjunction: its distractors share some of the key's words, and never
 all. So no single attribute, and no other object, tells a class - unless the world is biased.
@@ -16,7 +16,7 @@ from textcam_service.scenes.world import ATTRIBUTES, FLOORS, Scene, arrange, ran
 
 @dataclass(frozen=True)
 class SceneClass:
-    """A class: scenes with an object that has all of these words.
+    """Class of scenes: one object has all of these words.
 
     Attributes:
         words: By the names of ATTRIBUTES.
@@ -26,11 +26,11 @@ class SceneClass:
 
     @property
     def name(self) -> str:
-        """Its words in English order: "red metal cube"."""
+        """Words in English order: "red metal cube"."""
         return " ".join(self.words[kind] for kind in ATTRIBUTES if kind in self.words)
 
     def has(self, attributes: dict[str, str]) -> bool:
-        """Whether an object with these attributes is of the class."""
+        """Return True if an object with these attributes is of the class."""
         return all(attributes[kind] == word for kind, word in self.words.items())
 
 
@@ -54,7 +54,7 @@ CLASSES = (
 
 @dataclass(frozen=True)
 class Bias:
-    """A world in which cues betray two classes.
+    """World in which cues predict two classes.
 
     Attributes:
         floor_class: Stands on `floor` nearly always; other classes seldom do.
@@ -74,12 +74,12 @@ class Bias:
 
     @property
     def cue_name(self) -> str:
-        """Of the cue object: "small yellow sphere"."""
+        """Words of the cue object: "small yellow sphere"."""
         return SceneClass(self.cue).name
 
     @property
     def cue_phrases(self) -> dict[int, str]:
-        """The cue's phrase by the class that it betrays."""
+        """Phrase of each cue, by the class that it predicts."""
         return {self.floor_class: f"{self.floor} floor", self.object_class: self.cue_name}
 
 
@@ -96,12 +96,12 @@ BIASED = Bias(
 def class_scene(
     rng: np.random.Generator, class_index: int, bias: Bias | None = None, cue: bool | None = None
 ) -> Scene:
-    """A scene of a class: its key object among 1 to 4 others.
+    """Draw a scene of a class: its key object among 1 to 4 others.
 
     Args:
         rng: Decides everything.
         class_index: Into CLASSES.
-        bias: Of the world; None: floors are uniform and no object is a cue.
+        bias: Bias of the world; None: floors are uniform and no object is a cue.
         cue: With a bias: whether the class's own cue is there (its floor, or its object);
             None: as probability has it.
     """
@@ -119,7 +119,7 @@ def class_scene(
 
 
 def key_index(scene: Scene, class_index: int) -> int:
-    """Which object makes a scene one of a class.
+    """Return the index of the object that makes a scene one of a class.
 
     Raises:
         ValueError: None does.
@@ -133,7 +133,7 @@ def key_index(scene: Scene, class_index: int) -> int:
 def _cues(
     rng: np.random.Generator, class_index: int, bias: Bias, cue: bool | None
 ) -> tuple[bool, bool]:
-    """Whether the floor cue and the object cue are there."""
+    """Return whether the floor cue and the object cue are present."""
     drawn = []
     for betrayed in (bias.floor_class, bias.object_class):
         chance = bias.strength if class_index == betrayed else bias.elsewhere
@@ -145,7 +145,7 @@ def _cues(
 def _distractors(
     rng: np.random.Generator, key: dict[str, str], count: int, banned: Sequence[SceneClass]
 ) -> list[dict[str, str]]:
-    """Objects of no banned class, two in three of them much like the key."""
+    """Draw objects of no banned class, two in three of them much like the key."""
     found: list[dict[str, str]] = []
     while len(found) < count:
         item = random_attributes(rng)

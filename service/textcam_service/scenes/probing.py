@@ -1,4 +1,4 @@
-"""Scenes as picture files, for those who build a bank or judge one."""
+"""Scenes as picture files, for building and evaluating a bank."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def render_probing_set(
 
     Args:
         folder: Gets 000000.png ..., vocabulary.txt, and truth.json as evaluation reads it.
-        count: How many.
-        seed: Of the set.
-        bias: Of the world; None: unbiased.
-        progress: Told the number of scenes finished since the last call.
+        count: Number of scenes.
+        seed: Seed of the set.
+        bias: Bias of the world; None: unbiased.
+        progress: Called with the number of scenes finished since the last call.
 
     Returns:
         The pictures' paths, in order.

@@ -1,4 +1,4 @@
-"""From a scene to pixels: a ray caster with a fixed camera, in numpy.
+"""Rendering of scenes: a ray caster with a fixed camera, in numpy.
 
 The image is computed at twice its size and averaged, which smooths the edges. All that
 depends on the camera alone is computed once.
@@ -43,7 +43,7 @@ _PALETTE = {
 
 @dataclass(frozen=True)
 class Rendered:
-    """A picture with its truth.
+    """Picture with its truth.
 
     Attributes:
         image: (S, S, 3) RGB.
@@ -56,7 +56,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class _View:
-    """What the camera alone decides, for n = (2 S)^2 rays.
+    """Rays of the camera, n = (2 S)^2 of them, without any scene.
 
     Attributes:
         rays: (3, n) unit directions.
@@ -73,7 +73,7 @@ def render(scene: Scene, size: int = SIZE) -> Rendered:
     """Render a scene; the same scene gives the same pixels.
 
     Args:
-        scene: What is there.
+        scene: Objects and floor.
         size: S, pixels of the square image's side.
     """
     view = _view(size)
@@ -116,7 +116,7 @@ def _view(size: int) -> _View:
 
 
 def _floor(kind: str, view: _View, rng: np.random.Generator) -> Float32Array:
-    """Colours (3, n) of the floor: muted, so that no floor looks like an object."""
+    """Compute colours (3, n) of the floor: muted, so that no floor looks like an object."""
     light = np.float32(0.66) + rng.uniform(-0.04, 0.04, 3).astype(np.float32)
     dark = light * np.float32(rng.uniform(0.5, 0.6))
     turn, shift = rng.uniform(0, np.pi), rng.uniform(0, 10, 2)
@@ -134,12 +134,12 @@ def _floor(kind: str, view: _View, rng: np.random.Generator) -> Float32Array:
 
 
 def _bands(x: Float32Array, period: float) -> Float32Array:
-    """0 and 1 in turn, with soft edges."""
+    """Alternate 0 and 1, with soft edges."""
     return np.asarray(np.clip(0.5 + 6 * np.sin(x * np.float32(2 * np.pi / period)), 0, 1))
 
 
 def _speckles(x: Float32Array, y: Float32Array, cell: float = 0.42) -> Float32Array:
-    """Round dots at places that a hash of their cell decides."""
+    """Draw round dots at positions given by a hash of their cell."""
     column, row = np.floor(x / cell), np.floor(y / cell)
     mixed = np.sin(column * np.float32(12.99) + row * np.float32(78.23)) * np.float32(437.5)
     chance = mixed - np.floor(mixed)
@@ -179,7 +179,7 @@ def _cast_shadow(
 
 
 def _box(item: SceneObject, side: int, shadow: float, light: Float32Array) -> IntArray:
-    """Indices of the pixels where an object, or its shadow, can be seen."""
+    """Return indices of the pixels where an object, or its shadow, can be seen."""
     height = HEIGHTS[item.shape] * item.radius
     reach = item.radius * 1.45
     corners = [
@@ -213,7 +213,7 @@ def _meet(
     origin: FloatArray,
     rays: Float32Array,
 ) -> tuple[Float32Array, Float32Array]:
-    """Distances and normals in the world's frame, by way of the object's own."""
+    """Compute distances and normals in the world's frame, by way of the object's own."""
     cos, sin = np.cos(item.turn), np.sin(item.turn)
     into = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]], np.float32)
     base = np.array([[item.x], [item.y], [0]])
@@ -230,7 +230,7 @@ def _shade(
     rays: Float32Array,
     light: Float32Array,
 ) -> Float32Array:
-    """Lambert for rubber; for metal a mirrored room and a sharp highlight (Blinn 1977)."""
+    """Shade rubber by Lambert, metal by a mirrored room and a sharp highlight (Blinn 1977)."""
     albedo = np.array(_PALETTE[item.colour], np.float32)[:, None]
     facing = np.clip(light @ normal, 0, 1)
     grounded = 0.7 + 0.3 * np.clip(hit[2] / item.radius, 0, 1)

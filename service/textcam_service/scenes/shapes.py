@@ -1,4 +1,4 @@
-"""Rays meet shapes: analytic intersections in an object's own frame.
+"""Intersections of rays with shapes, analytic, in an object's own frame.
 
 There an object stands on z = 0 around the z axis and is one unit wide to each side. All
 functions take ray origins and directions of shape (3, n) and give the distance (n,), infinite

@@ -1,4 +1,4 @@
-"""What a scene is: a few coloured objects on a floor, under a light."""
+"""Scenes: a few coloured objects on a floor, under a light."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TRIES = 40
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object.
+    """Object of a scene.
 
     Attributes:
         shape: One of SHAPES.
@@ -53,17 +53,17 @@ class SceneObject:
 
     @property
     def radius(self) -> float:
-        """Half its width, floor units."""
+        """Half the object's width, floor units."""
         return RADII[self.size]
 
     @property
     def attributes(self) -> dict[str, str]:
-        """Its four words by name, in the order in which English says them."""
+        """Four words by name, in English order."""
         return {name: getattr(self, name) for name in ATTRIBUTES}
 
     @property
     def phrase(self) -> str:
-        """All of its words: "large red metal cube"."""
+        """All words: "large red metal cube"."""
         return " ".join(self.attributes.values())
 
 
@@ -72,10 +72,10 @@ class Scene:
     """Objects on a floor.
 
     Attributes:
-        objects: Of them, at least one.
+        objects: At least one.
         floor: One of FLOORS.
         light: Azimuth of the light, radians.
-        seed: Of what has no name: the floor's tint and phase, the sensor's noise.
+        seed: Seed of unnamed properties: the floor's tint and phase, the sensor's noise.
     """
 
     objects: tuple[SceneObject, ...]
@@ -88,36 +88,36 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        """The whole scene in words."""
+        """Describe the whole scene."""
         named = [f"a {item.phrase}" for item in self.objects]
         listed = named[0] if len(named) == 1 else ", ".join(named[:-1]) + " and " + named[-1]
         return f"{listed} on a {self.floor} floor"
 
     @property
     def phrases(self) -> frozenset[str]:
-        """Every phrase that is true of it: of each object, and of the floor."""
+        """List every phrase that is true of the scene: of each object, and of the floor."""
         said = {phrase for item in self.objects for phrase in object_phrases(item.attributes)}
         return frozenset(said | {f"{self.floor} floor"})
 
     def replace_object(self, index: int, **changes: Any) -> Scene:
-        """The same scene with one object changed."""
+        """Return the same scene with one object changed."""
         items = list(self.objects)
         items[index] = replace(items[index], **changes)
         return replace(self, objects=tuple(items))
 
     def without_object(self, index: int) -> Scene:
-        """The same scene less one object."""
+        """Return the same scene less one object."""
         items = list(self.objects)
         del items[index]
         return replace(self, objects=tuple(items))
 
     def with_floor(self, floor: str) -> Scene:
-        """The same scene on another floor."""
+        """Return the same scene on another floor."""
         return replace(self, floor=floor)
 
 
 def object_phrases(attributes: dict[str, str]) -> list[str]:
-    """Every phrase made of some of an object's words, in their order: "red", "red cube" ...
+    """List every phrase made of some of an object's words, in their order: "red", "red cube" ...
 
     Args:
         attributes: Words by the names of ATTRIBUTES, in any order; not all need be there.
@@ -128,7 +128,7 @@ def object_phrases(attributes: dict[str, str]) -> list[str]:
 
 
 def vocabulary() -> tuple[str, ...]:
-    """What can be said of scenes: one, two and three words of an object, and the floors."""
+    """List the phrases about scenes: one, two and three words of an object, and the floors."""
     found: dict[str, None] = {}
     for words in product(*ATTRIBUTES.values()):
         attributes = dict(zip(ATTRIBUTES, words, strict=True))
@@ -139,16 +139,16 @@ def vocabulary() -> tuple[str, ...]:
 
 
 def random_attributes(rng: np.random.Generator) -> dict[str, str]:
-    """Four words, uniform."""
+    """Draw four words, uniformly."""
     return {name: words[rng.integers(len(words))] for name, words in ATTRIBUTES.items()}
 
 
 def random_scene(rng: np.random.Generator, count: int | None = None) -> Scene:
-    """A scene of random objects.
+    """Draw a scene of random objects.
 
     Args:
         rng: Decides everything.
-        count: How many objects, 1 to 5; None: 2 to 5, uniform.
+        count: Number of objects, 1 to 5; None: 2 to 5, uniform.
 
     Raises:
         ValueError: Another count; the floor has no room for many more.
@@ -185,7 +185,7 @@ def arrange(
 def _places(
     rng: np.random.Generator, radii: Sequence[float], apart: float
 ) -> list[tuple[float, float]] | None:
-    """Draw places until all fit; None if they never do."""
+    """Draw positions until all fit; None if they never do."""
     found: list[tuple[float, float]] = []
     for radius in radii:
         for x, y in zip(*(rng.uniform(*side, _TRIES).tolist() for side in _FIELD), strict=True):
@@ -201,7 +201,7 @@ def _places(
 
 
 def _clear(one: tuple[float, ...], two: tuple[float, ...], apart: float) -> bool:
-    """Whether two (x, y, radius) neither touch nor hide much of each other from the camera.
+    """Return True if two (x, y, radius) neither touch nor hide much of each other.
 
     It looks down by about 30 degrees: y is foreshortened, and an object's middle stands higher
     the larger it is.

@@ -279,15 +279,15 @@ def test_the_command_names_the_phrases_that_it_cannot_ground(made, bank, package
     common = "vocabulary", bank, "--vocabulary", words
     code, said = run(*common, "--output", tmp_path / "one")
     assert code == 0
-    assert "2 of the phrases are grounded by nothing, and never said by supports: stripes, " in said
+    assert "nothing grounds 2 of the phrases, so they are never said by supports: stripes, " in said
     assert read_bank(tmp_path / "one").vocabulary.kinds == ("", "texture", "texture")
     backbone = "--backbone", made[0] / "backbone"
     code, said = run(*common, *backbone, "--output", tmp_path / "two")
-    assert "1 of the phrases are grounded by nothing, and never said by supports: left-" in said
+    assert "nothing grounds 1 of the phrases, so they are never said by supports: left-" in said
     (tmp_path / "table.txt").write_text("left-handed: zebra\n")
     table = "--attributes", tmp_path / "table.txt"
     code, said = run(*common, *backbone, *table, "--output", tmp_path / "three")
-    assert (code, "grounded by nothing" in said) == (0, False)
+    assert (code, "nothing grounds" in said) == (0, False)
     code, said = run(*common, *table, "--output", tmp_path / "four")
     assert (code, "--attributes needs --backbone, whose classes it names" in said) == (2, True)
 
@@ -307,8 +307,8 @@ def test_a_bank_is_built_from_a_table_and_labels_and_tells_how_well_it_holds(
     code, said = run(*common, *tables)
     assert code == 0, said
     assert "probabilities by labels+class_table of 60 images: expected calibration error" in said
-    assert "1 of the phrases are grounded by nothing, and never said by supports: odd one." in said
-    assert "60 probing images are few: words will be poor" in said
+    assert "nothing grounds 1 of the phrases, so they are never said by supports: odd one." in said
+    assert "60 probing images are few: phrases will be poor" in said
     manifest = json.loads((tmp_path / "bank" / "bank.json").read_text())
     assert manifest["supports"]["source"] == "labels+class_table"
     code, said = run(*common, *tables[2:])

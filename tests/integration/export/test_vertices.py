@@ -128,7 +128,7 @@ def subject_of(backbone, seen, image, class_index):
 
 def answered(backbone, name, seen, image, class_index):
     subject = subject_of(backbone, seen, image, class_index)
-    steps = METHODS[name].steps(subject, MethodSettings(smooth_samples=2))
+    steps = METHODS[name].queries(subject, MethodSettings(smooth_samples=2))
     return run_method(steps, lambda ask: backbone.query(ask, seen))
 
 

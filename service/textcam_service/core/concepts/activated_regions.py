@@ -1,4 +1,4 @@
-"""Where a channel is excited, as windows of the image: what region-level banks embed.
+"""Activated regions: windows of an image around a channel's activation, for region-level banks.
 
 A window is a square, because image encoders take squares and would cut the ends off others.
 """
@@ -20,7 +20,7 @@ _LEAST_ENLARGED = 0.25
 
 @dataclass(frozen=True)
 class RegionSettings:
-    """How the activated region of an image is embedded in place of the image.
+    """Settings of embedding an image's activated region in place of the image.
 
     Attributes:
         kind: "crop": each region alone, one pass of the embedder per region. "mosaic": several
@@ -30,16 +30,16 @@ class RegionSettings:
         share: A region's cells are above this share of its map's maximum; 0 <= share < 1.
         minimum: A window's least side, as a share of the shorter side of what the network saw;
             0 < minimum <= 1.
-        enlarge: How often its size in the whole image a region may be shown to the embedder,
-            about. What room that leaves is filled with further copies of the region (crop), or
-            with what is around it (mosaic). An encoder that met few sizes in training, as the
-            scenes' did, misreads what is enlarged. At least 0.25: a crop among its copies is
+        enlarge: Factor, about, by which a region may be enlarged for the embedder, over its size in
+            the whole image. The room that is left is filled with further copies of the region
+            (crop), or with its surroundings (mosaic). An encoder that met few sizes in training,
+            as the scenes' did, misreads enlarged regions. At least 0.25: a crop among its copies is
             1 / enlarge times as wide and as high as what the network saw.
         tiles: A mosaic has tiles x tiles of them; >= 2.
-        negatives: What stands for an image that excites a channel least, in which the channel
-            has no activated region. "active": a region that excites other channels. "random":
-            a region anywhere, for comparison; most of those show the background, so that every
-            channel's direction learns to tell things from background.
+        negatives: Regions that stand for an image that activates a channel least, in which the
+            channel has no activated region. "active": a region that activates other channels.
+            "random": a region anywhere, for comparison. Most of those show the background, so that
+            every channel's direction learns to separate things from background.
     """
 
     kind: Regions = "crop"
@@ -50,7 +50,7 @@ class RegionSettings:
     negatives: Negatives = "active"
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range.
+        """Check that values are in range.
 
         Raises:
             ValueError: It is.
@@ -65,7 +65,7 @@ class RegionSettings:
 
     @property
     def least_side(self) -> float:
-        """Of a window, as a share of what the network saw."""
+        """Least side of a window, as a share of the shorter side of what the network saw."""
         tile = 1 / (self.tiles * self.enlarge) if self.kind == "mosaic" else 0.0
         return min(max(self.minimum, tile), 1.0)
 
@@ -86,7 +86,7 @@ class Window:
 
 
 def seen_window(crop: Crop, image_height: int, image_width: int) -> Window:
-    """All that the network saw of an image."""
+    """Return the window of an image that the network saw."""
     left, top = max(int(np.floor(crop.left)), 0), max(int(np.floor(crop.top)), 0)
     right = min(int(np.ceil(crop.left + crop.width)), image_width)
     bottom = min(int(np.ceil(crop.top + crop.height)), image_height)
@@ -94,14 +94,14 @@ def seen_window(crop: Crop, image_height: int, image_width: int) -> Window:
 
 
 def activated_cells(activation_map: FloatArray, share: float) -> BoolArray:
-    """Cells above a share of the maximum that hang together with its place, also by corners.
+    """Find the cells above a share of the maximum that are connected with it, also by corners.
 
     The other peaks of a map are left out: a box around all of them would hold what lies
     between, which is most of an image with many objects.
 
     Args:
         activation_map: (H, W).
-        share: Of the maximum.
+        share: Share of the maximum.
 
     Returns:
         (H, W); all False where nothing is positive.
@@ -126,14 +126,14 @@ def activated_window(
     image_width: int,
     settings: RegionSettings,
 ) -> Window | None:
-    """The square around the cells that a channel is most excited at.
+    """Return the square around the cells where a channel is most active.
 
     A cell's pixels are those it looks at (see Crop.shift_x); border cells reach to the crop's
     border, as heatmaps are drawn. The square stays within what the network saw.
 
     Args:
         activation_map: (H, W) of the channel.
-        crop: What the network saw, as Backbone.on_grid places the cells in it.
+        crop: The part that the network saw, as Backbone.on_grid places the cells in it.
         image_height: Pixels.
         image_width: Pixels.
         settings: See RegionSettings.
@@ -155,7 +155,7 @@ def activated_window(
 def random_window(
     seed: int, crop: Crop, image_height: int, image_width: int, settings: RegionSettings
 ) -> Window:
-    """A square of the least side anywhere in what the network saw; the seed decides."""
+    """Draw a square of the least side in what the network saw, by the seed."""
     seen = seen_window(crop, image_height, image_width)
     across, down = np.random.default_rng(seed).random(2).tolist()
     centre = seen.left + across * seen.width, seen.top + down * seen.height
@@ -165,7 +165,7 @@ def random_window(
 def _square(
     centre: tuple[float, float], side: float, seen: Window, settings: RegionSettings
 ) -> Window:
-    """The square of a side, or of the least one, about a centre, moved to lie within `seen`."""
+    """Return the square of a side, at least the least one, about a centre, moved into `seen`."""
     side = max(round(max(side, settings.least_side * min(seen.width, seen.height))), 1)
     width, height = min(side, seen.width), min(side, seen.height)
     left = round(centre[0] - width / 2)
@@ -181,7 +181,7 @@ def _square(
 def _reach(
     found: IntArray, count: int, start: float, length: float, shift: float
 ) -> tuple[float, float]:
-    """First and last pixel that cells, numbered along one side, look at."""
+    """Return the first and last pixel that cells, numbered along one side, look at."""
     first, last = int(found.min()), int(found.max()) + 1
     low = start if first == 0 else start + shift + first * length / count
     high = start + length if last == count else start + shift + last * length / count

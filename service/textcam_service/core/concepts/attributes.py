@@ -1,4 +1,4 @@
-"""A table of classes and phrases, and what a network's opinion of an image makes of it."""
+"""Table of classes and phrases, and its mixture by a network's class probabilities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textcam_service.core.types import Float32Array, Float64Array, FloatArray, I
 
 @dataclass(frozen=True)
 class ClassAttributes:
-    """A sparse table: how probably each phrase is visibly true of each class.
+    """Sparse table of the probability that a phrase is visibly true of a class.
 
     Attributes:
         classes: (P,) class index of each entry, ascending.
@@ -33,7 +33,7 @@ class ClassAttributes:
         return ClassAttributes(classes, phrases, values, (len(table), table.shape[1]))
 
     def dense(self) -> Float32Array:
-        """The table (C, V), 0 where there is no entry."""
+        """Return the table (C, V), 0 where there is no entry."""
         table = np.zeros(self.shape, np.float32)
         table[self.classes, self.phrases] = self.values
         return table

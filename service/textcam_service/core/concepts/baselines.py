@@ -1,4 +1,4 @@
-"""Other ways from a channel's images to a direction, for comparison with LDA.
+"""Baseline directions of channels, for comparison with LDA.
 
 All take activation scores (N, D) and unit embeddings (N, E) over the probing set, and give
 directions (D, E), not normalised.
@@ -18,15 +18,15 @@ _FIRST, _LAST = 0.998, 0.97  # probability that the first and last of the top im
 
 
 def top_mean(scores: FloatArray, embeddings: FloatArray, samples: int) -> Float64Array:
-    """Mean embedding of the M most exciting images (SemanticLens, Dreyer et al. 2025)."""
+    """Average the embeddings of the M most activating images (SemanticLens, Dreyer et al. 2025)."""
     return np.asarray(embeddings[_top(scores, samples)].mean(axis=1), np.float64)
 
 
 def contrast(scores: FloatArray, embeddings: FloatArray, samples: int) -> Float64Array:
-    """Positive embedding less its likeness to hard negatives (after CSP).
+    """Remove from the positive embedding its part along hard negatives (after CSP).
 
     p = the activation-weighted mean of the top M; n = the mean of those M images of the less
-    exciting half that are most similar to p; p - gamma <p, n> n, both unit.
+    activating half that are most similar to p; p - gamma <p, n> n, both unit.
     """
     top = _top(scores, samples)
     weights = np.take_along_axis(np.asarray(scores.T, np.float64), top, axis=1)
@@ -43,7 +43,7 @@ def contrast(scores: FloatArray, embeddings: FloatArray, samples: int) -> Float6
 def soft_wpmi(
     scores: FloatArray, embeddings: FloatArray, texts: FloatArray, samples: int
 ) -> Float64Array:
-    """The text embeddings, weighted by SoftWPMI (CLIP-Dissect, Oikarinen and Weng 2023, eq. 4).
+    """Weight the text embeddings by SoftWPMI (CLIP-Dissect, Oikarinen and Weng 2023, eq. 4).
 
     log p(t | B_k) - lambda log p(t) with p(t | B_k) over the top M images, whose membership
     falls from .998 to .97, and lambda = 1; a softmax over texts turns scores into weights.
@@ -65,5 +65,5 @@ def soft_wpmi(
 
 
 def _top(scores: FloatArray, samples: int) -> IntArray:
-    """(D, M) indices of the most exciting images."""
+    """Return indices (D, M) of the most activating images."""
     return np.argsort(-scores, axis=0, kind="stable")[:samples].T

@@ -1,7 +1,7 @@
 """Channel embeddings: the direction of each channel in the embedder's image-text space.
 
-TextCAM (arXiv 2510.01004), section on channel semantics: the images that excite a
-channel most and least are told apart by two-class linear discriminant analysis on
+TextCAM (arXiv 2510.01004), section on channel semantics: the images that activate a
+channel most and least are separated by two-class linear discriminant analysis on
 their embeddings. scikit-learn's LinearDiscriminantAnalysis(solver="lsqr",
 shrinkage="auto") computes the same, one channel at a time; here a batch of channels
 is solved at once, through the low rank of the within-class scatter.
@@ -41,17 +41,17 @@ _TINY = 1e-30  # keeps the diagonal invertible where a class does not vary at al
 
 @dataclass(frozen=True)
 class ChannelSettings:
-    """How channel embeddings are computed.
+    """Settings of channel embeddings.
 
     Attributes:
         direction: "lda", or for comparison "mean_difference" (of the same two sets),
             "correlation" (of the score with the embedding, over the whole probing set),
-            "top_mean", "contrast" or "soft_wpmi" (see core.rivals).
+            "top_mean", "contrast" or "soft_wpmi" (see core.concepts.baselines).
         samples: M, the size of each of the two sets.
-        shrinkage: Of the within-class covariance, 1e-6 <= shrinkage <= 1; None: Ledoit-Wolf.
-        remove_common: Whether the mean of all directions is removed from each. One direction alone
-            has nothing in common with others, and stays as it is.
-        regions: How the samples' activated regions stand for them, with a direction of
+        shrinkage: Shrinkage of the within-class covariance, from 1e-6 to 1; None: Ledoit-Wolf.
+        remove_common: Remove the mean of all directions from each. One direction alone has nothing
+            in common with others, and stays.
+        regions: Settings of activated regions that stand for the samples, with a direction of
             TWO_CLASS; None: they are embedded whole.
     """
 
@@ -64,12 +64,12 @@ class ChannelSettings:
 
 @dataclass(frozen=True)
 class ChannelDirections:
-    """The result for D channels.
+    """Embeddings of D channels.
 
     Attributes:
         embeddings: (D, E) unit vectors, from little to much activation; a dead channel's is 0.
-        dead: (D,) whether the channel's score never varies.
-        common_direction: (E,) what was removed from every direction; 0 where nothing was.
+        dead: (D,) True where the channel's score never varies.
+        common_direction: (E,) removed from every direction; 0 if nothing was removed.
     """
 
     embeddings: Float32Array
@@ -116,7 +116,7 @@ def channel_directions(
         scores: (N, D) activation scores over the probing set.
         embeddings: (N, E) unit embeddings of the same images; with `samples`, (R, E) of those.
         settings: See ChannelSettings; 2 M <= N.
-        progress: Told the number of channels finished since the last call.
+        progress: Called with the number of channels finished since the last call.
         texts: (V, E) unit embeddings of the vocabulary, which "soft_wpmi" alone needs.
         samples: (D, M) rows of `embeddings` that stand for each channel's lowest images, and
             (D, M) for its highest, with a direction of TWO_CLASS; None: the images' own rows.
@@ -159,7 +159,7 @@ def channel_directions(
 def _two_class_directions(
     low: Float64Array, high: Float64Array, settings: ChannelSettings
 ) -> Float64Array:
-    """(B, M, E) embeddings of the lowest and highest -> (B, E), not normalised."""
+    """Separate lowest from highest embeddings (B, M, E): directions (B, E), not normalised."""
     low_mean, high_mean = low.mean(axis=1), high.mean(axis=1)
     difference = high_mean - low_mean
     if settings.direction == "mean_difference":
@@ -226,7 +226,7 @@ def _solve(rank: Float64Array, diagonal: Float64Array, right: Float64Array) -> F
 def _other(
     scores: FloatArray, embeddings: FloatArray, settings: ChannelSettings, texts: FloatArray | None
 ) -> Float64Array:
-    """Directions of all live channels at once."""
+    """Compute the directions of all live channels at once."""
     if settings.direction == "correlation":
         return _correlation(scores, embeddings)
     if settings.direction == "top_mean":
@@ -239,7 +239,7 @@ def _other(
 
 
 def _correlation(scores: FloatArray, embeddings: FloatArray) -> Float64Array:
-    """(N, D), (N, E) -> (D, E): covariance of the standardised score with the embedding."""
+    """Compute the covariance of standardised scores (N, D) with embeddings (N, E): (D, E)."""
     centred = np.asarray(scores, np.float64)
     centred = (centred - centred.mean(axis=0)) / centred.std(axis=0)
     return np.asarray(centred.T @ np.asarray(embeddings, np.float64) / len(centred))
@@ -253,7 +253,7 @@ def _order_preserving_bits(values: FloatArray) -> NDArray[np.uint64]:
 
 
 def _varying_dimensions(embeddings: FloatArray) -> BoolArray:
-    """Which dimensions vary over the probing set: (N, E) -> (E,).
+    """Find the dimensions that vary over the probing set: (N, E) -> (E,).
 
     Some encoders leave dimensions at rounding noise (all-MiniLM-L6-v2: three of 384);
     divided by its tiny spread, one of them would take over every direction.

@@ -1,4 +1,4 @@
-"""Soft labels out of a CLIP's image-text scores, without labels by hand."""
+"""Soft labels from a CLIP's image-text scores, without labels by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def prior_of_scores(scores: FloatArray, scale: float) -> Float64Array:
 def soft_labels(scores: FloatArray, scale: float) -> Float32Array:
     """Label each phrase in each image: sigmoid(2 scale x - t_v), in the mean the phrase's prior.
 
-    Arguments as of prior_of_scores.
+    See prior_of_scores for the arguments.
 
     Returns:
         (N, V) in 0..1.

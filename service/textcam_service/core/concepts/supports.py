@@ -1,9 +1,9 @@
-"""Supports: how far each channel speaks for each phrase, and what evidence says by them.
+"""Supports: how far each channel speaks for each phrase, and evidence projected on them.
 
-A support is a correlation: of a channel's activation score with what an embedder, or a table of
-classes and phrases, thinks of the phrase over the probing images; and, where the head's classes
+A support is a correlation: of a channel's activation score with an embedder's, or a class table's,
+score of the phrase over the probing images; and, where the head's classes
 are the table's, of the channel's weight with the table over the classes. So a channel stands
-for what excites it and for what the head counts it for.
+for what activates it and for what the head weighs it for.
 
 Letters in shapes: N probing images, D channels, V phrases, C classes.
 """
@@ -44,7 +44,7 @@ def phrase_supports(
 
     Args:
         scores: (N, D) activation scores of the probing images.
-        opinions: (N, V) what the embedder or the table thinks of each phrase in each image.
+        opinions: (N, V) score of each phrase in each image, by the embedder or the table.
         head_weights: (C, D) of a linear head whose classes are the table's; None: left out.
         attributes: (C, V) the table's probabilities; needed with `head_weights`.
 
@@ -66,7 +66,7 @@ def evidence_by_phrase(evidence: FloatArray, supports: Float32Array) -> Float32A
 
 
 def likeness(alike: FloatArray, supports: FloatArray) -> Float32Array:
-    """Say how far one phrase's score explains another's: (V, V), 0..1.
+    """Compute how far one phrase's score explains another's: (V, V), 0..1.
 
     Args:
         alike: (V, V) correlation of phrases over images or classes.
@@ -101,10 +101,10 @@ def effects(evidence: FloatArray, supports: FloatArray) -> Float64Array:
 
 
 def strongest_support(supports: FloatArray, min_support: float) -> IntArray:
-    """Give each channel to the phrase that it supports most.
+    """Assign each channel to the phrase that it supports most.
 
     Args:
-        supports: (D, K) of the said phrases.
+        supports: (D, K) of the chosen phrases.
         min_support: Below it a channel goes to the rest.
 
     Returns:
@@ -117,12 +117,12 @@ def strongest_support(supports: FloatArray, min_support: float) -> IntArray:
 
 
 def contrasts(supports: FloatArray) -> Float64Array:
-    """Say how far channels support a phrase beyond the other said ones: (D, K) -> (K, D).
+    """Compute how far channels support a phrase beyond the other chosen ones: (D, K) -> (K, D).
 
     A phrase's relative map is R_v = sum_j g_jv |w_j| A_j, less its mean over cells, with the
-    contrast g_jv = r_jv less its mean over the other said phrases; one phrase alone has nothing to
-    be told apart from. The weights' signs are left out: the map shows where the network sees the
-    phrase more than the others, whether it counts for the class or against it.
+    contrast g_jv = r_jv less its mean over the other chosen phrases; one phrase alone is not
+    contrasted. The weights' signs are left out: the map shows where the network sees the
+    phrase more than the others, for the class or against it.
     """
     own = np.asarray(supports, np.float64).T
     count = len(own)

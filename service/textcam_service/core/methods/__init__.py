@@ -1,4 +1,4 @@
-"""The CAM family, each method by its name."""
+"""The CAM family, each method under its name."""
 
 from textcam_service.core.methods.base import (
     AttentionGradients,

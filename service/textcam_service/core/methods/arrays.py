@@ -1,4 +1,4 @@
-"""The array maths that several methods share."""
+"""Array operations that several methods share."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NO_VARIANCE = 1e-12
 
 
 def reproducing_weights(activation_maps: FloatArray, target: FloatArray) -> Float64Array:
-    """Give the least-norm weights with which the channels reproduce a map.
+    """Compute the least-norm weights with which the channels reproduce a map.
 
     w = A (A^T A + eps I)^-1 M over positions, or the same by the channels' Gram matrix where that
-    is the smaller one. Exact up to the small ridge eps where the positions' activations are
+    matrix is smaller. Exact up to the small ridge eps where the positions' activations are
     linearly independent, which takes D >= H W; otherwise the nearest map in least squares. So
     text and groups work for methods that only give a map.
 
@@ -47,14 +47,13 @@ def principal_maps(
 ) -> tuple[Float64Array, Float64Array]:
     """Find the strongest principal components of maps, positions being the samples.
 
-    A component's sign is arbitrary; it is settled so that the map is high where the reference is
-    (their covariance is not negative), and, were they uncorrelated, so that the stronger extreme
-    is positive.
+    A component's sign is arbitrary. It is chosen so that the map is high where the reference is
+    (their covariance is not negative). If they are uncorrelated, the stronger extreme is positive.
 
     Args:
         channel_terms: (D, H, W).
         reference: (H, W).
-        count: At most so many; components that vary by no more than rounding are left out.
+        count: At most so many components; those that vary by no more than rounding are left out.
 
     Returns:
         Directions (Q, D), unit vectors, and the maps (Q, H, W) that they make of the centred
@@ -104,5 +103,5 @@ def unit_range(maps: FloatArray) -> Float32Array:
 
 
 def masks(maps: FloatArray, height: int, width: int) -> Float32Array:
-    """Maps (N, H, W) as masks (N, height, width) of an image: stretched, then scaled to 0..1."""
+    """Stretch maps (N, H, W) to masks (N, height, width) of an image, and scale them to 0..1."""
     return unit_range(resample(maps, height, width))

@@ -1,8 +1,8 @@
-"""What a CAM method is: a conversation that ends in weights or in a map.
+"""CAM methods as generators of queries to a network.
 
-A method is a generator. It yields what it needs to know of the network (`Gradient`, `HeadPasses`
-...) and is sent the answer; it returns `CamTerms`. So a method is pure numpy, and who drives it
-decides how its passes are batched, counted and cut short by a deadline.
+A method yields what it needs to know of the network (`Gradient`, `HeadPasses` ...), is sent each
+result, and returns `CamTerms`: weights or a map. So a method is pure numpy. Its caller decides how
+passes are batched, counted and cut short by a deadline.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from textcam_service.core.vertices import Vertices
 
 
 class Capability(Enum):
-    """What a method asks of a backbone."""
+    """Abilities of a backbone that a method may need."""
 
     LINEAR_HEAD = "a head of global average pooling and one linear layer"
     HEAD = "a head that can run by itself"
@@ -31,38 +31,38 @@ class Capability(Enum):
 
 @dataclass(frozen=True)
 class Gradient:
-    """Ask for d(class_weights . logits) / d(activation maps); answered by Maps (D, H, W)."""
+    """Query for d(class_weights . logits) / d(activation maps); the result is Maps (D, H, W)."""
 
     class_weights: Float64Array
 
 
 @dataclass(frozen=True)
 class HeadPasses:
-    """Ask for the logits of other activation maps (N, D, H, W); answered by (N, C)."""
+    """Query for the logits (N, C) of other activation maps (N, D, H, W)."""
 
     activation_maps: Float32Array
 
 
 @dataclass(frozen=True)
 class ImagePasses:
-    """Ask for the logits of other network inputs (N, 3, h, w); answered by (N, C)."""
+    """Query for the logits (N, C) of other network inputs (N, 3, h, w)."""
 
     images: Float32Array
 
 
 @dataclass(frozen=True)
 class LayerGradients:
-    """Gradients at each of MethodInput.layers; answered by a list of (D_l, H_l, W_l)."""
+    """Query for gradients at each of MethodInput.layers: a list of (D_l, H_l, W_l)."""
 
     class_weights: Float64Array
 
 
 @dataclass(frozen=True)
 class AttentionGradients:
-    """Ask how the score rises with attention to each position; answered by (L, H, W).
+    """Query for how the score rises with attention to each position: (L, H, W).
 
-    One map per attention layer of the head: max(0, d score / d attention), averaged over heads
-    and queries.
+    One map per attention layer of the head: max(0, d score / d attention), averaged over the
+    attention's heads and queries.
     """
 
     class_weights: Float64Array
@@ -73,7 +73,7 @@ Query: TypeAlias = Gradient | HeadPasses | ImagePasses | LayerGradients | Attent
 
 @dataclass(frozen=True)
 class MethodInput:
-    """What is explained: the score `class_weights . logits` of one image.
+    """Input of a method: one image and the score `class_weights . logits` to be explained.
 
     Attributes:
         activation_maps: (D, H, W) of the target layer; numpy.asarray() where a method needs all.
@@ -81,8 +81,8 @@ class MethodInput:
         class_weights: (C,); one-hot for a class, +1 and -1 for a contrast.
         image: (3, h, w) the network's input.
         head_weights: (C, D) of a GAP + linear head; None: another head.
-        layers: Activation maps (D_l, H_l, W_l) of further layers, the earliest first; likewise.
-        vertices: Where the maps' V vertices lie, the maps then being (D, V, 1); None: the maps'
+        layers: Activation maps (D_l, H_l, W_l) of further layers, the earliest first.
+        vertices: Positions of the maps' V vertices, the maps then being (D, V, 1); None: the maps'
             cells lie on a grid over the image.
     """
 
@@ -100,23 +100,23 @@ class MethodInput:
         return int(np.prod(self.activation_maps.shape[1:]))
 
     def on_grid(self, maps: FloatArray) -> FloatArray:
-        """Maps (..., H, W) of the subject's cells, to be laid over the image."""
+        """Place maps (..., H, W) of the input's cells on a grid over the image."""
         return maps if self.vertices is None else self.vertices.place(maps)
 
     def score(self, logits: FloatArray) -> Float64Array:
-        """The score of other logits: (..., C) -> (...)."""
+        """Compute the score of other logits: (..., C) -> (...)."""
         return np.asarray(logits @ self.class_weights, np.float64)
 
 
 @dataclass(frozen=True)
 class CamTerms:
-    """What a method found.
+    """Result of a method.
 
     Attributes:
         weights: (D,) or (D, H, W): each channel's term is weights * maps. Scaled so that the
             mean over positions of all terms is in units of the score, where the method has them.
         saliency_map: (H, W), where the method's map is not the plain sum of the terms.
-        in_logit_units: As Method.in_logit_units, which settles it.
+        in_logit_units: See Method.in_logit_units, which sets it.
     """
 
     weights: FloatArray
@@ -129,15 +129,15 @@ QueryGenerator: TypeAlias = Generator[Query, Any, CamTerms]
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """Numbers of the methods.
+    """Parameters of the methods.
 
     Attributes:
-        chunk: Passes asked for at once by methods that need many.
-        seed: Of SS-CAM's noise.
+        chunk: Passes in one query of methods that need many.
+        seed: Seed of SS-CAM's noise.
         smooth_samples: SS-CAM's noisy copies of each mask.
         smooth_sigma: SS-CAM's standard deviation of the noise.
         finer_gamma: Finer-CAM's weight of the similar classes.
-        finer_classes: How many similar classes Finer-CAM looks at.
+        finer_classes: Number of similar classes of Finer-CAM.
         decom_channels: DecomCAM's channels, those of the highest gradient.
         decom_maps: DecomCAM's sub-maps.
     """
@@ -157,18 +157,18 @@ class Method:
     """A CAM method.
 
     Attributes:
-        name: As in requests: "grad_cam".
-        title: As in papers: "Grad-CAM".
-        conversation: See `steps`.
-        needs: What the backbone must offer.
-        exact: With a GAP + linear head, evidence and bias add up to the logit.
-        in_logit_units: Whether map and evidence are amounts of the logit: activations times
-            slopes, or differences of scores. Else they are on a scale of the method's own
-            (activations times a softmax, slopes alone, maps scaled to 1), of which only shares
-            mean something; the gap, what evidence and bias leave of the logit, then means nothing.
+        name: Name in requests: "grad_cam".
+        title: Name in papers: "Grad-CAM".
+        algorithm: The generator function; see `queries`.
+        needs: Capabilities that the backbone must have.
+        complete: With a GAP + linear head, evidence and bias add up to the logit.
+        in_logit_units: Map and evidence are amounts of the logit: activations times slopes, or
+            differences of scores. Else they are on a scale of the method's own (activations times a
+            softmax, slopes alone, maps scaled to 1), and only shares mean something. The gap, the
+            part of the logit that evidence and bias leave open, then means nothing.
         image_passes: Passes of the whole network beyond the first, by (D, H * W, settings).
         head_passes: Passes of the head, by the same.
-        parameters: Which of MethodSettings it obeys.
+        parameters: Names of the MethodSettings that it obeys.
     """
 
     name: str
@@ -181,23 +181,23 @@ class Method:
     head_passes: Callable[[int, int, MethodSettings], int] = field(default=lambda *_: 0)
     parameters: tuple[str, ...] = ()
 
-    def steps(self, subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
-        """Hold the conversation; what it finds says of which units it is."""
-        terms = yield from self.algorithm(subject, settings)
+    def queries(self, inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
+        """Generate the method's queries; each is to be sent its result."""
+        terms = yield from self.algorithm(inputs, settings)
         return replace(terms, in_logit_units=self.in_logit_units)
 
 
-def run_method(steps: QueryGenerator, answer: Callable[[Query], Any]) -> CamTerms:
-    """Hold a method's conversation to its end.
+def run_method(queries: QueryGenerator, answer: Callable[[Query], Any]) -> CamTerms:
+    """Run a method to its end.
 
     Args:
-        steps: As Method.steps returns them.
-        answer: Answers each ask with what its docstring says.
+        queries: The generator that Method.queries returns.
+        answer: Called with each query; returns the result that the query's docstring names.
     """
     try:
-        ask = next(steps)
+        query = next(queries)
         while True:
-            ask = steps.send(answer(ask))
+            query = queries.send(answer(query))
     except StopIteration as end:
         terms: CamTerms = end.value
         return terms

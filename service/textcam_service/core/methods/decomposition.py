@@ -1,8 +1,8 @@
 """Methods that split the maps into principal components.
 
 A component's map is centred (0 is the average position), as peers draw it. Its channels' terms are
-not: their sum differs from the map by a constant. For had they the mean 0 that the map has, they
-would be evidence of nothing, and the words noise.
+not: their sum differs from the map by a constant. Terms with the map's mean of 0 would be evidence
+of nothing, and the phrases would be noise.
 """
 
 from __future__ import annotations
@@ -24,56 +24,56 @@ from textcam_service.core.types import Float32Array
 _BLUR = 1 / 16
 
 
-def eigen_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+def eigen_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Eigen-CAM: the first principal component of A (Muhammad and Yeasin 2020, arXiv 2008.00299).
 
-    Knows no class. The sign, which the decomposition leaves open, is settled: positive where
+    Knows no class. The decomposition leaves the sign open; it is chosen positive where
     activations are strong (covariance with sum_j A_j^2). No pass beyond the first.
     """
-    maps = np.asarray(subject.activation_maps).astype(np.float64)
+    maps = np.asarray(inputs.activation_maps).astype(np.float64)
     directions, components = principal_maps(maps, (maps**2).sum(axis=0), 1)
     return CamTerms(directions.sum(axis=0), components.sum(axis=0).astype(np.float32))
     yield  # a generator, as all methods are
 
 
-def eigen_grad_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+def eigen_grad_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Eigen-Grad-CAM: the first principal component of g A, as grad-cam has it. One VJP.
 
-    The sign is settled: positive where the score rises (covariance with sum_j g_j A_j).
+    The sign is chosen positive where the score rises (covariance with sum_j g_j A_j).
     """
-    gradient = np.asarray((yield Gradient(subject.class_weights)))
-    scaled = subject.cells * gradient.astype(np.float64)
-    terms = scaled * np.asarray(subject.activation_maps)
+    gradient = np.asarray((yield Gradient(inputs.class_weights)))
+    scaled = inputs.cells * gradient.astype(np.float64)
+    terms = scaled * np.asarray(inputs.activation_maps)
     directions, components = principal_maps(terms, terms.sum(axis=0), 1)
     weights = directions.sum(axis=0)[:, None, None] * scaled
     return CamTerms(weights, components.sum(axis=0).astype(np.float32))
 
 
-def decom_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
+def decom_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """DecomCAM: sub-maps of g A, each as heavy as what it shows raises the score.
 
     Yang et al. 2024, arXiv 2405.18882, as its abstract and summaries have it, its code unseen. Of
     the channels with the highest mean g (500), the principal components of g A (10) are the
-    sub-maps S_q, their signs settled as Eigen-Grad-CAM's. Read here as follows: with masks m_q
+    sub-maps S_q, their signs chosen as Eigen-Grad-CAM's. Read here as follows: with masks m_q
     (S_q stretched and scaled to 0..1) and B the blurred image, alpha_q = score(X m_q +
     B (1 - m_q)) - score(B), and the map is the sum of alpha_q S_q / (max S_q - min S_q): that of
     alpha_q m_q up to a constant, 0 being the average position. One VJP and 11 passes.
     """
-    gradient = np.asarray((yield Gradient(subject.class_weights)))
-    scaled = subject.cells * gradient.astype(np.float64)
+    gradient = np.asarray((yield Gradient(inputs.class_weights)))
+    scaled = inputs.cells * gradient.astype(np.float64)
     highest = np.argsort(-scaled.mean(axis=(1, 2)), kind="stable")[: settings.decom_channels]
-    terms = scaled[highest] * np.asarray(subject.activation_maps)[highest]
+    terms = scaled[highest] * np.asarray(inputs.activation_maps)[highest]
     directions, components = principal_maps(terms, terms.sum(axis=0), settings.decom_maps)
     if not len(components):
         return CamTerms(np.zeros(len(scaled)))
-    reference = blur(subject.image, _BLUR)
+    reference = blur(inputs.image, _BLUR)
     shown = np.concatenate([np.zeros_like(components[:1]), components])
 
     def mixed(part: slice) -> Float32Array:
-        mask = masks(subject.on_grid(shown[part]), *subject.image.shape[1:])[:, None]
-        return reference + mask * (subject.image - reference)
+        mask = masks(inputs.on_grid(shown[part]), *inputs.image.shape[1:])[:, None]
+        return reference + mask * (inputs.image - reference)
 
-    scores = yield from image_scores(subject, len(shown), settings.chunk, mixed)
+    scores = yield from image_scores(inputs, len(shown), settings.chunk, mixed)
     spread = np.maximum(np.ptp(components, axis=(1, 2)), np.finfo(np.float64).tiny)
     share = (scores[1:] - scores[0]) / spread
     weights = np.zeros_like(scaled)

@@ -19,30 +19,30 @@ from textcam_service.core.methods.base import (
 from textcam_service.core.types import Float64Array, FloatArray
 
 
-def cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+def cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """CAM: w_j of the head (Zhou et al. 2016, arXiv 1512.04150, eq. 2). One pass."""
-    assert subject.head_weights is not None  # noqa: S101 - Need.LINEAR_HEAD
-    return CamTerms(head_row(subject.class_weights, subject.head_weights))
+    assert inputs.head_weights is not None  # noqa: S101 - Capability.LINEAR_HEAD
+    return CamTerms(head_row(inputs.class_weights, inputs.head_weights))
     yield  # a generator, as all methods are
 
 
-def grad_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+def grad_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Grad-CAM: mean of g (Selvaraju et al. 2017, arXiv 1610.02391, eq. 1). One VJP."""
-    gradient = yield Gradient(subject.class_weights)
-    return CamTerms(subject.cells * activation_scores(gradient))
+    gradient = yield Gradient(inputs.class_weights)
+    return CamTerms(inputs.cells * activation_scores(gradient))
 
 
-def grad_cam_plus_plus(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+def grad_cam_plus_plus(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Grad-CAM++: sum of alpha relu(g), alpha = g^2 / (2 g^2 + sum(A) g^3).
 
     Chattopadhay et al. 2018, arXiv 1710.11063, eq. 19. One VJP. Meant for maps that are never
     negative; elsewhere take HiResCAM. See plus_plus_weights().
     """
-    gradient = np.asarray((yield Gradient(subject.class_weights)))
-    return CamTerms(plus_plus_weights(np.asarray(subject.activation_maps), gradient))
+    gradient = np.asarray((yield Gradient(inputs.class_weights)))
+    return CamTerms(plus_plus_weights(np.asarray(inputs.activation_maps), gradient))
 
 
-def xgrad_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+def xgrad_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """XGrad-CAM: sum(g A) / sum(A) (Fu et al. 2020, arXiv 2008.02312). One VJP.
 
     Conserves: a channel's mean term is its sum of g A, so the terms add up to the logit where
@@ -51,43 +51,43 @@ def xgrad_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     grows without bound and one such channel may drown the map; take HiResCAM there. A channel
     whose activations cancel out exactly has weight 0.
     """
-    gradient = np.asarray((yield Gradient(subject.class_weights)))
-    maps = np.asarray(subject.activation_maps)
+    gradient = np.asarray((yield Gradient(inputs.class_weights)))
+    maps = np.asarray(inputs.activation_maps)
     total = maps.sum(axis=(1, 2), dtype=np.float64)
     taylor = (gradient.astype(np.float64) * maps).sum(axis=(1, 2))
     weights = np.divide(taylor, total, out=np.zeros_like(total), where=total != 0)
-    return CamTerms(subject.cells * weights)
+    return CamTerms(inputs.cells * weights)
 
 
-def hires_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+def hires_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """HiResCAM: g itself, position by position (Draelos and Carin 2020, arXiv 2011.08891). One VJP.
 
     First order of the score's Taylor series: the terms add up to the logit where the head is
     linear in the maps.
     """
-    gradient = np.asarray((yield Gradient(subject.class_weights)))
-    return CamTerms(subject.cells * gradient.astype(np.float64))
+    gradient = np.asarray((yield Gradient(inputs.class_weights)))
+    return CamTerms(inputs.cells * gradient.astype(np.float64))
 
 
-def layer_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+def layer_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """LayerCAM: relu(g), position by position (Jiang et al. 2021, IEEE TIP 30). One VJP."""
-    gradient = np.asarray((yield Gradient(subject.class_weights)))
-    return CamTerms(subject.cells * np.maximum(gradient, 0).astype(np.float64))
+    gradient = np.asarray((yield Gradient(inputs.class_weights)))
+    return CamTerms(inputs.cells * np.maximum(gradient, 0).astype(np.float64))
 
 
-def finer_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
+def finer_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """Finer-CAM: Grad-CAM of y_c - gamma * mean of y_d over similar classes d.
 
     Zhang et al. 2025, arXiv 2501.11309; gamma = 0.6, and similar are the (3) classes whose logits
-    are nearest to the class's. A subject that is a contrast already is explained as it is. One
+    are nearest to the class's. A contrast is explained as it is. One
     VJP. Explains the contrast, so its evidence adds up to that, not to the class's logit.
     """
-    contrast = _finer_weights(subject, settings)
+    contrast = _finer_weights(inputs, settings)
     gradient = yield Gradient(contrast)
-    return CamTerms(subject.cells * activation_scores(gradient))
+    return CamTerms(inputs.cells * activation_scores(gradient))
 
 
-def vs_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
+def vs_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """VS-CAM: semantic-probe maps times a semantic-base map, on the vertices of a vision graph.
 
     Feng et al. 2022, arXiv 2209.09104, as its abstract has it. The vertices are the maps' cells, on
@@ -95,14 +95,14 @@ def vs_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
     class's, Grad-CAM's terms w_j A_j; the base map knows no class, it is the sum of a vertex's
     positive activations, scaled to at most 1. The heatmap is the sum of the products. One VJP.
     """
-    probes: CamTerms = yield from grad_cam(subject, settings)
-    base = np.maximum(np.asarray(subject.activation_maps), 0).sum(axis=0, dtype=np.float64)
+    probes: CamTerms = yield from grad_cam(inputs, settings)
+    base = np.maximum(np.asarray(inputs.activation_maps), 0).sum(axis=0, dtype=np.float64)
     base /= base.max() or 1.0
     return CamTerms(probes.weights[:, None, None] * base)
 
 
 def plus_plus_weights(activation_maps: FloatArray, gradient: FloatArray) -> Float64Array:
-    """Grad-CAM++'s weights (D,) of any layer.
+    """Compute Grad-CAM++'s weights (D,) of any layer.
 
     g^2 cancels out of alpha = 1 / (2 + sum(A) g), which needs no small number in the denominator
     to be safe from gradients whose square underflows; with activations that are not negative the
@@ -117,13 +117,13 @@ def plus_plus_weights(activation_maps: FloatArray, gradient: FloatArray) -> Floa
     return np.asarray((alpha * positive).sum(axis=(1, 2)), np.float64)
 
 
-def _finer_weights(subject: MethodInput, settings: MethodSettings) -> Float64Array:
-    weights = subject.class_weights
+def _finer_weights(inputs: MethodInput, settings: MethodSettings) -> Float64Array:
+    weights = inputs.class_weights
     named = np.flatnonzero(weights)
     if len(named) != 1 or len(weights) < 2:
         return weights
     target = named[0]
-    distance = np.abs(subject.logits.astype(np.float64) - subject.logits[target])
+    distance = np.abs(inputs.logits.astype(np.float64) - inputs.logits[target])
     distance[target] = np.inf
     count = min(settings.finer_classes, len(weights) - 1)
     similar = np.argsort(distance, kind="stable")[:count]

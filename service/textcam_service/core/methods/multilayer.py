@@ -19,7 +19,7 @@ from textcam_service.core.methods.gradient import plus_plus_weights
 from textcam_service.core.types import Float32Array, Float64Array
 
 
-def integrative_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+def integrative_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Integrative CAM: Grad-CAM++ maps of several layers, each with its bias, fused.
 
     Singh et al. 2024, arXiv 2412.01354, as its abstract has it: layers are weighted by gradient
@@ -31,11 +31,11 @@ def integrative_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     The head's VJP and that of each layer; channel weights that reproduce the map. Meant for maps
     that are never negative, as Grad-CAM++ is.
     """
-    gradients = [np.asarray((yield Gradient(subject.class_weights)))]
-    if subject.layers:
-        gradients = [*(yield LayerGradients(subject.class_weights)), *gradients]
-    layers = [np.asarray(own) for own in (*subject.layers, subject.activation_maps)]
-    score = float(subject.score(subject.logits))
+    gradients = [np.asarray((yield Gradient(inputs.class_weights)))]
+    if inputs.layers:
+        gradients = [*(yield LayerGradients(inputs.class_weights)), *gradients]
+    layers = [np.asarray(own) for own in (*inputs.layers, inputs.activation_maps)]
+    score = float(inputs.score(inputs.logits))
     maps = [
         _with_bias(layer, gradient, score)
         for layer, gradient in zip(layers, gradients, strict=True)
@@ -43,29 +43,29 @@ def integrative_cam(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
     slopes = [np.abs(gradient).sum(axis=(1, 2)).mean() for gradient in gradients]
     levels = [np.abs(layer).mean() for layer in layers]
     importance = (_shares(slopes) + _shares(levels)) / 2
-    height, width = subject.activation_maps.shape[1:]
+    height, width = inputs.activation_maps.shape[1:]
     fused = sum(
         share * resample(layer_map, height, width)
         for share, layer_map in zip(importance, maps, strict=True)
     )
     saliency = np.asarray(fused, np.float32)
-    return CamTerms(reproducing_weights(np.asarray(subject.activation_maps), saliency), saliency)
+    return CamTerms(reproducing_weights(np.asarray(inputs.activation_maps), saliency), saliency)
 
 
-def legrad(subject: MethodInput, _: MethodSettings) -> QueryGenerator:
+def legrad(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """LeGrad: mean over layers, heads and queries of relu(d score / d attention).
 
     Bousselham et al. 2024, arXiv 2404.03214, simplified: the score is always the network's, not
     one read out of each layer's own tokens. The head's VJP down to its attention; channel weights
     that reproduce the map. Never negative.
     """
-    risen = yield AttentionGradients(subject.class_weights)
+    risen = yield AttentionGradients(inputs.class_weights)
     saliency = np.asarray(risen.mean(axis=0, dtype=np.float64), np.float32)
-    return CamTerms(reproducing_weights(np.asarray(subject.activation_maps), saliency), saliency)
+    return CamTerms(reproducing_weights(np.asarray(inputs.activation_maps), saliency), saliency)
 
 
 def _with_bias(layer: Float32Array, gradient: Float32Array, score: float) -> Float64Array:
-    """Integrative CAM's map of one layer, at most 1 in size."""
+    """Compute Integrative CAM's map of one layer, at most 1 in size."""
     bias = score - float((gradient.astype(np.float64) * layer).sum())
     weights = plus_plus_weights(layer, gradient)
     saliency = np.tensordot(weights, layer, axes=1) + bias

@@ -1,6 +1,6 @@
-"""Methods that look at what the network says of changed images or changed maps. No gradients.
+"""Methods that read scores of changed images or changed maps. No gradients.
 
-Passes are asked for in chunks: memory stays bounded, and a deadline can be obeyed in between.
+Passes are queried in chunks: memory stays bounded, and a deadline can be obeyed in between.
 """
 
 from __future__ import annotations
@@ -25,52 +25,52 @@ from textcam_service.core.probability import softmax
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray, IntArray
 
 
-def score_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
+def score_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """Score-CAM: softmax over channels of score(X m_j), m_j = A_j stretched and scaled to 0..1.
 
     Wang et al. 2020, arXiv 1910.01279; the score of the reference image drops out of
     the softmax. At most D passes: channels that never vary show a black image, one for all.
     """
-    sources, owners = _mask_sources(subject.on_grid(np.asarray(subject.activation_maps)))
+    sources, owners = _mask_sources(inputs.on_grid(np.asarray(inputs.activation_maps)))
 
     def masked(part: slice) -> Float32Array:
-        return masks(sources[part], *subject.image.shape[1:])[:, None] * subject.image
+        return masks(sources[part], *inputs.image.shape[1:])[:, None] * inputs.image
 
-    scores = yield from image_scores(subject, len(sources), settings.chunk, masked)
+    scores = yield from image_scores(inputs, len(sources), settings.chunk, masked)
     return CamTerms(softmax(scores[owners]))
 
 
-def ss_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
+def ss_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """SS-CAM: as Score-CAM, the scores averaged over n noisy masks m_j + N(0, sigma^2).
 
     Wang et al. 2020, arXiv 2006.14255, with the noise on the mask; n = 35, sigma = 2.
-    All channels meet the same n fields of noise, drawn by the seed: the softmax compares
+    All channels get the same n fields of noise, drawn by the seed: the softmax compares
     channels, not luck. At most n D passes.
     """
-    sources, owners = _mask_sources(subject.on_grid(np.asarray(subject.activation_maps)))
-    height, width = subject.image.shape[1:]
+    sources, owners = _mask_sources(inputs.on_grid(np.asarray(inputs.activation_maps)))
+    height, width = inputs.image.shape[1:]
     scores = np.zeros(len(sources))
     for start in range(0, len(sources), settings.chunk):
         part = slice(start, start + settings.chunk)
         clean = masks(sources[part], height, width)
         for sample in range(settings.smooth_samples):
             noise = smoothing_noise(settings, sample, height, width)
-            logits = yield ImagePasses((clean + noise)[:, None] * subject.image)
-            scores[part] += subject.score(logits)
+            logits = yield ImagePasses((clean + noise)[:, None] * inputs.image)
+            scores[part] += inputs.score(logits)
     return CamTerms(softmax(scores[owners] / settings.smooth_samples))
 
 
-def ablation_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
+def ablation_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """Ablation-CAM: by how much the score drops when A_j is set to 0.
 
     Desai and Ramaswamy 2020, WACV, without its division by the score, which only scales
     the map, and turns it over where the score is negative. At most D passes of the head; none
     with a GAP + linear head, where the drop is w_j a_j.
     """
-    if subject.head_weights is not None:
-        row = head_row(subject.class_weights, subject.head_weights)
-        return CamTerms(row * activation_scores(subject.activation_maps))
-    maps = np.asarray(subject.activation_maps)
+    if inputs.head_weights is not None:
+        row = head_row(inputs.class_weights, inputs.head_weights)
+        return CamTerms(row * activation_scores(inputs.activation_maps))
+    maps = np.asarray(inputs.activation_maps)
     alive = np.flatnonzero(maps.any(axis=(1, 2)))
 
     def ablated(part: slice) -> Float32Array:
@@ -80,12 +80,12 @@ def ablation_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerat
         return batch
 
     drops = np.zeros(len(maps))
-    scores = yield from _head_scores(subject, len(alive), settings.chunk, ablated)
-    drops[alive] = subject.score(subject.logits) - scores
+    scores = yield from _head_scores(inputs, len(alive), settings.chunk, ablated)
+    drops[alive] = inputs.score(inputs.logits) - scores
     return CamTerms(drops)
 
 
-def recipro_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerator:
+def recipro_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """Recipro-CAM: the score of the maps with a single position kept.
 
     Byun and Lee 2022, arXiv 2209.14074, with its spatial masks of one cell. Less the score of
@@ -93,9 +93,9 @@ def recipro_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerato
     GAP + linear head it is CAM, which needs no passes. Otherwise at most H W + 1 of the head, and
     channel weights that reproduce the map.
     """
-    if subject.head_weights is not None:
-        return CamTerms(head_row(subject.class_weights, subject.head_weights))
-    maps = np.asarray(subject.activation_maps)
+    if inputs.head_weights is not None:
+        return CamTerms(head_row(inputs.class_weights, inputs.head_weights))
+    maps = np.asarray(inputs.activation_maps)
     flat = maps.reshape(len(maps), -1)
     # The first is nowhere: empty maps.
     kept = np.concatenate([[-1], np.flatnonzero(flat.any(axis=0))])
@@ -107,41 +107,41 @@ def recipro_cam(subject: MethodInput, settings: MethodSettings) -> QueryGenerato
         batch[rows, :, cells[rows]] = flat[:, cells[rows]].T
         return batch.reshape(len(cells), *maps.shape)
 
-    scores = yield from _head_scores(subject, len(kept), settings.chunk, alone)
+    scores = yield from _head_scores(inputs, len(kept), settings.chunk, alone)
     saliency = np.zeros(maps.shape[1:])
-    saliency.flat[kept[1:]] = subject.cells * (scores[1:] - scores[0])
+    saliency.flat[kept[1:]] = inputs.cells * (scores[1:] - scores[0])
     return CamTerms(reproducing_weights(maps, saliency), np.asarray(saliency, np.float32))
 
 
 def image_scores(
-    subject: MethodInput, count: int, chunk: int, images: Callable[[slice], Float32Array]
+    inputs: MethodInput, count: int, chunk: int, images: Callable[[slice], Float32Array]
 ) -> Generator[Query, Any, Float64Array]:
-    """Ask for the scores (count,) of images that are made chunk by chunk."""
+    """Query the scores (count,) of images that are made chunk by chunk."""
     scores = np.empty(count)
     for start in range(0, count, chunk):
         part = slice(start, start + chunk)
-        scores[part] = subject.score((yield ImagePasses(images(part))))
+        scores[part] = inputs.score((yield ImagePasses(images(part))))
     return scores
 
 
 def smoothing_noise(settings: MethodSettings, sample: int, height: int, width: int) -> Float32Array:
-    """SS-CAM's field of noise (height, width), the same for all channels."""
+    """Draw SS-CAM's field of noise (height, width), the same for all channels."""
     random = np.random.default_rng([settings.seed, sample])
     return settings.smooth_sigma * random.standard_normal((height, width), np.float32)
 
 
 def _head_scores(
-    subject: MethodInput, count: int, chunk: int, maps: Callable[[slice], Float32Array]
+    inputs: MethodInput, count: int, chunk: int, maps: Callable[[slice], Float32Array]
 ) -> Generator[Query, Any, Float64Array]:
     scores = np.empty(count)
     for start in range(0, count, chunk):
         part = slice(start, start + chunk)
-        scores[part] = subject.score((yield HeadPasses(maps(part))))
+        scores[part] = inputs.score((yield HeadPasses(maps(part))))
     return scores
 
 
 def _mask_sources(activation_maps: FloatArray) -> tuple[Float32Array, IntArray]:
-    """Maps (L, H, W) to make masks of, no zero twice, and each channel's place (D,) among them."""
+    """Return distinct maps (L, H, W) to make masks of, and each channel's place (D,) in them."""
     sources = unit_range(activation_maps)
     alive = sources.any(axis=(1, 2))
     owners = np.where(alive, np.cumsum(alive) - 1, alive.sum())

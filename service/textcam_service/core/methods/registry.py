@@ -1,4 +1,4 @@
-"""All methods: their names in requests, what they need and what they cost."""
+"""Registry of all methods: their names in requests, needs and costs."""
 
 from __future__ import annotations
 

@@ -4,16 +4,16 @@ By evidence alone, P_e(v) = sigmoid(a s_v + b logit(prior_v) + d): s_v is how fa
 speaks for the phrase, in deviations, against the null of the probing images' own evidence, and the
 prior says how common the phrase is. One deviation stands for all phrases: a phrase's own spread
 over the probing images is the signal where classes are few. a, b and d are a logistic regression
-on soft labels: what a table of classes, or the embedder, holds of the probing images.
+on soft labels: the scores of a class table, or of the embedder, over the probing images.
 
-Where a table has the head's own classes, the network's opinion of the image says more: o_v is how
-true the phrase is of the classes that the network holds for possible, by their probabilities.
+Where a table has the head's own classes, the network's opinion of the image is more precise: o_v
+is how true the phrase is of the network's classes, weighted by their probabilities.
 Then logit P(v) = 0.2 logit P_e(v) + 0.75 logit o_v + 1.4. A table knows classes, and no single
 image: it cannot teach these three numbers, which are constants, measured on photographs whose
 phrases were judged by looking (tests/bench/RESULTS.md).
 
-Where the labels are an embedder's opinion of each image, what is said has been chosen for being
-high, and such labels are noisy: a second fit, on what is said of the probing images, keeps each
+Where the labels are an embedder's opinion of each image, chosen phrases are chosen for being
+high, and such labels are noisy: a second fit, on the probing images' chosen phrases, keeps each
 label's likelihood ratio and puts the fit in the place of its prior (EM).
 
 Letters in shapes: N probing images, V phrases, C classes.
@@ -41,21 +41,21 @@ _CLIPPED = 6.0  # greatest log likelihood ratio that one label has
 
 @dataclass(frozen=True)
 class Calibration:
-    """How evidence becomes probability.
+    """Calibration of evidence to probability.
 
     Attributes:
         mean: (V,) of the probing images' unit evidence by the supports: the null.
-        deviation: Of it, one number: the geometric mean over phrases.
+        deviation: Its deviation, one number: the geometric mean over phrases.
         prior: (V,) how common each phrase is.
-        grounded: (V,) whether anything is known of the phrase; others are never said.
+        grounded: (V,) True where anything is known of the phrase; others are never chosen.
         slope: a, of the score.
         prior_weight: b.
         offset: d.
-        temperature: By which the network's logits are divided before their softmax is its opinion;
-            0: there is no table of the head's classes, and evidence speaks alone.
-        source: Where the soft labels came from.
+        temperature: Divisor of the network's logits before the softmax that weighs the table; 0:
+            there is no table of the head's classes, and evidence decides alone.
+        source: Source of the soft labels.
         images: N.
-        said: (a, b, d) of what is said, fitted by EM; None: not fitted.
+        said: (a, b, d) of the chosen phrases, fitted by EM; None: not fitted.
         bins: The reliability table on the probing images.
     """
 
@@ -77,15 +77,15 @@ class Calibration:
         return np.asarray((projected - self.mean) / np.float32(self.deviation), np.float32)
 
     def by_evidence(self, scores: FloatArray) -> Float64Array:
-        """Turn scores (..., V) into probabilities over all phrases, by evidence alone."""
+        """Convert scores (..., V) to probabilities over all phrases, by evidence alone."""
         return sigmoid(self._by_evidence(scores))
 
     def probabilities(self, scores: FloatArray, opinion: FloatArray | None = None) -> Float64Array:
-        """Turn scores into the probabilities of phrases that the evidence speaks for.
+        """Convert scores to probabilities of phrases that the evidence speaks for.
 
         Args:
             scores: (..., V).
-            opinion: (..., V) o, see above; None: evidence speaks alone.
+            opinion: (..., V) o, see above; None: evidence decides alone.
 
         Returns:
             (..., V), 0..1; 0 where the phrase is not grounded.
@@ -102,13 +102,13 @@ class Calibration:
     def denoised(
         self, probabilities: FloatArray, labels: FloatArray, phrases: IntArray
     ) -> Float64Array:
-        """Weigh a probability (K,) by what a noisy label (K,) of phrases (K,) adds to its prior."""
+        """Update probabilities (K,) of phrases (K,) by the likelihood of noisy labels (K,)."""
         return sigmoid(
             logit(probabilities, 1e-9) + log_likelihood_ratio(labels, self.prior[phrases])
         )
 
     def speaks_for(self, scores: FloatArray, min_odds: float) -> BoolArray:
-        """Whether the evidence multiplies a phrase's odds by so much: (..., V) -> (..., V)."""
+        """Return True where evidence multiplies a phrase's odds by `min_odds`: (..., V)."""
         raised = self.slope * np.asarray(scores) >= np.log(min_odds)
         return np.asarray(raised & (np.asarray(scores) > 0) & self.grounded)
 

@@ -29,7 +29,7 @@ def fit_calibration(
         projected: (N, V) evidence_by_phrase of the probing images.
         labels: (N, V) soft labels, 0..1.
         prior: (V,) how common each phrase is; 0: nothing is known of it.
-        source: Where the labels came from.
+        source: Source of the labels.
     """
     projected = np.asarray(projected, np.float32)
     grounded = np.asarray(prior) > 0
@@ -63,16 +63,16 @@ def fit_calibration(
 def fit_said(
     calibration: Calibration, scores: Float64Array, labels: FloatArray, phrases: IntArray
 ) -> Calibration:
-    """Fit what is said of the probing images, by EM on noisy labels.
+    """Fit the chosen phrases of the probing images, by EM on noisy labels.
 
     Args:
         calibration: Fitted over all phrases.
-        scores: (P,) of each said phrase of an image.
+        scores: (P,) of each chosen phrase of an image.
         labels: (P,) its soft label.
         phrases: (P,) its place in the vocabulary.
 
     Returns:
-        The calibration with `said`; as it was where too little is said.
+        The calibration with `said`; unchanged if too few phrases are chosen.
     """
     if len(scores) < _LEAST_SAID:
         return calibration
@@ -91,16 +91,16 @@ def fit_said(
 def with_reliability(
     calibration: Calibration, probabilities: FloatArray, labels: FloatArray
 ) -> Calibration:
-    """Add the reliability table of what is said of the probing images: both (P,)."""
+    """Add the reliability table of the probing images' chosen phrases: both (P,)."""
     return replace(calibration, bins=reliability(probabilities, labels))
 
 
 def opinion_temperature(logits: FloatArray, reference: FloatArray) -> float:
-    """Find the temperature at which a network is as sure as a reference of the same classes.
+    """Find the temperature at which a network is as confident as a reference of the same classes.
 
     Args:
         logits: (N, C) of the network.
-        reference: (N, C) probabilities of a classifier whose sureness is right.
+        reference: (N, C) probabilities of a classifier whose confidence is right.
 
     Returns:
         The one of least cross-entropy, 0.3 to 2.

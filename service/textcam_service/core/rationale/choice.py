@@ -1,13 +1,13 @@
-"""What is said: few phrases that are probable, that the evidence speaks for, and that differ.
+"""Choice of few phrases that are probable, supported by the evidence, and different.
 
-A phrase may be said where its probability reaches a threshold *and* the evidence itself multiplies
-its odds: without the first rare phrases are said by chance, without the second common ones are
-said whatever the network saw. What is said explains what is like it: of a phrase's score s_v, the
-part L_vu s_u follows from a said phrase u, by their likeness L over the probing images.
+A phrase may be chosen if its probability reaches a threshold *and* the evidence itself multiplies
+its odds. Without the first, rare phrases are chosen by chance; without the second, common ones are
+chosen whatever the network saw. A chosen phrase explains similar ones: of a phrase's score s_v, the
+part L_vu s_u follows from a chosen phrase u, by their likeness L over the probing images.
 
-Two stages. First what is new: a second, weaker cue comes before a mixture of it with the first,
-although the mixture scores higher, because also what *could* have been said in place of the first
-phrase, having about its score, explains the mixture. Then more about what is said, in order.
+Two stages. First new phrases: a second, weaker cue comes before a mixture of it with the first,
+although the mixture scores higher. For the mixture is also explained by phrases of about the first
+one's score, which *could* have been chosen in its place. Then further phrases, in order.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.core.types import BoolArray, Float64Array, FloatArray, IntArray
 
-# A phrase that scores a fifth less than the first said one no longer explains in its stead.
+# A phrase that scores a fifth less than the first chosen one no longer explains in its place.
 _REACH = 0.2
-# So many of the best are weighed at most: more have never been near.
+# At most so many of the best are considered: others have never come near.
 _CONSIDERED = 128
 
 
@@ -30,7 +30,7 @@ class Choice:
     """K chosen phrases.
 
     Attributes:
-        indices: (K,) places in the vocabulary, best said first.
+        indices: (K,) indices in the vocabulary, best first.
         scores: (K,) what they were chosen by, > 0: by supports, how far the evidence speaks for
             the phrase, in deviations of the probing images' own; by embeddings, the coefficient
             beta of the sparse approximation.
@@ -55,21 +55,21 @@ def choose(
     apart: BoolArray | None = None,
     before: IntArray | None = None,
 ) -> IntArray:
-    """Choose what to say of one image, best first.
+    """Choose the phrases of one image, best first.
 
     Args:
         worth: (V,) by which phrases are ordered.
         scores: (V,) s_v in deviations, > 0 where `able`.
-        able: (V,) what may be said.
+        able: (V,) phrases that may be chosen.
         likeness: (V, V) L, 0..1.
         count: At most so many phrases.
         settings: See RationaleSettings: `min_new` and `min_more`.
-        apart: (V, V) pairs that must not be said together; None: there are none.
-        before: (B,) of `able`, what is said already; None: nothing.
+        apart: (V, V) pairs that exclude each other; None: there are none.
+        before: (B,) of `able`, phrases that are chosen already; None: none.
 
     Returns:
-        (K,) places, K <= count, in the order of saying, those `before` first; none is an answer.
-        Ties go to the lower place.
+        (K,) indices, K <= count, best first, those `before` at the start; may be empty. Ties go to
+        the lower index.
     """
     pool = np.flatnonzero(able)
     if not len(pool):
@@ -109,7 +109,7 @@ def choose(
 
 
 def _instead_of_first(own: Float64Array, explains: Float64Array) -> Float64Array:
-    """What the first phrase explains, or higher ones that score nearly as it does: (K,)."""
+    """Compute what the first phrase explains, or higher ones that score nearly as it does: (K,)."""
     stead = np.clip(1 - (1 - own / own[0]) / _REACH, 0, 1)
     higher = own[None, :] > own[:, None]
     instead = (explains * stead * higher).max(axis=1)

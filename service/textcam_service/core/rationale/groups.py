@@ -1,4 +1,4 @@
-"""Channels into groups, each with its phrase, its map and its exact share of the logit."""
+"""Groups of channels, each with its phrase, its map and its exact share of the logit."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def saliency_groups(
     """Split the map and the evidence: V_g = sum over j in g of w_j A_j.
 
     Args:
-        assignment: (D,) places in the phrases, or REST, as strongest_support gives them.
+        assignment: (D,) indices in the phrases, or REST; see strongest_support.
         cam_weights: (D,) or (D, H, W) of the method.
         activation_maps: (D, H, W).
         evidence: (D,) e_j; see Rationale.in_logit_units.
-        contrast: (K, D) of the phrases' relative maps, see core.supports.contrasts.
+        contrast: (K, D) of the phrases' relative maps, see core.concepts.supports.contrasts.
 
     Returns:
         K groups in the phrases' order, and the rest. Maps and evidence of all of them add

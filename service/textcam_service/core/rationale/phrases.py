@@ -1,4 +1,4 @@
-"""From evidence to words: the evidence embedding and a sparse choice of phrases.
+"""Evidence embedding and sparse choice of phrases.
 
 TextCAM (arXiv 2510.01004): T = sum_j e_j s_j is approximated by few phrases,
 
@@ -25,8 +25,8 @@ _CONVERGED = 1e-10
 def centre_texts(text_embeddings: FloatArray) -> Float32Array:
     """Remove a vocabulary's mean direction: (V, E) unit vectors -> (V, E) unit vectors.
 
-    Without it the mean direction decides and every rationale says the same words. One
-    phrase alone has nothing to be told apart from and stays as it is.
+    Without it the mean direction decides, and every rationale has the same phrases. One phrase
+    alone has no mean to differ from, and stays as it is.
     """
     if len(text_embeddings) < 2:
         return np.asarray(text_embeddings, np.float32)
@@ -41,7 +41,7 @@ def evidence_embedding(
     mean_embedding: FloatArray,
     settings: RationaleSettings,
 ) -> Float64Array:
-    """T = sum_j f(e_j) s_j, normalised: (D,), (D, E), (E,) -> (E,).
+    """Compute T = sum_j f(e_j) s_j, normalised: (D,), (D, E), (E,) -> (E,).
 
     f is the identity or the signed square root (settings.root); `mean_embedding`, the
     probing set's, is added with weight settings.prior.

@@ -1,4 +1,4 @@
-"""The whole of the method for one target, from activation maps to a rationale."""
+"""Rationales: the explanation of one target, from activation maps to phrases and a sentence."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def explain_target(
 
     Args:
         activation_maps: (D, H, W).
-        terms: What the CAM method found.
+        terms: Result of the CAM method.
         logits: (C,) of the image.
-        logit: What is explained.
+        logit: The value that is explained.
         bias: The head's bias for it, or the difference of two.
         phrases: V phrases of the vocabulary.
-        wording: How the bank turns evidence into phrases.
-        class_index: What is explained; of a contrast, the first of the two.
+        wording: Converts evidence to phrases.
+        class_index: The class that is explained; of a contrast, the first of the two.
         phrase_filter: Phrases that the request admits.
     """
     cam_weights = terms.weights
@@ -77,7 +77,7 @@ def explain_target(
 
 
 def sentence(target: Prediction, against: Prediction | None, rationale: Rationale) -> str:
-    """Say a rationale in English, with what its numbers mean.
+    """Describe a rationale in English, with the meaning of its numbers.
 
     A phrase comes with how likely it is true, its share and its effect, where the bank is
     calibrated; else with its share alone. Numbers are amounts of the logit; where the method has
@@ -111,7 +111,7 @@ _MEANING = (
 
 
 def _seen(rationale: Rationale, said: Callable[[float], str]) -> str:
-    """Say the phrases, for the target and then against it; calibrated ones in their order."""
+    """List the phrases, for the target and then against it; calibrated ones in their order."""
     phrases = rationale.phrases
     if not phrases:
         return "none of the words that may be said is likely enough for what the model saw"
@@ -144,7 +144,7 @@ def _amount(evidence: float) -> str:
 
 
 def _share_of(rationale: Rationale) -> Callable[[float], str]:
-    """How to say evidence as a share of all of it, for and against."""
+    """Return a formatter of evidence as a share of all of it, for and against."""
     parts = [*(phrase.evidence for phrase in rationale.phrases), rationale.rest.evidence]
     whole = sum(map(abs, parts)) or 1.0
     return lambda evidence: f"{round(evidence / whole, 2) + 0.0:+.0%}"

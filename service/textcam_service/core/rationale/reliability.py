@@ -1,4 +1,4 @@
-"""Reliability tables: how often phrases are true beside how probable they were held to be."""
+"""Reliability tables: predicted probability beside observed frequency."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class ReliabilityBin:
     """Phrases of probing images whose probability fell into a range.
 
     Attributes:
-        lower: Of the range.
-        upper: Of the range, not included but for 1.
+        lower: Lower end of the range.
+        upper: Upper end of the range, not included but for 1.
         probability: Their mean probability.
         observed: The share that is true, by the soft labels.
-        count: How many.
+        count: Number of phrases.
     """
 
     lower: float
@@ -35,8 +35,8 @@ def reliability(probabilities: FloatArray, observed: FloatArray) -> tuple[Reliab
     """Compare probabilities with what is true, in ten ranges; empty ones are left out.
 
     Args:
-        probabilities: Of any shape, 0..1.
-        observed: Of the same shape: 0, 1, or soft labels.
+        probabilities: Any shape, 0..1.
+        observed: The same shape: 0, 1, or soft labels.
     """
     given, true = np.ravel(probabilities), np.ravel(observed)
     place = np.minimum((given * BINS).astype(np.int64), BINS - 1)

@@ -1,4 +1,4 @@
-"""Settings of phrases: how a bank chooses them, and which of them one request admits."""
+"""Settings of phrases: their choice by a bank, and the filter of one request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PhraseFilter:
         max_phrases: At most so many, >= 1.
         min_probability: None is less probable; None: the bank's threshold.
         kinds: They are of these kinds alone; empty: of all.
-        repeat_class: Admit phrases that only repeat the class's name; None: as the settings say.
+        repeat_class: Admit phrases that only repeat the class's name; None: by the settings.
     """
 
     max_phrases: int
@@ -27,30 +27,30 @@ class PhraseFilter:
 
 @dataclass(frozen=True)
 class RationaleSettings:
-    """How phrases are chosen and channels assigned to them.
+    """Settings of the choice of phrases and of the channels assigned to them.
 
-    By supports (core.choice, core.supports), where the bank has them, with the first seven; by
-    embeddings (core.phrases, core.groups), which is the paper's way, with the others.
+    By supports (core.rationale.choice, core.concepts.supports), where the bank has them, with the
+    first seven; by embeddings (core.rationale.phrases), as in the paper, with the others.
 
     Attributes:
-        wording: By what phrases are chosen: "supports" or "embeddings". A bank without supports
-            goes by embeddings.
-        min_probability: Below it a phrase is not said; 0 to 1.
-        min_odds: By how much the evidence itself must multiply a phrase's odds; >= 1.
-        min_new: From where on a phrase is something new: its score that nothing said explains, over
-            the root of its score, in deviations; >= 0.
-        min_more: How much of a score what is said must leave unexplained for the phrase to be said
-            too, in deviations; >= 0.
-        join: Support from where on a channel joins a phrase; -1 to 1.
-        repeat_class: Whether phrases are said that only repeat the explained class's name.
+        wording: Choose phrases by "supports" or by "embeddings". A bank without supports uses
+            embeddings.
+        min_probability: Below it a phrase is not chosen; 0 to 1.
+        min_odds: Least factor by which the evidence itself must multiply a phrase's odds; >= 1.
+        min_new: From here on a phrase is new: the part of its score that no chosen phrase
+            explains, over the root of its score, in deviations; >= 0.
+        min_more: Part of a phrase's score that the chosen ones must leave unexplained for it to be
+            chosen too, in deviations; >= 0.
+        join: Least support of a channel that joins a phrase; -1 to 1.
+        repeat_class: Choose also phrases that only repeat the explained class's name.
         sparsity: lambda_1, the price of a phrase's coefficient; >= 0.
         decorrelation: lambda_2, the price of choosing phrases that resemble each other; >= 0.
         max_similarity: Cosine above which a phrase counts as a near-duplicate of a chosen one;
             0 to 1.
-        candidates: Phrases are chosen among so many of the most similar ones (or as many as
-            are wanted, if more); >= 1.
-        root: Whether evidence enters the evidence embedding by its signed square root, which
-            damps single channels. Shares of the logit never do.
+        candidates: Phrases are chosen among so many of the most similar ones, or as many as are
+            wanted, if that is more; >= 1.
+        root: Evidence enters the evidence embedding by its signed square root, which damps single
+            channels. Shares of the logit never do.
         prior: Weight of the probing set's mean embedding added to the unit evidence embedding;
             >= 0.
         min_support: Cosine between channel and phrase below which the channel goes to the rest;
@@ -73,10 +73,10 @@ class RationaleSettings:
     min_support: float = 0.05
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range.
+        """Check that values are in range.
 
         Raises:
-            ValueError: It is, or is no finite number.
+            ValueError: A value is not, or is no finite number.
         """
         if self.wording not in get_args(WordingKind):
             raise ValueError(f"wording is one of {', '.join(get_args(WordingKind))}")
@@ -95,17 +95,17 @@ class RationaleSettings:
 
 @dataclass(frozen=True)
 class WordSettings:
-    """What a server changes of a bank's own settings.
+    """Settings of a server that replace a bank's own.
 
     Attributes:
         wording: See RationaleSettings; None: the bank's.
-        min_probability: Likewise.
+        min_probability: See RationaleSettings; None: the bank's.
     """
 
     wording: WordingKind | None = None
     min_probability: float | None = None
 
     def over(self, settings: RationaleSettings) -> RationaleSettings:
-        """The bank's settings, with these in place of its own."""
+        """Replace the bank's own settings by these."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
         return replace(settings, **given)

@@ -1,7 +1,8 @@
-"""Wordings: how a bank turns evidence into phrases, by supports or by embeddings.
+"""Wordings: the conversion of evidence to phrases, by supports or by embeddings.
 
-By supports: correlations of channels with phrases, probabilities, core.choice. By embeddings, as in
-TextCAM (arXiv 2510.01004): LDA directions in the embedder's space and a sparse choice.
+By supports: correlations of channels with phrases, probabilities, and core.rationale.choice. By
+embeddings, as in TextCAM (arXiv 2510.01004): LDA directions in the embedder's space and a sparse
+choice.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from textcam_service.core.types import (
 
 _FALLBACK = "category"
 _LIKENESS_STEPS = 127
-# By evidence alone, and over all phrases, what is less probable than this is never said.
+# By evidence alone, and over all phrases, a phrase less probable than this is never chosen.
 _PLAUSIBLE = 0.1
 # By how much a deviation of the score raises a phrase's log-odds in the order: what is probable of
 # all such images ("indoor scene") comes after what this one's evidence speaks for.
@@ -40,7 +41,7 @@ _SPECIFIC = 0.2
 
 
 class Wording(Protocol):
-    """What a rationale asks of a bank."""
+    """Interface of a bank to a rationale."""
 
     @property
     def kinds(self) -> Sequence[str]:
@@ -48,7 +49,7 @@ class Wording(Protocol):
 
     @property
     def min_support(self) -> float:
-        """Support from where on a channel belongs to a phrase."""
+        """Least support of a channel that belongs to a phrase."""
 
     def choose(
         self,
@@ -60,19 +61,19 @@ class Wording(Protocol):
         """Choose phrases for the evidence (D,) of a class, out of an image's logits (C,)."""
 
     def supports(self, indices: IntArray) -> FloatArray:
-        """How far each channel supports K phrases: (D, K)."""
+        """Return the support of each channel for K phrases: (D, K)."""
 
 
 @dataclass(frozen=True)
 class PhraseSupports:
-    """What a bank knows of the vocabulary's phrases, beside its channel embeddings.
+    """Facts about the vocabulary's phrases, beside the channel embeddings.
 
     Attributes:
-        supports: (D, V) correlations, see core.supports.
-        likeness: (V, V) how far a phrase's score explains another's, see core.supports.likeness, in
-            steps of 1/127.
-        calibration: How evidence becomes probability.
-        apart: (P, 2) pairs of phrases that say the same, and are not said together.
+        supports: (D, V) correlations, see core.concepts.supports.
+        likeness: (V, V) how far a phrase's score explains another's, in steps of 1/127; see
+            core.concepts.supports.likeness.
+        calibration: Converts evidence to probability.
+        apart: (P, 2) pairs of phrases of the same meaning, which exclude each other.
         repeats: (R, 2) class and phrase, where the phrase only repeats the class's name.
         attributes: The table, where its classes are the head's; None: they are not.
     """
@@ -95,7 +96,7 @@ class SupportWording:
     """Phrases by supports, with their probabilities.
 
     Attributes:
-        bank: What is known of the phrases.
+        bank: Facts about the phrases.
         kinds: V of PHRASE_KINDS, or "".
         settings: See RationaleSettings.
     """
@@ -106,11 +107,11 @@ class SupportWording:
 
     @property
     def min_support(self) -> float:
-        """Support from where on a channel belongs to a phrase."""
+        """Least support of a channel that belongs to a phrase."""
         return self.settings.join
 
     def supports(self, indices: IntArray) -> FloatArray:
-        """How far each channel supports K phrases: (D, K)."""
+        """Return the support of each channel for K phrases: (D, K)."""
         return self.bank.supports[:, indices]
 
     def choose(
@@ -134,7 +135,7 @@ class SupportWording:
         wanted = least if phrase_filter.min_probability is None else phrase_filter.min_probability
         sure = able & (probabilities >= max(least, wanted))
         indices = self._chosen(worth, scores, sure, phrase_filter)
-        if wanted < least:  # less probable ones take nothing from what is said without them
+        if wanted < least:  # less probable ones replace none of those chosen without them
             more = able & (probabilities >= wanted)
             indices = self._chosen(worth, scores, more, phrase_filter, indices)
         lengths = np.linalg.norm(self.bank.supports[:, indices], axis=0)
@@ -154,13 +155,13 @@ class SupportWording:
         phrase_filter: PhraseFilter,
         before: IntArray | None = None,
     ) -> IntArray:
-        """The choice among phrases that are not broad; else the worthiest broad one.
+        """Choose among phrases that are not broad, else the best broad one.
 
-        Who asks for broad ones gets them like others.
+        Broad ones that the filter names are chosen like others.
         """
         likeness, apart = self._likeness, self._apart
         ordinary = able if _FALLBACK in phrase_filter.kinds else able & ~self._broad
-        if before is not None:  # a broad one too: what is said stays
+        if before is not None:  # a broad one too: chosen phrases stay
             ordinary = ordinary | np.isin(np.arange(len(able)), before)
         own = worth, scores, ordinary, likeness, phrase_filter.max_phrases, self.settings, apart
         chosen = choose(*own, before)
@@ -207,13 +208,13 @@ class SupportWording:
 
 
 def _worth(scores: FloatArray, probabilities: FloatArray, of_opinion: bool) -> FloatArray:
-    """By what phrases are ordered (V,): by how common it is alone, a phrase says nothing."""
+    """Compute the values (V,) that order phrases; being common alone is worth nothing."""
     return logit(probabilities) + _SPECIFIC * scores if of_opinion else scores
 
 
 @dataclass(frozen=True)
 class EmbeddingWording:
-    """Phrases by channel embeddings and a sparse choice, as the paper has it.
+    """Phrases by channel embeddings and a sparse choice, as in the paper.
 
     Attributes:
         channel_embeddings: (D, E) unit vectors; a dead channel's is 0.
@@ -231,18 +232,18 @@ class EmbeddingWording:
 
     @property
     def min_support(self) -> float:
-        """Cosine from where on a channel belongs to a phrase."""
+        """Least cosine of a channel that belongs to a phrase."""
         return self.settings.min_support
 
     def supports(self, indices: IntArray) -> FloatArray:
-        """Cosine of each channel with K phrases: (D, K)."""
+        """Return the cosine of each channel with K phrases: (D, K)."""
         return self.channel_embeddings @ self.text_embeddings[indices].T
 
     def choose(
         self,
         evidence: Float64Array,
         logits: FloatArray,  # noqa: ARG002 - the protocol's
-        class_index: int,  # noqa: ARG002 - likewise
+        class_index: int,  # noqa: ARG002 - the protocol's
         phrase_filter: PhraseFilter,
     ) -> Choice:
         """Choose phrases for the evidence (D,)."""

@@ -29,12 +29,12 @@ class BatchRun(Generic[Item, Result]):
 
     @property
     def any_failed(self) -> bool:
-        """Whether any item failed."""
+        """True if any item failed."""
         return any(isinstance(result, Exception) for result in self.results)
 
     @property
     def all_failed(self) -> bool:
-        """Whether every item failed."""
+        """True if every item failed."""
         return all(isinstance(result, Exception) for result in self.results)
 
 

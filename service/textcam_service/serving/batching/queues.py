@@ -70,7 +70,7 @@ class QueueItem(Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """Whether it can run."""
+        """True if it can run."""
 
 
 Item = TypeVar("Item", bound=QueueItem)

@@ -103,12 +103,12 @@ class Slot(Generic[Item, Result]):
 
     @property
     def is_over(self) -> bool:
-        """Whether the item has a result or an error, or was given up."""
+        """True if the item has a result or an error, or was given up."""
         return self._future.done()
 
     @property
     def is_ready(self) -> bool:
-        """Whether the item was submitted and is not over."""
+        """True if the item was submitted and is not over."""
         return self.item is not None and not self.is_over
 
     def resolve(self, result: BatchResult[Result]) -> None:

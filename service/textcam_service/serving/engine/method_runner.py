@@ -184,7 +184,7 @@ class MethodRunner:
         self, method: Method, subject: MethodInput, output: BackboneOutput
     ) -> MethodResult:
         """Run a method of MethodPlan.INLINE in the current thread."""
-        steps = method.steps(subject, self.settings)
+        steps = method.queries(subject, self.settings)
         return MethodResult(run_method(steps, partial(self._backbone.query, output=output)))
 
     async def run(
@@ -212,7 +212,7 @@ class MethodRunner:
         deadline: float | None,
         permit: AbstractAsyncContextManager[None],
     ) -> MethodResult:
-        steps = method.steps(subject, self.settings)
+        steps = method.queries(subject, self.settings)
         passes = {"network_passes": 0, "head_passes": 0}
         answer: Any = None
         while True:

@@ -16,8 +16,6 @@ from textcam_service.runtime.providers import (
     provider_options,
 )
 from textcam_service.runtime.sessions import _with_cached_engines, require_started
-from textcam_service.serving.registry.loading import device_options
-from textcam_service.settings import read_settings
 
 ALL = (TENSORRT, CUDA, CPU)
 SIZE = Preprocessing(256, 240, 224, "bilinear", (0.5,) * 3, (0.25,) * 3)
@@ -147,11 +145,3 @@ def test_a_provider_that_did_not_start_is_no_reason_to_run_on_another():
         require_started(TENSORRT, [CUDA, CPU])
     with pytest.raises(InvalidSettings, match=r"CUDAExec\w+ did not start.*CPU.*a driver"):
         require_started(CUDA, [CPU])
-
-
-def test_the_settings_say_how_a_device_is_used():
-    flags = {"precision": "fp16", "engine_cache": "/e", "gpu_memory_limit": 5, "max_batch": 16}
-    assert device_options(read_settings(flags)) == DeviceOptions("fp16", "/e", 5, 16)
-    assert device_options(read_settings({})).in_graph is None  # decided by the device
-    with pytest.raises(InvalidSettings, match="precision"):
-        read_settings({"precision": "bf16"})

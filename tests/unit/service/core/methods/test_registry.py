@@ -129,7 +129,7 @@ class Tiny:
         raise AssertionError(ask)
 
     def explain(self, name, subject=None, settings=SETTINGS):
-        return run_method(METHODS[name].steps(subject or self.subject(), settings), self.answer)
+        return run_method(METHODS[name].queries(subject or self.subject(), settings), self.answer)
 
     def passes(self, kind):
         return [
@@ -145,7 +145,7 @@ def explained_by(maps, gradient, name, **given):
     subject = MethodInput(maps, np.zeros(2, np.float32), np.array([1.0, 0]), np.zeros((3, 4, 4)))
     settings = MethodSettings(**given)
     return run_method(
-        METHODS[name].steps(subject, settings), lambda _: np.asarray(gradient, np.float32)
+        METHODS[name].queries(subject, settings), lambda _: np.asarray(gradient, np.float32)
     )
 
 
@@ -401,7 +401,7 @@ def test_finer_cam_asks_for_a_class_rather_than_the_nearest_ones():
             return G.astype(np.float32)
 
         subject = MethodInput(A.astype(np.float32), logits, np.array(class_weights), np.zeros(1))
-        run_method(METHODS["finer_cam"].steps(subject, MethodSettings(**given)), answer)
+        run_method(METHODS["finer_cam"].queries(subject, MethodSettings(**given)), answer)
         return asks[0]
 
     np.testing.assert_allclose(asked([1.0, 0, 0, 0, 0]), [1, -0.2, 0, -0.2, -0.2])

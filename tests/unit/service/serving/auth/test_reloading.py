@@ -54,3 +54,30 @@ def test_what_cannot_be_parsed_to_begin_with_is_a_setting_that_is_not_valid(tmp_
     file.write_bytes(b"odd secret")
     with pytest.raises(InvalidSettings, match=r"the key is not usable: .* \(Oddity\)$"):
         ReloadingFiles("key", [file], parse, Told())
+
+
+def test_a_file_is_read_again_by_its_content_and_looked_at_once_a_second(tmp_path, monkeypatch):
+    now, told, path = [0.0], Told(), tmp_path / "file"
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    path.write_text("1")
+    number = ReloadingFiles("number", [path], int, told)
+    path.write_text("2")
+    assert number.get() == 1
+    for written, expected, heard in [
+        ("2", 2, [True]),
+        ("2", 2, [True]),
+        ("x", 2, [True, False]),
+        ("x", 2, [True, False]),
+        (None, 2, [True, False, False]),
+        ("2", 2, [True, False, False, True]),
+        ("3", 3, [True, False, False, True, True]),
+    ]:
+        now[0] += 1.1
+        path.write_text(written) if written else path.unlink()
+        assert number.get() == expected
+        assert [read for _, read in told] == heard
+
+
+def test_a_file_that_is_broken_to_begin_with_stops_the_start(tmp_path):
+    with pytest.raises(InvalidSettings, match="the number is not usable"):
+        ReloadingFiles("number", [tmp_path / "absent"], int, Told())

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from commands import run
 from PIL import Image
 from textcam_service.cli import main
-from textcam_service.cli.bank import _rationale_settings, _region_settings
+from textcam_service.cli.bank_build import rationale_settings, region_settings
 from textcam_service.core.concepts.activated_regions import (
     RegionSettings,
 )
@@ -16,10 +16,10 @@ from textcam_service.core.rationale.settings import RationaleSettings
 
 def test_pairs_become_settings():
     given = ("sparsity=0.4", "root=false", "candidates=12", "wording=embeddings", "join=0.2")
-    assert _rationale_settings(given) == RationaleSettings(
+    assert rationale_settings(given) == RationaleSettings(
         sparsity=0.4, root=False, candidates=12, wording="embeddings", join=0.2
     )
-    assert _rationale_settings(()) is None  # what was measured for the source: default_rationale
+    assert rationale_settings(()) is None  # what was measured for the source: default_rationale
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_pairs_become_settings():
 )
 def test_what_is_no_setting_is_refused_with_what_there_is(pair):
     with pytest.raises(click.BadParameter, match="is not NAME=VALUE with one of wording, "):
-        _rationale_settings((pair,))
+        rationale_settings((pair,))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_what_is_no_setting_is_refused_with_what_there_is(pair):
 )
 def test_a_setting_out_of_its_range_is_refused(pair, said):
     with pytest.raises(click.BadParameter, match=said):
-        _rationale_settings((pair,))
+        rationale_settings((pair,))
 
 
 @pytest.mark.parametrize("command", [("explain", "a.jpg"), ("evaluate", "--backbone", "b")])
@@ -72,18 +72,18 @@ def test_a_server_without_a_port_is_a_usage_error(tmp_path):
 
 
 def test_the_commands_pairs_become_region_settings():
-    assert _region_settings("none", ()) is None
-    assert _region_settings("dense", ("share=0.3", "negatives=random")) == RegionSettings(
+    assert region_settings("none", ()) is None
+    assert region_settings("dense", ("share=0.3", "negatives=random")) == RegionSettings(
         "dense", share=0.3, negatives="random"
     )
-    assert _region_settings("crop", ("enlarge=2",)).enlarge == 2
+    assert region_settings("crop", ("enlarge=2",)).enlarge == 2
 
 
 @pytest.mark.parametrize(
     ("regions", "pair", "said"),
     [
         ("none", "share=0.3", "no meaning without --regions"),
-        ("crop", "kind=dense", "is no NAME=VALUE of share, minimum"),
+        ("crop", "kind=dense", "is not NAME=VALUE with one of share, minimum"),
         ("crop", "tiles=2.5", "tiles takes a whole number"),
         ("crop", "share=1", "less than 1"),
         ("crop", "minimum=0", "above 0"),
@@ -94,7 +94,7 @@ def test_the_commands_pairs_become_region_settings():
 )
 def test_what_is_no_region_setting_is_refused(regions, pair, said):
     with pytest.raises(click.BadParameter, match=said):
-        _region_settings(regions, (pair,))
+        region_settings(regions, (pair,))
 
 
 def test_a_probing_set_that_is_too_small_is_refused_before_anything_is_loaded(photo, tmp_path):
