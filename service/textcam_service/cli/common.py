@@ -47,7 +47,7 @@ class _Aliased(click.Option):
 def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a comparison: --bank, --images and those of AgreementThresholds."""
     share, old = click.FloatRange(0, 1), "--min-correlation"
-    for names, kind, default, told in (
+    for names, kind, default, fault in (
         (("--min-first-phrase",), share, 0.95, "fewer images keep their first phrase"),
         (
             ("min_map_correlation", "--min-map-correlation", old),
@@ -63,7 +63,7 @@ def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
             type=kind,
             default=default,
             show_default=True,
-            help=f"Refuse if {told}.",
+            help=f"Refuse if {fault}.",
         )
         command = option(command)
     command = click.option(

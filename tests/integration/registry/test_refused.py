@@ -6,6 +6,7 @@ import pytest
 from model_callers import publish, served
 from small_models import write_model
 from textcam_service.errors import ArtefactMissing
+from textcam_service.store.filesystem import remove
 from textcam_service.store.models import ModelStore
 
 GUARD = {"canary_min_map_correlation": 0.9}
@@ -27,7 +28,7 @@ def store(request, tmp_path):
 @pytest.fixture(autouse=True)
 def empty_memory():
     store = ModelStore("memory://refused")
-    store._remove(store._root)
+    remove(store._fs, store._root)
 
 
 async def refuse_two(store, made, caller):
@@ -116,7 +117,7 @@ async def test_a_store_that_servers_may_not_write_to_is_as_it_was_without_marks(
     with read_only(store, monkeypatch):
         async with served(store.root) as caller:
             assert await caller.healthy()
-    told = [record for record in caplog.records if "not told" in record.message]
+    told = [record for record in caplog.records if "cannot be marked" in record.message]
     assert [record.levelname for record in told] == ["WARNING"]
     assert "no right to write" in told[0].message
     publish(store, made["b"], "2")

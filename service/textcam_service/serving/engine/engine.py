@@ -21,10 +21,11 @@ from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.queues import BatchLimits
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.engine.cancellation import CancellationToken
+from textcam_service.serving.engine.context import RequestContext
 from textcam_service.serving.engine.degradation import degrade
 from textcam_service.serving.engine.encoding import Encoder, IdentityEncoder
 from textcam_service.serving.engine.executors import PriorityExecutor, run_in_executor
-from textcam_service.serving.engine.explain import BatchItem, ExplainFlow, RequestContext
+from textcam_service.serving.engine.explain import BatchItem, ExplainFlow
 from textcam_service.serving.engine.jobs import ExplainJob
 from textcam_service.serving.engine.method_runner import MethodPlan, MethodRunner
 from textcam_service.serving.telemetry.metrics import Metrics, QueueEvents

@@ -21,12 +21,10 @@ from textcam_service.model.explainer import make_rationale, method_input
 from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.latency import ResponseLatency
-from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.batching.slot import Slot
-from textcam_service.serving.engine.cancellation import CancellationToken
+from textcam_service.serving.engine.context import RequestContext
 from textcam_service.serving.engine.encoding import Encoder
 from textcam_service.serving.engine.executors import PriorityExecutor, run_in_executor
-from textcam_service.serving.engine.jobs import Degradation, ExplainJob, HeatmapForm
 from textcam_service.serving.engine.method_runner import MethodPlan, MethodResult, MethodRunner
 from textcam_service.serving.engine.results import ExplainResult, ImageInfo, TargetResult
 from textcam_service.serving.engine.targets import ClassScores, Target
@@ -40,36 +38,6 @@ _T = TypeVar("_T")
 # Results of a method, one per target. An INLINE method runs when it is called.
 _Attribution: TypeAlias = Callable[[], list[MethodResult]]
 _NETWORK_S = 0.01  # time that a response takes to a client nearby
-
-
-@dataclass(frozen=True)
-class RequestContext:
-    """One request on its way through the engine.
-
-    Attributes:
-        job: The job, degraded if the server is under pressure.
-        degradations: Parts that the job leaves out.
-        plan: How its CAM method runs.
-        deadline: On time.monotonic()'s clock; None: none.
-        max_wait_s: Longest time until its response that is admitted.
-        lane: Its lane.
-        record: Its record.
-        token: Cancelled once the result is no longer awaited.
-    """
-
-    job: ExplainJob
-    degradations: tuple[Degradation, ...]
-    plan: MethodPlan
-    deadline: float | None
-    max_wait_s: float
-    lane: Lane
-    record: RequestRecord
-    token: CancellationToken
-
-    @property
-    def kind(self) -> tuple[HeatmapForm, bool]:
-        """Kind of response; responses of one kind take much the same time to make."""
-        return self.job.heatmap, self.job.target_count > 1
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from textcam_service.runtime.providers import (
     engines_of,
     provider_options,
 )
-from textcam_service.runtime.sessions import _with_cached_engines, require_started
 
 ALL = (TENSORRT, CUDA, CPU)
 SIZE = Preprocessing(256, 240, 224, "bilinear", (0.5,) * 3, (0.25,) * 3)
@@ -89,34 +88,6 @@ def test_no_network_finds_another_ones_engines():
     assert engines_of(sha256(b"1"), DeviceOptions()) == ""
 
 
-def test_an_engine_that_was_written_by_half_is_made_anew(tmp_path, caplog):
-    folder, said = tmp_path / "engines" / "of-this", []
-
-    def made():
-        if any(folder.iterdir()):
-            raise InvalidSettings("could not deserialize engine from cache")
-        (folder / "new.engine").touch()
-        return said.append("made") or "session"
-
-    assert _with_cached_engines(folder, made) == "session"
-    assert not caplog.records
-    assert _with_cached_engines(folder, made) == "session"
-    assert said == ["made", "made"]
-    (record,) = caplog.records
-    assert f"the engines in {folder} are unusable (could not deserialize" in record.message
-
-
-def test_a_provider_that_fails_without_an_engine_is_told_as_it_is(tmp_path):
-    def made():
-        raise InvalidSettings("no driver")
-
-    with pytest.raises(InvalidSettings, match="no driver"):
-        _with_cached_engines(tmp_path / "engines", made)
-    (tmp_path / "file").touch()
-    with pytest.raises(InvalidSettings, match=r"engine_cache: .* cannot be created"):
-        _with_cached_engines(tmp_path / "file" / "engines", made)
-
-
 def test_without_a_cache_or_batches_tensorrt_is_told_of_neither():
     ((_, found),) = provider_options((TENSORRT,), DeviceOptions(), SIZE)
     assert found == {"device_id": "0", "trt_fp16_enable": "False"}
@@ -137,11 +108,3 @@ def test_cuda_rounds_products_only_where_that_is_asked_for(precision, tf32):
 def test_the_memory_of_a_gpu_has_a_limit_where_one_is_set():
     ((_, found),) = provider_options((CUDA,), DeviceOptions(gpu_memory_limit=2**30), SIZE)
     assert found["gpu_mem_limit"] == "1073741824"
-
-
-def test_a_provider_that_did_not_start_is_no_reason_to_run_on_another():
-    require_started(TENSORRT, [TENSORRT, CUDA, CPU])
-    with pytest.raises(InvalidSettings, match=r"Tensorrt\w+ did not start.*CUDA.*libnvinfer"):
-        require_started(TENSORRT, [CUDA, CPU])
-    with pytest.raises(InvalidSettings, match=r"CUDAExec\w+ did not start.*CPU.*a driver"):
-        require_started(CUDA, [CPU])
