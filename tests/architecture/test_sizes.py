@@ -17,23 +17,16 @@ LARGE_FOLDERS = {
     "textcam_service.cli": "to be divided",
 }
 LONG_MODULES = {
-    "textcam_service.cli.bank": "to be divided",
     "textcam_service.errors": "one table of all errors",
-    "textcam_service.offline.evaluation.faithfulness": "to be divided",
-    "textcam_service.offline.export.export": "to be divided",
-    "textcam_service.offline.networks.loading": "to be divided",
     "textcam_service.serving.batching.batcher": "one state machine: slots, consumer and supervisor",
     "textcam_service.settings": "one table of all settings",
 }
-LONG_FUNCTIONS = {
-    "textcam_service.offline.export.export:export_network": "to be divided",
-    "textcam_service.offline.export.onnx.export:export_onnx": "to be divided",
-}
+LONG_FUNCTIONS = {}
 MANY_PARAMETERS = {
     "textcam_service.core.rationale.choice:choose": "to be grouped",
     "textcam_service.core.rationale.rationale:explain_target": "to be grouped",
-    "textcam_service.offline.export.head_vjp:_Written._attend": "to be grouped",
-    "textcam_service.offline.export.head_vjp:_convolution_backward": "to be grouped",
+    "textcam_service.offline.export.torch.head_vjp:_Decompositions._attend": "torch's signature",
+    "textcam_service.offline.export.torch.head_vjp:_convolution_backward": "ATen's signature",
     "textcam_client._base:ClientBase.__init__": "to be grouped",
     "textcam_client.aio:AsyncClient.explain": "to be grouped",
     "textcam_client.client:Client.explain": "to be grouped",
