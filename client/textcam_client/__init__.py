@@ -1,4 +1,4 @@
-"""The client of TextCAM: where an image classifier looked, and what it saw there.
+"""Client of TextCAM: explains where an image classifier looked and what it saw there.
 
     from textcam_client import Client, TopK, draw_contours, draw_figure, pseudo_mask
 
@@ -12,8 +12,8 @@
         for result in client.explain_many(paths, target=TopK(2)):
             log(result.to_dict())  # result.explanations: one per target
 
-`AsyncClient` has the same methods for asyncio; `textcam_client.testing` has a server for
-your own tests; `textcam_client.errors` draws the tree of what may be raised.
+`AsyncClient` has the same methods for asyncio. `textcam_client.testing` has a server for
+your own tests. `textcam_client.errors` shows the tree of errors.
 """
 
 from textcam_client._heatmaps.geometry import Crop

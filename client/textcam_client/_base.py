@@ -1,4 +1,4 @@
-"""The part of the two clients that does no I/O: settings, requests, tries."""
+"""The part of both clients that does no I/O: settings, requests, retries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from textcam_client.retry import Attempts, Retry
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_MAX_MESSAGE_BYTES = 64 * 2**20
 DEFAULT_RETRY = Retry()
-# Waiting for a server to come up ends with its deadline, not with a count.
+# Waiting for a server to start ends at its deadline, not after a number of tries.
 PATIENT = Retry(attempts=2**31, max_backoff=1.0)
 
 
@@ -62,13 +62,13 @@ class ClientBase:
         self._set_up()
 
     def _set_up(self) -> None:
-        """Open what the client needs from its construction on; by default nothing."""
+        """Open the channel, if the client needs it from its construction on."""
 
     def _prepare_explain(self, options: Options, timeout: float | None) -> tuple[Prepare, float]:
-        """Return what makes an image's request, and the call's seconds.
+        """Return a function that builds an image's request, and the call's seconds.
 
         Raises:
-            TypeError, ValueError: An option is of no type, or outside the range, that is taken.
+            TypeError, ValueError: An option has the wrong type or is out of range.
         """
         completed = self._settings.completed(options)
         seconds = self._settings.seconds(timeout)
@@ -77,11 +77,11 @@ class ClientBase:
     def _prepare_stream(
         self, options: ExplainOptions, concurrency: int, on_error: str
     ) -> tuple[Prepare, Window]:
-        """Return what makes an item's request, and the window of a new run.
+        """Return a function that builds an item's request, and the window of a new run.
 
         Raises:
-            TypeError, ValueError: An option is unknown, of no type or outside the range.
-            ClientClosed: The client was closed before.
+            TypeError, ValueError: An option is unknown, has the wrong type or is out of range.
+            ClientClosed: The client is closed.
         """
         asked = chosen(options)
         prepare, seconds = self._prepare_explain(asked, asked.timeout)
@@ -105,7 +105,7 @@ class ClientBase:
         """Return the seconds before the next try.
 
         Raises:
-            CallError: There is no next try.
+            CallError: There is no next try; the error is final.
         """
         if isinstance(failure, CallError):
             error = failure
@@ -123,10 +123,10 @@ class ClientBase:
             raise ClientClosed("the client has been closed")
 
     def _new_channel(self, api: Any) -> Any:
-        """Return an own channel of `api`, grpc or grpc.aio; raises OSError for PEM files."""
+        """Open a channel with `api`, grpc or grpc.aio; raises OSError for PEM files."""
         address, tls = self._settings.address, self._settings.tls
         options = channel_options(self._settings.max_message_bytes)
-        # Photographs are compressed already.
+        # Image files are compressed already.
         plain = grpc.Compression.NoCompression
         if tls is None:
             return api.insecure_channel(address, options, compression=plain)
@@ -134,10 +134,10 @@ class ClientBase:
 
 
 class Listing:
-    """The pages of one ListModels.
+    """Pages of one listing of models.
 
     Attributes:
-        models: Those of the pages that came.
+        models: Models of the pages received.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -148,26 +148,28 @@ class Listing:
         self._complete = False
 
     def requests(self) -> Iterator[tuple[pb.ListModelsRequest, float]]:
-        """Yield each page's request and its seconds; `add` takes its response in between."""
+        """Yield each page's request and seconds; call `add` with its response before the next."""
         while not self._complete:
             left = max(self._deadline - time.monotonic(), 0.0)
             yield pb.ListModelsRequest(page_token=self._token), left
 
     def add(self, response: pb.ListModelsResponse) -> None:
-        """Take a page in.
+        """Add a page.
 
         Raises:
-            MalformedResponse: It names a page that came before.
+            MalformedResponse: It names a page that was received before.
         """
         self.models += responses.models(response)
         self._token = response.next_page_token
         self._complete = not self._token
         if self._token in self._tokens:
-            raise MalformedResponse("the server's list of models names the same page twice")
+            raise MalformedResponse(
+                "the server's list of models names the same page twice; the server is at fault"
+            )
         self._tokens.add(self._token)
 
 
 def request_id(request: Message) -> str:
-    """Return the request's id; "" if it has none."""
+    """Return the request's id, or "" if it has none."""
     found: str = getattr(request, "request_id", "")
     return found

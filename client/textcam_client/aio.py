@@ -1,4 +1,4 @@
-"""The client for event loops."""
+"""The client for asyncio."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ T = TypeVar("T")
 
 
 class AsyncClient(ClientBase):
-    """Client for one event loop. Its channel is opened at the first call.
+    """Client for one event loop. The channel is opened at the first call.
 
-    Files are read and pixels packed in threads, so the loop never waits for a disk. A
-    task that is cancelled cancels its call.
+    Threads read files and pack pixels, so the loop never waits for a disk. Cancelling a task
+    cancels its call.
 
-    It is constructed as Client is; `channel` is a grpc.aio.Channel here. PEM files are
-    read at the first call as well.
+    The arguments are those of Client, but `channel` is a grpc.aio.Channel. PEM files are read at
+    the first call.
     """
 
     async def __aenter__(self) -> AsyncClient:
@@ -51,7 +51,7 @@ class AsyncClient(ClientBase):
         await self.close()
 
     async def close(self) -> None:
-        """Close the channel; calls in flight end with Cancelled. Twice is no harm."""
+        """Close the channel; calls in flight end with Cancelled. May be called twice."""
         self._closed = True
         if self._owns_channel and self._channel is not None:
             await self._channel.close()
@@ -132,9 +132,9 @@ class AsyncClient(ClientBase):
     ) -> AsyncResultStream[Any]:
         """Explain many images over one stream; see Client.explain_many.
 
-        `images` may be an async iterable, which it should be where it waits for
-        anything: a plain one is iterated on the event loop. No answer that is there waits
-        for the next image of an async one, which is iterated in a task of its own.
+        `images` may be an async iterable. Use one if images have to be waited for: a plain
+        iterable runs on the event loop and blocks it. An async one is iterated in its own task,
+        so a result that has arrived never waits for the next image.
         """
         require_several(images)
         prepare, window = self._prepare_stream(options, concurrency, on_error)
@@ -168,10 +168,10 @@ class AsyncClient(ClientBase):
         self,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        """Wait until the server answers and serves a model. Every caller has the right to ask.
+        """Wait until the server responds and serves a model. No credentials are needed.
 
         Raises:
-            Unavailable, DeadlineExceeded: It did not within `timeout` seconds.
+            Unavailable, DeadlineExceeded: The server was not ready within `timeout` seconds.
         """
         await self._call(
             "Check",
@@ -216,7 +216,7 @@ class AsyncClient(ClientBase):
         )
 
     def _opened(self) -> Any:
-        """The stub; a channel belongs to the loop that runs when it is made, hence so late."""
+        """Return the stub; open the channel now, because it belongs to the running loop."""
         self._check_open()
         if self._stub is None:
             if self._channel is None:
@@ -229,17 +229,19 @@ async def _response(call: Any, request: Any) -> Any:
     """Await a call.
 
     Raises:
-        Cancelled: The channel was closed. grpc.aio raises asyncio.CancelledError then, which is
-            for tasks that were cancelled: asyncio.wait raises it for this task and no other.
+        Cancelled: The channel was closed. grpc.aio raises asyncio.CancelledError for it, but
+            asyncio.wait raises that error only if this task was cancelled.
     """
     waiting = asyncio.ensure_future(call)
     try:
         await asyncio.wait({waiting})
     except asyncio.CancelledError:
         waiting.cancel()
-        # An error that comes at the same moment is not asked for any more.
+        # Retrieve an error that comes at the same moment, or asyncio logs it.
         waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
         raise
     if waiting.cancelled():
-        raise Cancelled("the call was cancelled: its client closed", request_id=request_id(request))
+        raise Cancelled(
+            "the call was cancelled because its client was closed", request_id=request_id(request)
+        )
     return waiting.result()

@@ -1,4 +1,4 @@
-"""The client for threads."""
+"""The synchronous client."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ T = TypeVar("T")
 
 
 class Client(ClientBase):
-    """Explains images by way of a TextCAM server. Threads may share one.
+    """Client of a TextCAM server; threads may share one.
 
     Args:
         address: "host:port", or any gRPC target such as "dns:///textcam:50051".
-        model: Model of calls that name none; None: the one that the server serves.
-        version: Its version; None: the one that is served.
-        timeout: Seconds for a call, or an item of explain_many, with all its retries; infinity
-            for no limit.
-        retry: Which failures are tried again, and how often; None: none are.
-        tls: How to speak TLS; None: plaintext.
-        metadata: Sent with every call: {"authorization": "Bearer ..."}; the keys' case is nothing.
+        model: Default model of calls; None: the only one that the server serves.
+        version: Default version; None: the served one.
+        timeout: Seconds for a call, or for an item of explain_many, including retries; infinity:
+            no limit.
+        retry: Policy for retries; None: no retries.
+        tls: Certificates for TLS; None: plaintext.
+        metadata: Sent with every call: {"authorization": "Bearer ..."}; case of keys is ignored.
         max_message_bytes: Largest request and response.
-        channel: A grpc.Channel to use in place of an own one; the client does not close it.
+        channel: A grpc.Channel to use instead of a new one; the client does not close it.
 
     Raises:
-        ValueError: A setting is out of its range, or the address or the metadata of no form that
-            gRPC takes; it names no value of the metadata.
+        ValueError: A setting is out of range, or the address or the metadata is malformed. The
+            message never shows a value of the metadata.
         OSError: A PEM file cannot be read.
     """
 
@@ -69,7 +69,7 @@ class Client(ClientBase):
         self.close()
 
     def close(self) -> None:
-        """Close the channel; calls in flight end with Cancelled. Twice is no harm."""
+        """Close the channel; calls in flight end with Cancelled. May be called twice."""
         self._closed = True
         if self._owns_channel:
             self._channel.close()
@@ -98,47 +98,46 @@ class Client(ClientBase):
 
         Args:
             image: A path, the bytes of a JPEG, PNG or WebP file, a PIL image, or uint8
-                RGB pixels (h, w, 3). The answer keeps it, to draw on: a file's path, a copy of
-                arrays and PIL images.
+                RGB pixels (h, w, 3). The result keeps it for drawing: the path of a file, a copy
+                of arrays and PIL images.
             target: The class to explain, by index or name; several; TopK(k) for the k
                 most probable; Contrast(target, reference); None: the most probable.
-            max_phrases: How many phrases to choose per target at most; None: the server's
-                default. Fewer are given, or none, where no more hold.
-            min_probability: Say no phrase whose probability of being true is below this, 0..1;
-                None: the threshold that came with the bank (Provenance.calibration). A server whose
-                bank has no calibration refuses any above 0.
-            kinds: Say phrases of these kinds alone: "thing", "part", "material", "texture",
-                "colour", "shape", "scene", "category"; None or empty: of all. A server whose
-                vocabulary has no kinds refuses them.
-            repeat_class: Whether phrases may be said that only repeat the name of the explained
-                class, such as "cat" of a tiger cat.
-            include_groups: Whether to give a map per phrase.
-            heatmap: "saliency": float32 maps, from which heatmaps and overlays are made
-                here; "image" or "overlay": made by the server as well; "none": no maps.
-            prediction_count: How many predictions to list; None: five.
-            method: The CAM method, as Model.methods lists them: "grad_cam"; None: the model's
-                default.
-            lane: "interactive" goes first, "audit" takes what is left and a guaranteed share;
-                None: "interactive" here, "audit" in explain_many.
-            may_degrade: Whether a smaller answer will do where the server is under pressure;
-                ExplainResult.degradations names what was left out.
+            max_phrases: Most phrases per target; None: the server's default. There may be fewer,
+                or none, if no others are likely enough.
+            min_probability: Leave out phrases with a lower probability of being true, 0..1; None:
+                the bank's own threshold (Provenance.calibration). A server with an uncalibrated
+                bank rejects any above 0.
+            kinds: Use only phrases of these kinds: "thing", "part", "material", "texture",
+                "colour", "shape", "scene", "category"; None or empty: all. A server rejects them
+                if its vocabulary has no kinds.
+            repeat_class: Allow phrases that only repeat the name of the explained class, such as
+                "cat" for a tiger cat.
+            include_groups: Return a map per phrase.
+            heatmap: "saliency": float32 maps, from which the client makes heatmaps and overlays;
+                "image" or "overlay": the server makes these too; "none": no maps.
+            prediction_count: Number of predictions to list; None: five.
+            method: The CAM method, one of Model.methods: "grad_cam"; None: the model's default.
+            lane: "interactive" goes first; "audit" gets a guaranteed share and the capacity that is
+                left; None: "interactive" here, "audit" in explain_many.
+            may_degrade: Allow a smaller result if the server is under pressure;
+                ExplainResult.degradations lists the parts that were left out.
             model: Served model; None: the client's.
             version: Its version; None: the client's, or the served one.
-            timeout: Seconds, with all retries; None: the client's.
-            request_id: For the server's log, at most 128 characters; None: made up.
+            timeout: Seconds, including retries; None: the client's.
+            request_id: For the server's log, at most 128 characters; None: a random one.
 
         Returns:
-            The answer. With one target, its explanation's fields are the result's own:
+            The result. With one target, the result has its explanation's fields too:
             `result.phrases`.
 
         Raises:
-            ImageError: The image cannot be read or is of no type that is taken.
-            MethodIgnored: The server answered by another method than was asked for.
-            CallError: The call failed; its subclass says how.
-            ClientClosed: The client was closed before.
-            ValueError: `heatmap`, `method`, `lane` or one of `kinds` is not of those that there
-                are, `timeout` is not above 0, or a number is outside what the contract can carry.
-            TypeError: `target` is of none of the types that name targets, or `kinds` is one name.
+            ImageError: The image cannot be read, or its type is not supported.
+            MethodIgnored: The server used another method than requested.
+            CallError: The call failed; the subclass names the kind of failure.
+            ClientClosed: The client is closed.
+            ValueError: `heatmap`, `method`, `lane` or one of `kinds` is unknown, `timeout` is not
+                above 0, or a number does not fit its field of the contract.
+            TypeError: `target` has an unsupported type, or `kinds` is a single name.
         """
         options = Options(
             target,
@@ -193,30 +192,29 @@ class Client(ClientBase):
         on_error: Literal["raise", "return"] = "raise",
         **options: Unpack[ExplainOptions],
     ) -> ResultStream[Any]:
-        """Explain many images over one stream; answers come in the order of the images.
+        """Explain many images over one stream; results come in the order of the images.
 
-        `images` is iterated in the caller's thread, while the answers are. No more than
-        `concurrency` images are ahead of the answer that the caller looks at, in flight
-        or answered, so neither side's memory grows with the number of images. Should the
-        stream break, what is unanswered is sent again on a new one.
+        Iterating over the results draws from `images`, in the caller's thread. At most
+        `concurrency` images are ahead of the caller's current result, so memory does not grow with
+        the number of images, in the client or in the server. If the stream breaks, a new one
+        carries all items that have no result yet.
 
         Args:
-            images: What `explain` takes, in any iterable; a generator is pulled lazily.
-            concurrency: The most images on their way at once.
-            on_error: "raise": an item's error is raised in its place, and iterating may
-                go on with the next; "return": it is returned in its place.
-            **options: As of `explain`, without request_id; `timeout` is each item's. The time that
-                the caller takes for an answer, or `images` for an image, does not count.
+            images: An iterable of images as `explain` takes them; generators are drawn lazily.
+            concurrency: The most images in flight at once.
+            on_error: "raise": an item's error is raised in its place, and iteration may
+                continue with the next item; "return": the error is returned in its place.
+            **options: Those of `explain`, without request_id. `timeout` applies to each item,
+                without the time that the caller and `images` take.
 
         Returns:
-            An iterator, also a context manager, that cancels what is in flight when it
-            is closed or dropped.
+            An iterator and context manager; closing or dropping it cancels the items in flight.
 
         Raises:
-            ValueError: `concurrency`, `on_error` or an option is out of its range.
-            TypeError: `images` is one image, there is no such option, `target` is of none of the
-                types that name targets, or `kinds` is one name.
-            ClientClosed: The client was closed before.
+            ValueError: `concurrency`, `on_error` or an option is out of range.
+            TypeError: `images` is a single image, an option is unknown, `target` has an
+                unsupported type, or `kinds` is a single name.
+            ClientClosed: The client is closed.
         """
         require_several(images)
         prepare, window = self._prepare_stream(options, concurrency, on_error)
@@ -239,10 +237,10 @@ class Client(ClientBase):
         return self._call("GetModel", request, responses.model, seconds)
 
     def wait_ready(self, timeout: float = DEFAULT_TIMEOUT) -> None:
-        """Wait until the server answers and serves a model. Every caller has the right to ask.
+        """Wait until the server responds and serves a model. No credentials are needed.
 
         Raises:
-            Unavailable, DeadlineExceeded: It did not within `timeout` seconds.
+            Unavailable, DeadlineExceeded: The server was not ready within `timeout` seconds.
         """
         self._call(
             "Check",
@@ -290,10 +288,10 @@ class Client(ClientBase):
 
     @contextlib.contextmanager
     def _closing_noticed(self) -> Iterator[None]:
-        """Raise ClientClosed where another thread closes the client as a call begins."""
+        """Raise ClientClosed if another thread closes the client as a call begins."""
         try:
             yield
         except ValueError:
-            # As gRPC says that a channel is closed; `close` says so first.
+            # gRPC raises ValueError on a closed channel; `close` has set the flag before.
             self._check_open()
             raise

@@ -1,21 +1,21 @@
-"""What can go wrong, as a tree.
+"""Errors of the client, as a tree.
 
 TextCamClientError
 ├── ImageError                the image cannot be sent; nothing was sent
 │   ├── UnreadableImage       it, or its file, cannot be read (also an OSError)
-│   └── UnsupportedImage      not a type, shape or size that is taken (also a TypeError)
-├── MapsDeclined              a map was asked of an answer that has none
-├── SeveralTargets            the one explanation was asked of an answer with several
-├── PictureUnavailable        the image that was explained cannot be shown again
-├── MalformedResponse         the answer breaks the contract
-├── MethodIgnored             the answer is by another CAM method than was asked for
-├── ClientClosed              the client was closed before
+│   └── UnsupportedImage      unsupported type, shape or size (also a TypeError)
+├── MapsDeclined              the result was requested without this map
+├── SeveralTargets            the result has several explanations, not one
+├── PictureUnavailable        the explained image cannot be opened again
+├── MalformedResponse         the response breaks the contract
+├── MethodIgnored             the server used another CAM method than requested
+├── ClientClosed              the client is closed
 └── CallError                 the call failed: .code, .reason, .request_id, .retry_after
     ├── InvalidRequest        the request is at fault: .violations
     ├── NotFound              no such model, version or class
     ├── Overloaded            a limit of the server or of a message's size
     ├── Unavailable           no server, one that is not ready, or a connection that broke
-    ├── DeadlineExceeded      no answer in time
+    ├── DeadlineExceeded      no response in time
     ├── Cancelled
     ├── Unauthenticated
     ├── PermissionDenied
@@ -35,13 +35,13 @@ from google.rpc import error_details_pb2, status_pb2
 
 _DOMAIN = "textcam"
 _DETAILS_KEY = "grpc-status-details-bin"
-# How grpc begins the details of a call that a peer reset without a status of its own.
+# Start of the details that gRPC gives to a call that its peer reset without a status.
 _RESET_WORDS = "Received RST_STREAM"
 STREAM_RESET = "STREAM_RESET"
 
 
 class TextCamClientError(Exception):
-    """Root of everything that this package raises on purpose."""
+    """Base class of all errors of this package."""
 
 
 class ImageError(TextCamClientError):
@@ -53,27 +53,27 @@ class UnreadableImage(ImageError, OSError):
 
 
 class UnsupportedImage(ImageError, TypeError):
-    """The image is not of a type, shape or size that is taken."""
+    """The type, shape or size of the image is not supported."""
 
 
 class MapsDeclined(TextCamClientError):
-    """A map was asked of an answer that was requested without maps."""
+    """The result was requested without the map that is needed."""
 
 
 class SeveralTargets(TextCamClientError):
-    """The explanation of the one target was asked of an answer that explains several."""
+    """The result has several explanations, so there is no single one."""
 
 
 class PictureUnavailable(TextCamClientError):
-    """The image that was explained cannot be shown again: gone, changed or never given."""
+    """The explained image cannot be opened again: gone, changed or never given."""
 
 
 class MalformedResponse(TextCamClientError):
-    """The server's answer breaks the contract."""
+    """The response breaks the contract."""
 
 
 class MethodIgnored(TextCamClientError):
-    """The server answered by another CAM method than was asked for, as one too old to know it."""
+    """The server used another CAM method than requested: it is too old to know that method."""
 
 
 class ClientClosed(TextCamClientError):
@@ -85,7 +85,7 @@ class Violation(NamedTuple):
 
     Attributes:
         field: The field, in the contract's spelling: "target.top_k.k".
-        description: What is wrong with it.
+        description: The fault.
     """
 
     field: str
@@ -97,10 +97,10 @@ class CallError(TextCamClientError):
 
     Attributes:
         code: grpc.StatusCode.
-        reason: Stable identifier of the fault, such as "UNKNOWN_CLASS"; "" where the
-            failure did not come from the service itself.
-        request_id: Id of the request that failed; "" where it had none.
-        retry_after: Seconds after which the server suggests another try, or None.
+        reason: Stable identifier of the fault, such as "UNKNOWN_CLASS"; "" if the service
+            itself did not report the failure.
+        request_id: Id of the failed request; "" if it had none.
+        retry_after: Seconds until the next try, as the server suggests; None: no suggestion.
         violations: Fields of the request at fault.
     """
 
@@ -149,13 +149,13 @@ class Unavailable(CallError):
 
 
 class DeadlineExceeded(CallError):
-    """No answer came within the timeout."""
+    """No response came within the timeout."""
 
     usual_code = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class Cancelled(CallError):
-    """The call was cancelled, its client closed, or the run that is gone on with interrupted."""
+    """The call was cancelled, its client was closed, or its run was interrupted."""
 
     usual_code = grpc.StatusCode.CANCELLED
 
@@ -179,7 +179,7 @@ class Unimplemented(CallError):
 
 
 class ServerError(CallError):
-    """The server failed in a way that it did not foresee."""
+    """The server failed unexpectedly."""
 
     usual_code = grpc.StatusCode.INTERNAL
 
@@ -208,7 +208,7 @@ _CODE_OF_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def from_status(status: status_pb2.Status, request_id: str = "") -> CallError:
-    """Turn a google.rpc.Status into the error of its code; unknown details are passed over."""
+    """Turn a google.rpc.Status into the error of its code; ignore unknown details."""
     code = _CODE_OF_NUMBER.get(status.code, grpc.StatusCode.UNKNOWN)
     parts: dict[str, Any] = {}
     for detail in status.details:
@@ -237,9 +237,9 @@ def _read_detail(detail: Any) -> dict[str, Any]:
 def from_rpc_error(rpc_error: Any, request_id: str = "") -> CallError:
     """Turn a grpc.RpcError, of the sync or the asyncio API, into the error of its code.
 
-    A proxy whose server dies under it resets the call; gRPC says CANCELLED or INTERNAL then.
-    A server that stops before it took the call up says CANCELLED and not a word more. Nobody
-    cancelled and no server answered: both are Unavailable, and tried again.
+    If a proxy loses its server, it resets the call: gRPC reports CANCELLED or INTERNAL. A server
+    that stops before it accepts the call gives CANCELLED without details. In both cases the caller
+    did not cancel and no server responded, so both become Unavailable, which is tried again.
     """
     code = rpc_error.code()
     details = rpc_error.details() or ""

@@ -1,4 +1,4 @@
-"""The images that are explained: what users give, what is sent, what is drawn on."""
+"""Images to explain: reading, sending, and opening for drawing."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ ImageInput: TypeAlias = (
 )
 
 _IMAGE_DIMENSIONS = 3  # height, width, colour
-# What turns an image of an EXIF orientation upright (EXIF 2.32, 4.6.4 A). Pillow's exif_transpose()
-# rewrites the EXIF too, and fails where that is malformed.
+# The step that turns an image of an EXIF orientation upright (EXIF 2.32, 4.6.4 A). Pillow's
+# exif_transpose() also rewrites the EXIF, and fails if that is malformed.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -36,7 +36,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow raises on damaged files and, two of them, on closed images.
+# Errors that Pillow raises on damaged files and, two of them, on closed images.
 DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error),
     *(AssertionError, AttributeError, ArithmeticError, Image.DecompressionBombError),
@@ -45,35 +45,35 @@ DAMAGE = (
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    """An image as the user gave it; a file named by its path is read when it is needed.
+    """An image as the caller gave it; a file is read when its bytes are needed.
 
     Attributes:
         given: A path, the bytes of an image file, a PIL image, or uint8 RGB (h, w, 3).
-        digest: Of the bytes that the path's file must have; None: any will do.
+        digest: Digest that the file's bytes must have; None: any bytes are accepted.
     """
 
     given: ImageInput
     digest: bytes | None = None
 
     def kept(self, payload: bytes | UInt8Array) -> ImageSource:
-        """Build what an answer keeps: of a file its path, of all else what was sent.
+        """Return the source that a result keeps: the path of a file, else the bytes sent.
 
-        Users draw the next frame into the same array, and write the next image to the same file:
-        it shows the image that was explained, or none.
+        Callers may draw the next frame into the same array, or write the next image to the same
+        file. The kept source gives the explained image or an error, never another image.
 
         Args:
-            payload: What payload() gave.
+            payload: The value of payload().
         """
         if isinstance(self.given, (str, os.PathLike)) and isinstance(payload, bytes):
             return ImageSource(os.fsdecode(self.given), _digest(payload))
         return ImageSource(payload)
 
     def payload(self) -> bytes | UInt8Array:
-        """What is sent, the caller's arrays copied: the bytes of a file, or (h, w, 3) uint8 RGB.
+        """Return what to send: a file's bytes, or a copy of the pixels, (h, w, 3) uint8 RGB.
 
         Raises:
-            UnreadableImage: The file cannot be read, or has not the bytes that it must have.
-            UnsupportedImage: Not a type or shape that is taken.
+            UnreadableImage: The file cannot be read, or its bytes have changed.
+            UnsupportedImage: The type or shape is not supported.
         """
         given = self.given
         try:
@@ -87,7 +87,7 @@ class ImageSource:
         except ImageError:
             raise
         except Exception as error:
-            # Types of the user's own may raise anything: it is this image's fault, not the run's.
+            # The caller's own types may raise anything; only this image fails, not the run.
             raise UnreadableImage(
                 f"cannot read the image ({type(given).__name__}): {_words(error)}"
             ) from error
@@ -96,8 +96,8 @@ class ImageSource:
         """Open the image for drawing: RGB, EXIF rotation applied.
 
         Raises:
-            UnreadableImage: As payload(), or Pillow cannot decode the file.
-            UnsupportedImage: Not a type or shape that is taken.
+            UnreadableImage: As in payload(), or Pillow cannot decode the file.
+            UnsupportedImage: The type or shape is not supported.
         """
         if isinstance(self.given, Image.Image):
             return _loaded(self.given).copy()  # may be drawn on
@@ -113,26 +113,26 @@ class ImageSource:
 
 
 def require_several(images: object) -> None:
-    """Raise TypeError for one image where an iterable of them is wanted: most can be iterated."""
+    """Raise TypeError if `images` is a single image, since most of them can be iterated too."""
     one = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)) or (
         isinstance(images, np.ndarray) and images.ndim <= _IMAGE_DIMENSIONS
     )
     if one:
         raise TypeError(
             f"explain_many takes an iterable of images, not one image ({type(images).__name__}): "
-            "put it in a list, or call explain; a folder's files are Path(folder).iterdir()"
+            "put it in a list, or call explain; for a folder pass Path(folder).iterdir()"
         )
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Turn any mode into RGB, as the server does: upright by EXIF, transparency laid over white."""
+    """Convert any mode to RGB, as the server does: upright by EXIF, transparency over white."""
     image.load()  # a PNG's EXIF may come after its pixels
     turn, pixels = _step(image), _opaque(image)
     return pixels if turn is None else pixels.transpose(turn)
 
 
 def _step(image: Image.Image) -> Image.Transpose | None:
-    """None where its EXIF names no orientation, or none that can be read."""
+    """Return the step that turns the image upright; None without a readable EXIF orientation."""
     try:
         return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except DAMAGE:
@@ -170,8 +170,8 @@ def _copied(given: bytes | bytearray | memoryview) -> bytes:
         return bytes(given)
     except ValueError as error:
         raise UnsupportedImage(
-            "the image is a memoryview that was released: give its bytes, or release it after the "
-            "answer"
+            "the image is a memoryview that was released: pass its bytes, or release it after the "
+            "call"
         ) from error
 
 
@@ -185,29 +185,29 @@ def _loaded(image: Image.Image | io.BytesIO) -> Image.Image:
     except DAMAGE as error:
         if isinstance(error, AssertionError) or "closed" in str(error) or _is_closed(image):
             raise UnreadableImage(
-                "the PIL image was closed before it was read: load() it while it is open, or give "
+                "the PIL image was closed before it was read: load() it while it is open, or pass "
                 "its path"
             ) from error
         raise UnreadableImage(f"cannot decode the image: {_words(error)}") from error
 
 
 def _is_closed(image: Image.Image | io.BytesIO) -> bool:
-    """Whether it is an image whose file Pillow let go before a pixel of it was read."""
-    # Pillow before 12.1 reads it all the same, and complains of a None.
+    """Return True for an image with a file that Pillow closed before it read the pixels."""
+    # Pillow before 12.1 tries to read it anyway, and fails on a None.
     return isinstance(image, ImageFile) and image.fp is None
 
 
 def _check_mode(image: Image.Image) -> None:
-    # A 16-bit PNG may have mode "I" too; of other images nothing says what is white.
+    # A 16-bit PNG may have mode "I" too; in other images the value of white is unknown.
     if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
         raise UnsupportedImage(
-            "a PIL image is taken as RGB pixels: uint8, or 16-bit grey of mode 'I;16', "
+            "a PIL image must have uint8 pixels, or 16-bit grey of mode 'I;16', "
             f"not of mode {image.mode!r}"
         )
 
 
 def _words(error: Exception) -> str:
-    """What an error says, or its name where it says nothing."""
+    """Return an error's message, or its type's name if the message is empty."""
     return str(error) or type(error).__name__
 
 
@@ -219,7 +219,7 @@ def _checked_pixels(given: Any) -> UInt8Array:
         )
     if given.dtype != np.uint8 or given.ndim != 3 or given.shape[2] != 3 or not given.size:
         raise UnsupportedImage(
-            f"an array is taken as RGB pixels: uint8 of shape (h, w, 3), "
+            f"an array must have RGB pixels: uint8 of shape (h, w, 3), "
             f"not {given.dtype} of shape {given.shape}"
         )
     return np.array(given, order="C")

@@ -1,4 +1,4 @@
-"""What the service says of its models, in Python's terms."""
+"""Descriptions of models and of the origin of results."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """Phrases whose probability fell into one range: one line of a reliability table.
+    """One line of a reliability table: the phrases whose probability is in one range.
 
     Attributes:
         lower: Of the range, 0..1.
-        upper: Of the range; itself not in it.
+        upper: Of the range; the range ends below it.
         probability: Mean probability of the phrases in it.
-        observed: The share of them that was true; with probabilities that hold, the same.
-        count: How many there were, each phrase counted once for every image.
+        observed: Share of them that was true; equal to `probability` if calibration is perfect.
+        count: Number of phrases, each counted once per image.
     """
 
     lower: float
@@ -27,15 +27,15 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well the phrases' probabilities held on the probing images when the bank was built.
+    """Quality of the phrases' probabilities on the probing images, measured as the bank was built.
 
     Attributes:
-        source: Where the truth came from: "class_table", "labels", "own_predictions" or
+        source: Origin of the true phrases: "class_table", "labels", "own_predictions" or
             "image_text_scores"; "+" between several.
         images: Probing images that the probabilities were fitted on.
-        min_probability: Below it no phrase is said, unless a request names another threshold.
-        expected_calibration_error: By how much probability and observed share differ, mean over
-            the bins weighted by count; 0 is best.
+        min_probability: Default threshold: phrases below it are left out.
+        expected_calibration_error: Mean of |probability - observed| over the bins, weighted by
+            count; 0 is best.
         bins: The reliability table, from the lowest range up.
     """
 
@@ -48,7 +48,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made the answer, so that it can be made again.
+    """Origin of a result, complete enough to compute it again.
 
     Attributes:
         model_name: The model.
@@ -57,16 +57,15 @@ class Provenance:
         bank_digest: "sha256:..." of the concept bank.
         vocabulary_digest: "sha256:..." of the vocabulary.
         service_version: Of the server.
-        decoder: What decoded the image: "pillow/JPEG", "raw" ...
+        decoder: Decoder of the image: "pillow/JPEG", "raw" ...
         execution_provider: onnxruntime's.
         method: The CAM method: "cam", "grad_cam" ...; a number if this client does not know it.
         parameters: The method's parameters, by name.
-        layers: The layers whose maps were used: the target layer, then the further ones of
-            integrative_cam; empty from a server that does not tell.
-        head_kind: "gap_linear", "gradient", "forward" or "none"; "" from a server that does not
-            tell.
-        calibration: How the phrases' probabilities were fitted, and how well they held; None: the
-            bank has none, and phrases have no probability.
+        layers: Layers with the maps that were used: the target layer, then the others of
+            integrative_cam; empty from older servers.
+        head_kind: "gap_linear", "gradient", "forward" or "none"; "" from older servers.
+        calibration: Fit and quality of the phrases' probabilities; None: the bank has no
+            calibration, and phrases have no probability.
     """
 
     model_name: str
@@ -86,7 +85,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """A served model in short."""
+    """Name, version and counts of a served model."""
 
     name: str
     version: str
@@ -103,14 +102,13 @@ class Model:
         class_names: In order of index.
         vocabulary: Its phrases, in order of index.
         architecture: Name of the network.
-        target_layer: Name of the layer whose maps are explained.
+        target_layer: Name of the layer with the maps that are explained.
         input_size: (height, width) of the network's input, pixels.
         map_size: (H, W) of the saliency map, cells.
         channel_count: D.
-        dead_channel_count: Channels whose scores never varied over the probing set.
-        provenance: As every answer of this model has it; `decoder` is empty.
-        methods: The CAM methods that it supports; the newer ones that this client does not
-            know are left out.
+        dead_channel_count: Channels with constant scores over the probing set.
+        provenance: Provenance of all results of this model, with an empty `decoder`.
+        methods: Supported CAM methods, without those that this client does not know.
     """
 
     summary: ModelSummary

@@ -1,4 +1,4 @@
-"""What may be asked for, and how the server is reached."""
+"""Options of calls, and settings of clients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TopK:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Explain why `target` rather than `reference`; each a class index or name."""
+    """Explain why the class is `target` rather than `reference`; each an index or a name."""
 
     target: ClassRef
     reference: ClassRef
@@ -38,7 +38,7 @@ Target: TypeAlias = ClassRef | Sequence[ClassRef] | TopK | Contrast | None
 
 
 class ExplainOptions(TypedDict, total=False):
-    """The options of `explain` that `explain_many` takes too; see Client.explain."""
+    """Options that `explain` and `explain_many` share; see Client.explain."""
 
     target: Target
     max_phrases: int | None
@@ -80,13 +80,13 @@ def chosen(given: ExplainOptions) -> Options:
     """Fill in the defaults of explain_many's options.
 
     Raises:
-        TypeError: An option is not of those that there are.
+        TypeError: An option is unknown.
     """
     known = [option.name for option in fields(Options)]
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(known)}"
             raise TypeError(f"explain_many has no option {name!r}: {hint}")
     return Options(**given)
 
@@ -96,12 +96,12 @@ Pem: TypeAlias = "bytes | str | os.PathLike[str] | None"
 
 @dataclass(frozen=True)
 class Tls:
-    """How to speak TLS; each is PEM bytes, or the path of a PEM file.
+    """Certificates and key for TLS; each is PEM bytes or the path of a PEM file.
 
     Attributes:
-        root_certificates: Who is trusted; None: gRPC's own list.
-        private_key: The client's, for mutual TLS.
-        certificate_chain: The client's, for mutual TLS.
+        root_certificates: Trusted authorities; None: gRPC's own list.
+        private_key: Private key of the client, for mutual TLS.
+        certificate_chain: Certificates of the client, for mutual TLS.
     """
 
     root_certificates: Pem = None
@@ -117,9 +117,9 @@ class Tls:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a client reaches its server, and what its calls ask for unless they say otherwise.
+    """Connection of a client, and defaults of its calls.
 
-    Attributes are those of Client.
+    The attributes are the arguments of Client.
     """
 
     address: str
@@ -128,12 +128,12 @@ class Settings:
     timeout: float
     retry: Retry
     tls: Tls | None
-    # Tokens travel in it.
+    # It may hold tokens, so it is never printed.
     metadata: Metadata = field(repr=False)
     max_message_bytes: int
 
     def completed(self, options: Options) -> Options:
-        """Fill in the client's model where the call names none."""
+        """Fill in the client's model if the call names none."""
         named = options.model is not None or options.version is not None
         return replace(
             options,
@@ -143,7 +143,7 @@ class Settings:
         )
 
     def seconds(self, timeout: float | None) -> float:
-        """A call's timeout: the client's where the call names none; raises ValueError."""
+        """Return a call's timeout, by default the client's; raises ValueError."""
         seconds = self.timeout if timeout is None else timeout
         if not seconds > 0:
             raise ValueError(f"timeout is in seconds and above 0, not {seconds}")
@@ -162,13 +162,13 @@ def settings(
     max_message_bytes: int,
     channel: Any,
 ) -> Settings:
-    """Check what a client was constructed with; raises ValueError."""
+    """Check the arguments of a client; raises ValueError."""
     if not timeout > 0:
         raise ValueError(f"timeout is in seconds and above 0, not {timeout}")
     if max_message_bytes < 1:
         raise ValueError(f"max_message_bytes is at least 1, not {max_message_bytes}")
     return Settings(
-        # Whose channel is brought along is reached by it, whatever the address.
+        # A channel that the caller passes has its own address.
         address=checked_address(address) if channel is None else "",
         model=model,
         version=version,
@@ -181,22 +181,22 @@ def settings(
 
 
 def channel_options(max_message_bytes: int) -> list[tuple[str, int | str]]:
-    """The options of a channel for messages up to `max_message_bytes`, either way."""
+    """Return the options of a channel for messages up to `max_message_bytes`, both ways."""
     return [
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_receive_message_length", max_message_bytes),
-        # A replica that stands still is left within a quarter of a minute, and its calls are tried
-        # elsewhere. The pings that measure the line wait for their answer by a time of their own,
-        # a minute by default, and keep back the others. Two without data are the most that are
-        # sent, which servers that expect none within five minutes put up with.
+        # A replica that hangs is left within 15 seconds, and its calls are retried on another. The
+        # pings that measure bandwidth have their own timeout, a minute by default, and delay the
+        # keepalive pings. At most two pings are sent without data; servers that allow one per five
+        # minutes accept that.
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.http2.ping_timeout_ms", 5_000),
-        # A server that restarts is found again within seconds, not minutes.
+        # A restarted server is found within seconds, not minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
-        # With dns:/// addresses, every replica behind the name gets its share.
+        # With dns:/// addresses, all replicas behind the name share the calls.
         ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
     ]
 

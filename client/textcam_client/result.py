@@ -1,4 +1,4 @@
-"""The whole answer for one image."""
+"""The result of explaining one image."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from textcam_client.types import Explanation, Phrase, Prediction, SaliencyGroup
 
 @dataclass(frozen=True, eq=False)
 class ExplainResult:
-    """The whole answer for one image.
+    """Result for one image.
 
-    If one target was asked for, its explanation's fields and methods are here as well:
-    `result.phrases` is `result.explanation.phrases`. With several, they raise SeveralTargets; take
-    them from each of `result.explanations`.
+    With one target, the fields and methods of its explanation are here too: `result.phrases` is
+    `result.explanation.phrases`. With several targets they raise SeveralTargets; use those of each
+    of `result.explanations`.
 
     Attributes:
         predictions: The most probable classes, the most probable first.
         explanations: One Explanation per target, in the order of the request.
-        provenance: What made the answer.
+        provenance: Versions, digests and parameters behind the result.
         crop: The part of the image that the model saw.
         image_size: (h, w) of the image as sent, after EXIF rotation, pixels.
-        request_id: Id of the request, as the server's log has it.
+        request_id: Id of the request, also in the server's log.
         stage_seconds: Seconds spent in the server, by stage: "decode", "queue", "inference",
             "attribution", "rationale", "encode"; a stage that was not reached is left out.
-        degradations: What was left out under pressure, as the call allowed: "smaller_maps",
+        degradations: Parts left out under pressure, if the call allowed it: "smaller_maps",
             "no_groups", "fewer_targets".
     """
 
@@ -51,17 +51,17 @@ class ExplainResult:
         """The explanation of the one target.
 
         Raises:
-            SeveralTargets: Several targets were asked for.
-            MalformedResponse: There is none, which the contract rules out.
+            SeveralTargets: There are several targets.
+            MalformedResponse: There is no target, which breaks the contract.
         """
         if len(self.explanations) > 1:
             names = ", ".join(repr(each.target.class_name) for each in self.explanations)
             raise SeveralTargets(
-                f"{len(self.explanations)} targets were explained ({names}), so there is no one "
-                "explanation: take result.explanations[i], or iterate over result.explanations"
+                f"{len(self.explanations)} targets were explained ({names}), so there is no single "
+                "explanation: use result.explanations[i], or iterate over result.explanations"
             )
         if not self.explanations:
-            raise MalformedResponse("the answer explains no target")
+            raise MalformedResponse("the result has no target; the server breaks the contract")
         return self.explanations[0]
 
     @property
@@ -131,12 +131,12 @@ class ExplainResult:
 
     @property
     def server_heatmap(self) -> UInt8Array | None:
-        """uint8 (h, w), where heatmap="image" was asked for."""
+        """uint8 (h, w), if heatmap="image" was requested."""
         return self.explanation.server_heatmap
 
     @property
     def server_overlay(self) -> bytes | None:
-        """PNG file, where heatmap="overlay" was asked for."""
+        """PNG file, if heatmap="overlay" was requested."""
         return self.explanation.server_overlay
 
     def heatmap(self, size: tuple[int, int] | None = None, *, smooth: bool = False) -> Float32Array:
@@ -148,13 +148,13 @@ class ExplainResult:
         return self.explanation.overlay(image, opacity=opacity)
 
     def picture(self) -> Image.Image:
-        """Open the image that was explained, as RGB; raises PictureUnavailable."""
+        """Open the explained image as RGB; raises PictureUnavailable."""
         if not self.explanations:
-            raise MalformedResponse("the answer explains no target")
+            raise MalformedResponse("the result has no target; the server breaks the contract")
         return self.explanations[0].picture()
 
     def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
-        """Turn into what JSON knows, for audit logs; `arrays` includes the maps."""
+        """Convert to JSON types, for audit logs; `arrays` includes the maps."""
         return {
             "request_id": self.request_id,
             "image_size": list(self.image_size),

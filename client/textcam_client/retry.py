@@ -1,4 +1,4 @@
-"""Which failures are tried again, and when. Explaining is idempotent."""
+"""Retries: failures that are tried again, and their delays. Explaining is idempotent."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ from typing import Any
 from textcam_client._transport.peer import Peer
 from textcam_client.errors import CallError, DeadlineExceeded, Overloaded, Unavailable
 
-# Without a word from any server, the address may well be wrong: better said soon.
-_TRIES_AT_NOBODY = 4
+# If no server has ever responded, the address may be wrong, which is better reported soon.
+_TRIES_WITHOUT_RESPONSE = 4
 _TOO_SHORT_S = 0.1  # for another try
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Tries again what is safe and has a chance: nothing but these two.
+    """Policy for retries of the two failures that are safe to retry and may pass.
 
-    UNAVAILABLE is tried again with exponential backoff; RESOURCE_EXHAUSTED only where
-    the server says when, since a message over the size limit has the same code.
+    UNAVAILABLE is retried with exponential backoff. RESOURCE_EXHAUSTED is retried only if the
+    server gives a time, since a message over the size limit has the same code.
 
     Attributes:
-        attempts: Tries in all, at least 1; 1 never tries again. None: as many as the call's
-            timeout has room for, but four of a client that no server has answered yet.
-        initial_backoff: Wait before the second try, seconds; up to half of it is
-            taken off at random.
-        multiplier: Of the wait, from each try to the next.
-        max_backoff: Longest such wait, seconds.
+        attempts: Number of tries, at least 1; 1: no retries. None: as many as fit in the call's
+            timeout, but four if no server has responded to this client yet.
+        initial_backoff: Wait before the second try, seconds; shortened at random by up to half.
+        multiplier: Growth of the wait from each try to the next.
+        max_backoff: Longest wait, seconds.
     """
 
     attempts: int | None = None
@@ -38,39 +37,39 @@ class Retry:
     max_backoff: float = 1.0
 
     def delay_after(self, error: CallError, attempt: int, *, answered: bool = True) -> float | None:
-        """Seconds to wait before the next try, or None where there is to be none.
+        """Return the seconds before the next try, or None if there is none.
 
         Args:
-            error: What try number `attempt` ended with.
-            attempt: 1 for the first.
-            answered: Whether the server is known to be there.
+            error: Error of try number `attempt`.
+            attempt: Number of the try, from 1.
+            answered: True if the server has ever responded.
         """
-        patience = float("inf") if answered else _TRIES_AT_NOBODY
+        patience = float("inf") if answered else _TRIES_WITHOUT_RESPONSE
         if attempt >= (patience if self.attempts is None else self.attempts):
             return None
         if isinstance(error, Unavailable):
             return max(self._backoff(attempt), error.retry_after or 0.0)
         if isinstance(error, Overloaded) and error.retry_after is not None:
-            # Never before the server's hint, and not all clients at once after it.
+            # Never before the server's hint, and clients spread over the time after it.
             return error.retry_after + self._backoff(attempt)
         return None
 
     def _backoff(self, attempt: int) -> float:
         try:
             growth = float(self.multiplier) ** (attempt - 1)
-        except OverflowError:  # Client.wait_ready tries thousands of times
+        except OverflowError:  # Client.wait_ready makes thousands of tries
             growth = sys.float_info.max
         longest = min(self.max_backoff, self.initial_backoff * growth)
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
 
 
 class Attempts:
-    """The tries of one call under one deadline.
+    """Tries of one call, under one deadline.
 
     Args:
         retry: The policy.
-        timeout: Seconds for all tries together; infinity for no limit.
-        peer: The server that is called.
+        timeout: Seconds for all tries together; infinity: no limit.
+        peer: The server.
     """
 
     def __init__(self, retry: Retry, timeout: float, peer: Peer) -> None:
@@ -80,27 +79,27 @@ class Attempts:
         self._made = 0
 
     def remaining(self) -> float | None:
-        """Seconds until the deadline, as gRPC takes them: None for no limit."""
+        """Return the seconds until the deadline in gRPC's form: None for no limit."""
         left = self._deadline - time.monotonic()
         return None if left == float("inf") else max(left, 0.0)
 
     def received(self, response: Any) -> Any:
-        """The response of a call that ended well; tells that the server is there.
+        """Return the response of a successful call, and record that the server responded.
 
         Raises:
-            DeadlineExceeded, Unavailable: gRPC ended it well, but without its response, as it may
-                where a deadline passes while the server sends it.
+            DeadlineExceeded, Unavailable: gRPC reported success without a response. This happens if
+                the deadline passes while the server sends it.
         """
         self._peer.answered = True
         if response is not None:
             return response
         left = self.remaining()
         if left is not None and left < _TOO_SHORT_S:
-            raise DeadlineExceeded("the deadline passed while the answer was on its way")
-        raise Unavailable("the call ended without its answer")
+            raise DeadlineExceeded("the deadline passed before the whole response arrived")
+        raise Unavailable("the call ended without a response")
 
     def delay_after(self, error: CallError) -> float | None:
-        """Seconds before the next try; None where `error` is final."""
+        """Return the seconds before the next try; None if `error` is final."""
         self._made += 1
         delay = self._retry.delay_after(error, self._made, answered=self._peer.answered)
         if delay is None or time.monotonic() + delay >= self._deadline:

@@ -17,9 +17,7 @@ LARGE_FOLDERS = {
     "textcam_service.cli": "to be divided",
 }
 LONG_MODULES = {
-    "textcam_service.cli.bank": "to be divided",
     "textcam_service.errors": "one table of all errors",
-    "textcam_service.offline.evaluation.faithfulness": "to be divided",
     "textcam_service.offline.export.export": "to be divided",
     "textcam_service.offline.networks.loading": "to be divided",
     "textcam_service.serving.batching.batcher": "one state machine: slots, consumer and supervisor",

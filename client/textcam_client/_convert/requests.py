@@ -1,4 +1,4 @@
-"""From Python's terms to the contract's requests."""
+"""Conversion of Python values to the contract's requests."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def request_template(options: Options) -> pb.ExplainRequest:
     """Build a request without its image and id.
 
     Raises:
-        TypeError: The target is of none of the types that name targets, or `kinds` is one name.
-        ValueError: An option is outside what the contract can carry.
+        TypeError: The target has an unsupported type, or `kinds` is a single name.
+        ValueError: An option is unknown or does not fit its field of the contract.
     """
     if options.heatmap not in _HEATMAP_FORMS:
         raise ValueError(f"heatmap is one of {sorted(_HEATMAP_FORMS)}, not {options.heatmap!r}")
@@ -65,7 +65,7 @@ def request_template(options: Options) -> pb.ExplainRequest:
 
 def _kind_numbers(names: Sequence[str]) -> list[types_pb.PhraseKind]:
     if isinstance(names, str):
-        raise TypeError(f"kinds is a list of names, not one: [{names!r}]")
+        raise TypeError(f"kinds is a list of names; for one write kinds=[{names!r}]")
     for name in names:
         if name not in PHRASE_KINDS:
             raise ValueError(f"a kind is one of {', '.join(PHRASE_KINDS)}, not {name!r}")
@@ -81,9 +81,9 @@ def _method_number(name: str) -> types_pb.CamMethod:
 
 
 def method_name(number: int) -> str:
-    """Return a CAM method's name, by its number in the contract: "grad_cam".
+    """Return the name of a CAM method, given its number in the contract: "grad_cam".
 
-    "" for none, and the number itself for a method that is newer than this client.
+    "" for none, and the number itself for a method that this client does not know.
     """
     if number == types_pb.CAM_METHOD_UNSPECIFIED:
         return ""
@@ -93,9 +93,9 @@ def method_name(number: int) -> str:
 
 
 def preparer(options: Options, max_message_bytes: int) -> Prepare:
-    """Build what turns an image into a request without an id, and what keeps the image.
+    """Return a function that turns an image into a request without an id, and its source.
 
-    It raises ImageError where the image cannot be read, or is over the message limit.
+    The function raises ImageError if the image cannot be read or is over the message limit.
 
     Raises:
         TypeError, ValueError: As `request_template`.
@@ -123,12 +123,12 @@ def preparer(options: Options, max_message_bytes: int) -> Prepare:
 
 
 def model_spec(name: str | None, version: str | None) -> types_pb.ModelSpec:
-    """Name a model; None leaves the choice to the server."""
+    """Return a model's name and version; None leaves the choice to the server."""
     return types_pb.ModelSpec(name=name or "", version=version or "")
 
 
 def target_message(target: Target) -> types_pb.Target:
-    """Turn any form of a target into the contract's."""
+    """Convert a target of any form."""
     if target is None:
         return types_pb.Target()
     if isinstance(target, TopK):
@@ -144,7 +144,7 @@ def target_message(target: Target) -> types_pb.Target:
 
 
 def pixels_message(pixels: UInt8Array) -> types_pb.Tensor:
-    """Send (h, w, 3) uint8 pixels as they are."""
+    """Return (h, w, 3) uint8 pixels as a Tensor."""
     return types_pb.Tensor(
         dtype=types_pb.Tensor.D_TYPE_UINT8, shape=pixels.shape, data=pixels.tobytes()
     )

@@ -1,4 +1,4 @@
-"""From the contract's answers to Python's terms."""
+"""Conversion of the contract's responses to Python values."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _DTYPES: Mapping[int, Any] = {
 def explain_result(
     response: pb.ExplainResponse, source: ImageSource | None, method: int = 0
 ) -> ExplainResult:
-    """Turn a response into an ExplainResult.
+    """Convert the response of Explain.
 
     Args:
         response: The response.
-        source: Keeps the image.
-        method: The CAM method that was asked for, by its number; 0: the server's choice.
+        source: Source of the image, for drawing.
+        method: Number of the requested CAM method; 0: the server's choice.
 
     Raises:
-        MalformedResponse: An array's bytes do not have the length its shape says.
-        MethodIgnored: It was made by another method.
+        MalformedResponse: An array's bytes do not match its shape.
+        MethodIgnored: The server used another method.
     """
     _require_method(response.provenance, method)
     image_size = (response.image_height, response.image_width)
@@ -66,18 +66,20 @@ def explain_result(
 
 
 def models(response: pb.ListModelsResponse) -> tuple[ModelSummary, ...]:
-    """Turn a page of models."""
+    """Convert a page of models."""
     return tuple(_summary(summary) for summary in response.models)
 
 
 def require_serving(response: health_pb2.HealthCheckResponse) -> None:
-    """Raise Unavailable unless the server says that it serves."""
+    """Raise Unavailable unless the server reports that it serves."""
     if response.status != health_pb2.HealthCheckResponse.SERVING:
-        raise Unavailable("the server is up but does not serve: no model is ready, or it stops")
+        raise Unavailable(
+            "the server runs but does not serve: no model is ready, or it is stopping"
+        )
 
 
 def model(response: pb.GetModelResponse) -> Model:
-    """Turn a model's description."""
+    """Convert a model's description."""
     return Model(
         summary=_summary(response.summary),
         class_names=tuple(response.class_names),
@@ -98,16 +100,16 @@ def model(response: pb.GetModelResponse) -> Model:
 
 
 def tensor(message: types_pb.Tensor) -> NDArray[Any]:
-    """Turn a Tensor into a read-only array of its shape.
+    """Convert a Tensor to a read-only array.
 
     Raises:
-        MalformedResponse: Type, shape and data do not agree.
+        MalformedResponse: Type, shape and data contradict each other.
     """
     try:
         return np.frombuffer(message.data, _DTYPES[message.dtype]).reshape(tuple(message.shape))
     except (KeyError, ValueError) as error:
         raise MalformedResponse(
-            f"{len(message.data)} bytes are no array of type {message.dtype} and shape "
+            f"{len(message.data)} bytes do not make an array of type {message.dtype} and shape "
             f"{list(message.shape)}"
         ) from error
 
@@ -142,10 +144,10 @@ def _require_method(provenance: types_pb.Provenance, asked: int) -> None:
     if asked in (types_pb.CAM_METHOD_UNSPECIFIED, provenance.method):
         return
     version = provenance.service_version or "unknown"
-    used = method_name(provenance.method) or "a method that it does not name"
+    used = method_name(provenance.method) or "an unnamed method"
     raise MethodIgnored(
-        f"{method_name(asked)} was asked for, but the server (version {version}) answered by "
-        f"{used}: it is older than that method; update it, or ask for none"
+        f"{method_name(asked)} was requested, but the server (version {version}) used "
+        f"{used}: it is older than the requested method; update it, or request no method"
     )
 
 
@@ -177,7 +179,9 @@ def _map(message: pb.Explanation | types_pb.SaliencyGroup, name: str) -> Float32
         return None
     values = tensor(getattr(message, name))
     if values.ndim != 2 or not values.size or values.dtype != np.float32:
-        raise MalformedResponse(f"no float32 map (H, W): {values.dtype} of shape {values.shape}")
+        raise MalformedResponse(
+            f"a map is float32 of shape (H, W), not {values.dtype} of shape {values.shape}"
+        )
     return values
 
 
@@ -239,20 +243,20 @@ def _calibration(message: types_pb.Calibration) -> Calibration:
 
 
 def _stage_seconds(timings: types_pb.Timings) -> dict[str, float]:
-    """Seconds by stage, in the contract's order; stages that were not reached are left out."""
-    # ListFields gives what is set, in the order of the fields' numbers.
+    """Return the seconds of each stage that was reached, in the contract's order."""
+    # ListFields returns the fields that are set, in the order of their numbers.
     return {stage.name: spent.seconds + spent.nanos * 1e-9 for stage, spent in timings.ListFields()}
 
 
 def _channel_ids(given: Sequence[int]) -> NDArray[np.int32]:
-    """Return a read-only array of them."""
+    """Return the channel ids as a read-only array."""
     channel_ids = np.fromiter(given, np.int32, len(given))
     channel_ids.flags.writeable = False
     return channel_ids
 
 
 def _by_name(values: Mapping[str, _Value]) -> dict[str, _Value]:
-    """The messages' order is another in each process."""
+    """Sort a message's map by name: its own order differs between processes."""
     return dict(sorted(values.items()))
 
 

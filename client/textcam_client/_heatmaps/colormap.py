@@ -1,4 +1,4 @@
-"""Colours of heat, and heat over a photograph."""
+"""Colours of heat, and heat over an image."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _TABLE = np.stack(
 
 
 def blend(pixels: UInt8Array, heat: Float32Array, opacity: float = 0.75) -> UInt8Array:
-    """Lay heat over a photograph, the more opaque the hotter.
+    """Draw heat over an image; hotter parts are more opaque.
 
     Args:
         pixels: (h, w, 3) RGB.
-        heat: (h, w), 0..1; where it is 0 the photograph is left as it is.
+        heat: (h, w), 0..1; where it is 0 the image stays unchanged.
         opacity: Of the hottest heat, 0..1.
 
     Returns:
         (h, w, 3) uint8 RGB.
     """
     heat = np.clip(heat, 0, 1)
-    # Below 1 it lifts middling heat, which would otherwise hardly show; the faintest fades in, so
-    # that no edge is drawn where support, or what the network saw, ends.
+    # The exponent below 1 makes medium heat visible. The faintest heat fades in, so that there is
+    # no edge at the end of the support or of the crop.
     faint = np.minimum(heat / np.float32(_FAINT), 1)
     alpha = (opacity * heat**0.65 * faint**2 * (3 - 2 * faint))[..., None]
     mixed = pixels * (1 - alpha) + _colours(heat) * alpha
@@ -54,13 +54,13 @@ def blend(pixels: UInt8Array, heat: Float32Array, opacity: float = 0.75) -> UInt
 def spotlight(
     pixels: UInt8Array, seen: NDArray[np.bool_], frame: int, brightness: float = 0.4
 ) -> UInt8Array:
-    """Dim what was not seen, and draw a line around what was.
+    """Dim the pixels outside the crop, and draw a line around the crop.
 
     Args:
         pixels: (h, w, 3) RGB.
-        seen: (h, w), a rectangle; where it fills the picture, nothing is changed.
+        seen: (h, w), True in the crop, a rectangle; if it fills the image, nothing changes.
         frame: Width of the line, inside the rectangle, pixels.
-        brightness: Of what was not seen, against its own; 0..1.
+        brightness: Brightness of the dimmed pixels, relative to their own, 0..1.
 
     Returns:
         (h, w, 3) uint8 RGB.

@@ -1,4 +1,4 @@
-"""From maps at model resolution to heatmaps at image resolution."""
+"""Upsampling of maps at model resolution to image resolution."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def upsample(
     *,
     smooth: bool = False,
 ) -> Float32Array:
-    """Stretch a map over its crop, with half-pixel centres and edges clamped.
+    """Stretch a map over its crop, with half-pixel centres and clamped edges.
 
     Args:
         values: (H, W) cells.
         crop: Where the cells lie, in pixels of an image of `image_size`.
         image_size: (h, w) of the image as sent.
-        size: (h, w) of the result; another than `image_size` scales image and crop.
-        smooth: For the eye: cubic B-splines in place of bilinear interpolation, whose ridges
-            show where few cells are drawn large. They stay in the cells' range, but flatten it.
+        size: (h, w) of the result; image and crop are scaled if it differs from `image_size`.
+        smooth: Use cubic B-splines, for pictures. Bilinear interpolation shows ridges if few
+            cells are drawn large. Splines stay in the cells' range, but flatten it.
 
     Returns:
-        float32 of `size`; 0 at pixels whose centre is outside the crop.
+        float32 of `size`; 0 at pixels with their centre outside the crop.
     """
     within_y, within_x = _spans(crop, image_size, size)
     rows = _weights(values.shape[0], *within_y, smooth)
@@ -55,7 +55,7 @@ def upsample(
 
 
 def inside(crop: Crop, image_size: tuple[int, int], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which pixels have their centre in the crop; the arguments are those of `upsample`."""
+    """Return a mask of the pixels with their centre in the crop; arguments as in `upsample`."""
     rows, columns = (
         (centres >= start) & (centres < start + extent)
         for centres, start, extent, _ in _spans(crop, image_size, size)
@@ -64,7 +64,7 @@ def inside(crop: Crop, image_size: tuple[int, int], size: tuple[int, int]) -> ND
 
 
 def smooth_peak(values: NDArray[Any], crop: Crop) -> float:
-    """About the largest value that smooth upsampling has anywhere, at whatever size."""
+    """Return about the largest value of smooth upsampling, at any size."""
     height, width = values.shape
     shift = crop.shift_x / crop.width * width, crop.shift_y / crop.height * height
     cells = Crop(0, 0, width, height, *shift)
@@ -73,7 +73,7 @@ def smooth_peak(values: NDArray[Any], crop: Crop) -> float:
 
 
 def _fineness(cells: int) -> int:
-    """Into how many points a cell is parted: 64 along a side, or at least 2 per cell."""
+    """Return the number of points per cell: 64 along a side, and at least 2 per cell."""
     return max(2, -(-64 // cells))
 
 
@@ -82,7 +82,7 @@ _Span: TypeAlias = tuple[NDArray[Any], float, float, float]
 
 
 def _spans(crop: Crop, image_size: tuple[int, int], size: tuple[int, int]) -> tuple[_Span, _Span]:
-    """Down and across."""
+    """Return the spans of the rows and of the columns."""
     given = (
         (size[0], size[0] / image_size[0], crop.top, crop.height, crop.shift_y),
         (size[1], size[1] / image_size[1], crop.left, crop.width, crop.shift_x),
@@ -102,27 +102,27 @@ def _weights(
     shift: float,
     smooth: bool,
 ) -> Float32Array:
-    """(pixels, cells): the share of each cell in each pixel along one axis."""
+    """Return (pixels, cells): the share of each cell in each pixel along one axis."""
     seen = np.flatnonzero((centres >= start) & (centres < start + extent))
-    # Splines reach what is held at the edge a cell further out, and without a crease.
+    # Splines reach the clamped edge one cell further out, without a crease.
     beyond = 1 if smooth else 0
     place = (centres[seen] - start - shift) / extent * cells - 0.5
     place = np.clip(place, -beyond, cells - 1 + beyond)
     low = np.floor(place).astype(np.intp)
     weights = np.zeros((len(centres), cells), np.float32)
     for offset, share in (_cubic if smooth else _linear)(place - low).items():
-        # Added, since several are one and the same cell at an edge.
+        # Added, because several neighbours are the same cell at an edge.
         np.add.at(weights, (seen, np.clip(low + offset, 0, cells - 1)), share)
     return weights
 
 
 def _linear(past: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
-    """Of each neighbour, its share in what lies `past` (0..1) the centre of cell 0."""
+    """Return each neighbour's share at points `past` (0..1) the centre of cell 0, bilinear."""
     return {0: 1 - past, 1: past}
 
 
 def _cubic(past: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
-    """Likewise, by the uniform cubic B-spline."""
+    """Return the same shares for the uniform cubic B-spline."""
     return {
         -1: (1 - past) ** 3 / 6,
         0: (4 - 6 * past**2 + 3 * past**3) / 6,

@@ -1,4 +1,4 @@
-"""What the maps of one target share, so that each can be drawn over the image."""
+"""Image, crop and scale that the maps of one target share, for drawing them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from textcam_client.images import ImageInput, ImageSource
 
 @dataclass(frozen=True, eq=False)
 class Peak:
-    """What becomes the hottest of a heatmap: the strongest support of this map, in its units.
+    """Strongest support of a map, in its units; it becomes 1 in a heatmap.
 
     Attributes:
         saliency_map: (H, W); None where maps were declined.
-        crop: Where its cells lie.
+        crop: The part of the image that its cells cover.
     """
 
     saliency_map: Float32Array | None
@@ -30,12 +30,12 @@ class Peak:
 
     @cached_property
     def cell(self) -> float:
-        """Of its cells; 0 where there is no map."""
+        """Largest value of its cells; 0 without a map."""
         return 0.0 if self.saliency_map is None else float(self.saliency_map.max())
 
     @cached_property
     def drawn(self) -> float:
-        """What smooth interpolation, which flattens peaks, leaves of it."""
+        """Largest value after smooth interpolation, which flattens peaks; 0 without a map."""
         if self.saliency_map is None:
             return 0.0
         return smooth_peak(np.maximum(self.saliency_map, 0), self.crop)
@@ -48,8 +48,8 @@ class HeatmapContext:
     Attributes:
         image_size: (h, w) of the image as sent, pixels.
         crop: The part of it that the maps cover.
-        source: The image, or None where it was not kept.
-        peak: Of the target's saliency map.
+        source: The image, or None if it was not kept.
+        peak: Peak of the target's saliency map.
     """
 
     image_size: tuple[int, int]
@@ -69,9 +69,10 @@ class HeatmapContext:
 
         Args:
             saliency_map: (H, W); None where maps were declined.
-            size: (h, w) of the result; None: of the image as sent.
-            peak: What becomes 1; more is clipped. Not above 0: nothing is support.
-            smooth: Whether it is for the eye; see geometry.upsample.
+            size: (h, w) of the result; None: that of the image as sent.
+            peak: The value that becomes 1; larger ones are clipped. At 0 or below there is no
+                support.
+            smooth: Interpolate smoothly, for pictures; see geometry.upsample.
 
         Returns:
             float32 (h, w), 0..1.
@@ -81,8 +82,8 @@ class HeatmapContext:
         """
         if saliency_map is None:
             raise MapsDeclined(
-                "this answer has no such map: it was requested with heatmap='none', "
-                "or for a phrase's map with include_groups=False"
+                "this result has no such map: it was requested with heatmap='none', "
+                "or, for a phrase's map, with include_groups=False; request it again with maps"
             )
         support = np.maximum(saliency_map, 0)
         top = np.float32(peak.cell)
@@ -96,13 +97,13 @@ class HeatmapContext:
     def relative_heatmap(
         self, relative_map: Float32Array | None, size: tuple[int, int] | None
     ) -> Float32Array:
-        """Stretch what is above the map's mean over the image, smoothly, its strongest as 1.
+        """Scale the part above the map's mean to 0..1, and stretch it smoothly over the image.
 
-        Only differences within such a map mean something, so it has no other zero.
+        Only differences within such a map have a meaning, so its mean is taken as zero.
 
         Args:
-            relative_map: (H, W); None where the answer has none.
-            size: (h, w) of the result; None: of the image as sent.
+            relative_map: (H, W); None if the result has none.
+            size: (h, w) of the heatmap; None: that of the image as sent.
 
         Returns:
             float32 (h, w), 0..1.
@@ -112,12 +113,12 @@ class HeatmapContext:
         """
         if relative_map is None:
             raise MapsDeclined(
-                "this answer has no such map: it was requested with heatmap='none' or "
-                "include_groups=False, or its server is older than relative maps; the rest has none"
+                "this result has no such map: it was requested with heatmap='none' or "
+                "include_groups=False, or by a server without relative maps; the rest never has one"
             )
         above = relative_map - relative_map.mean(dtype=np.float64)
         top = smooth_peak(above, self.crop)
-        # What rounding alone tells apart is no difference.
+        # Differences below the rounding error count as none.
         if not top > 1e-5 * float(np.abs(relative_map).max()):
             above, top = np.zeros_like(above), 1.0
         size = size or self.image_size
@@ -130,12 +131,12 @@ class HeatmapContext:
         image: ImageInput | None,
         opacity: float,
     ) -> Image.Image:
-        """Lay heat over the image, or over the one given instead; RGB.
+        """Draw heat over the image, or over another image; return RGB.
 
         Args:
-            heat: The heatmap at the size (h, w) that it is given.
-            image: What to draw on; None: the image that was explained.
-            opacity: Of the hottest heat.
+            heat: Function that returns the heatmap at a size (h, w).
+            image: Image to draw on; None: the explained image.
+            opacity: Opacity of the hottest heat.
 
         Raises:
             ValueError: The opacity is not 0..1.
@@ -148,22 +149,22 @@ class HeatmapContext:
         return Image.fromarray(drawn)
 
     def picture(self, image: ImageInput | None = None) -> Image.Image:
-        """Open the image that was explained, or the one given instead, as RGB.
+        """Open the explained image, or another image, as RGB.
 
         Raises:
-            PictureUnavailable: It was not kept, cannot be opened, or has changed.
+            PictureUnavailable: The image was not kept, cannot be opened, or has changed.
         """
         if image is not None:
             return ImageSource(image).picture()
         if self.source is None:
-            raise PictureUnavailable("this answer was kept without its image; give the image")
+            raise PictureUnavailable("this result was kept without its image; pass image=")
         try:
             picture = self.source.picture()
         except ImageError as error:
-            raise PictureUnavailable(f"the image cannot be shown again: {error}") from error
+            raise PictureUnavailable(f"the image cannot be opened again: {error}") from error
         if (picture.height, picture.width) != self.image_size:
             raise PictureUnavailable(
-                f"the image was explained as one of {self.image_size[0]} x {self.image_size[1]}, "
-                f"but is decoded here to {picture.height} x {picture.width}"
+                f"the image had {self.image_size[0]} x {self.image_size[1]} pixels when it was "
+                f"explained, but now has {picture.height} x {picture.width}"
             )
         return picture

@@ -1,14 +1,14 @@
-"""Limit of a streamed run's items in flight while its server says "later".
+"""Limit of a streamed run's items in flight while its server asks to wait.
 
-It works as TCP shares a line: each answer lets the run send
-a little more at once, each round of refusals half as much, after a pause.
+It works like TCP's congestion control: each response raises the limit a little, and each round of
+rejections halves it, after a pause.
 """
 
 from __future__ import annotations
 
 import random
 
-_SHORTEST = 0.02  # a hint of nothing is no licence to ask without end
+_SHORTEST = 0.02  # seconds; a hint of 0 must not cause endless requests
 
 
 class AimdLimiter:
@@ -17,10 +17,10 @@ class AimdLimiter:
     Times are a monotonic clock's.
 
     Args:
-        capacity: The most items in flight, and how many there may be at first.
+        capacity: The most items in flight; the limit at the start.
 
     Attributes:
-        resumes: Nothing is sent before.
+        resumes: Time before which nothing is sent.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -30,25 +30,25 @@ class AimdLimiter:
         self._slowed = float("-inf")
 
     def room(self, in_flight: int, now: float) -> int:
-        """Return how many more may be sent now."""
+        """Return the number of items that may be sent now."""
         return max(int(self._allowed) - in_flight, 0) if now >= self.resumes else 0
 
     def increase(self) -> None:
-        """Allow a little more: one item more once all that are allowed were answered."""
+        """Raise the limit by one item per round of responses."""
         self._allowed = min(self._allowed + 1 / self._allowed, self._capacity)
 
     def decrease(self, hint: float, launched: float, now: float) -> float:
-        """Allow half as much, after a pause: an item was refused.
+        """Halve the limit after a rejection, and pause.
 
         Args:
-            hint: Seconds after which the server suggests another try.
-            launched: When the item was sent. What was sent before the last slowing down
-                belongs to the same round, which counts once.
+            hint: Seconds until the next try, as the server suggests.
+            launched: Time at which the item was sent. Items sent before the last decrease belong
+                to the same round, which counts once.
             now: The time.
 
         Returns:
-            Seconds until sending resumes: the hint, and up to half of it more, lest all
-            callers that were refused together come back together.
+            Seconds until sending resumes: the hint plus up to half of it, so that callers that
+            were rejected together do not return together.
         """
         if launched > self._slowed:
             self._slowed = now

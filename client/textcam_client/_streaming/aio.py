@@ -21,11 +21,11 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class AsyncResultStream(AsyncIterator[T_co], Generic[T_co]):
-    """The answers of AsyncClient.explain_many, for `async for`; see ResultStream.
+    """Results of AsyncClient.explain_many, for `async for`; see ResultStream.
 
-    A loop that is left early leaves the clean-up to the event loop; `async with`, or
-    `await close()`, does it there and then. A cancelled wait for an answer, as by
-    asyncio.wait_for, ends the run.
+    If a loop ends early, the event loop cleans up some time later; `async with` or
+    `await close()` does it at once. A cancelled wait for a result, as by asyncio.wait_for,
+    ends the run.
     """
 
     def __init__(self, run: AsyncStreamRun, raise_errors: bool) -> None:
@@ -50,18 +50,18 @@ class AsyncResultStream(AsyncIterator[T_co], Generic[T_co]):
         await self.close()
 
     async def close(self) -> None:
-        """Cancel what is in flight; more than once is no harm.
+        """Cancel the items in flight. May be called twice.
 
-        A task that waits for the next answer meanwhile gets Cancelled.
+        A task that waits for the next result gets Cancelled.
         """
         self._run.close()
-        # A generator that another task waits for cannot be closed; it ends by itself.
+        # A generator that another task awaits cannot be closed here; that task ends it.
         with contextlib.suppress(RuntimeError):
             await self._outcomes.aclose()
 
 
 class AsyncStreamRun(RunBase):
-    """One `explain_many` on an event loop; see StreamRun."""
+    """Run of one `explain_many` on an event loop; see StreamRun."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class AsyncStreamRun(RunBase):
         self._stream: AsyncStream | None = None
 
     async def outcomes(self) -> AsyncGenerator[Outcome, None]:
-        """Yield each item's outcome; what the images' iterable raises comes after the last."""
+        """Yield each item's outcome; an error of the images' iterable is raised after the last."""
         with self.state:
             try:
                 await self._fill()
@@ -87,7 +87,7 @@ class AsyncStreamRun(RunBase):
                         await self._fill()
                         continue
                     self._ready.append(self._window.pop())
-                    # The server works on while the caller looks at this outcome.
+                    # The server continues while the caller uses this outcome.
                     await self._fill()
                     with paused(self._window):
                         yield self._ready.pop()
@@ -99,14 +99,14 @@ class AsyncStreamRun(RunBase):
                     await self._close_stream()
 
     def close(self) -> None:
-        """Cancel what is in flight; a run that goes on ends with Cancelled."""
+        """Cancel the items in flight; a waiting run ends with Cancelled."""
         self.state.closed.set()
         self._woken.set()
         if self._stream is not None:
             self._stream.cancel()
 
     async def _fill(self) -> None:
-        """Send the images that are at hand; no answer waits for one that is not."""
+        """Send the images that are available, without waiting for others."""
         while self._window.has_room and not self._exhausted:
             with paused(self._window):
                 await self._feed.ask()
@@ -145,7 +145,7 @@ class AsyncStreamRun(RunBase):
         self.state.require_open()
 
     async def _step(self) -> None:
-        """Wait for one thing to happen, and take it in."""
+        """Wait for one event and apply it to the window."""
         await self._send()
         if self._feed.ready and not self._exhausted:
             return

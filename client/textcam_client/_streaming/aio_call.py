@@ -24,7 +24,7 @@ class AsyncStream:
     Args:
         start: Begins the call.
         peer: The server that is called.
-        woken: Set with each event; ends the wait for one, whoever sets it.
+        woken: Set with each event; setting it from elsewhere ends a wait too.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class AsyncStream:
         self._reader = asyncio.create_task(_read(self._call, self._take, peer))
 
     def send(self, request: pb.ExplainStreamRequest) -> None:
-        """Send; failures come as events."""
+        """Send a request; failures come as events."""
         self._requests.put_nowait(request)
 
     async def receive(self, timeout: float) -> Event | None:
-        """Wait for an answer, or for what ended the stream; None: neither came in time."""
+        """Wait for a response or the error that ended the stream; None: neither came in time."""
         if not self._events:
             await sleep_until(self._woken, timeout)
         return self._events.popleft() if self._events else None
@@ -68,7 +68,7 @@ class AsyncStream:
 async def sleep_until(woken: asyncio.Event, timeout: float) -> None:
     """Wait until `woken` is set from now on, at most `timeout` seconds.
 
-    asyncio.wait_for swallows a cancellation that meets what it waits for, before Python 3.12.
+    Before Python 3.12, asyncio.wait_for loses a cancellation that comes with the event.
     """
     woken.clear()
     timer = asyncio.get_running_loop().call_later(timeout, woken.set)
@@ -89,14 +89,14 @@ async def _read(call: Any, take: Callable[[Event], None], peer: Peer) -> None:
     ends: list[CallError] = []
     call.add_done_callback(lambda done: ends.append(_end_of(done, peer)))
     try:
-        async for answer in call:
-            take(answer)
+        async for response in call:
+            take(response)
     except grpc.RpcError as rpc_error:
-        # The first end is the server's. A write that then fails overwrites the status
-        # with grpc.aio's own, which says nothing.
+        # The first end is the server's. A write that fails later replaces the status by
+        # grpc.aio's own, which has no details.
         take(ends[0] if ends else peer.failure(rpc_error))
     except asyncio.CancelledError:
-        take(Cancelled("the stream was cancelled, or its client closed"))
+        take(Cancelled("the stream was cancelled, or its client was closed"))
         raise
     else:
         take(stream_ended())
@@ -108,13 +108,13 @@ def _end_of(call: Any, peer: Peer) -> CallError:
     if code is grpc.StatusCode.OK:
         return stream_ended()
     if details == _WRITE_FAILED:
-        return Unavailable("the stream broke while it was written to", reason=STREAM_BROKEN)
+        return Unavailable("the stream broke during a write", reason=STREAM_BROKEN)
     trailing = _at_once(call.trailing_metadata())
     return peer.failure(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details))
 
 
 def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that has nothing to wait for."""
+    """Run a coroutine that never waits, and return its value."""
     try:
         coroutine.send(None)
     except StopIteration as done:

@@ -1,4 +1,4 @@
-"""State of a streamed run: one that was broken off is not to look like one that is done."""
+"""State of a streamed run: complete, closed or interrupted."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from textcam_client.errors import Cancelled, TextCamClientError
 
 
 class RunState:
-    """State of a run, entered for as long as the run lasts.
+    """State of a run; a context manager around the run.
+
+    It makes sure that an interrupted run does not look complete.
 
     Attributes:
-        complete: Whether every answer was handed out.
-        closed: Set from any thread if the answers are wanted no more.
+        complete: True once every outcome was handed out.
+        closed: Set, from any thread, if the caller needs no more results.
     """
 
     def __init__(self) -> None:
@@ -30,20 +32,20 @@ class RunState:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A generator is closed on purpose, and an error of this package says how the run ended.
+        # Closing a generator is deliberate, and errors of this package explain the end themselves.
         expected = (GeneratorExit, TextCamClientError)
         if kind is not None and not self.complete and not issubclass(kind, expected):
             self._interruption = kind.__name__
 
     def require_open(self) -> None:
-        """Raise Cancelled if the run was closed while it was waited for."""
+        """Raise Cancelled if the run was closed during a wait."""
         if self.closed.is_set():
-            raise Cancelled("this run was closed while it was waited for")
+            raise Cancelled("this run was closed while the caller waited for a result")
 
     def require_whole(self) -> None:
-        """Raise Cancelled if the run was interrupted: it cannot go on."""
+        """Raise Cancelled if the run was interrupted, because it cannot continue."""
         if self._interruption:
             raise Cancelled(
-                f"this run was interrupted ({self._interruption}) before its last answer; images "
-                "without an answer have to be explained anew"
+                f"this run was interrupted ({self._interruption}) before its last result; "
+                "explain the images without a result in a new run"
             )

@@ -1,4 +1,4 @@
-"""The images of a run on an event loop, which are waited for beside its answers."""
+"""Images of a run on an event loop, awaited at the same time as its results."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from textcam_client.images import ImageInput
 
 
 class Feed:
-    """Draws each image when it is asked for, all in one task.
+    """Source that draws each image on request, all in one task.
 
-    A generator may hold what belongs to its task from one image to the next: a timeout, a group.
+    One task, since a generator may keep things that belong to its task from one image to the next:
+    a timeout, a task group.
 
     Args:
-        images: What is drawn from.
-        woken: Set when an image has come, or there are no more.
+        images: The caller's iterable.
+        woken: Set when an image has arrived or the images have ended.
     """
 
     def __init__(
@@ -31,11 +32,11 @@ class Feed:
 
     @property
     def ready(self) -> bool:
-        """Whether `take` has something to say."""
+        """True if `take` returns or raises at once."""
         return bool(self._arrived) or self._end is not None
 
     async def ask(self) -> None:
-        """Let the next image be drawn, if none is; one that is at hand is ready then."""
+        """Request the next image, unless one is ready; an available one is ready afterwards."""
         if self.ready or self._asked.is_set():
             return
         self._asked.set()
@@ -44,7 +45,7 @@ class Feed:
         await asyncio.sleep(0)
 
     def take(self) -> ImageInput:
-        """The image that has come; raises StopAsyncIteration, or what the iterable raised."""
+        """Return the image that arrived; raises StopAsyncIteration, or the iterable's own error."""
         if self._arrived:
             return self._arrived.popleft()
         raise self._end or LookupError("no image has come")
@@ -60,7 +61,7 @@ class Feed:
             async for image in self._images:
                 self._asked.clear()
                 self._arrived.append(image)
-                del image  # it is the run's from here on
+                del image  # the run owns it now
                 self._woken.set()
                 await self._asked.wait()
             self._end = StopAsyncIteration()

@@ -59,7 +59,7 @@ class RunBase:
         return min(max(wait, _SHORTEST_WAIT), _LONGEST_WAIT)
 
     def _handle(self, event: Event | None) -> bool:
-        """Apply an event of the stream to the window; None: none came in time.
+        """Apply an event of the stream to the window; None: no event came in time.
 
         Returns:
             True if the stream has ended and is to be closed.
@@ -92,7 +92,7 @@ def hand_over(outcome: Any, *, raise_errors: bool) -> Any:
 
 def stream_ended() -> Unavailable:
     """Build the error of a stream that the server ended in order, but too early."""
-    return Unavailable("the server ended the stream before all was answered", reason=STREAM_ENDED)
+    return Unavailable("the server ended the stream before its last response", reason=STREAM_ENDED)
 
 
 @contextlib.contextmanager

@@ -19,14 +19,13 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class ResultStream(Iterator[T_co], Generic[T_co]):
-    """The answers of `explain_many`, in the order of the images.
+    """Results of `explain_many`, in the order of the images.
 
-    Where an item failed, its error is raised in its place, and the next call goes on
-    with the item after it; with on_error="return" the error is the item.
+    If an item failed, its error is raised in its place, and the next call continues with the
+    following item; with on_error="return" the error is returned instead.
 
-    Dropping the iterator, leaving its `with` block or `close` cancels what is in flight. So does
-    what interrupts the wait for an answer, such as KeyboardInterrupt: going on after it raises
-    Cancelled.
+    Dropping the iterator, leaving its `with` block or calling `close` cancels the items in flight.
+    So does an interrupted wait, as by KeyboardInterrupt; a later call then raises Cancelled.
     """
 
     def __init__(self, run: StreamRun, raise_errors: bool) -> None:
@@ -50,18 +49,18 @@ class ResultStream(Iterator[T_co], Generic[T_co]):
         self.close()
 
     def close(self) -> None:
-        """Cancel what is in flight; more than once is no harm.
+        """Cancel the items in flight. May be called twice.
 
-        A thread that waits for the next answer meanwhile gets Cancelled.
+        A thread that waits for the next result gets Cancelled.
         """
         self._run.close()
-        # A generator that runs in another thread cannot be closed; it ends by itself.
+        # A generator that runs in another thread cannot be closed here; its own thread ends it.
         with contextlib.suppress(ValueError):
             self._outcomes.close()
 
 
 class StreamRun(RunBase):
-    """One `explain_many`: pulls images, keeps the window full, yields outcomes in order."""
+    """Run of one `explain_many`: draws images, keeps the window full, yields outcomes in order."""
 
     def __init__(
         self,
@@ -76,7 +75,7 @@ class StreamRun(RunBase):
         self._stream: Stream | None = None
 
     def outcomes(self) -> Generator[Outcome, None, None]:
-        """Yield each item's outcome; what the images' iterable raises comes after the last."""
+        """Yield each item's outcome; an error of the images' iterable is raised after the last."""
         with self.state:
             try:
                 self._fill()
@@ -84,7 +83,7 @@ class StreamRun(RunBase):
                     while not self._window.head_done:
                         self._step()
                     self._ready.append(self._window.pop())
-                    # The server works on while the caller looks at this outcome.
+                    # The server continues while the caller uses this outcome.
                     self._fill()
                     with paused(self._window):
                         yield self._ready.pop()
@@ -93,7 +92,7 @@ class StreamRun(RunBase):
                 self._close_stream()
 
     def close(self) -> None:
-        """Cancel what is in flight, from any thread; a run that goes on ends with Cancelled."""
+        """Cancel the items in flight, from any thread; a waiting run ends with Cancelled."""
         self.state.closed.set()
         stream = self._stream
         if stream is not None:
@@ -132,11 +131,11 @@ class StreamRun(RunBase):
             if self._stream is None:
                 self._stream = self._open_stream()
             self._stream.send(request)
-        # Not before: `close` either finds the stream, or is noticed here.
+        # Checked last, so that `close` either finds the stream or is noticed here.
         self.state.require_open()
 
     def _step(self) -> None:
-        """Wait for one thing to happen, and take it in."""
+        """Wait for one event and apply it to the window."""
         self._send()
         wait = self._seconds_to_wait()
         if self._stream is None:

@@ -29,11 +29,11 @@ class Stream:
         self._reader.start()
 
     def send(self, request: pb.ExplainStreamRequest) -> None:
-        """Send; failures come as events."""
+        """Send a request; failures come as events."""
         self._requests.put(request)
 
     def receive(self, timeout: float) -> Event | None:
-        """Wait for an answer, or for what ended the stream; None: neither came in time."""
+        """Wait for a response or the error that ended the stream; None: neither came in time."""
         try:
             return self._events.get(timeout=timeout)
         except queue.Empty:
@@ -45,7 +45,7 @@ class Stream:
 
     def close(self) -> None:
         """Cancel the call and wait for its reader."""
-        # The thread in which grpc takes the requests ends with them, not with the call.
+        # gRPC's thread that draws the requests ends with them, not with the call.
         self._requests.put(None)
         self._call.cancel()
         self._reader.join(timeout=5)
@@ -53,8 +53,8 @@ class Stream:
 
 def _read(call: Any, events: queue.SimpleQueue[Event], peer: Peer) -> None:
     try:
-        for answer in call:
-            events.put(answer)
+        for response in call:
+            events.put(response)
     except grpc.RpcError as rpc_error:
         events.put(peer.failure(rpc_error))
     else:

@@ -1,7 +1,7 @@
-"""The window of a streamed run: which items are in flight, due, answered, given up.
+"""The window of a streamed run: its items waiting, in flight, given up or done.
 
-Without I/O and without a clock, so that the sync and the asyncio stream share it.
-Every item resolves exactly once, and leaves in the order in which it came.
+It does no I/O and has no clock, so that both clients share it. Each item gets exactly one outcome,
+and items leave in the order in which they came.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ Outcome: TypeAlias = ExplainResult | TextCamClientError
 
 @dataclass(eq=False)
 class _Item:
-    """One image on its way.
+    """One image of a run.
 
     Attributes:
         name: Its request id; launches after the first add their number.
         wire_id: Its id on the stream while it is in flight, else "".
-        due: When it is to be sent, if it is not in flight.
-        launched: When it was sent last.
-        error: What its last try ended with.
-        suspect: Whether it may be what broke the stream.
+        due: Time to send it, if it is not in flight.
+        launched: Time of its last sending.
+        error: Error of its last try.
+        suspect: True if it may have broken the stream.
     """
 
     name: str
@@ -62,17 +62,17 @@ class _Item:
 
 
 class Window:
-    """The items between the images' iterable and the caller. Times are a monotonic clock's.
+    """Items between the images' iterable and the caller. Times are a monotonic clock's.
 
     Args:
-        capacity: The most items held at once, answered or not.
-        retry: Applied to each item by itself.
-        timeout: Seconds from adding an item to its answer, less what it was postponed.
-        run_id: Start of the request ids; unique among the server's callers.
-        peer: The server that is called.
+        capacity: The most items held at once, done or not.
+        retry: Policy for retries, applied to each item.
+        timeout: Seconds from adding an item to its response, without pauses.
+        run_id: Prefix of the request ids; unique among the server's callers.
+        peer: The server.
 
     Raises:
-        ValueError: No capacity.
+        ValueError: The capacity is below 1.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Window:
         self._added = 0
         self._items: deque[_Item] = deque()
         self._in_flight: dict[str, _Item] = {}
-        # Ids that the stream still carries though nobody waits for them: the server has them.
+        # Ids given up here that the server still works on.
         self._given_up: set[str] = set()
         self._leaving = False
 
@@ -98,42 +98,43 @@ class Window:
 
     @property
     def has_room(self) -> bool:
-        """Whether another item may be added."""
+        """True if another item may be added."""
         return len(self._items) < self._capacity
 
     @property
     def head_done(self) -> bool:
-        """Whether the oldest item has its outcome."""
+        """True if the oldest item has its outcome."""
         return bool(self._items) and self._items[0].outcome is not None
 
     def add(self, request: pb.ExplainRequest, source: ImageSource, now: float) -> None:
-        """Take a new item, to be sent at once; its request id is given here."""
+        """Add an item that is due now, and give it its request id."""
         item = _Item(self._next_name(), request, source, now + self._timeout, due=now)
         self._items.append(item)
 
     def add_failed(self, error: TextCamClientError) -> None:
-        """Take an item that cannot be sent."""
+        """Add an item that cannot be sent, with its error."""
         self._items.append(_Item(self._next_name(), outcome=_kept(error)))
 
     def postpone(self, seconds: float) -> None:
-        """Answers could not be taken in for so long: it is not counted as their items' time."""
+        """Extend all deadlines by a pause in which no response could be received."""
         for item in self._items:
             item.deadline += seconds
 
     def pop(self) -> Outcome:
-        """Let the oldest item go; it must be done."""
+        """Remove the oldest item, which must be done, and return its outcome."""
         outcome = self._items.popleft().outcome
         if outcome is None:
             raise LookupError("the oldest item has no outcome yet")
         return outcome
 
     def leaves_stream(self, now: float) -> bool:
-        """Whether the stream is to be closed before anything else is sent; says so once.
+        """Return True, once, if the stream has to be closed before the next sending.
 
-        A server that shuts down answers what it took and refuses the rest, item by item: on
-        this stream there is no other server to be found. Items that were given up go with
-        their stream, lest the server work for nobody; while others are on it, it stays up
-        until most of the window is taken by such items. The others are due again then.
+        There are two reasons. A server that shuts down completes its accepted items and rejects
+        the others one by one; only a new stream can reach another server. And items that were
+        given up still cost the server work, which closing the stream ends. While other items are
+        in flight, the stream stays open until given-up items take most of the window; then the
+        others become due again.
         """
         abandoned = len(self._given_up) * 2 > self._capacity
         leaves = abandoned or (not self._in_flight and (self._leaving or bool(self._given_up)))
@@ -143,13 +144,13 @@ class Window:
         return leaves
 
     def launch(self, now: float) -> list[pb.ExplainStreamRequest]:
-        """What is to be sent now; it counts as in flight from here on."""
+        """Return the requests to send now, and mark their items as in flight."""
         due = [item for item in self._sendable() if item.due <= now]
         room = self._limiter.room(self._carried, now)
         return [self._launched(item, now) for item in due[:room]]
 
     def seconds_to_next(self, now: float) -> float:
-        """How long until something is to be sent or given up; infinity: never."""
+        """Return the seconds until an item is due or expires; infinity: never."""
         times = [max(item.due, self._limiter.resumes) for item in self._sendable()]
         if not self._limiter.room(self._carried, float("inf")):
             times = []
@@ -157,7 +158,7 @@ class Window:
         return max(min(times, default=float("inf")) - now, 0.0)
 
     def receive(self, response: pb.ExplainStreamResponse, now: float) -> None:
-        """Take an answer; one to an item that was given up is passed over."""
+        """Record a response; ignore one to an item that was given up."""
         self._given_up.discard(response.request_id)
         item = self._in_flight.get(response.request_id)
         if item is None:
@@ -174,10 +175,10 @@ class Window:
         self._release(item)
 
     def broken(self, error: CallError, now: float) -> None:
-        """The stream ended with `error`: each item in flight is tried again or fails by itself.
+        """Record that the stream ended with `error`; each item in flight is retried or fails.
 
-        A message over a size limit ends the stream for all. Which one it was shows when
-        they are sent again one by one.
+        A message over a size limit ends the stream for all items. They are sent again one by one,
+        to find the one that is too large.
         """
         items = list(self._in_flight.values())
         oversize = isinstance(error, Overloaded) and error.retry_after is None
@@ -197,12 +198,12 @@ class Window:
             self._release(item)
 
     def expire(self, now: float) -> None:
-        """Give up what is past its deadline; the stream goes on for the others."""
+        """Give up the items past their deadline; the stream stays open for the others."""
         for item in self._items:
             if item.outcome is None and item.deadline <= now:
-                last = f"; the last try ended with: {item.error}" if item.error else ""
+                last = f"; the last try failed: {item.error}" if item.error else ""
                 item.outcome = DeadlineExceeded(
-                    f"no answer within {self._timeout:g} s{last}",
+                    f"no response within {self._timeout:g} s{last}",
                     request_id=item.wire_id or item.name,
                 )
                 if item.wire_id:
@@ -212,11 +213,11 @@ class Window:
 
     @property
     def _carried(self) -> int:
-        """How many items the stream carries, those that were given up included."""
+        """Number of items on the stream, including those that were given up."""
         return len(self._in_flight) + len(self._given_up)
 
     def _recall(self, now: float) -> None:
-        """The stream is left: what is in flight is due again, at no attempt's cost."""
+        """Make the items in flight due again; this costs them no attempt."""
         for item in list(self._in_flight.values()):
             self._land(item)
             item.attempts -= 1
@@ -227,7 +228,7 @@ class Window:
         self._given_up.clear()
 
     def _sendable(self) -> list[_Item]:
-        """What may be sent once it is due: suspects alone, one by one, before all others."""
+        """Return the items that may be sent once due; suspects go first, one at a time."""
         if self._leaving and self._in_flight:
             return []
         waiting = [i for i in self._items if i.outcome is None and not i.wire_id]
@@ -239,7 +240,7 @@ class Window:
         item.launched = now
         item.launches += 1
         item.attempts += 1
-        # Ids are unique within a stream, and an item may be sent on one stream twice.
+        # Ids are unique within a stream, and one stream may carry an item twice.
         item.wire_id = item.name if item.launches == 1 else f"{item.name}.{item.launches}"
         self._in_flight[item.wire_id] = item
         message = pb.ExplainStreamRequest(request=item.request)
@@ -254,9 +255,9 @@ class Window:
         item.error = error
         delay = self._retry.delay_after(error, item.attempts, answered=self._peer.answered)
         hint = error.retry_after
-        # A hint past the item's deadline ends the item; others may have longer.
+        # A hint past this item's deadline ends the item alone; others may have more time.
         if delay is not None and hint is not None and now + hint < item.deadline:
-            # All wait for the server, none for its own many refusals.
+            # The pause is the same for all items, however often one was rejected.
             delay = self._limiter.decrease(hint, item.launched, now)
         if delay is None or now + delay >= item.deadline:
             item.outcome = error
@@ -264,7 +265,7 @@ class Window:
             item.due = now + delay
 
     def _release(self, item: _Item) -> None:
-        """Let the image go: an answered item may wait long for those before it."""
+        """Drop the image of an item that is done: it may wait long for those before it."""
         if item.outcome is not None:
             item.request = item.source = None
 
@@ -277,16 +278,16 @@ def _read(response: pb.ExplainStreamResponse, item: _Item) -> Outcome:
     asked = item.request.method if item.request else types_pb.CAM_METHOD_UNSPECIFIED
     try:
         if not response.HasField("response"):
-            raise MalformedResponse("the stream answered an item with nothing")
+            raise MalformedResponse("the stream's response has neither a result nor an error")
         return responses.explain_result(response.response, item.source, asked)
     except (MalformedResponse, MethodIgnored) as error:
         return _kept(error)
 
 
 def _kept(error: TextCamClientError) -> TextCamClientError:
-    """The error without the frames that hold its image: those of its causes too.
+    """Return the error without the frames that hold its image, its causes' frames included.
 
-    What the caller was handling meanwhile is no cause, and keeps its own.
+    The context, an error that the caller was handling, is no cause and keeps its frames.
     """
     seen: set[int] = set()
     link: BaseException | None = error

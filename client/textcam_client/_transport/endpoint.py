@@ -1,11 +1,11 @@
-"""Where a server is and what is said to it with every call, checked when a client is made."""
+"""Checks of a server's address and of calls' metadata, made as a client is constructed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-# The schemes of gRPC's name resolvers; what follows them is theirs to read.
+# The schemes of gRPC's name resolvers, which parse the rest themselves.
 _SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds", "google-c2p")
 _HOST_PORT = re.compile(r"(\[[^\[\]\s]+\]|[^\[\]\s:/]+):(\d{1,5})")
 _LAST_PORT = 65535
@@ -16,9 +16,9 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 def checked_address(address: str) -> str:
-    """Return `address` if it is HOST:PORT or a target of gRPC's; raises ValueError.
+    """Return `address` if it is HOST:PORT or a gRPC target; raises ValueError.
 
-    gRPC itself takes a host without a port to mean port 443, and fails at the first call only.
+    gRPC itself assumes port 443 for a host without a port, and fails only at the first call.
     """
     if address.split(":", 1)[0] in _SCHEMES and ":" in address:
         return address
@@ -26,7 +26,7 @@ def checked_address(address: str) -> str:
     if found and 0 < int(found[2]) <= _LAST_PORT:
         return address
     if "://" in address:
-        fault = "is a URL of a scheme that gRPC does not know; name the host and the port alone"
+        fault = "is a URL with a scheme that gRPC does not know; give only the host and the port"
     elif address.count(":") > 1 and "[" not in address:
         fault = "has more than one colon; an IPv6 address stands in brackets: [::1]:50051"
     elif ":" not in address:
@@ -35,16 +35,16 @@ def checked_address(address: str) -> str:
         fault = f"has no host, or no port of 1 .. {_LAST_PORT}"
     raise ValueError(
         f"the address {address!r} {fault}. It is HOST:PORT, such as 'localhost:50051', or a gRPC "
-        "target, such as 'dns:///textcam:50051'; TLS is asked for by tls=Tls()"
+        "target, such as 'dns:///textcam:50051'; for TLS pass tls=Tls()"
     )
 
 
 def checked_metadata(metadata: Mapping[str, str]) -> Metadata:
-    """Return the pairs as gRPC takes them, keys in lower case.
+    """Return the pairs in gRPC's form, with keys in lower case.
 
     Raises:
-        ValueError: A key or a value has what gRPC does not send. Tokens travel in the values,
-            so no value is named.
+        ValueError: A key or a value has characters that gRPC does not send. Values may be
+            tokens, so the message shows none.
     """
     pairs = {key.lower(): value for key, value in metadata.items()}
     if len(pairs) < len(metadata):
@@ -55,7 +55,7 @@ def checked_metadata(metadata: Mapping[str, str]) -> Metadata:
 def _checked_key(key: str) -> str:
     wrong = _NO_KEY.search(key)
     if wrong or not key:
-        # The key itself is not shown: a token may have got there by mistake.
+        # The message does not show the key, which may be a token by mistake.
         fault = f"one has {wrong[0]!r}" if wrong else "one is empty"
         raise ValueError(f"a metadata key is letters, digits, '_', '-' and '.'; {fault}")
     return key
@@ -66,7 +66,7 @@ def _checked_value(key: str, value: str | bytes) -> str | bytes:
         return value
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
         raise ValueError(
-            f"the value of the metadata {key!r} is no text of printable ASCII characters; one that "
-            "was read from a file may end in a line break, which .strip() takes off"
+            f"the value of the metadata {key!r} has characters other than printable ASCII; a value "
+            "from a file may end in a line break, which .strip() removes"
         )
     return value

@@ -1,4 +1,4 @@
-"""The server at the other end, as far as one client knows it."""
+"""The server of one client, and its failures."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from textcam_client.errors import CallError, DeadlineExceeded, Unavailable, from
 
 
 class Peer:
-    """Whom a client calls. Its calls and streams share one.
+    """Server of a client; shared by its calls and streams.
 
     Attributes:
-        address: Where; "" where the user brought a channel, which knows it alone.
-        answered: Whether it ever answered: it is worth waiting for then, if it is away.
+        address: Its address; "" if the caller passed a channel, which has its own.
+        answered: True once it has responded: if it is away later, waiting for it makes sense.
     """
 
     def __init__(self, address: str) -> None:
@@ -20,20 +20,20 @@ class Peer:
         self.answered = False
 
     def failure(self, rpc_error: Any, request_id: str = "") -> CallError:
-        """Turn a grpc.RpcError into an error that says what to look at where nobody answered."""
+        """Turn a grpc.RpcError into a CallError, with advice if no server responded."""
         error = from_rpc_error(rpc_error, request_id)
-        # What has a reason came from a server, or over a connection to one.
+        # An error with a reason came from a server, or over a connection to one.
         self.answered = self.answered or bool(error.reason)
         if isinstance(error, Unavailable) and not error.reason and error.retry_after is None:
-            return self._nobody(error, "answers")
+            return self._no_response(error, "responds")
         if isinstance(error, DeadlineExceeded) and not self.answered:
-            return self._nobody(error, "answered in time")
+            return self._no_response(error, "responded in time")
         return error
 
-    def _nobody(self, error: CallError, answers: str) -> CallError:
+    def _no_response(self, error: CallError, verb: str) -> CallError:
         where = f" at {self.address}" if self.address else ""
         return type(error)(
-            f"no TextCAM server {answers}{where}: is it running, is the port right, does it want "
-            f"TLS? (gRPC says: {error})",
+            f"no TextCAM server {verb}{where}: is it running, is the port right, does it need "
+            f"TLS? (gRPC reports: {error})",
             request_id=error.request_id,
         )

@@ -1,4 +1,4 @@
-"""The methods that a client calls."""
+"""The gRPC methods that a client calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textcam.v1 import explainer_pb2_grpc as pb_grpc
 
 
 class Stub(pb_grpc.ExplainerServiceStub):
-    """TextCAM's own, and of the standard health service, which every caller may ask, `Check`."""
+    """Stub of TextCAM's service, with `Check` of the standard health service."""
 
     def __init__(self, channel: Any) -> None:
         super().__init__(channel)  # type: ignore[no-untyped-call]  # generated

@@ -1,4 +1,4 @@
-"""One picture per explained photograph, for people: where, and what, and how much."""
+"""Figures of results, and their numbers in words."""
 
 from textcam_client.figure.figure import draw_figure
 

@@ -1,4 +1,4 @@
-"""One picture per explained photograph, for people: where, and what, and how much."""
+"""Figures of results: the image, its heatmap, and a panel per phrase."""
 
 from __future__ import annotations
 
@@ -41,35 +41,36 @@ def draw_figure(
     columns: int | None = None,
     font: str | os.PathLike[str] | None = None,
 ) -> Image.Image:
-    """Draw the photograph, where the model looked, and a panel per phrase.
+    """Draw the image, its heatmap and a panel per phrase.
 
-    The panel of a phrase shows where, of where the model looked, the network sees it more than the
-    other phrases (SaliencyGroup.relative_heatmap times the root of the target's heatmap), on a
-    scale of its own: it says where, not how much, and not where in the image a part is. "Where it
-    looked" and "all the rest" have one scale, the target's strongest support; so have the phrases'
-    panels of an answer without relative maps, which show the groups' own maps. What the network
-    did not see is dimmed. Beside a phrase stand its probability, its share and its effect; the
-    figure says what they mean.
+    A phrase's panel is SaliencyGroup.relative_heatmap times the root of the target's heatmap, on
+    its own scale. Within the region where the model looked, it shows where the network sees the
+    phrase more than the other phrases. It shows neither how much, nor where in the image a part is.
+
+    "Where it looked" and "all the rest" share one scale, the target's strongest support. If the
+    result has no relative maps, the phrases' panels show the groups' own maps on the same scale.
+    Pixels outside the crop are dimmed. Each phrase has its probability, its share and its effect;
+    the figure explains them.
 
     Args:
-        result: An answer with maps; each of its targets gets a section.
-        image: What to draw on; default: the image that was explained.
-        tile_width: Width of a panel, pixels; everything else follows from it.
-        columns: Panels per row; default: as many as give full rows, 3 to 5.
-        font: A TrueType or OpenType file; default: Pillow's own font, which has ASCII letters
-            only and draws others, as in "Ünïcödé", as crossed boxes.
+        result: A result with maps; each of its targets gets a section.
+        image: Image to draw on; default: the explained image.
+        tile_width: Width of a panel, pixels; all other sizes follow from it.
+        columns: Panels per row; default: 3 to 5, the number with the fullest rows.
+        font: A TrueType or OpenType file; default: Pillow's own font, which has only ASCII
+            letters and draws others, as in "Ünïcödé", as crossed boxes.
 
     Returns:
         An RGB image.
 
     Raises:
-        MapsDeclined: The answer was requested without maps.
+        MapsDeclined: The result was requested without maps.
         PictureUnavailable: The image's file is gone or has changed.
         OSError: The font cannot be read.
-        ValueError: The answer explains no target, or an option is out of range.
+        ValueError: The result has no target, or an option is out of range.
     """
     if not result.explanations:
-        raise ValueError("the answer explains no target")
+        raise ValueError("the result has no target to draw")
     if tile_width < 1 or (columns is not None and columns < 1):
         raise ValueError(
             f"tile_width is at least 1 pixel and columns is at least 1, "
@@ -77,7 +78,7 @@ def draw_figure(
         )
     sheet = Sheet(tile_width, font)
     photo = result.picture() if image is None else ImageSource(image).picture()
-    # Tall photographs get narrower panels' worth of picture, never taller panels.
+    # A tall image becomes narrower than its panel; panels never become taller.
     photo.thumbnail((tile_width, tile_width), Image.Resampling.LANCZOS, reducing_gap=3.0)
     if photo.width < tile_width and photo.height < tile_width:
         scale = tile_width / max(photo.size)
@@ -92,11 +93,11 @@ def draw_figure(
 
 
 class _Canvas:
-    """The photograph at the size of a panel, to draw heat on.
+    """The image at the size of a panel, as a ground for heat.
 
     Args:
-        photo: Its pixels.
-        crop: What the network saw of the image.
+        photo: The image, scaled.
+        crop: The part of the image that the network saw.
         image_size: (h, w) of the image as sent.
         frame: Width of the line around the crop, pixels.
     """
@@ -110,8 +111,8 @@ class _Canvas:
         self.framed = not self._seen.all()
         self._frame = frame
 
-    def drawn(self, heat: Float32Array) -> Image.Image:
-        """The photograph under heat (h, w), what the network did not see dimmed."""
+    def draw(self, heat: Float32Array) -> Image.Image:
+        """Draw heat (h, w) over the image, and dim the pixels outside the crop."""
         heated = blend(np.asarray(self.photo), heat, OPACITY)
         return Image.fromarray(spotlight(heated, self._seen, self._frame))
 
@@ -138,7 +139,7 @@ def _tiles(explanation: Explanation, canvas: _Canvas) -> list[Tile]:
     heat = explanation.heatmap(canvas.size, smooth=True)
     return [
         Tile("photograph", "", INK, canvas.photo),
-        Tile("where it looked", whole, INK, canvas.drawn(heat)),
+        Tile("where it looked", whole, INK, canvas.draw(heat)),
         *(
             _group_tile(explanation, group, canvas)
             for group in (*wording.in_order(explanation), explanation.rest)
@@ -150,12 +151,12 @@ def _tiles(explanation: Explanation, canvas: _Canvas) -> list[Tile]:
 def _group_tile(explanation: Explanation, group: SaliencyGroup, canvas: _Canvas) -> Tile:
     number = wording.amount(explanation, group.evidence)
     if group.relative_map is None:
-        picture = canvas.drawn(group.heatmap(canvas.size, smooth=True))
+        picture = canvas.draw(group.heatmap(canvas.size, smooth=True))
     else:
-        # Where the model looked: elsewhere its channels are told apart as well, and mislead.
+        # Only where the model looked: channels differ in other places too, which would mislead.
         heat = group.relative_heatmap(canvas.size)
         heat = heat * np.sqrt(explanation.heatmap(canvas.size, smooth=True))
-        picture = canvas.drawn(heat / (float(heat.max()) or 1.0))
+        picture = canvas.draw(heat / (float(heat.max()) or 1.0))
     phrase = group.phrase
     if phrase is None:
         return Tile("all the rest", number, QUIET, picture)
@@ -172,7 +173,7 @@ def _group_tile(explanation: Explanation, group: SaliencyGroup, canvas: _Canvas)
 
 
 def _columns(tiles: int) -> int:
-    """The number from 3 to 5 that leaves the fewest holes; the wider on a tie."""
+    """Return the number from 3 to 5 with the fewest empty places; 4, then 5, on a tie."""
     return min((4, 5, 3), key=lambda columns: (-tiles % columns, abs(columns - 4)))
 
 
@@ -210,15 +211,15 @@ def _footer(sheet: Sheet, explanation: Explanation, width: int, *, framed: bool)
         paragraph(sheet, explanation.sentence, width, 7.2, INK),
         scale,
         *(
-            paragraph(sheet, told, width, 5.2, QUIET)
-            for told in _meanings(explanation, framed=framed)
+            paragraph(sheet, text, width, 5.2, QUIET)
+            for text in _meanings(explanation, framed=framed)
         ),
     ]
     return stacked(parts, sheet, margin=0, gap=sheet.px(1))
 
 
 def _meanings(explanation: Explanation, *, framed: bool) -> Sequence[str]:
-    """A paragraph on the numbers, and one on the panels."""
+    """Return a paragraph on the numbers and one on the panels."""
     groups = [group for group in explanation.groups if group.saliency_map is not None]
     frame = "The frame holds what the network saw." if framed else ""
     if not groups:

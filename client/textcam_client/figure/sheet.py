@@ -1,4 +1,4 @@
-"""Paper, type and panels of figures."""
+"""Layout of figures: measures, fonts, panels, paragraphs."""
 
 from __future__ import annotations
 
@@ -25,44 +25,44 @@ OPACITY = 0.8
 
 @dataclass(frozen=True)
 class Sheet:
-    """Measures in pixels, all multiples of the tile's width, and the font's file."""
+    """Measures in pixels, relative to the tile's width, and the font."""
 
     tile: int
     typeface: str | os.PathLike[str] | None = None
 
     def px(self, parts: float) -> int:
-        """Hundredths of a tile in whole pixels."""
+        """Convert hundredths of a tile's width to whole pixels."""
         return max(1, round(self.tile * parts / 100))
 
     def font(self, parts: float) -> Any:
-        """Pillow's own font, so that no font files are needed, unless one is given."""
+        """Load the font in a size; by default Pillow's own, which needs no file."""
         if self.typeface is None:
             return ImageFont.load_default(size=self.px(parts))
         return ImageFont.truetype(os.fspath(self.typeface), self.px(parts))
 
     @property
     def margin(self) -> int:
-        """Around everything."""
+        """Space around the figure."""
         return self.px(10)
 
     @property
     def gap(self) -> int:
-        """Between tiles."""
+        """Space between tiles."""
         return self.px(6)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One panel: a picture under its caption and its numbers.
+    """One panel: a caption, numbers, and a picture below them.
 
     Attributes:
-        caption: What is shown.
-        number: Its share of what is explained.
-        colour: Of the number.
-        picture: What is under them.
-        chance: Left of the number: how probable it is.
-        kind: Below the caption, small.
-        note: Below the number, small.
+        caption: Title.
+        number: Share of the explained number.
+        colour: Colour of the number.
+        picture: Picture below the texts.
+        chance: Probability, left of the number.
+        kind: Small text below the caption.
+        note: Small text below the number.
     """
 
     caption: str
@@ -75,7 +75,7 @@ class Tile:
 
 
 def row(sheet: Sheet, tiles: Sequence[Tile], width: int, height: int) -> Image.Image:
-    """Tiles beside each other, their pictures `height` pixels high at most."""
+    """Draw tiles in a row, with pictures at most `height` pixels high."""
     caption_height = sheet.px(12)
     noted = any(tile.kind or tile.note for tile in tiles)
     top = caption_height + (sheet.px(6.5) if noted else 0)
@@ -98,7 +98,7 @@ def _caption(sheet: Sheet, draw: ImageDraw.ImageDraw, tile: Tile, left: int, bas
         if text:
             draw.text((right, baseline), text, colour, font, anchor="rs")
             right -= draw.textlength(text, font) + sheet.px(4)
-    # Long captions are set smaller before they are cut.
+    # A long caption gets a smaller font before it is cut.
     sizes = [sheet.font(parts) for parts in (6.6, 6.0, 5.4, 4.8)]
     fitting = [f for f in sizes if draw.textlength(tile.caption, f) <= right - left]
     font = (fitting or sizes[-1:])[0]
@@ -107,7 +107,7 @@ def _caption(sheet: Sheet, draw: ImageDraw.ImageDraw, tile: Tile, left: int, bas
 
 
 def heat_bar(sheet: Sheet, paper: Image.Image, middle: int, font: Any) -> int:
-    """Draw the scale of the heat at the left; returns its width."""
+    """Draw the scale of heat at the left, and return its width."""
     draw = ImageDraw.Draw(paper)
     draw.text((0, middle), "no support", QUIET, font, anchor="lm")
     left = int(draw.textlength("no support", font)) + sheet.px(3)
@@ -121,7 +121,7 @@ def heat_bar(sheet: Sheet, paper: Image.Image, middle: int, font: Any) -> int:
 
 
 def paragraph(sheet: Sheet, text: str, width: int, parts: float, colour: Colour) -> Image.Image:
-    """Text of this width, in lines as high as its type (in hundredths of a tile) wants."""
+    """Draw text in lines of at most `width` pixels; `parts` is the font size in hundredths."""
     font = sheet.font(parts)
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     lines = wrapped(measure, text, font, width)
@@ -136,7 +136,7 @@ def paragraph(sheet: Sheet, text: str, width: int, parts: float, colour: Colour)
 def stacked(
     parts: Sequence[Image.Image], sheet: Sheet, margin: int | None = None, gap: int | None = None
 ) -> Image.Image:
-    """One above the other."""
+    """Draw pictures one above the other."""
     margin = sheet.margin if margin is None else margin
     gap = sheet.margin if gap is None else gap
     width = max(part.width for part in parts) + 2 * margin
@@ -150,7 +150,7 @@ def stacked(
 
 
 def shortened(draw: ImageDraw.ImageDraw, text: str, font: Any, room: float) -> str:
-    """As much of the text as there is room for."""
+    """Cut the text to `room` pixels, with dots at its end."""
     if draw.textlength(text, font) <= room:
         return text
     while text and draw.textlength(text.rstrip() + "...", font) > room:
@@ -159,7 +159,7 @@ def shortened(draw: ImageDraw.ImageDraw, text: str, font: Any, room: float) -> s
 
 
 def wrapped(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> list[str]:
-    """The text in lines of at most this width."""
+    """Break the text into lines of at most `width` pixels."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word

@@ -1,4 +1,4 @@
-"""The numbers of an answer in people's words, as figures and the command line say them."""
+"""The numbers of a result in words, for figures and the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOTHING_SAID = (
 
 
 def chance(phrase: Phrase) -> str:
-    """The phrase's probability: "94%", never quite 0 or 100; "" where it has none."""
+    """Return the phrase's probability: "94%", never 0% or 100%; "" if it has none."""
     if phrase.probability is None:
         return ""
     percent = round(100 * phrase.probability)
@@ -22,35 +22,35 @@ def chance(phrase: Phrase) -> str:
 
 
 def amount(explanation: Explanation, evidence: float) -> str:
-    """An amount of the logit; else a share of all evidence, for and against."""
+    """Return evidence as an amount of the logit, or else as a share of all evidence."""
     if explanation.in_logit_units:
         return number(evidence, "+")
-    # Rounded first, and 0.0 added: a share that rounds to nothing has no minus.
+    # Rounding first and adding 0.0 avoids a minus before a zero.
     return f"{round(evidence / (sum(map(abs, _parts(explanation))) or 1.0), 2) + 0.0:+.0%}"
 
 
 def effect(explanation: Explanation, phrase: Phrase) -> str:
-    """The phrase's effect, as `amount`; "" from a server that does not tell."""
+    """Return the phrase's effect as `amount` does; "" from older servers."""
     return amount(explanation, phrase.effect) if phrase.effect else ""
 
 
 def number(value: float, sign: Literal["", "+"] = "") -> str:
-    """With one decimal, and no minus where that is nothing."""
+    """Return a number with one decimal, without a minus before zero."""
     return f"{round(value, 1) + 0.0:{sign}.1f}"
 
 
 def explained(explanation: Explanation) -> str:
-    """What the evidence adds up to."""
+    """Return the name of the explained number."""
     return "logit" if explanation.reference is None else "difference of logits"
 
 
 def whole_evidence(explanation: Explanation) -> float:
-    """Of all phrases and the rest."""
+    """Return the evidence of all phrases and the rest."""
     return sum(_parts(explanation))
 
 
 def sums(explanation: Explanation) -> str:
-    """How the parts add up to what is explained."""
+    """Return the sum of the parts, up to the explained number."""
     phrases = amount(explanation, whole_evidence(explanation) - explanation.rest.evidence)
     parts = f"phrases {phrases}   rest {amount(explanation, explanation.rest.evidence)}   "
     whole = f"{explained(explanation)} {number(explanation.logit)}"
@@ -61,36 +61,36 @@ def sums(explanation: Explanation) -> str:
 
 
 def in_order(explanation: Explanation) -> list[SaliencyGroup]:
-    """The phrases' groups, best said first; from a server that does not tell, by evidence."""
+    """Return the phrases' groups, best first; by evidence if phrases have no probability."""
     if any(phrase.probability is not None for phrase in explanation.phrases):
         return list(explanation.groups)
     return sorted(explanation.groups, key=lambda group: -group.evidence)
 
 
 def meanings(explanation: Explanation) -> list[str]:
-    """What the numbers of the first phrase mean, and the maps; a sentence each."""
+    """Return a sentence on the meaning of each number of the first phrase."""
     groups = in_order(explanation)
     if not groups or groups[0].phrase is None:
         return []
     phrase = groups[0].phrase
-    told = []
+    sentences = []
     if chance(phrase):
-        told.append(
+        sentences.append(
             f"{chance(phrase)}: the chance that the phrase is true of what the network saw, as "
             "calibrated with its bank."
         )
     whole = explained(explanation) if explanation.in_logit_units else "method's evidence"
     parts = "shares, rest and bias" if explanation.in_logit_units else "shares and rest"
-    told.append(
+    sentences.append(
         f"{amount(explanation, phrase.evidence)}: its share of the {whole}; {parts} add up to the "
         "whole."
     )
     if effect(explanation, phrase):
-        told.append(
+        sentences.append(
             f"effect {effect(explanation, phrase)}: all evidence, by how far it supports the "
             "phrase; phrases overlap, so effects do not add up."
         )
-    return told
+    return sentences
 
 
 def _parts(explanation: Explanation) -> list[float]:

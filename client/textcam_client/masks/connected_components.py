@@ -14,10 +14,10 @@ class Box(NamedTuple):
     """A rectangle of whole pixels, in the order of COCO's `bbox`.
 
     Attributes:
-        x: Of its left column.
-        y: Of its top row.
-        width: Columns.
-        height: Rows.
+        x: Left column.
+        y: Top row.
+        width: Number of columns.
+        height: Number of rows.
     """
 
     x: int
@@ -33,10 +33,10 @@ def connected_components(mask: NDArray[Any]) -> Int32Array:
         mask: (h, w) bool.
 
     Returns:
-        int32 (h, w): 0 outside the mask, then 1, 2 ... in the order in which rows meet them.
+        int32 (h, w): 0 outside the mask, then 1, 2 ... in row order of their first pixels.
 
     Raises:
-        ValueError: Not a mask.
+        ValueError: `mask` is not a mask.
     """
     mask = checked_mask(mask)
     starts, ends = _runs(mask)
@@ -50,18 +50,18 @@ def connected_components(mask: NDArray[Any]) -> Int32Array:
 def bounding_boxes(
     mask: NDArray[Any], *, largest: bool = False, min_area: int = 1
 ) -> tuple[Box, ...]:
-    """Boxes around a mask's connected regions.
+    """Compute the boxes around a mask's connected regions.
 
     Args:
         mask: (h, w) bool; `labels == 2` for one label of a label map.
-        largest: Only the region with the most pixels.
+        largest: Return only the box of the region with the most pixels.
         min_area: Leave out regions of fewer pixels.
 
     Returns:
-        In pixels, the region with the most pixels first; none for an empty mask.
+        Boxes in pixels, largest region first; none for an empty mask.
 
     Raises:
-        ValueError: Not a mask.
+        ValueError: `mask` is not a mask.
     """
     mask = checked_mask(mask)
     rows, columns = np.nonzero(mask)
@@ -83,7 +83,7 @@ def bounding_boxes(
 
 
 def checked_mask(mask: NDArray[Any]) -> BoolArray:
-    """The mask itself, if it is (h, w) bool; raises ValueError."""
+    """Return the mask if it is (h, w) bool; raises ValueError."""
     given = np.asarray(mask)
     if given.dtype != np.bool_ or given.ndim != 2 or not given.size:
         raise ValueError(
@@ -94,7 +94,7 @@ def checked_mask(mask: NDArray[Any]) -> BoolArray:
 
 
 def _runs(mask: BoolArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Where the runs of each row begin and end (exclusive), row after row.
+    """Return the starts and ends (exclusive) of the runs of each row, row after row.
 
     Rows are laid end to end with a column of False on either side, so that no run crosses.
     """
@@ -106,8 +106,8 @@ def _runs(mask: BoolArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 def _touching(
     starts: NDArray[np.intp], ends: NDArray[np.intp], stride: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs of runs, one above the other, that touch by a side or a corner."""
-    # Of the row below, those that end at or after this one's start and start at or before its end.
+    """Return pairs of runs, one above the other, that touch by a side or a corner."""
+    # Runs of the row below that end at or after this one's start and start at or before its end.
     low = np.searchsorted(ends, starts + stride, "left")
     high = np.searchsorted(starts, ends + stride, "right")
     counts = high - low
@@ -117,7 +117,7 @@ def _touching(
 
 
 def _joined(one: NDArray[np.intp], other: NDArray[np.intp], count: int) -> NDArray[np.intp]:
-    """The first member of each member's group, given pairs that belong together."""
+    """Return the first member of each member's group, given pairs that belong together."""
     first = np.arange(count)
     while (first[one] != first[other]).any():
         lower = np.minimum(first[one], first[other])

@@ -1,10 +1,10 @@
-"""Pseudo-masks: which pixels belong to what a heatmap points at.
+"""Pseudo-masks: the pixels of the objects that a heatmap points at.
 
     mask = pseudo_mask(result)                    # one target
     labels = pseudo_labels(result.explanations)   # several, each pixel to one
     bounding_boxes(mask), encode_rle(mask), draw_contours("cat.jpg", mask)
 
-All functions take arrays too. They need numpy and Pillow only.
+All functions take arrays too. They need only numpy and Pillow.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from textcam_client.masks.random_walk import grow, grow_seeds
 MaskMethod: TypeAlias = Literal["seeds", "otsu", "fixed"]
 
 MAX_LABELS = 254
-"""Of a label map; 255 is left to those for whom it means "ignore"."""
+"""Largest label of a label map; many tools read 255 as "ignore"."""
 
 _BINS = 256
 
@@ -33,10 +33,10 @@ class Explained(Protocol):
     """Source of a heatmap of an image: Explanation, SaliencyGroup, or a result of one target."""
 
     def heatmap(self, size: tuple[int, int] | None = None) -> Float32Array:
-        """At image resolution."""
+        """Compute the heatmap, by default at image resolution."""
 
     def picture(self) -> Image.Image:
-        """The image."""
+        """Open the image."""
 
 
 Heat: TypeAlias = Explained | NDArray[Any]
@@ -55,19 +55,18 @@ def pseudo_mask(
         heat: A result of one target, an explanation, a group, or a heatmap: (h, w), at least 0,
             any unit.
         method: "seeds": the hottest pixels are seeds, and heat spreads from them along the
-            image's colours to whole objects (see masks.random_walk); "otsu": the threshold
-            that parts the heat best into two classes (Otsu 1979), over all pixels, 256 bins;
-            "fixed": `threshold`. Only "seeds" looks at the image.
-        threshold: For "fixed": share of the hottest pixel's heat, 0..1; it is part of the mask.
-        image: The image, for "seeds"; default: the one that was explained. Of another size, it
-            sets the size of the mask.
+            image's colours to whole objects (see masks.random_walk). "otsu": the threshold
+            that separates the heat best into two classes (Otsu 1979), over all pixels, 256 bins.
+            "fixed": `threshold`. Only "seeds" uses the image.
+        threshold: For "fixed": share of the hottest pixel's heat, 0..1; the mask includes it.
+        image: The image, for "seeds"; default: the explained image. It sets the size of the mask.
 
     Returns:
-        (h, w) bool; empty where there is no heat, full where all heat is the same.
+        (h, w) bool; empty without heat, full if all heat is equal.
 
     Raises:
-        ValueError: The heat is no map, an option is out of range, or "seeds" has no image.
-        MapsDeclined: The answer was requested without maps.
+        ValueError: The heat is not a map, an option is out of range, or "seeds" has no image.
+        MapsDeclined: The result was requested without maps.
         PictureUnavailable: The image's file is gone or has changed.
     """
     labels = pseudo_labels([heat], method=method, threshold=threshold, image=image)
@@ -83,9 +82,9 @@ def pseudo_labels(
 ) -> UInt8Array:
     """Cut several heatmaps of one image into a label map.
 
-    Each is cut on its own, as by pseudo_mask. A pixel in several masks goes to the label whose
-    heat there is highest, each label's heat by its own scale: its hottest pixel, or with "seeds"
-    that of its seeds; the earlier one on a tie.
+    Each is cut on its own, as by pseudo_mask. A pixel in several masks goes to the label with the
+    highest heat there, or the earlier one on a tie. Each label's heat is relative to its hottest
+    pixel, or with "seeds" to its seeds.
 
     Args:
         heats: `result.explanations`, `result.groups`, or heatmaps of one size.
@@ -97,8 +96,8 @@ def pseudo_labels(
         (h, w) uint8: 0 is background, 1 the first of `heats`, and so on.
 
     Raises:
-        ValueError: As pseudo_mask; or there are none, too many, or of different sizes.
-        MapsDeclined, PictureUnavailable: As pseudo_mask.
+        ValueError: As in pseudo_mask; or there are no heatmaps, too many, or different sizes.
+        MapsDeclined, PictureUnavailable: As in pseudo_mask.
     """
     if method not in get_args(MaskMethod):
         raise ValueError(f"method is one of {get_args(MaskMethod)}, not {method!r}")
@@ -117,13 +116,13 @@ def pseudo_labels(
 
 
 def otsu_threshold(values: NDArray[Any]) -> float:
-    """The threshold that parts values best into two classes: most variance between them.
+    """Compute the threshold with the largest variance between the two classes of values.
 
     Values above it are the upper class; it is the middle of one of 256 bins (Otsu, IEEE Trans.
     SMC 1979).
 
     Args:
-        values: Of any shape; all the same: that value.
+        values: Array of any shape; if all are equal, the threshold is their value.
     """
     counts, edges = np.histogram(values, _BINS)
     centres = (edges[1:] + edges[:-1]) / 2
@@ -139,7 +138,7 @@ def otsu_threshold(values: NDArray[Any]) -> float:
 def _cut(
     heat: NDArray[np.float64], method: MaskMethod, threshold: float, pixels: UInt8Array | None
 ) -> tuple[BoolArray, NDArray[np.float64]]:
-    """A label's mask, and how much each pixel is the label's."""
+    """Return a label's mask, and the relative heat (h, w) of each pixel."""
     hottest = heat.max()
     if hottest == heat.min():
         return np.full(heat.shape, hottest > 0), np.ones(heat.shape)
@@ -157,12 +156,12 @@ def _pixels(heat: Heat, image: ImageInput | None) -> UInt8Array:
     if isinstance(heat, Explained):
         return np.asarray(heat.picture())
     raise ValueError(
-        "method='seeds' grows along the image's colours: give image=, or take method='otsu'"
+        "method='seeds' grows along the image's colours: pass image=, or use method='otsu'"
     )
 
 
 def _values(heat: Heat, size: tuple[int, ...] | None) -> NDArray[np.float64]:
-    """A heatmap of size (h, w), float64; checked where it is not the client's own."""
+    """Return a heatmap of size (h, w), float64; arrays of the caller are checked."""
     if isinstance(heat, Explained):
         return np.asarray(heat.heatmap(None if size is None else (size[0], size[1])), np.float64)
     try:
@@ -175,11 +174,11 @@ def _values(heat: Heat, size: tuple[int, ...] | None) -> NDArray[np.float64]:
     if values.ndim != 2 or not values.size:
         raise ValueError(f"a heatmap is (h, w), not of shape {values.shape}")
     if not np.isfinite(values).all() or values.min() < 0:
-        raise ValueError("heat is finite and at least 0; of a signed map take np.maximum(map, 0)")
+        raise ValueError("heat is finite and at least 0; for a signed map pass np.maximum(map, 0)")
     if size is not None and values.shape != size:
         raise ValueError(
             f"the heatmap is {values.shape[0]} x {values.shape[1]}, and the image, or the first "
-            f"heatmap, {size[0]} x {size[1]}: take heatmaps at image resolution, as "
-            "Explanation.heatmap() gives them"
+            f"heatmap, {size[0]} x {size[1]}: pass heatmaps at image resolution, as "
+            "Explanation.heatmap() returns them"
         )
     return values

@@ -1,18 +1,18 @@
-"""Seeds grown along an image's colours: from a coarse heatmap to whole objects.
+"""Growth of seeds along an image's colours: from a coarse heatmap to whole objects.
 
-A map of 7 x 7 or 12 x 12 cells knows where an object is, not where it ends; the image knows
-that. Three steps, without training:
+A map of 7 x 7 or 12 x 12 cells shows where an object is, but not its outline, which the image has.
+There are three steps, without training:
 
-1. Seeds: where the heat is nearly the hottest.
-2. Reactivation: heat walks at random from pixel to pixel, seldom across a change of colour, and
-   now and then starts anew where the heatmap was hot. It evens out within an object, drains away
-   in a background that reaches far, and stays low behind an edge.
-3. Threshold: the level whose contour is steepest, among those that keep half of the seeds;
-   then only the regions that hold a seed.
+1. Seeds: the pixels with nearly the hottest heat.
+2. Reactivation: heat walks at random from pixel to pixel, rarely across a change of colour, and
+   sometimes restarts in the hot parts of the heatmap. It becomes even within an object, drains
+   away in a wide background, and stays low behind an edge.
+3. Threshold: the level with the steepest contour, among those that keep half of the seeds. Only
+   the regions with a seed are kept.
 
-Sources: confident seeds, and activation bounded so that the weaker parts of an object come up
-to it, are the seed reactivation of GSLM (arXiv 2303.02449), which trains a network for it; the
-walk and its weights are random-walk segmentation's (Grady, PAMI 2006), here with restarts.
+Sources: confident seeds, and a bound on activation that lets an object's weaker parts reach it,
+are the seed reactivation of GSLM (arXiv 2303.02449), which trains a network for it. The walk and
+its weights are those of random-walk segmentation (Grady, PAMI 2006), here with restarts.
 """
 
 from __future__ import annotations
@@ -27,29 +27,28 @@ from textcam_client._arrays import BoolArray, Float64Array, UInt8Array
 from textcam_client.masks.connected_components import connected_components
 
 SEED = 0.9
-"""Seeds are at least so hot, of the hottest."""
+"""Heat of seeds, at least, as a share of the hottest."""
 
 _KEPT = 0.5  # share of the seeds that a threshold must keep
-_LOWEST = 0.5  # threshold, of the level that keeps just so many seeds
-_LEVELS = 36  # thresholds that are tried
-_SHORT = 0.3  # of the image's side: a contour's mean step is of so many pixels more, without step
-_REACH = 0.1  # share of the image over which heat spreads where no edge is
-_LEAK = 1e-3  # of the walk, across the strongest edge
-_SIDE = 160  # of the image that the walk runs on; more costs time and gains no object
-_BLUR = 0.006  # of that side: fur and grain are no edges
-_STEPS, _PRECISION = 400, 1e-3  # of the solver
+_LOWEST = 0.5  # lowest threshold, as a share of the level that keeps just _KEPT of the seeds
+_LEVELS = 36  # number of thresholds to try
+_SHORT = 0.3  # of the image's side: pixels without a step that are added to each contour's mean
+_REACH = 0.1  # share of the image over which heat spreads without an edge
+_LEAK = 1e-3  # weight of the walk across the strongest edge
+_SIDE = 160  # pixels of the image for the walk; larger ones cost time and find no more objects
+_BLUR = 0.006  # of that side: removes the edges of fur and grain
+_STEPS, _PRECISION = 400, 1e-3  # iterations and precision of the solver
 
 
 def grow_seeds(heat: NDArray[Any], image: UInt8Array) -> tuple[Float64Array, float]:
-    """Spread heat over what has its colour and is joined to it.
+    """Spread heat over connected pixels of similar colour.
 
     Args:
         heat: (h, w), at least 0, not all 0; any unit.
         image: (h, w, 3) RGB.
 
     Returns:
-        Reactivated heat (h, w), about 1 where the seeds are, and the threshold whose contour is
-        steepest.
+        Reactivated heat (h, w), about 1 at the seeds, and the threshold with the steepest contour.
     """
     picture = Image.fromarray(image)
     scale = min(1.0, _SIDE / max(picture.size))
@@ -58,18 +57,18 @@ def grow_seeds(heat: NDArray[Any], image: UInt8Array) -> tuple[Float64Array, flo
     colours = _lab(np.asarray(picture.resize(size, Image.Resampling.BOX).filter(blur)))
     small = _resized(heat / heat.max(), size)
     spread = _walk(small, colours)
-    # The level that just keeps so many seeds becomes 1: a speck that is hotter does not count.
+    # The level that keeps just that share of the seeds becomes 1; a hotter speck does not count.
     spread /= np.quantile(spread[small >= SEED * small.max()], 1 - _KEPT)
     return _resized(spread, picture.size), _steepest(spread)
 
 
 def grow(heat: NDArray[Any], spread: Float64Array, threshold: float) -> BoolArray:
-    """The regions of `spread >= threshold` that hold a seed; the seeds where none does.
+    """Return the regions of `spread >= threshold` with a seed; without any, the seeds.
 
     Args:
-        heat: (h, w), as it was.
-        spread: (h, w), as it was reactivated.
-        threshold: Of `spread`.
+        heat: (h, w), the heatmap.
+        spread: (h, w), the reactivated heat.
+        threshold: Threshold of `spread`.
     """
     seeds = np.asarray(heat >= SEED * heat.max())
     regions = connected_components(spread >= threshold)
@@ -82,7 +81,8 @@ def grow(heat: NDArray[Any], spread: Float64Array, threshold: float) -> BoolArra
 def _walk(heat: Float64Array, colours: Float64Array) -> Float64Array:
     """Minimise sum_ij w_ij (x_i - x_j)^2 + restart * sum_i (x_i - heat_i)^2 over x, (h, w).
 
-    i and j are neighbours; w_ij = exp(-d_ij^2 / mean d^2) + leak, d_ij their colours' distance.
+    i and j are neighbours; w_ij = exp(-d_ij^2 / mean d^2) + leak; d_ij is the distance of their
+    colours.
     """
     across = ((colours[:, 1:] - colours[:, :-1]) ** 2).sum(-1)
     down = ((colours[1:] - colours[:-1]) ** 2).sum(-1)
@@ -123,9 +123,9 @@ def _walk(heat: Float64Array, colours: Float64Array) -> Float64Array:
 
 
 def _steepest(spread: Float64Array) -> float:
-    """The level, up to 1, whose contour has the largest mean step from the outside to the inside.
+    """Return the level, up to 1, with the largest mean step across its contour.
 
-    The mean over few pixels is chance: short contours are held back.
+    The mean over few pixels is chance, so short contours are penalised.
     """
     levels = np.linspace(_LOWEST, 1, _LEVELS)
     total, count = np.zeros(_LEVELS + 1), np.zeros(_LEVELS + 1)
@@ -141,7 +141,7 @@ def _steepest(spread: Float64Array) -> float:
 
 
 def _lab(pixels: UInt8Array) -> Float64Array:
-    """From sRGB (h, w, 3) to CIE L*a*b* (D65), whose distances are as people see them."""
+    """Convert sRGB (h, w, 3) to CIE L*a*b* (D65), with perceptual distances."""
     value = pixels / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array(
@@ -153,6 +153,6 @@ def _lab(pixels: UInt8Array) -> Float64Array:
 
 
 def _resized(values: NDArray[Any], size: tuple[int, int]) -> Float64Array:
-    """(h, w) to a size (width, height), bilinear."""
+    """Resize (h, w) to a size (width, height), bilinear."""
     picture = Image.fromarray(np.asarray(values, np.float32))
     return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), np.float64)

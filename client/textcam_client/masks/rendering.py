@@ -1,4 +1,4 @@
-"""Masks for people and for tools: contours over the image, and PNG label maps."""
+"""Pictures of masks: contours over the image, and PNG label maps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 from textcam_client._arrays import BoolArray, UInt8Array
 from textcam_client.images import ImageInput, ImageSource
 
-_GOLDEN = (5**0.5 - 1) / 2  # of a turn of hue from label to label: none is near the one before
+_GOLDEN = (5**0.5 - 1) / 2  # turn of hue from label to label, so that neighbours differ
 _FIRST_HUE = 0.47
-_DARK = 0.25  # of its brightness is left of what lies beside a contour
+_DARK = 0.25  # brightness of the pixels next to a contour, relative to their own
 
 
 def draw_contours(
@@ -27,26 +27,27 @@ def draw_contours(
     the image's edge; a dark line outside it keeps it apart from the image.
 
     Args:
-        image: Of the mask's size.
-        mask: (h, w) bool, or uint8 labels as pseudo_labels gives them; in the colours of
-            label_image, a mask in that of label 1.
-        width: Of the contours, pixels; default: a 200th of the image's shorter side, at least 1.
+        image: Image of the mask's size.
+        mask: (h, w) bool, or uint8 labels from pseudo_labels. Labels have the colours of
+            label_image, a mask that of label 1.
+        width: Width of the contours, pixels; default: a 200th of the image's shorter side.
         fill: Opacity of a label's colour inside its contour, 0..1.
 
     Returns:
         An RGB image.
 
     Raises:
-        ValueError: No mask or label map, not of the image's size, or an option out of range.
-        UnreadableImage, UnsupportedImage: As the client raises them.
+        ValueError: `mask` is not a mask or label map, or not of the image's size, or an option is
+            out of range.
+        UnreadableImage, UnsupportedImage: The image cannot be read, or its type is unsupported.
     """
     labels = _labels(mask)
     pixels = np.asarray(ImageSource(image).picture())
     if labels.shape != pixels.shape[:2]:
         raise ValueError(
             f"the mask is {labels.shape[0]} x {labels.shape[1]}, and the image "
-            f"{pixels.shape[0]} x {pixels.shape[1]}: give pseudo_mask or pseudo_labels the same "
-            "image, and the mask will be of its size"
+            f"{pixels.shape[0]} x {pixels.shape[1]}: pass the same image to pseudo_mask or "
+            "pseudo_labels, and the mask gets its size"
         )
     width = max(1, round(min(labels.shape) / 200)) if width is None else width
     if width < 1 or not 0 <= fill <= 1:
@@ -66,19 +67,19 @@ def draw_contours(
 
 
 def label_image(mask: NDArray[Any]) -> Image.Image:
-    """A label map as a palette image: `.save("labels.png")` keeps the labels as they are.
+    """Turn a label map into a palette image, for `.save("labels.png")`.
 
-    Pixels are the labels themselves, so `numpy.asarray(Image.open("labels.png"))` has them back.
+    The pixels are the labels, so `numpy.asarray(Image.open("labels.png"))` returns them.
 
     Args:
         mask: (h, w) uint8 labels, or bool.
 
     Returns:
-        An image of mode "P": 0 black, other labels in colours that differ from their
-        neighbours', 255 white.
+        An image of mode "P": 0 is black, 255 is white, and consecutive labels have different
+        colours.
 
     Raises:
-        ValueError: No mask or label map.
+        ValueError: `mask` is not a mask or label map.
     """
     picture = Image.fromarray(_labels(mask))
     picture.putpalette(_palette().astype(np.uint8).tobytes())
@@ -96,12 +97,12 @@ def _labels(mask: NDArray[Any]) -> UInt8Array:
 
 
 def _shrunk(mask: BoolArray, by: int, *, beyond: bool = False) -> BoolArray:
-    """Without the pixels that have one outside the mask within `by` steps, sides and corners.
+    """Remove the pixels with one outside the mask within `by` steps, over sides or corners.
 
     Args:
         mask: (h, w).
-        by: Pixels.
-        beyond: What lies beyond the image's edge counts as mask.
+        by: Number of pixels.
+        beyond: Count pixels outside the image as mask.
     """
     padded = np.pad(mask, by, constant_values=beyond)
     windows = sliding_window_view(padded, 2 * by + 1, 0).all(-1)
@@ -109,7 +110,7 @@ def _shrunk(mask: BoolArray, by: int, *, beyond: bool = False) -> BoolArray:
 
 
 def _palette() -> NDArray[np.float64]:
-    """(256, 3) RGB."""
+    """Return the colours of the labels, (256, 3) RGB."""
     hues = (_FIRST_HUE + _GOLDEN * np.arange(254)) % 1
     colours = [colorsys.hsv_to_rgb(hue, 0.9, 1.0) for hue in hues]
     return np.asarray(np.rint(np.array([(0, 0, 0), *colours, (1, 1, 1)]) * 255))

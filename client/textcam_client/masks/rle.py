@@ -1,9 +1,10 @@
-"""Masks as COCO's run lengths: uncompressed and compressed.
+"""COCO's run-length encoding of masks, uncompressed and compressed.
 
-Pixels are counted down the columns, from the left; the counts are of background and mask in
-turn, background first, so the first is 0 where the mask begins at once. Compressed, the counts
-are a string: from the fourth on, each less the last but one; then 5 bits to a character, the
-lowest first, a sixth bit where more follow, and 48 added (cocodataset/cocoapi, maskApi).
+Pixels are counted down the columns, from the left. The counts alternate between background and
+mask, background first, so the first is 0 if the mask includes the first pixel. The compressed form
+is a string (cocodataset/cocoapi, maskApi). From the fourth count on, the count two before is
+subtracted. Then 5 bits make a character, lowest bits first, with a sixth bit if more follow, and 48
+is added.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 from textcam_client._arrays import BoolArray
 from textcam_client.masks.connected_components import checked_mask
 
-_FIRST, _BITS = 48, 5  # the character of 0; of a number to a character
+_FIRST, _BITS = 48, 5  # code of the character for 0; bits of a number per character
 _MORE, _SIGN = 1 << _BITS, 1 << (_BITS - 1)
 
 
 class Rle(TypedDict):
-    """COCO's run-length encoding, as its JSON has it.
+    """COCO's run-length encoding in its JSON form.
 
     Attributes:
         size: [height, width], pixels.
@@ -34,14 +35,14 @@ class Rle(TypedDict):
 
 
 def encode_rle(mask: NDArray[Any], *, compressed: bool = True) -> Rle:
-    """Encode a mask; pycocotools decodes both forms, the list by way of frPyObjects.
+    """Encode a mask; pycocotools decodes both forms, the list through frPyObjects.
 
     Args:
         mask: (h, w) bool.
-        compressed: Counts as a string; otherwise as a list.
+        compressed: Return the counts as a string; otherwise as a list.
 
     Raises:
-        ValueError: Not a mask.
+        ValueError: `mask` is not a mask.
     """
     mask = checked_mask(mask)
     flat = mask.ravel(order="F")
@@ -53,7 +54,7 @@ def encode_rle(mask: NDArray[Any], *, compressed: bool = True) -> Rle:
 
 
 def decode_rle(rle: Rle | Mapping[str, Any]) -> BoolArray:
-    """Decode either form.
+    """Decode a mask from either form.
 
     Args:
         rle: "size": [height, width]; "counts": a string, bytes, or a list.
@@ -62,7 +63,7 @@ def decode_rle(rle: Rle | Mapping[str, Any]) -> BoolArray:
         (h, w).
 
     Raises:
-        ValueError: The counts are damaged, or are not of this size.
+        ValueError: The counts are damaged, or do not fit the size.
     """
     try:
         height, width = (int(side) for side in rle["size"])
@@ -77,8 +78,8 @@ def decode_rle(rle: Rle | Mapping[str, Any]) -> BoolArray:
         counts = [int(count) for count in given]
     if min(height, width, *counts) < 0 or sum(counts) != height * width:
         raise ValueError(
-            f"the counts add up to {sum(counts)} pixels, and the size says {height} x {width} = "
-            f"{height * width}; they are damaged, or of another image"
+            f"the counts add up to {sum(counts)} pixels, and the size is {height} x {width} = "
+            f"{height * width}; they are damaged, or belong to another image"
         )
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape((width, height)).T
@@ -104,7 +105,7 @@ def _unpacked(characters: bytes) -> list[int]:
     for character in characters:
         bits = character - _FIRST
         if not 0 <= bits < 2 * _MORE:
-            raise ValueError(f"{chr(character)!r} is no character of COCO's compressed counts")
+            raise ValueError(f"{chr(character)!r} does not occur in COCO's compressed counts")
         value |= (bits & (_MORE - 1)) << shift
         shift += _BITS
         if bits & _MORE:
@@ -114,5 +115,7 @@ def _unpacked(characters: bytes) -> list[int]:
         counts.append(value + counts[-2] if len(counts) > 2 else value)
         value = shift = 0
     if shift:
-        raise ValueError("the compressed counts end in the middle of a number; send them whole")
+        raise ValueError(
+            "the compressed counts end in the middle of a number; pass the whole string"
+        )
     return counts

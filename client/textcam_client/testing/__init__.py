@@ -1,4 +1,4 @@
-"""A server for the tests of code that uses this client."""
+"""Server for tests of code that uses this client."""
 
 from textcam_client.testing.server import InMemoryServer, serve_in_memory
 

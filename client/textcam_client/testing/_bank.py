@@ -1,4 +1,4 @@
-"""A made-up concept bank: which phrases a rationale has, and their numbers."""
+"""Made-up concept bank: chooses phrases and computes their numbers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FakeBank:
 
     Args:
         vocabulary: The phrases.
-        calibrated: Phrases have probabilities.
+        calibrated: Give phrases probabilities.
 
     Attributes:
         members: (D,), the phrase whose group each channel is in.
@@ -57,7 +57,7 @@ class FakeBank:
 
     @property
     def has_kinds(self) -> bool:
-        """True if the vocabulary says what its phrases name."""
+        """True if the vocabulary has kinds."""
         return any(phrase in KINDS for phrase in self.vocabulary)
 
     def calibration(self) -> types_pb.Calibration | None:
@@ -74,7 +74,7 @@ class FakeBank:
         if request.HasField("min_probability"):
             least = request.min_probability
         chances = self._probabilities(evidence)
-        said = [
+        allowed = [
             int(p)
             for p in np.argsort(-shares, kind="stable")
             if shares[p] > 0
@@ -82,14 +82,14 @@ class FakeBank:
             and (not request.kinds or KINDS.get(self.vocabulary[p]) in request.kinds)
             and (request.repeat_class or not _repeats(self.vocabulary[p], class_name))
         ]
-        return said[:count]
+        return allowed[:count]
 
     def _shares(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
         shares = np.bincount(self.members, evidence, minlength=len(self.vocabulary))
         return np.asarray(shares, np.float64)
 
     def _probabilities(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(V,), in order of the shares: .44 without evidence, .5 from a fortieth of it all."""
+        """Return (V,), growing with the shares: .44 without evidence, .5 at a fortieth of all."""
         parts = self._shares(evidence) / np.abs(evidence).sum()
         return np.asarray(1 / (1 + np.exp(0.25 - 10 * parts)))
 
@@ -112,13 +112,13 @@ class FakeBank:
 
 
 def _repeats(phrase: str, class_name: str) -> bool:
-    """Whether one has no word that the other has not: "cat", or "small tabby cat", a tabby cat."""
+    """Return True if one has only words of the other, as "cat" has of "tabby cat"."""
     ours, theirs = set(phrase.casefold().split()), set(class_name.casefold().split())
     return ours <= theirs or theirs <= ours
 
 
 def _calibration() -> types_pb.Calibration:
-    """Made up: probabilities that held to 2 hundredths."""
+    """Build a calibration with an error of 2 hundredths."""
     bins = [
         types_pb.Calibration.Bin(
             lower=tenth / 10,

@@ -1,6 +1,6 @@
-"""What the made-up explainer refuses: what the service refuses, with its reasons and fields.
+"""Checks of requests to the made-up explainer, with the service's reasons and fields.
 
-tests/integration/client/test_fake_server.py holds the two together.
+tests/integration/client/test_fake_server.py compares them with the service's own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP")
 
 
 class Refused(Exception):
-    """A request that is answered by an error; the parts are those of a CallError."""
+    """Rejection of a request; the attributes are those of a CallError."""
 
     def __init__(
         self, code: Any, reason: str, message: str, violations: Sequence[tuple[str, str]] = ()
@@ -45,17 +45,17 @@ class Refused(Exception):
 
 
 def invalid(reason: str, field: str, message: str) -> Refused:
-    """The refusal of one field."""
+    """Build the rejection of an invalid field."""
     return Refused(grpc.StatusCode.INVALID_ARGUMENT, reason, message, [(field, message)])
 
 
 def not_found(reason: str, field: str, message: str) -> Refused:
-    """The refusal of a name."""
+    """Build the rejection of an unknown name."""
     return Refused(grpc.StatusCode.NOT_FOUND, reason, message, [(field, message)])
 
 
 def check_options(request: pb.ExplainRequest) -> None:
-    """Check what depends neither on the model nor on the image; raises Refused."""
+    """Check the options that depend on neither model nor image; raises Refused."""
     if len(request.request_id) > MAX_REQUEST_ID:
         message = f"a request id has at most {MAX_REQUEST_ID} characters"
         raise invalid("INVALID_ARGUMENT", "request_id", message)
@@ -75,7 +75,7 @@ def check_options(request: pb.ExplainRequest) -> None:
 
 
 def read_page(request: pb.ListModelsRequest) -> tuple[int, int]:
-    """Return the place of a page's first model, and its size; raises Refused."""
+    """Return the index of a page's first model, and the page's size; raises Refused."""
     _require_range("page_size", request.page_size, 0, None)
     size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
     if not request.page_token:
@@ -87,12 +87,12 @@ def read_page(request: pb.ListModelsRequest) -> tuple[int, int]:
 
 
 def page_token(start: int) -> str:
-    """Return what names the page that begins there."""
+    """Return the token of the page that begins at `start`."""
     return f"after:{start}"
 
 
 def check_bank(request: pb.ExplainRequest, *, calibrated: bool, kinds: bool) -> None:
-    """Check what only some banks and vocabularies have; raises Refused."""
+    """Check the options that only some banks and vocabularies support; raises Refused."""
     if request.min_probability > 0 and not calibrated:
         message = "the bank has no calibration: its phrases have no probability"
         raise invalid("INVALID_ARGUMENT", "min_probability", message)
@@ -103,10 +103,10 @@ def check_bank(request: pb.ExplainRequest, *, calibrated: bool, kinds: bool) -> 
 def read_target(
     target: types_pb.Target, class_names: Sequence[str]
 ) -> int | list[tuple[int, int | None]]:
-    """How many of the most probable classes, or which, each with its reference class.
+    """Return the number of most probable classes, or classes with their reference classes.
 
     Raises:
-        Refused: A class is unknown, or there are too many or none.
+        Refused: A class is unknown, or the number of classes is out of range.
     """
     kind = target.WhichOneof("of")
     most = min(MAX_TARGETS, len(class_names))
@@ -130,7 +130,7 @@ def read_target(
 
 
 def open_image(request: pb.ExplainRequest) -> tuple[Image.Image, str]:
-    """The request's image as RGB, and what decoded it; raises Refused."""
+    """Return the request's image as RGB, and the decoder's name; raises Refused."""
     kind = request.WhichOneof("image")
     if kind is None:
         raise invalid("EMPTY_IMAGE", "image", "the request has no image")
@@ -161,7 +161,7 @@ def _class_index(ref: types_pb.ClassRef, class_names: Sequence[str], field: str)
     given = ref.name.strip()
     own = {name.strip(): index for index, name in enumerate(class_names)}
     folded = {name.strip().casefold(): index for index, name in enumerate(class_names)}
-    # Classes whose names differ in letter case alone are told apart.
+    # An exact match goes first, since names may differ in letter case alone.
     index = own.get(given, folded.get(given.casefold()))
     if index is None:
         raise not_found("UNKNOWN_CLASS", f"{field}.name", f"no class {ref.name!r}")

@@ -1,6 +1,6 @@
-"""A made-up explainer for textcam_client.testing: deterministic, and true to the contract.
+"""Made-up explainer for textcam_client.testing: deterministic, and true to the contract.
 
-Its maps follow the image, and its evidence adds up to its logits as the real service's does.
+Its maps follow the image, and its evidence adds up to its logits, as in the real service.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from textcam_client.testing._maps import Painter
 from textcam_client.testing._network import CELLS, CHANNELS, FakeNetwork, NetworkOutput
 
 DEFAULT_PREDICTIONS = 5
-_NAMES_TOLD = 5
+_MAX_NAMES = 5
 
 
 class FakeExplainer:
-    """Answers requests by itself.
+    """Explainer without a service: turns requests into responses.
 
     Args:
-        models: Names of the models that it serves, which all answer alike.
+        models: Names of the served models, which all give the same results.
         version: Their version.
         class_names: Their classes.
         vocabulary: Their phrases.
-        calibrated: Whether their bank has a calibration: phrases then have probabilities.
+        calibrated: Give phrases probabilities, and the bank a calibration.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class FakeExplainer:
         self.bank = FakeBank(vocabulary, calibrated=calibrated)
 
     def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
-        """Answer a request; raises Refused."""
+        """Explain a request's image; raises Refused."""
         model = self.find_model(request.model)
         if request.method not in (types_pb.CAM_METHOD_UNSPECIFIED, types_pb.CAM_METHOD_CAM):
             raise invalid("UNSUPPORTED_METHOD", "method", f"{model!r} supports cam")
@@ -89,14 +89,14 @@ class FakeExplainer:
         )
 
     def find_model(self, model: types_pb.ModelSpec) -> str:
-        """Return the name of the model that is meant.
+        """Return the name of the requested model.
 
         Raises:
-            Refused: Another model or version is named, or none where there are several.
+            Refused: The model or version is unknown, or none of several models is named.
         """
-        names = ", ".join(map(repr, self.models[:_NAMES_TOLD]))
-        if len(self.models) > _NAMES_TOLD:
-            names += " ..."  # an error's message has to fit into a call's trailers
+        names = ", ".join(map(repr, self.models[:_MAX_NAMES]))
+        if len(self.models) > _MAX_NAMES:
+            names += " ..."  # an error's message must fit into a call's trailers
         if not model.name and len(self.models) > 1:
             raise invalid("INVALID_ARGUMENT", "model", f"name one of the models {names}")
         name = model.name or self.models[0]
@@ -143,7 +143,7 @@ class FakeExplainer:
         )
 
     def provenance(self, model: str, decoder: str) -> types_pb.Provenance:
-        """Make up digests, the same each time."""
+        """Build the provenance, with made-up but constant digests."""
         return types_pb.Provenance(
             model_name=model,
             model_version=self.version,
@@ -197,7 +197,7 @@ class FakeExplainer:
 
 
 def _timings() -> types_pb.Timings:
-    """Make up one millisecond for each stage, and a queue without a wait."""
+    """Return one millisecond for each stage, and no wait in the queue."""
     millisecond = Duration(nanos=1_000_000)
     return types_pb.Timings(
         decode=millisecond,

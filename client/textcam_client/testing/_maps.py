@@ -1,4 +1,4 @@
-"""The maps of the made-up explainer, in the form that is asked for."""
+"""Maps of the made-up explainer, in the requested form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from textcam_client.testing._network import NetworkOutput
 
 @dataclass(frozen=True)
 class Painter:
-    """Puts the maps that were asked for into messages; without `groups`, the whole one alone."""
+    """Writer of the requested maps into messages; without `groups`, only the target's map."""
 
     form: int
     output: NetworkOutput
@@ -32,7 +32,7 @@ class Painter:
         channels: NDArray[np.intp],
         supports: NDArray[np.bool_] | None = None,
     ) -> types_pb.SaliencyGroup:
-        """The group of these channels; `supports` (D,) says which of all support its phrase."""
+        """Build the group of `channels`; `supports` (D,) is True for its phrase's channels."""
         evidence = self.channel_maps[channels].mean(axis=(1, 2))
         message = types_pb.SaliencyGroup(
             phrase_index=phrase_index,
@@ -48,7 +48,7 @@ class Painter:
         return message
 
     def _relative_map(self, supports: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(H, W): what the supporting channels add beyond their share of all evidence."""
+        """Return (H, W): the supporting channels' part beyond their share of all evidence."""
         amounts = np.abs(self.channel_maps.mean(axis=(1, 2)))
         share = amounts[supports].sum() / amounts.sum()
         return np.tensordot(supports - share, self.channel_maps, axes=1)
@@ -56,7 +56,7 @@ class Painter:
     def paint(
         self, message: pb.Explanation | types_pb.SaliencyGroup, saliency_map: NDArray[np.float64]
     ) -> None:
-        """Add the map, and the heatmap in the form that was asked for."""
+        """Add the map, and the heatmap in the requested form."""
         if self.form == types_pb.HEATMAP_FORM_NONE:
             return
         values = saliency_map.astype("<f4")

@@ -1,4 +1,4 @@
-"""A made-up classifier: a tiny linear one over the image's colours.
+"""Made-up classifier, linear in the image's colours.
 
 Each of its D channels is a fixed mixture of the colours, pooled to H x W cells. So its maps follow
 the image.
@@ -27,7 +27,7 @@ CELLS = 7
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """The image as the network got it, its D activation maps, and its logits (C,)."""
+    """The image with its crop, and the network's activation maps (D, H, W) and logits (C,)."""
 
     image: Image.Image
     crop: Crop
@@ -73,7 +73,7 @@ class FakeNetwork:
         )
 
     def head(self, index: int, reference: int | None) -> tuple[NDArray[np.float64], float]:
-        """Return the weights (D,) and the bias of a class's logit, less those of `reference`."""
+        """Return the weights (D,) and bias of a class's logit, minus those of `reference`."""
         weights, bias = self._weights[index], self._bias[index]
         if reference is not None:
             weights, bias = weights - self._weights[reference], bias - self._bias[reference]

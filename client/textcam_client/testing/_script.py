@@ -1,4 +1,4 @@
-"""The part of the in-memory server that tests control: failures, latency, counts."""
+"""Script of the in-memory server, set by tests: failures, latency, counts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Latency: TypeAlias = float | Callable[[pb.ExplainRequest], float]
 
 
 class Script:
-    """Failures that a test asked for, and counts of what came in.
+    """Failures that a test requests, and counts of requests and streams.
 
     Attributes:
-        requests: Every ExplainRequest that came, in order, those that failed included.
-        streams: How many streams were opened.
-        open_streams: How many are open now.
-        peak_in_flight: The most requests that were in work at once.
-        latency: Seconds before each answer, or a function of the request that says so.
+        requests: Every ExplainRequest received, in order, including those that failed.
+        streams: Number of streams opened so far.
+        open_streams: Number of streams open now.
+        peak_in_flight: Largest number of requests in work at once.
+        latency: Seconds before each response, or a function of the request that returns them.
     """
 
     def __init__(self, latency: Latency) -> None:
@@ -47,15 +47,15 @@ class Script:
         retry_after: float | None = None,
         violations: Iterable[tuple[str, str]] = (),
     ) -> None:
-        """Let the next `times` requests, calls or items of a stream, fail.
+        """Make the next `times` requests fail, calls and items of streams alike.
 
         Args:
             code: A gRPC status code, or its name.
-            reason: Of the error's ErrorInfo.
-            times: How many; several scripts queue up.
+            reason: Reason in the error's ErrorInfo.
+            times: Number of requests; further scripts follow it.
             message: The error's message.
-            retry_after: Seconds for the error's RetryInfo; None: it has none.
-            violations: (field, description) of the error's BadRequest.
+            retry_after: Seconds in the error's RetryInfo; None: no RetryInfo.
+            violations: (field, description) in the error's BadRequest.
         """
         failure = Refused(_code(code), reason, message, tuple(violations))
         failure.retry_after = retry_after
@@ -68,17 +68,17 @@ class Script:
         after: int = 0,
         times: int = 1,
     ) -> None:
-        """Let each of the next `times` streams end with `code` after `after` answers.
+        """End each of the next `times` streams with `code` after `after` responses.
 
-        OK ends it in order, answered or not.
+        OK ends a stream in order, even if items have no response.
         """
         breach = Refused(_code(code), "", "scripted end of the stream")
         self._breaks.extend([(after, breach)] * times)
 
-    # What follows is called by the server's threads.
+    # The server's threads call the methods below.
 
     def _begin(self, request: pb.ExplainRequest) -> float:
-        """Record a request; raises the failure that is its turn; returns its latency."""
+        """Record a request, and return its latency."""
         with self._lock:
             self.requests.append(request)
             self._in_flight += 1

@@ -24,7 +24,7 @@ from textcam_client.testing._script import Script
 
 
 class FakeServicer(pb_grpc.ExplainerServiceServicer, health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_health has no types
-    """The service's methods, and health's, around a FakeExplainer."""
+    """Methods of the service and of the health service, around a FakeExplainer."""
 
     def __init__(self, script: Script, explainer: FakeExplainer) -> None:
         self.stopping = threading.Event()
@@ -33,7 +33,7 @@ class FakeServicer(pb_grpc.ExplainerServiceServicer, health_pb2_grpc.HealthServi
 
     def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:  # noqa: N802 - the contract's name
         with _refusals(context):
-            return self._answer(request, self.stopping)
+            return self._explain(request, self.stopping)
 
     def ExplainStream(  # noqa: N802 - the contract's name
         self, requests: Iterator[pb.ExplainStreamRequest], context: Any
@@ -41,18 +41,18 @@ class FakeServicer(pb_grpc.ExplainerServiceServicer, health_pb2_grpc.HealthServi
         scripted = self._script._stream_opened()
         gone = threading.Event()
         context.add_callback(gone.set)
-        answers: queue.SimpleQueue[pb.ExplainStreamResponse | None] = queue.SimpleQueue()
+        responses: queue.SimpleQueue[pb.ExplainStreamResponse | None] = queue.SimpleQueue()
         reader = threading.Thread(
-            target=self._read, args=(requests, answers, gone), name="textcam-fake-reader"
+            target=self._read, args=(requests, responses, gone), name="textcam-fake-reader"
         )
         reader.start()
         try:
             sent = 0
             while scripted is None or sent < scripted[0]:
-                answer = answers.get()
-                if answer is None:
+                response = responses.get()
+                if response is None:
                     return
-                yield answer
+                yield response
                 sent += 1
             if scripted[1].code is not grpc.StatusCode.OK:
                 context.abort(scripted[1].code, str(scripted[1]))
@@ -75,7 +75,7 @@ class FakeServicer(pb_grpc.ExplainerServiceServicer, health_pb2_grpc.HealthServi
             self._script._raise_scripted()
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
-    def _answer(self, request: pb.ExplainRequest, gone: threading.Event) -> pb.ExplainResponse:
+    def _explain(self, request: pb.ExplainRequest, gone: threading.Event) -> pb.ExplainResponse:
         latency = self._script._begin(request)
         try:
             if latency:
@@ -88,25 +88,25 @@ class FakeServicer(pb_grpc.ExplainerServiceServicer, health_pb2_grpc.HealthServi
     def _read(
         self,
         requests: Iterator[pb.ExplainStreamRequest],
-        answers: queue.SimpleQueue[pb.ExplainStreamResponse | None],
+        responses: queue.SimpleQueue[pb.ExplainStreamResponse | None],
         gone: threading.Event,
     ) -> None:
-        def answer(request: pb.ExplainRequest) -> None:
+        def respond(request: pb.ExplainRequest) -> None:
             message = pb.ExplainStreamResponse(request_id=request.request_id)
             try:
-                message.response.CopyFrom(self._answer(request, gone))
+                message.response.CopyFrom(self._explain(request, gone))
             except Refused as refused:
                 message.error.CopyFrom(_status(refused))
-            answers.put(message)
+            responses.put(message)
 
         with (
             ThreadPoolExecutor(32, thread_name_prefix="textcam-fake-item") as pool,
-            # The iterator raises when the caller cancels, which is no error here.
+            # The iterator raises if the caller cancels, which is no error here.
             contextlib.suppress(Exception),
         ):
             for message in requests:
-                pool.submit(answer, message.request)
-        answers.put(None)
+                pool.submit(respond, message.request)
+        responses.put(None)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A server for the tests of code that uses this client.
+"""Server for tests of code that uses this client.
 
     from textcam_client.testing import serve_in_memory
 
@@ -8,8 +8,8 @@
             assert my_audit(client, ["cat.jpg"]) == ...
             assert len(server.requests) == 2
 
-It is a real gRPC server on a loopback port, inside the test's own process. Its answers
-are made up, but deterministic, follow the image, and add up as the contract promises.
+It is a real gRPC server on a loopback port, in the test's own process. Its results are made up, but
+deterministic. They follow the image and add up as the contract requires.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class InMemoryServer(Script):
         self.address = address
 
     def client(self, **settings: Any) -> Client:
-        """A Client of this server; `settings` are Client's."""
+        """Return a Client of this server; `settings` are the arguments of Client."""
         return Client(self.address, **settings)
 
     def async_client(self, **settings: Any) -> AsyncClient:
-        """An AsyncClient of this server; `settings` are AsyncClient's."""
+        """Return an AsyncClient of this server; `settings` are the arguments of AsyncClient."""
         return AsyncClient(self.address, **settings)
 
 
@@ -73,22 +73,22 @@ def serve_in_memory(
     latency: Latency = 0.0,
     max_message_bytes: int = _MAX_MESSAGE_BYTES,
 ) -> Iterator[InMemoryServer]:
-    """Serve on a free loopback port until the block is left.
+    """Serve on a free loopback port until the end of the `with` block.
 
     Args:
         model: Name of the model.
         version: Its version.
         class_names: Its classes.
-        vocabulary: Its phrases. Those of the default one have kinds, others have none.
-        further_models: Names of further models, which answer as the first does.
-        calibrated: Whether its phrases have probabilities; a bank without refuses min_probability.
-        latency: Seconds before each answer, or a function of the request that says so.
+        vocabulary: Its phrases. Those of the default vocabulary have kinds, others have none.
+        further_models: Names of more models, with the same results as the first.
+        calibrated: Give phrases probabilities; without them the server rejects min_probability.
+        latency: Seconds before each response, or a function of the request that returns them.
         max_message_bytes: Largest request; one over it ends its call or stream.
     """
     options = [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", -1),
-        # Else two servers could share a port without a word.
+        # Otherwise two servers could share a port unnoticed.
         ("grpc.so_reuseport", 0),
     ]
     with ThreadPoolExecutor(32, thread_name_prefix="textcam-fake") as pool:

@@ -169,8 +169,8 @@ def _wait_ready(client: Client, seconds: float) -> None:
     except DeadlineExceeded as error:
         server = click.get_current_context().params["server"]
         raise click.ClickException(
-            f"no TextCAM server answered at {server} in {seconds:g} s: is it running, is the port "
-            "right, does it want TLS?"
+            f"no TextCAM server responded at {server} in {seconds:g} s: is it running, is the port "
+            "right, does it need TLS?"
         ) from error
 
 

@@ -17,7 +17,7 @@ from textcam_service.imaging.decoding import SUFFIXES, ImageLimits, decode
 _KIND = re.compile(r"#\s*kind:\s*(\S+)")
 _NEARLY_KIND = re.compile(r"#+\s*kinds?\s*:", re.IGNORECASE)
 LIMITS = ImageLimits(max_bytes=200 * 2**20, max_pixels=200_000_000)
-"""What an image of offline work may be at most."""
+"""Limits of an image in offline work."""
 
 
 class SkippedImage(NamedTuple):

@@ -1,4 +1,4 @@
-"""From a float backbone to an int8 one for CPUs, which must explain as the float one does.
+"""Int8 backbones for CPUs, made from float ones and required to explain as they do.
 
 onnxruntime's static quantization: weights per channel, activations in ranges seen on calibration
 images. Only what leads to the activation maps is quantized; the head stays float, so that the
@@ -47,7 +47,7 @@ Progress = Callable[[str, int], Callable[[int], None]]
 
 @dataclass(frozen=True)
 class QuantizationSettings:
-    """How a backbone is quantized.
+    """Settings of a quantization.
 
     Attributes:
         float_layers: So many of the first convolutions and matrix products stay float, with
@@ -78,7 +78,7 @@ def quantize(
         output: The int8 backbone's folder; replaced if it is there.
         settings: How it is quantized.
         thresholds: What it must reach.
-        progress: Called with a step's name and size; what it returns is told of progress.
+        progress: Called with a step's name and size; what it returns is called as work is done.
 
     Raises:
         InvalidSettings: The backbone is an int8 one already, or `output` is its own folder.
@@ -122,7 +122,7 @@ def quantize(
 
 
 def split(images: Sequence[Path], count: int) -> tuple[list[Path], list[Path]]:
-    """Images into those that calibrate and those that judge, by a fixed shuffle."""
+    """Divide images into those that calibrate and those that judge, by a fixed shuffle."""
     order = np.random.default_rng(0).permutation(len(images)).tolist()
     shuffled = [images[index] for index in order]
     return shuffled[:count], shuffled[count:]
@@ -134,7 +134,7 @@ def quantized_graph(
     settings: QuantizationSettings,
     work: Path,
 ) -> tuple[bytes, int]:
-    """The int8 form of a backbone's graph.
+    """Compute the int8 form of a backbone's graph.
 
     Args:
         backbone: The float one.
@@ -185,7 +185,7 @@ def quantized_graph(
 
 
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc] # it ships no types
-    """Feeds the tool one input at a time, and counts them."""
+    """Reader that feeds the tool one input at a time, and counts them."""
 
     def __init__(self, inputs: Iterator[Float32Array]) -> None:
         self._inputs = inputs
@@ -200,7 +200,7 @@ class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc] # it sh
 
 
 def _float_nodes(graph: Any, float_layers: int) -> list[str]:
-    """Names of the nodes that stay float.
+    """List the names of the nodes that stay float.
 
     The first layers, and all that is not on the way to the activation maps.
     """
@@ -220,7 +220,7 @@ def _float_nodes(graph: Any, float_layers: int) -> list[str]:
 
 
 def _candidate(own: Backbone, graph: bytes, folder: Path) -> Backbone:
-    """The int8 network under the float one's name, only to be compared."""
+    """Load the int8 network under the float one's name, only to be compared."""
     _write(own, graph, folder, None)
     return Backbone(folder, providers=(own.execution_provider,))
 

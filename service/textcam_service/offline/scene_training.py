@@ -1,4 +1,4 @@
-"""Trains the scene world's classifier, its biased twin and its CLIP, and writes their weights.
+"""Training of the scene world's classifier, its biased twin and its CLIP; writes their weights.
 
     python -m textcam_service.offline.scene_training
 
@@ -45,12 +45,12 @@ SceneOf = Callable[[int], Scene]
 
 
 def labelled_scene(seed: int, bias: Bias | None, index: int) -> Scene:
-    """The index-th scene of a set; classes come in turn."""
+    """Return the index-th scene of a set; classes come in turn."""
     return class_scene(np.random.default_rng([seed, index]), index % len(CLASSES), bias)
 
 
 def captioned_scene(seed: int, index: int) -> Scene:
-    """The index-th scene of a set without classes: in every second one an object alone."""
+    """Return the index-th scene of a set without classes: every second one has a lone object."""
     return random_scene(np.random.default_rng([seed, index]), 1 if index % 2 else None)
 
 
@@ -124,7 +124,7 @@ def train_clip() -> tuple[nn.Module, dict[str, float]]:
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """One true sentence of a scene: all of it, one object, some of its words, or the floor."""
+    """Draw a true sentence of a scene: all of it, one object, some of its words, or the floor."""
     kind = rng.random()
     if kind < 0.1:
         return scene.caption
@@ -143,7 +143,7 @@ _KINDS = {**ATTRIBUTES, "floor": FLOORS}
 
 
 def _places_of_words(scene: Scene) -> list[int]:
-    """Places of the first object's words, and of the floor's, in their kinds."""
+    """Return the places of the first object's words, and of the floor's, in their kinds."""
     said = {**scene.objects[0].attributes, "floor": scene.floor}
     return [_KINDS[kind].index(word) for kind, word in said.items()]
 
@@ -160,7 +160,7 @@ def _epochs(
     rate: float,
     scale: tuple[Sequence[float], Sequence[float]] = _CLASSIFIER,
 ) -> Iterator[tuple[Tensor, Tensor, Callable[[Tensor], None]]]:
-    """Batches of augmented images with their indices, and what takes a step down a loss."""
+    """Yield batches of augmented images, their indices, and a function that steps down a loss."""
     model.train()
     steps = epochs * (len(images) // size)
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.02)
@@ -188,7 +188,7 @@ def _epochs(
 def _augmented(
     images: UInt8Array, chosen: Tensor, mean: Sequence[float], std: Sequence[float]
 ) -> Tensor:
-    """Mirrored and shifted at random, normalised: nothing that changes a word or a class."""
+    """Mirror and shift images at random and normalise them; no word or class changes."""
     batch = _normalised(images[chosen.numpy()], mean, std)
     if torch.rand(()) < 0.5:
         batch = batch.flip(3)
@@ -214,7 +214,7 @@ def _predicted(network: nn.Module, images: UInt8Array) -> IntArray:
 
 
 def _zero_shot(model: Any, tokenizer: Any) -> dict[str, float]:
-    """Share of lone objects whose word of each kind is the nearest text."""
+    """Measure the share of lone objects whose word of each kind is the nearest text."""
     lone = [_lone_scene(index) for index in range(_HELD_OUT_SCENES)]
     images = render_all(_lone_scene, _HELD_OUT_SCENES)
     accuracy = {}
@@ -242,7 +242,7 @@ def _lone_scene(index: int) -> Scene:
 
 
 def _rounded(module: Any) -> Any:
-    """As it will be read back: weights are kept as float16."""
+    """Round weights to float16, which is what the file keeps."""
     return module.eval().half().float()
 
 

@@ -64,5 +64,5 @@ def test_with_several_targets_the_maps_have_no_shortcut_but_the_picture_has(clie
 def test_an_answer_without_any_target_is_malformed(client, png):
     none = dataclasses.replace(client.explain(png), explanations=())
     for ask in (lambda: none.phrases, none.heatmap, none.picture):
-        with pytest.raises(MalformedResponse, match="explains no target"):
+        with pytest.raises(MalformedResponse, match="has no target"):
             ask()

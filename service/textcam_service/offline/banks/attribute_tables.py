@@ -36,7 +36,7 @@ Table = Mapping[str, Mapping[int, float]]
 
 @cache
 def packaged_table() -> Table:
-    """ImageNet's classes: by phrase, probability by class index."""
+    """Read the table of ImageNet's classes: by phrase, probability by class index."""
     return read_class_table(PACKAGED)
 
 
@@ -116,14 +116,14 @@ def read_phrase_table(path: Path, class_names: Sequence[str]) -> Table:
 
 
 def _graded(part: str) -> tuple[str, float]:
-    """A class of a user's table, and in what share of its photographs the phrase is true."""
+    """Parse a class of a user's table, and the share of its photographs with the phrase."""
     if stated := _PERCENT.fullmatch(part):
         return stated[1], float(stated[2]) / 100
     return part.rstrip("?").strip(), _OFTEN if part.endswith("?") else _SURE
 
 
 def matrix(table: Table, phrases: Sequence[str], class_count: int) -> Float32Array:
-    """The table's columns of some phrases: (C, V), 0 where it says nothing; case is no matter."""
+    """Return the table's columns of some phrases: (C, V), 0 if unknown; case is ignored."""
     values = np.zeros((class_count, len(phrases)), np.float32)
     folded = {phrase.casefold(): row for phrase, row in table.items()}
     for place, phrase in enumerate(phrases):
@@ -145,16 +145,16 @@ class Tables:
     imagenet: Table = field(default_factory=dict)
 
     def over(self, others: Tables) -> Tables:
-        """These lines, and others' of phrases that these have not."""
+        """Return these lines, and others' of phrases that these lack."""
         return Tables({**others.own, **self.own}, {**others.imagenet, **self.imagenet})
 
     def unused(self, phrases: Sequence[str]) -> list[str]:
-        """Phrases of these tables that a vocabulary has not."""
+        """List the phrases of these tables that a vocabulary lacks."""
         known = {phrase.casefold() for phrase in phrases}
         return sorted(p for p in {*self.own, *self.imagenet} if p.casefold() not in known)
 
     def manifest(self) -> dict[str, Any]:
-        """As JSON: by table, phrase and class index."""
+        """Return the tables as JSON: by table, phrase and class index."""
         return {
             name: {phrase: {str(i): v for i, v in row.items()} for phrase, row in table.items()}
             for name, table in (("own", self.own), ("imagenet", self.imagenet))
@@ -162,7 +162,7 @@ class Tables:
 
     @staticmethod
     def of(manifest: Mapping[str, Any]) -> Tables:
-        """Back from JSON; none where it says nothing."""
+        """Build the tables from JSON; empty if it says nothing."""
         return Tables(
             *(
                 {p: {int(i): v for i, v in row.items()} for p, row in manifest.get(n, {}).items()}
@@ -172,7 +172,7 @@ class Tables:
 
 
 def knows_imagenet(class_names: Sequence[str]) -> bool:
-    """Whether classes are ImageNet's 1000 in their usual order, by their first names."""
+    """Return True if classes are ImageNet's 1000 in their usual order, by their first names."""
     known = imagenet_names()
     if len(class_names) != len(known):
         return False
@@ -183,7 +183,7 @@ def knows_imagenet(class_names: Sequence[str]) -> bool:
 
 @cache
 def imagenet_names() -> tuple[str, ...]:
-    """ImageNet's 1000 classes."""
+    """Return the names of ImageNet's 1000 classes."""
     return tuple(get_1k_class_name(index) for index in range(1000))
 
 
@@ -207,7 +207,7 @@ def read_tables(path: Path, class_names: Sequence[str]) -> Tables:
 
 
 def read_tables_of(folder: Path) -> Tables:
-    """The user's tables that a bank was built with; none where it kept nothing."""
+    """Read the user's tables that a bank was built with; empty if it kept none."""
     try:
         return Tables.of(read_artefact(folder, "probing")[1].get("tables", {}))
     except ArtefactMissing:

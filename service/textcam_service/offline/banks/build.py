@@ -134,7 +134,7 @@ def build_bank(
 
 
 def default_rationale(tables: Tables, class_names: Sequence[str]) -> RationaleSettings:
-    """Return how phrases are chosen with a bank, unless its builder says otherwise.
+    """Return the settings of phrases that a bank has unless its builder says otherwise.
 
     A table of the head's own classes is truth about them, so that a phrase may be said at even
     odds; but chance ties few classes to channels, so that the evidence must say more (measured on
@@ -162,7 +162,7 @@ def probing_order(predicted: IntArray, per_class: int | None) -> IntArray:
 
 
 def require_enough(images: Sequence[Path], samples: int) -> None:
-    """Say before the work that there are too few files.
+    """Require enough files before the work begins.
 
     Raises:
         ProbingSetError: Fewer than 2 M.
@@ -189,14 +189,14 @@ def _require_live(scores: Float32Array) -> None:
 
 
 def _readable(images: Sequence[Path], seen: Extraction, chosen: IntArray) -> list[Path]:
-    """The images behind some rows of an extraction."""
+    """Return the images behind some rows of an extraction."""
     skipped = {skip.path for skip in seen.skipped}
     paths = [path for path in images if display_path(path) not in skipped]
     return [paths[index] for index in chosen.tolist()]
 
 
 def _require_regions(embedder: Embedder, settings: ChannelSettings) -> None:
-    """Say before the work what would fail after it."""
+    """Refuse before the work what would fail after it."""
     if settings.regions is None:
         return
     if settings.direction not in TWO_CLASS:
@@ -261,7 +261,7 @@ def _bank(
 
 
 def _recognition(sources: PhraseSources) -> float | None:
-    """See grounding.recognition; None: the embedder knows images by classes in any case."""
+    """Measure grounding.recognition; None: the embedder knows images by classes in any case."""
     probing, embedder = sources.probing, sources.embedder
     names = sources.backbone.manifest.class_names
     if isinstance(embedder, ClassifierEmbedder) or len(names) < 2:

@@ -1,4 +1,4 @@
-"""The probing set through the served backbone and the embedder, each photograph once.
+"""Extraction: the probing set through the served backbone and the embedder, each image once.
 
 Memory grows by N x (2 D + E) floats, and N x 1000 where the embedder is a classifier. Finished
 chunks are kept in a work folder, so an interrupted extraction resumes where it stopped.
@@ -32,7 +32,7 @@ _TENSORS = ("activation_scores", "logits", "evidence", "embeddings", "opinions")
 
 @dataclass(frozen=True)
 class Extraction:
-    """What was seen of the probing set.
+    """Result of an extraction: N readable images of the probing set.
 
     Attributes:
         activation_scores: (N, D).
@@ -70,7 +70,7 @@ def extract(
         backbone: The served one.
         embedder: Of the space the bank will live in.
         work: Folder for finished chunks; the caller removes it when the bank is written.
-        progress: Told the number of images finished since the last call.
+        progress: Called with the number of images finished since the last call.
 
     Raises:
         ProbingSetError: There is no image, or none could be read.
@@ -113,7 +113,7 @@ def _extraction(chunk: Chunk) -> Extraction:
 
 
 def _seen(backbone: Backbone, images: Float32Array) -> tuple[Float32Array, ...]:
-    """Activation scores, logits and evidence for the most probable class."""
+    """Compute activation scores, logits and evidence for the most probable class."""
     if backbone.is_linear:
         logits, maps = backbone.run(images)
         scores = maps.mean(axis=(2, 3))
@@ -128,7 +128,7 @@ def _seen(backbone: Backbone, images: Float32Array) -> tuple[Float32Array, ...]:
 
 
 def _embedded(embedder: Embedder, pictures: Sequence[Image.Image]) -> tuple[Float32Array, ...]:
-    """Embeddings, and what they were made of where the embedder is a classifier."""
+    """Compute embeddings, and the logits they were made of if the embedder is a classifier."""
     if isinstance(embedder, ClassifierEmbedder):
         opinions = embedder.classify(pictures)
         return embedder.embed_logits(opinions), opinions
@@ -136,7 +136,7 @@ def _embedded(embedder: Embedder, pictures: Sequence[Image.Image]) -> tuple[Floa
 
 
 def _nothing(backbone: Backbone, embedder: Embedder) -> tuple[Float32Array, ...]:
-    """No image's part, so that chunks of damaged files alone have shapes."""
+    """Return the arrays of no image, so that chunks of damaged files alone have shapes."""
     channels, classes = backbone.manifest.channel_count, len(backbone.manifest.class_names)
     opinions = _CLASSES if isinstance(embedder, ClassifierEmbedder) else 0
     widths = (channels, classes, channels, embedder.dimension, opinions)

@@ -1,4 +1,4 @@
-"""Grounding: what is thought of each phrase in each probing image, and how surely.
+"""Grounding: soft labels of each phrase in each probing image, and how common it is.
 
 Each phrase is grounded by the best source at hand: a user's table of the backbone's own classes,
 with the images' labels where they are given; the packaged table of ImageNet's classes through an
@@ -35,7 +35,7 @@ BY_SCORES = "image_text_scores"
 
 @dataclass(frozen=True)
 class Opinions:
-    """What is thought of V phrases in N images.
+    """Opinions of a source on V phrases in N images.
 
     Attributes:
         values: (N, V) in any unit: what channels are correlated with.
@@ -58,7 +58,7 @@ class Opinions:
 
     @property
     def grounded(self) -> BoolArray:
-        """(V,) whether anything is known of the phrase."""
+        """(V,) True if anything is known of the phrase."""
         return np.asarray(self.prior > 0)
 
 
@@ -71,7 +71,7 @@ def by_class_table(
         logits: (N, C) of a classifier that is not the explained one.
         table: Of its classes.
         phrases: V of them.
-        of_head: Whether the head's classes are the table's.
+        of_head: True if the head's classes are the table's.
     """
     rows = matrix(table, phrases, logits.shape[1])
     sure = softmax(np.asarray(logits) / _RIGHT).astype(np.float32)
@@ -85,14 +85,14 @@ def by_class_table(
 def by_labels(
     shares: FloatArray, table: Table, phrases: Sequence[str], *, labelled: bool
 ) -> Opinions:
-    """Go by what is true of the images' own classes.
+    """Take what is true of the images' own classes.
 
     Args:
         shares: (N, C) of the backbone's classes: 1 at an image's label, or the probabilities of
             the backbone itself, where there are no labels.
         table: Of the backbone's classes.
         phrases: V of them.
-        labelled: Whether `shares` are labels.
+        labelled: True if `shares` are labels.
     """
     rows = matrix(table, phrases, shares.shape[1])
     values = np.asarray(shares, np.float32) @ rows
@@ -153,7 +153,7 @@ def first_known(sources: Sequence[Opinions]) -> Opinions:
 def _first_table(
     one: Float32Array | None, other: Float32Array | None, known: BoolArray
 ) -> Float32Array | None:
-    """Columns of the first table where it knows them, else of the other; both of one head."""
+    """Take columns of the first table if it knows them, else of the other; both of one head."""
     if one is None or other is None:
         return other if one is None else one
     return np.asarray(np.where(known, one, other), np.float32)

@@ -90,7 +90,7 @@ def mosaic(
 
 
 def copies(picture: Image.Image, times: int) -> Image.Image:
-    """A picture times x times over, every second one mirrored so that its edges go on."""
+    """Repeat a picture times x times, every second one mirrored so that its edges go on."""
     pixels = np.asarray(picture)
     across = np.concatenate([pixels[:, :: -1 if i % 2 else 1] for i in range(times)], axis=1)
     return Image.fromarray(
@@ -99,14 +99,14 @@ def copies(picture: Image.Image, times: int) -> Image.Image:
 
 
 def _alone(view: RegionView, window: Window, settings: RegionSettings) -> Image.Image:
-    """A region, with copies in the room that is left when it is not to be enlarged."""
+    """Cut out a region, with copies in the room that is left when it is not to be enlarged."""
     whole = min(view.seen.width, view.seen.height)
     shown = settings.enlarge * max(window.width, window.height)
     return copies(view.picture.crop(window.box), max(round(whole / shown), 1))
 
 
 def _parts(view: RegionView) -> Float64Array:
-    """(P, 4) windows as shares of what the network saw."""
+    """Return windows (P, 4) as shares of what the network saw."""
     boxes = np.array([window.box for window in view.windows], np.float64).reshape(-1, 4)
     origin = np.array([view.seen.left, view.seen.top] * 2)
     return np.asarray((boxes - origin) / np.array([view.seen.width, view.seen.height] * 2))

@@ -45,7 +45,7 @@ class PhraseSources:
 
 
 def phrase_opinions(sources: PhraseSources, vocabulary: Vocabulary) -> Opinions:
-    """What is thought of V phrases in the probing images, by the best source for each."""
+    """Ask the best source for each phrase what it holds of the probing images."""
     probing, backbone, embedder = sources.probing, sources.backbone, sources.embedder
     tables, phrases = sources.tables, vocabulary.phrases
     names = backbone.manifest.class_names
@@ -66,7 +66,7 @@ def phrase_opinions(sources: PhraseSources, vocabulary: Vocabulary) -> Opinions:
 
 
 def _as_packaged(table: Table) -> Table:
-    """A user's lines under the packaged table's spelling of their phrases."""
+    """Spell the phrases of a user's lines as the packaged table does."""
     spelt = {phrase.casefold(): phrase for phrase in packaged_table()}
     return {spelt.get(phrase.casefold(), phrase): row for phrase, row in table.items()}
 

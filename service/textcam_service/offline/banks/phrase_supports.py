@@ -105,7 +105,7 @@ def chosen_phrases(
     pairs = there[:, None] & there[None, :]
 
     def moved(places: IntArray, columns: slice) -> IntArray:
-        """Places of phrases in the new vocabulary; rows with one that is gone are left out."""
+        """Return places in the new vocabulary; rows with a phrase that is gone are left out."""
         found = places.copy()
         found[:, columns] = new[places[:, columns]]
         return found[(found >= 0).all(axis=1)]
@@ -140,7 +140,7 @@ def _by_evidence(supports: Float32Array, probing: Probing, opinions: Opinions) -
 
 
 def _calibrated(wording: SupportWording, probing: Probing, opinions: Opinions) -> Calibration:
-    """The calibration with the fit, and the reliability, of what is said of the probing images."""
+    """Fit the calibration to what is said of the probing images, and measure its reliability."""
     calibration, scores, said = wording.bank.calibration, [], []
     # All at once: a threshold would go by the probabilities that are fitted here.
     wording = replace(wording, settings=replace(wording.settings, min_probability=0.0))

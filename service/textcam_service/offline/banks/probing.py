@@ -15,7 +15,7 @@ from textcam_service.errors import ArtefactMissing
 
 @dataclass(frozen=True)
 class Probing:
-    """What is kept of the probing images, N of them, for their phrases.
+    """Kept data of N probing images, for grounding phrases.
 
     Attributes:
         scores: (N, D) activation scores.
@@ -34,7 +34,7 @@ class Probing:
     labels: IntArray
 
     def tensors(self) -> Tensors:
-        """As they are stored, halved in width."""
+        """Return the arrays as they are stored, halved in width."""
         return {
             "scores": self.scores.astype(np.float16),
             "evidence": self.evidence.astype(np.float16),
@@ -46,7 +46,7 @@ class Probing:
 
     @staticmethod
     def of(tensors: Tensors) -> Probing:
-        """Back from the store."""
+        """Build the data from stored arrays."""
         wide: dict[str, Any] = {
             name: value.astype(np.float32 if value.dtype == np.float16 else np.int64)
             for name, value in tensors.items()
@@ -55,7 +55,7 @@ class Probing:
 
 
 def read_probing(folder: Path) -> Probing | None:
-    """What is kept of the probing images beside a bank; None: nothing.
+    """Read the kept data of the probing images beside a bank; None: there is none.
 
     Raises:
         ArtefactCorrupt: A digest is another.

@@ -1,4 +1,4 @@
-"""Activated regions in the images' place: what excites a channel, without what stands beside it.
+"""Activated regions in place of whole images: what excites a channel and nothing beside it.
 
 The selected images alone go through the backbone a second time: maps of a whole probing set
 would not fit in memory. Kept are R x E floats, R regions, no two of them equal: channels that
@@ -92,7 +92,7 @@ def region_samples(
         embedder: Of the space the bank will live in.
         settings: With regions.
         work: Folder for finished chunks; the caller removes it when the bank is written.
-        progress: Called with the step's name and size; what it returns is told of progress.
+        progress: Called with the step's name and size; what it returns is called as work is done.
 
     Raises:
         EmbedderError: The embedder does not see parts of pictures, and the settings want them.
@@ -130,7 +130,7 @@ def region_samples(
 
 
 def _by_image(high: IntArray, channels: IntArray) -> dict[int, IntArray]:
-    """The channels that each image excites most: {image: (K,)}."""
+    """Group the channels by the images that excite them most: {image: (K,)}."""
     order = np.argsort(high.ravel(), kind="stable")
     found = high.ravel()[order]
     owner = np.repeat(channels, high.shape[1])[order]
@@ -187,7 +187,7 @@ def _embed(
 def _batches(
     images: Sequence[Path], wanted: Mapping[int, IntArray], backbone: Backbone
 ) -> Iterator[list[tuple[int, Image.Image, Crop, Float32Array]]]:
-    """Images with what the network saw of them and their maps (D, H, W), a few at a time."""
+    """Yield images with the network's crop and their maps (D, H, W), a few at a time."""
     indices = list(wanted)
     for start in range(0, len(indices), _BATCH):
         batch = indices[start : start + _BATCH]
@@ -202,7 +202,7 @@ def _batches(
 
 
 def _assembled(parts: Sequence[_Part], low: IntArray, high: IntArray, images: int) -> RegionSamples:
-    """Which regions stand for which sample of which channel."""
+    """Assign regions to the samples of each channel."""
     rows = np.full(high.shape, -1, np.int64)
     begun = 0
     for part in parts:
@@ -222,7 +222,7 @@ def _assembled(parts: Sequence[_Part], low: IntArray, high: IntArray, images: in
         place = first[samples] + (share * counts[samples]).astype(np.int64)
         return np.asarray(negative[np.minimum(place, len(negative) - 1)])
 
-    # A dead channel's images may be unselected; its rows are read by no one.
+    # A dead channel's images may be unselected; its rows are never read.
     lowest = np.stack([drawn(own, channel) for channel, own in enumerate(low)])
     # Among the M most exciting images of a channel that seldom answers are some where its map is
     # nowhere positive: they are like the least exciting ones, and are treated like them.

@@ -31,7 +31,7 @@ TEMPLATES = (
 
 
 class Embedder(Protocol):
-    """Images and text into one space, E dimensions, cosine similarity."""
+    """Embedder of images and text into one space: E dimensions, cosine similarity."""
 
     @property
     def identity(self) -> str:
@@ -43,13 +43,13 @@ class Embedder(Protocol):
 
     @property
     def logit_scale(self) -> float:
-        """By what it multiplies image-text cosines before a softmax."""
+        """Factor of image-text cosines before a softmax."""
 
     def embed_images(self, images: Sequence[Picture]) -> Float32Array:
-        """N upright RGB images (PIL, or uint8 (h, w, 3)) -> (N, E) unit vectors."""
+        """Embed N upright RGB images (PIL, or uint8 (h, w, 3)): (N, E) unit vectors."""
 
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
-        """N texts -> (N, E) unit vectors."""
+        """Embed N texts: (N, E) unit vectors."""
 
 
 @runtime_checkable
@@ -78,17 +78,17 @@ class PartEmbedder(Embedder, Protocol):
 
 @runtime_checkable
 class ClassifierEmbedder(Embedder, Protocol):
-    """An embedder that knows images by a classifier's opinion of ImageNet's classes."""
+    """An embedder that knows images by a classifier's logits of ImageNet's classes."""
 
     def classify(self, images: Sequence[Picture]) -> Float32Array:
-        """N upright RGB images -> (N, 1000) logits."""
+        """Classify N upright RGB images: (N, 1000) logits."""
 
     def embed_logits(self, logits: FloatArray) -> Float32Array:
-        """(N, 1000) logits of images -> (N, E) unit vectors, as embed_images gives them."""
+        """Embed images by their logits (N, 1000): (N, E) unit vectors, as embed_images does."""
 
 
 def part_embedder(embedder: Embedder) -> PartEmbedder:
-    """An embedder that sees parts of a picture, if it is one.
+    """Return an embedder as one that sees parts of a picture.
 
     Raises:
         EmbedderError: It is none.
@@ -119,5 +119,5 @@ def embed_with_templates(
 
 
 def as_pillow(picture: Picture) -> Image.Image:
-    """Return a picture as Pillow's."""
+    """Convert a picture to Pillow's."""
     return picture if isinstance(picture, Image.Image) else Image.fromarray(picture)

@@ -22,16 +22,16 @@ from textcam_service.offline.networks.cell_offsets import grid_shift
 
 
 class Pooling(Protocol):
-    """A tower's dense map, and how it pools it."""
+    """Dense map of a tower, and the tower's pooling of it."""
 
     def maps(self, pixels: Tensor) -> Tensor:
-        """Pictures (N, 3, h, w) -> what is pooled, (N, ...)."""
+        """Compute what is pooled, (N, ...), of pictures (N, 3, h, w)."""
 
     def grid(self, maps: Tensor) -> tuple[int, int]:
-        """Rows and columns of its cells."""
+        """Return the rows and columns of its cells."""
 
     def pool(self, one: Tensor, weights: Tensor) -> Tensor:
-        """One picture's map, and P parts' shares of its cells (P, H, W) -> (P, E), not unit."""
+        """Pool one picture's map by P parts' shares of its cells (P, H, W): (P, E), not unit."""
 
 
 class DenseTower:
@@ -46,7 +46,7 @@ class DenseTower:
 
     @cached_property
     def shift(self) -> tuple[float, float]:
-        """(right, down) by which its cells lie off an even grid, pixels."""
+        """Offset (right, down) of its cells from an even grid, pixels."""
         if not isinstance(self._pooling, nn.Module):  # tokens
             return 0.0, 0.0
         return grid_shift(_maps_of(self._pooling), *self.size)
@@ -77,7 +77,7 @@ class DenseTower:
 
 
 def cell_shares(start: FloatArray, end: FloatArray, cells: int, shift: float) -> Float64Array:
-    """How much of each cell along one side belongs to intervals.
+    """Compute how much of each cell along one side belongs to intervals.
 
     Args:
         start: (P,) of the intervals, as shares of the side.
@@ -122,18 +122,18 @@ def stretched_batches(
 
 
 def part_means(one: Tensor, weights: Tensor) -> Tensor:
-    """Mean of a map (C, H, W) over parts' cells (P, H, W): (P, C)."""
+    """Average a map (C, H, W) over parts' cells (P, H, W): (P, C)."""
     shares = weights / weights.sum(dim=(1, 2), keepdim=True)
     return torch.einsum("chw,phw->pc", one, shares)
 
 
 def unit_rows(vectors: Tensor) -> Float32Array:
-    """(P, E) -> (P, E) unit vectors."""
+    """Normalise rows (P, E) to unit vectors."""
     return np.asarray(nn.functional.normalize(vectors, dim=1).cpu().numpy(), np.float32)
 
 
 def _maps_of(pooling: Any) -> Callable[[Float32Array], Float32Array]:
-    """The dense map (N, C, H, W) of pictures, as arrays."""
+    """Return a function from pictures to their dense map (N, C, H, W), as arrays."""
 
     def run(pixels: Float32Array) -> Float32Array:
         weight = next(pooling.parameters())

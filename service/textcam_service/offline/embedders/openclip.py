@@ -1,4 +1,4 @@
-"""open_clip's models as embedders: what production uses."""
+"""Embedders of open_clip's models, for production."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class OpenClipEmbedder:
         self.logit_scale = float(model.logit_scale.detach().exp())
 
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
-        """N texts -> (N, E) unit vectors; tokens beyond the model's context are cut off."""
+        """Embed N texts: (N, E) unit vectors; tokens beyond the model's context are cut off."""
         found = []
         for start in range(0, len(texts), _TEXT_BATCH):
             tokens = self._tokenizer(list(texts[start : start + _TEXT_BATCH]))
@@ -67,7 +67,7 @@ class OpenClipEmbedder:
         return np.concatenate(found) if found else np.zeros((0, self.dimension), np.float32)
 
     def embed_images(self, images: Sequence[Picture]) -> Float32Array:
-        """N upright RGB images (PIL, or uint8 (h, w, 3)) -> (N, E) unit vectors."""
+        """Embed N upright RGB images (PIL, or uint8 (h, w, 3)): (N, E) unit vectors."""
         found = [np.zeros((0, self.dimension), np.float32)]
         for start in range(0, len(images), _BATCH):
             pixels = self._pixels([as_pillow(image) for image in images[start : start + _BATCH]])

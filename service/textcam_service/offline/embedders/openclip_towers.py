@@ -1,4 +1,4 @@
-"""How open_clip's image towers pool, and so how they embed parts of pictures; see dense."""
+"""Pooling of open_clip's image towers, by which they embed parts of pictures; see dense."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ALIKE = 0.9999  # cosine of the whole as a part with the tower's own embedding
 
 
 def dense_tower(visual: Any, name: str) -> DenseTower:
-    """The tower behind an open_clip model's `visual`, on the CPU or where it lies.
+    """Return the tower behind an open_clip model's `visual`, on its device.
 
     Raises:
         EmbedderError: It pools in a way that is not known here, or has no dense map.
@@ -47,7 +47,7 @@ def dense_tower(visual: Any, name: str) -> DenseTower:
 
 
 def _require_own_embedding(tower: DenseTower, visual: Any) -> None:
-    """The whole picture as a part must be what the tower makes of it.
+    """Require that the whole picture as a part has the tower's own embedding.
 
     Raises:
         ValueError: It is not.
@@ -67,7 +67,7 @@ def _require_own_embedding(tower: DenseTower, visual: Any) -> None:
 
 
 class _Convolutional(nn.Module):
-    """timm's trunks with a map (N, C, H, W) and average pooling."""
+    """Pooling of timm's trunks with a map (N, C, H, W) and average pooling."""
 
     def __init__(self, visual: TimmModel) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _Convolutional(nn.Module):
 
 
 class _AttentionPooled(nn.Module):
-    """CLIP's own ResNets: a mean token asks the cells; here only those of the part answer."""
+    """Pooling of CLIP's own ResNets: a mean token attends to the cells, here the part's only."""
 
     def __init__(self, visual: ModifiedResNet) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ _STEM = ("conv", "bn", "act")
 
 
 class _Token:
-    """Vision transformers with a class token: in the last block it asks the part's patches only."""
+    """Pooling by a class token: in the last block it attends to the part's patches only."""
 
     def __init__(self, visual: VisionTransformer) -> None:
         self._visual: Any = visual
@@ -180,6 +180,6 @@ class _Token:
 
 
 def _share_mask(shares: Tensor, heads: int) -> Tensor:
-    """Log of the shares (P, L) behind a 0 for the asking token: (P * heads, 1, 1 + L)."""
+    """Return the log of shares (P, L) behind a 0 for the query token: (P * heads, 1, 1 + L)."""
     mask = nn.functional.pad(shares.clamp_min(0).log(), (1, 0))
     return mask.repeat_interleave(heads, dim=0)[:, None]

@@ -67,7 +67,7 @@ class PackagedEmbedder:
         return self.embed_texts(self._class_texts)
 
     def embed_texts(self, texts: Sequence[str]) -> Float32Array:
-        """N texts -> (N, 384) unit vectors."""
+        """Embed N texts: (N, 384) unit vectors."""
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
         encoded = self._text.encode(
@@ -76,11 +76,11 @@ class PackagedEmbedder:
         return np.asarray(encoded, np.float32)
 
     def embed_images(self, images: Sequence[Picture]) -> Float32Array:
-        """N upright RGB images (PIL, or uint8 (h, w, 3)) -> (N, 384) unit vectors."""
+        """Embed N upright RGB images (PIL, or uint8 (h, w, 3)): (N, 384) unit vectors."""
         return self.embed_logits(self.classify(images))
 
     def classify(self, images: Sequence[Picture]) -> Float32Array:
-        """N upright RGB images -> (N, 1000) logits of the classifier."""
+        """Classify N upright RGB images: (N, 1000) logits."""
         found: list[Float32Array] = [np.zeros((0, len(self._class_texts)), np.float32)]
         for start in range(0, len(images), _BATCH):
             inputs = [self._input(image) for image in images[start : start + _BATCH]]
@@ -113,7 +113,7 @@ class PackagedEmbedder:
         return DenseTower(_Classifier(self._classifier.module), (size.height, size.width))
 
     def embed_logits(self, logits: FloatArray) -> Float32Array:
-        """The classes' embeddings by their probabilities: (N, 1000) -> (N, 384) unit vectors."""
+        """Mix the classes' embeddings by probability: (N, 1000) -> (N, 384) unit vectors."""
         mixed = softmax(logits).astype(np.float32) @ self.class_embeddings
         return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True), np.float32)
 

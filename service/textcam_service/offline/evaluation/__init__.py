@@ -1,1 +1,1 @@
-"""Is a rationale right? Explanations judged by truth: `textcam evaluate`."""
+"""Evaluation of explanations against known truth: `textcam evaluate`."""

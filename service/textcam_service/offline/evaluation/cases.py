@@ -89,13 +89,13 @@ class Truth:
     class_words: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
     def right(self, case: Case, class_index: int) -> frozenset[str]:
-        """The phrases that are right for a case when a class is explained."""
+        """Return the phrases that are right for a case when a class is explained."""
         return case.phrases | self.class_phrases.get(class_index, frozenset())
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a network makes of a case.
+    """Output of a network for a case.
 
     Attributes:
         case: The image.
@@ -115,14 +115,14 @@ class Observation:
 
     @property
     def seen(self) -> BackboneOutput:
-        """What the backbone made of the case."""
+        """Output of the backbone for the case."""
         return BackboneOutput(self.logits, self.activation_maps, self.further)
 
 
 def scene_truth(
     count: int, seed: int = EVALUATION_SEED, bias: Bias | None = None, cue: bool | None = None
 ) -> Truth:
-    """Held-out scenes, classes in turn; see class_scene for `bias` and `cue`."""
+    """Render held-out scenes, classes in turn; see class_scene for `bias` and `cue`."""
     cases = []
     for index in range(count):
         class_index = index % len(CLASSES)
@@ -194,12 +194,12 @@ def observe(bundle: ModelBundle, cases: Iterable[Case]) -> list[Observation]:
 
 
 def observed(bundle: ModelBundle, cases: Iterable[Case]) -> Iterator[list[Observation]]:
-    """The same a batch at a time: all maps of many images take more memory than there is."""
+    """Run cases batch by batch: all maps of many images would not fit in memory."""
     return (_observe_batch(bundle, batch) for batch in _batches(cases))
 
 
 def logits_of(bundle: ModelBundle, images: Iterable[Image.Image]) -> Float32Array:
-    """Logits (N, C) of images, in batches."""
+    """Compute the logits (N, C) of images, in batches."""
     preprocessing = bundle.backbone.manifest.preprocessing
     found: list[Float32Array] = [
         np.zeros((0, len(bundle.backbone.manifest.class_names)), np.float32)
@@ -217,7 +217,7 @@ def explain_case(
     count: int | PhraseFilter,
     target: Prediction | None = None,
 ) -> Rationale:
-    """A bundle's explanation of a case.
+    """Explain a case by a bundle.
 
     Args:
         bundle: What explains.
@@ -235,7 +235,7 @@ def explain_case(
 def terms_of(
     bundle: ModelBundle, observation: Observation, target: Prediction | None = None
 ) -> CamTerms:
-    """What the bundle's method finds in a case; arguments as of explain_case."""
+    """Run the bundle's method on a case; arguments as of explain_case."""
     image, _ = prepare(observation.case.image, bundle.backbone.manifest.preprocessing)
     return attribute(bundle, observation.seen, image, target or observation.prediction, None)
 
@@ -243,7 +243,7 @@ def terms_of(
 def predict(
     bundle: ModelBundle, logits: Float32Array, class_index: int | None = None
 ) -> Prediction:
-    """A class's prediction out of an image's logits (C,); None: the most probable one."""
+    """Return a class's prediction from an image's logits (C,); None: the most probable one."""
     index = int(logits.argmax()) if class_index is None else class_index
     return predictions(logits, bundle.class_names, [index])[0]
 

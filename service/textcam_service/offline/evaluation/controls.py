@@ -1,4 +1,4 @@
-"""Controls of the words: banks that know nothing of the channels, and who reads no channels."""
+"""Controls of the phrases: banks without knowledge of the channels, and the embedder alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EMBEDDER = "control: embedder's opinion"
 
 @dataclass(frozen=True)
 class Fit:
-    """What a control's calibration is fitted on, as the bank's own was.
+    """Data that a control's calibration is fitted on, as the bank's own was.
 
     Attributes:
         probing: Of the probing images.
@@ -41,7 +41,7 @@ class Fit:
 def fit_of(
     bundle: ModelBundle, embedder: Embedder | None, probing: Probing | None
 ) -> tuple[Fit | None, str]:
-    """What the controls of a bundle are fitted on; None, with the reason: they cannot be."""
+    """Return what a bundle's controls are fitted on; None, with the reason: they cannot be."""
     calibration = bundle.calibration
     if calibration is None:
         return None, ""
@@ -57,13 +57,13 @@ def fit_of(
 
 
 def control_bundles(bundle: ModelBundle, fit: Fit | None = None) -> Mapping[str, ModelBundle]:
-    """Banks that know nothing of the channels, by the names of RANDOM and SHUFFLED."""
+    """Make banks that know nothing of the channels, by the names of RANDOM and SHUFFLED."""
     by = "embeddings" if bundle.calibration is None else "supports"
     return {RANDOM[by]: random_channels(bundle, fit), SHUFFLED: shuffled_channels(bundle, fit)}
 
 
 def shuffled_channels(bundle: ModelBundle, fit: Fit | None = None) -> ModelBundle:
-    """Every channel has another channel's supports, or direction.
+    """Give every channel another channel's supports, or direction.
 
     Args:
         bundle: Of the true bank.
@@ -77,7 +77,7 @@ def shuffled_channels(bundle: ModelBundle, fit: Fit | None = None) -> ModelBundl
 
 
 def random_channels(bundle: ModelBundle, fit: Fit | None = None) -> ModelBundle:
-    """Every channel has random supports, each phrase's as large as its own, or a random direction.
+    """Give every channel random supports, of each phrase's own size, or a random direction.
 
     Arguments as of shuffled_channels.
     """
@@ -92,7 +92,7 @@ def random_channels(bundle: ModelBundle, fit: Fit | None = None) -> ModelBundle:
 
 
 def with_directions(bundle: ModelBundle, channel_embeddings: Float32Array) -> ModelBundle:
-    """The same bundle with other channel embeddings (D, E)."""
+    """Replace a bundle's channel embeddings (D, E)."""
     bank = replace(bundle.artefact.bank, channel_embeddings=channel_embeddings)
     return replace(bundle, artefact=replace(bundle.artefact, bank=bank))
 
@@ -100,7 +100,7 @@ def with_directions(bundle: ModelBundle, channel_embeddings: Float32Array) -> Mo
 def with_supports(
     bundle: ModelBundle, supports: Float32Array, fit: Fit | None = None
 ) -> ModelBundle:
-    """The same bundle with other supports (D, V), calibrated anew where there is a fit."""
+    """Replace a bundle's supports (D, V), calibrated anew if there is a fit."""
     found = replace(_supports_of(bundle), supports=supports)
     if fit is not None:
         found = fitted(found, fit.probing, fit.opinions, bundle.kinds, bundle.settings)
@@ -109,7 +109,7 @@ def with_supports(
 
 
 def says_of_image(bundle: ModelBundle, embedder: Embedder, fit: Fit | None = None) -> Explain:
-    """The embedder's own opinion of the whole image, by the same choice of phrases.
+    """Return a function that explains by the embedder's opinion of the whole image.
 
     It has no evidence. By supports, the image's embedding stands for the evidence and the phrases'
     embeddings for their supports, calibrated as the bank is. By embeddings, it is freed of the

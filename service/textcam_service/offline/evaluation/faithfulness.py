@@ -1,9 +1,9 @@
-"""Does an explanation follow what the network computes?"""
+"""Faithfulness: how far an explanation follows what the network computes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,39 +11,31 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from PIL import Image, ImageFilter
-from scipy.stats import spearmanr
 
 from textcam_service.artefacts.backbone import BackboneGraphs, write_backbone
-from textcam_service.core.cam import channel_evidence
-from textcam_service.core.concepts.supports import effects
 from textcam_service.core.methods import Capability
 from textcam_service.core.probability import softmax
-from textcam_service.core.types import Float32Array, Float64Array, FloatArray, IntArray
+from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation.cases import (
     Observation,
-    Truth,
     explain_case,
     logits_of,
     observe,
-    terms_of,
 )
-from textcam_service.offline.evaluation.localization import HeatOf, objects_with
+from textcam_service.offline.evaluation.counterfactuals import mean_of_known, rank_correlation
+from textcam_service.offline.evaluation.localization import HeatOf
 from textcam_service.offline.evaluation.phrases import PHRASES
 from textcam_service.runtime.backbone import Backbone
-from textcam_service.scenes.render import render
-from textcam_service.scenes.world import ATTRIBUTES, FLOORS, Scene
 
 _STEPS = 16
 _BLUR = 8  # pixels
-_REMOVED = 4  # phrases of the class, and as many others, that are taken out of a scene
-_RESAMPLED = 200
 
 
 def perturbation(
     bundle: ModelBundle, observations: Sequence[Observation], heat_of: HeatOf
 ) -> dict[str, float]:
-    """Deletion and insertion (Petsiuk et al. 2018), drop and increase (Chattopadhay et al. 2018).
+    """Measure deletion, insertion (Petsiuk 2018), drop and increase (Chattopadhay 2018).
 
     Deletion greys the hottest pixels first, insertion brings them back to a blurred image; both
     are areas under the predicted class's probability over 16 steps. Drop is by how much the
@@ -86,7 +78,7 @@ def perturbation(
 
 
 def channel_ablation(bundle: ModelBundle, observations: Sequence[Observation]) -> float:
-    """Largest error of "without a group's channels the logit falls by exactly its evidence".
+    """Measure the largest error of "without a group's channels the logit falls by its evidence".
 
     Relative to the largest logit. Rounding for a linear head and CAM; elsewhere, by how much
     evidence misses what the channels do. nan where the head cannot be run by itself.
@@ -106,127 +98,10 @@ def channel_ablation(bundle: ModelBundle, observations: Sequence[Observation]) -
     return worst / largest
 
 
-@dataclass(frozen=True)
-class Removals:
-    """Phrases that are true of scenes, each taken out of its scene.
-
-    Attributes:
-        observations: Of the scenes as they are.
-        places: (P,) whose scene each is of.
-        phrases: (P,) places in the vocabulary.
-        costs: (P,) what its removal takes from the predicted class's logit.
-    """
-
-    observations: Sequence[Observation]
-    places: IntArray
-    phrases: IntArray
-    costs: Float64Array
-
-
-def removals(bundle: ModelBundle, observations: Sequence[Observation], truth: Truth) -> Removals:
-    """Take phrases out of scenes: the class's own, and as many others that are true of the scene.
-
-    The renderer gives every object of which the phrase is true other words in its place (or the
-    scene another floor). At most four of each kind are drawn from the vocabulary.
-    """
-    rng = np.random.default_rng(0)
-    place = {phrase: index for index, phrase in enumerate(bundle.phrases)}
-    pairs: list[tuple[int, int]] = []
-    changed: list[Image.Image] = []
-    for index, observation in enumerate(observations):
-        scene = observation.case.scene
-        assert scene is not None  # noqa: S101 - the caller chose scenes
-        right = truth.right(observation.case, observation.prediction.class_index)
-        there = sorted(phrase for phrase in scene.phrases if phrase in place)
-        kinds = [[p for p in there if (p in right) is own] for own in (True, False)]
-        count = min(_REMOVED, *map(len, kinds))
-        for phrase in [str(p) for kind in kinds for p in rng.permutation(kind)[:count]]:
-            other = without_phrase(scene, phrase, rng)
-            assert other is not None  # noqa: S101 - it is true of it
-            pairs.append((index, place[phrase]))
-            changed.append(Image.fromarray(render(other).image))
-    places, phrases = np.array(pairs, np.int64).reshape(-1, 2).T
-    classes = np.array([o.prediction.class_index for o in observations])[places]
-    before = np.array([o.prediction.logit for o in observations])[places]
-    after = logits_of(bundle, changed)[np.arange(len(pairs)), classes]
-    return Removals(observations, places, phrases, before - after)
-
-
-def counterfactual_agreement(
-    removed: Removals, estimate: ModelBundle | Float64Array
-) -> dict[str, float]:
-    """Rank correlation of phrases' effects with what their removal from the scene costs.
-
-    Args:
-        removed: What was removed.
-        estimate: Whose effects are judged; or (P,) any other estimates of the costs.
-
-    Returns:
-        "rank_correlation" over all pairs of scene and phrase, "within_scene" the mean of each
-        scene's own (0 where all its estimates are equal), both with bounds of 95 % when the scenes
-        are drawn anew; "pairs", how many.
-    """
-    own = effects_of(removed, estimate) if isinstance(estimate, ModelBundle) else estimate
-    rows = [np.flatnonzero(removed.places == place) for place in np.unique(removed.places)]
-    within = np.array(
-        [
-            _rank_correlation(own[row], removed.costs[row])
-            if len(row) > 2 and np.ptp(removed.costs[row])
-            else np.nan
-            for row in rows
-        ]
-    )
-    drawn = np.random.default_rng(0)
-    over_all, inside = [], []
-    for _ in range(_RESAMPLED if rows else 0):
-        some = drawn.integers(0, len(rows), len(rows))
-        taken = np.concatenate([rows[place] for place in some])
-        over_all.append(_rank_correlation(own[taken], removed.costs[taken]))
-        inside.append(_mean(within[some]))
-    return {
-        "rank_correlation": _rank_correlation(own, removed.costs),
-        **_bounds("", over_all),
-        "within_scene": _mean(within),
-        **_bounds("within_", inside),
-        "pairs": float(len(own)),
-    }
-
-
-def effects_of(removed: Removals, bundle: ModelBundle) -> Float64Array:
-    """A bundle's effect (P,) of each removed phrase in its scene as it was."""
-    found: Float64Array = np.zeros(len(removed.places))
-    for place in np.unique(removed.places).tolist():
-        rows = removed.places == place
-        observation = removed.observations[place]
-        terms = terms_of(bundle, observation)
-        evidence = channel_evidence(terms.weights, observation.activation_maps)
-        found[rows] = effects(evidence, bundle.wording.supports(removed.phrases[rows]))
-    return found
-
-
-def without_phrase(scene: Scene, phrase: str, rng: np.random.Generator) -> Scene | None:
-    """The scene with a phrase made untrue; None: it is not true."""
-    if phrase.endswith(" floor"):
-        floor = phrase.removesuffix(" floor")
-        others = [word for word in FLOORS if word != floor]
-        return scene.with_floor(others[rng.integers(3)]) if floor == scene.floor else None
-    having = objects_with(scene, phrase)
-    if not having:
-        return None
-    for index in having:
-        for kind, words in ATTRIBUTES.items():
-            own = scene.objects[index].attributes[kind]
-            if own in phrase.split():
-                others = [word for word in words if word != own]
-                chosen = others[rng.integers(len(others))]
-                scene = scene.replace_object(index, **{kind: chosen})
-    return scene
-
-
 def randomisation(
     bundle: ModelBundle, observations: Sequence[Observation]
 ) -> dict[str, dict[str, float]]:
-    """How alike explanations stay when parameters are randomised (Adebayo et al. 2018).
+    """Measure how alike explanations stay when parameters are randomised (Adebayo et al. 2018).
 
     Cumulative: the head, then the later half of the layers' kernels, then all of them. "map" is
     the mean rank correlation of saliency maps of the same class, "map_absolute" the mean of its
@@ -253,7 +128,7 @@ def _likeness(
             before = explain_case(bundle, observation, 3)
             moved = replace(observation.prediction, logit=float(observed.logits[index]))
             after = explain_case(other, observed, 3, moved)
-            maps.append(_rank_correlation(before.saliency_map, after.saliency_map))
+            maps.append(rank_correlation(before.saliency_map, after.saliency_map))
             sets = [{phrase.text for phrase in r.phrases} for r in (before, after)]
             either = sets[0] | sets[1]
             words += [len(sets[0] & sets[1]) / len(either)] if either else []
@@ -261,12 +136,12 @@ def _likeness(
     return {
         "map": float(np.mean(maps)),
         "map_absolute": magnitude,
-        "words": _mean(np.array(words)),
+        "words": mean_of_known(np.array(words)),
     }
 
 
 def _randomised(backbone: Backbone, share: float, folder: Path) -> Backbone:
-    """The backbone with a random head, and the last `share` of its weights random too."""
+    """Write the backbone with a random head, and random weights in the last `share` of it."""
     rng = np.random.default_rng(0)
 
     def drawn(values: FloatArray) -> Float32Array:
@@ -302,22 +177,3 @@ def _probabilities(
 ) -> FloatArray:
     images = [Image.fromarray(np.clip(frame, 0, 255).astype(np.uint8)) for frame in frames]
     return np.asarray(softmax(logits_of(bundle, images))[:, class_index])
-
-
-def _mean(values: FloatArray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
-def _bounds(prefix: str, drawn: Sequence[float]) -> dict[str, float]:
-    known = np.array(drawn)[~np.isnan(drawn)] if drawn else np.zeros(0)
-    low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
-    return {f"{prefix}low": float(low), f"{prefix}high": float(high)}
-
-
-def _rank_correlation(one: FloatArray, two: FloatArray) -> float:
-    if len(one) < 2:
-        return float("nan")
-    if np.ptp(one) == 0 or np.ptp(two) == 0:
-        return 0.0
-    return float(spearmanr(one.ravel(), two.ravel()).statistic)

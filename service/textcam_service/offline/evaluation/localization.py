@@ -1,4 +1,4 @@
-"""Does the map point at the right thing? Scenes only: the renderer's masks are the truth."""
+"""Localization of the key object by heatmaps, on scenes: the renderer's masks are the truth."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ShownMap = Literal["group", "relative", "whole"]
 
 @dataclass(frozen=True)
 class LocalizationMetrics:
-    """How well a heatmap finds the key object, means over images.
+    """Measures of how well heatmaps find the key object, means over images.
 
     Attributes:
         pointing: Share of images whose highest point is on it (Zhang et al. 2018).
@@ -64,7 +64,7 @@ def judge_localization(observations: Sequence[Observation], heat_of: HeatOf) -> 
 def judge_groups(
     bundle: ModelBundle, observations: Sequence[Observation], shown: ShownMap = "group"
 ) -> dict[str, float]:
-    """How often a phrase's own map points at an object of which the phrase is true.
+    """Measure how often a phrase's own map points at an object of which the phrase is true.
 
     Only phrases that are true of some object of the scene can point right or wrong.
 
@@ -102,7 +102,7 @@ def judge_groups(
 
 
 def objects_with(scene: Scene, phrase: str) -> list[int]:
-    """Which objects a phrase is true of."""
+    """List the objects of which a phrase is true."""
     return [
         index
         for index, item in enumerate(scene.objects)
@@ -111,7 +111,7 @@ def objects_with(scene: Scene, phrase: str) -> list[int]:
 
 
 def points_at(heat: FloatArray, mask: BoolArray) -> bool:
-    """Whether the highest point lies on the mask, or within TOLERANCE pixels of it."""
+    """Return True if the highest point lies on the mask, or within TOLERANCE pixels of it."""
     if not heat.any():
         return False
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
@@ -121,7 +121,7 @@ def points_at(heat: FloatArray, mask: BoolArray) -> bool:
 
 
 def heat_of(bundle: ModelBundle) -> HeatOf:
-    """The product's heatmap of the predicted class."""
+    """Return a function that draws the product's heatmap of the predicted class."""
 
     def heat(observation: Observation) -> Float32Array:
         rationale = explain_case(bundle, observation, 1)
@@ -131,7 +131,7 @@ def heat_of(bundle: ModelBundle) -> HeatOf:
 
 
 def centred_gaussian(observation: Observation) -> Float32Array:
-    """Control: the same bump in the middle of every image, a quarter of it wide."""
+    """Draw a control: the same bump in the middle of every image, a quarter of it wide."""
     height, width = observation.case.image.height, observation.case.image.width
     y, x = np.mgrid[0:height, 0:width]
     away = ((y - height / 2) / (height / 4)) ** 2 + ((x - width / 2) / (width / 4)) ** 2

@@ -1,4 +1,4 @@
-"""Do pseudo-masks cover the right thing? Scenes only: the renderer's masks are the truth."""
+"""Measures of pseudo-masks, on scenes: the renderer's masks are the truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MaskOf = Callable[[Float32Array, UInt8Array], BoolArray]
 
 @dataclass(frozen=True)
 class MaskMetrics:
-    """How well masks cover key objects.
+    """Measures of how well masks cover key objects.
 
     Attributes:
         iou: Intersection over union, mean over images ("mIoU").
@@ -41,7 +41,7 @@ def judge_masks(
     Args:
         observations: Of scenes; those whose key object is wholly hidden are passed over.
         heats: Of each, (h, w).
-        mask_of: What cuts.
+        mask_of: Cuts a mask out of a heatmap.
     """
     rows = []
     for observation, heat in zip(observations, heats, strict=True):

@@ -1,4 +1,4 @@
-"""Are units whose meaning is known called by their name? Final-layer label accuracy.
+"""Final-layer label accuracy: are units of known meaning called by their name?
 
 CLIP-Dissect (Oikarinen and Weng 2023): each unit of a classifier's last layer stands for its
 class, so its best concept should be its class's name.
@@ -40,7 +40,7 @@ def neuron_label_ranks(
     names: Sequence[str],
     settings: ChannelSettings,
 ) -> IntArray:
-    """Where each class's own name stands among the phrases for its unit: (C,), 0 first.
+    """Rank each class's own name among the phrases for its unit: (C,), 0 first.
 
     Phrases that differ only in letter case are one; any other that fits as well comes first.
 
@@ -56,7 +56,7 @@ def neuron_label_ranks(
 
 
 def own_ranks(fits: FloatArray, phrases: Sequence[str], names: Sequence[str]) -> IntArray:
-    """The same out of how well each phrase names each unit, (C, V)."""
+    """Rank the own names by how well each phrase names each unit, (C, V): (C,), 0 first."""
     folded = np.array([phrase.casefold() for phrase in phrases])
     own = np.array([name.casefold() for name in names])[:, None] == folded
     best = np.where(own, fits, -np.inf).max(axis=1, keepdims=True)
@@ -66,7 +66,7 @@ def own_ranks(fits: FloatArray, phrases: Sequence[str], names: Sequence[str]) ->
 def name_fits(
     scores: FloatArray, embeddings: FloatArray, texts: FloatArray, settings: ChannelSettings
 ) -> FloatArray:
-    """How well each text names each unit: (U, V), comparable within a row only.
+    """Score how well each text names each unit: (U, V), comparable within a row only.
 
     The direction's cosine with the centred text, as phrases are chosen; SoftWPMI, which scores
     texts without a direction, by its own scores.
@@ -85,6 +85,6 @@ def name_fits(
     return np.asarray(directions.embeddings @ centre_texts(texts).T)
 
 
-def neuron_label_metrics(places: IntArray) -> NeuronLabelMetrics:
-    """Count the places (U,) that are first, and among the first five."""
-    return NeuronLabelMetrics(float(np.mean(places < 1)), float(np.mean(places < 5)), len(places))
+def neuron_label_metrics(ranks: IntArray) -> NeuronLabelMetrics:
+    """Count the ranks (U,) that are first, and among the first five."""
+    return NeuronLabelMetrics(float(np.mean(ranks < 1)), float(np.mean(ranks < 5)), len(ranks))

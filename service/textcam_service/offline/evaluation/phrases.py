@@ -1,4 +1,4 @@
-"""Are the words right?"""
+"""Measures of said phrases against the truth."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Explain = Callable[[Observation], Sequence[SaidPhrase]]
 
 @dataclass(frozen=True)
 class PhraseMetrics:
-    """How right the said phrases are. Doubtful ones are judged neither right nor wrong.
+    """Measures of the said phrases; doubtful ones count neither as right nor as wrong.
 
     Attributes:
         precision: Share of right ones among all that is said, of all images together.
@@ -70,7 +70,7 @@ class PhraseMetrics:
 
 @dataclass(frozen=True)
 class Judged:
-    """What is said of one image, and its truth, in folded letters.
+    """Said phrases of one image beside its truth, in folded letters.
 
     Attributes:
         said: Best first, at most PHRASES.
@@ -85,7 +85,7 @@ class Judged:
     words: frozenset[str] = frozenset()
 
     def marks(self, said: Sequence[SaidPhrase] | None = None) -> Float64Array:
-        """1 of right phrases, 0 of wrong and nan of doubtful ones; None: of its own."""
+        """Mark right phrases 1, wrong ones 0 and doubtful ones nan; None: its own phrases."""
         texts = [folded(phrase.text) for phrase in (self.said if said is None else said)]
         return np.array(
             [math.nan if text in self.doubtful else float(text in self.right) for text in texts]
@@ -93,7 +93,7 @@ class Judged:
 
 
 def judged(observation: Observation, truth: Truth, said: Sequence[SaidPhrase]) -> Judged:
-    """Lay what is said of an image beside its truth."""
+    """Put what is said of an image beside its truth."""
     case, index = observation.case, observation.prediction.class_index
     return Judged(
         tuple(said[:PHRASES]),
@@ -112,14 +112,14 @@ def judge_phrases(
 
 def phrase_metrics(rows: Sequence[Judged]) -> PhraseMetrics:
     """Judge what is said of images, at least one."""
-    return _Sums.of(rows).figures(np.ones(len(rows)))
+    return _Sums.of(rows).metrics(np.ones(len(rows)))
 
 
 def phrase_intervals(rows: Sequence[Judged]) -> tuple[PhraseMetrics, PhraseMetrics]:
-    """Bounds of 95 % of the figures when the images are drawn anew, by the bootstrap."""
+    """Estimate the bounds of 95 % of each measure, by a bootstrap over the images."""
     sums, drawn = _Sums.of(rows), np.random.default_rng(0)
     counts = drawn.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), _RESAMPLED)
-    found = np.array([list(asdict(sums.figures(weights)).values()) for weights in counts])
+    found = np.array([list(asdict(sums.metrics(weights)).values()) for weights in counts])
     # Where no image says anything, no draw knows its precision.
     bounds = [
         np.quantile(own[known], _INTERVAL) if (known := ~np.isnan(own)).any() else (math.nan,) * 2
@@ -130,7 +130,7 @@ def phrase_intervals(rows: Sequence[Judged]) -> tuple[PhraseMetrics, PhraseMetri
 
 
 def phrase_reliability(rows: Sequence[Judged]) -> Mapping[str, Mapping[str, float]]:
-    """The said phrases' probabilities beside the share that is true, in ranges."""
+    """Compare the said phrases' probabilities with the share that is true, in ranges."""
     given, true = _calibrated(rows)
     return {
         f"{each.lower:.1f} to {each.upper:.1f}": {
@@ -143,7 +143,7 @@ def phrase_reliability(rows: Sequence[Judged]) -> Mapping[str, Mapping[str, floa
 
 
 def others(count: int) -> IntArray:
-    """Which other image each is exchanged for, round by round: (R, N), nowhere its own.
+    """Draw another image for each, round by round: (R, N), nowhere its own.
 
     In a fixed random circle each gets the one before it; fewer than two have no other.
     """
@@ -156,12 +156,12 @@ def others(count: int) -> IntArray:
 
 
 def folded(phrase: str) -> str:
-    """What two spellings of a phrase have in common."""
+    """Fold a phrase's letter case and outer spaces, for comparison."""
     return phrase.strip().casefold()
 
 
 def says(bundle: ModelBundle) -> Explain:
-    """What the product says."""
+    """Return a function that explains an observation as the product does."""
 
     def explain(observation: Observation) -> list[SaidPhrase]:
         rationale = explain_case(bundle, observation, PHRASES)
@@ -175,7 +175,7 @@ def says(bundle: ModelBundle) -> Explain:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Every figure is a quotient of sums over N images, so that images can be weighed.
+    """Sums over N images, whose quotients are the measures; images can be weighted.
 
     Attributes:
         above: (N, F) in the order of _QUOTIENTS.
@@ -205,7 +205,7 @@ class _Sums:
             counts[index] = len(given)
         return _Sums(above, below, gaps, counts)
 
-    def figures(self, weights: FloatArray) -> PhraseMetrics:
+    def metrics(self, weights: FloatArray) -> PhraseMetrics:
         above, below = weights @ self.above, weights @ self.below
         found = np.where(below > 0, above / np.where(below > 0, below, 1), math.nan)
         known = float(weights @ self.counts)
@@ -221,7 +221,7 @@ _SWAPPED = _QUOTIENTS.index("swapped")
 
 
 def _quotients(row: Judged) -> tuple[list[float], list[float]]:
-    """What one image adds above and below each figure's line, but for swapped."""
+    """Compute what one image adds to each measure's numerator and denominator, except swapped."""
     marks = row.marks()
     clear = marks[~np.isnan(marks)]
     first = marks[:1][~np.isnan(marks[:1])]
@@ -247,7 +247,7 @@ def _quotients(row: Judged) -> tuple[list[float], list[float]]:
 
 
 def _swapped(rows: Sequence[Judged]) -> tuple[Float64Array, Float64Array]:
-    """By image whose list it is: how many are right, and how many judged, on other images."""
+    """Count by image how many of its phrases are right, and are judged, on other images."""
     right, clear = np.zeros(len(rows)), np.zeros(len(rows))
     for exchanged in others(len(rows)):
         for place, other in enumerate(exchanged.tolist()):
@@ -258,7 +258,7 @@ def _swapped(rows: Sequence[Judged]) -> tuple[Float64Array, Float64Array]:
 
 
 def _calibrated(rows: Sequence[Judged]) -> tuple[Float64Array, Float64Array]:
-    """(P,) probabilities of what is said, and whether it is true, without what is doubtful."""
+    """Return (P,) probabilities of said phrases and (P,) their truth, without doubtful ones."""
     pairs = [
         (phrase.probability, mark)
         for row in rows

@@ -1,4 +1,4 @@
-"""An evaluation's figures for people: tables as text, and a chart."""
+"""Report of an evaluation: tables as text and JSON, and a chart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INK, _GREY, _ACCENTS = "#22222a", "#b9b9c4", ("#5a3fd6", "#c2418f", "#f08a4b")
 
 
 def as_text(report: Mapping[str, Any]) -> str:
-    """All tables, aligned, then the notes."""
+    """Format all tables, aligned, then the notes."""
     lines = []
     if "judged" in report:
         lines.append(f"{report['judged']} of {report['images']} images judged")
@@ -35,7 +35,7 @@ def as_text(report: Mapping[str, Any]) -> str:
 
 
 def as_json(report: Mapping[str, Any]) -> str:
-    """JSON; what is not known (nan) becomes null."""
+    """Format a report as JSON; unknown values (nan) become null."""
 
     def known(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -46,7 +46,7 @@ def as_json(report: Mapping[str, Any]) -> str:
 
 
 def write_report(report: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write report.json, report.txt and report.png into a folder; the paths."""
+    """Write report.json, report.txt and report.png into a folder and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"report.{kind}" for kind in ("json", "txt", "png")]
     paths[0].write_text(as_json(report))
@@ -76,7 +76,7 @@ def _figure(value: float | None) -> str:
 
 
 def _draw(report: Mapping[str, Any], path: Path) -> None:
-    """One panel per table, the method in colour and its controls in grey."""
+    """Draw one panel per table, the method in colour and its controls in grey."""
     import matplotlib as mpl  # noqa: PLC0415 - slow to import
 
     mpl.use("Agg")

@@ -1,4 +1,4 @@
-"""The whole evaluation, top to bottom."""
+"""Evaluation of a bundle by all measures that its truth allows."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ from textcam_service.offline.evaluation.controls import (
     says_of_image,
     shuffled_channels,
 )
+from textcam_service.offline.evaluation.counterfactuals import counterfactual_agreement, removals
 from textcam_service.offline.evaluation.faithfulness import (
     channel_ablation,
-    counterfactual_agreement,
     perturbation,
     randomisation,
-    removals,
 )
 from textcam_service.offline.evaluation.localization import (
     centred_gaussian,
@@ -76,7 +75,7 @@ def evaluate(
             of controls by supports; None: left out, and they keep the bank's.
         probing: Of the bank's probing images, for the same; None: likewise.
         biased: The bundle's twin from the biased world; None: cues are not judged.
-        progress: Told the name of each step.
+        progress: Called with the name of each step.
 
     Raises:
         InvalidTruth: Nothing can be judged, or not with these classes and this vocabulary.
@@ -128,7 +127,7 @@ def _explainers(
 def _words(
     bundle: ModelBundle, truth: Truth, explainers: Mapping[str, Explain], *, keep: bool
 ) -> tuple[Report, list[Observation]]:
-    """How many images are judged, and their words beside the controls'; what was seen of them."""
+    """Judge the words beside the controls'; return the report and the kept observations."""
     rows: dict[str, list[Judged]] = {name: [] for name in explainers}
     kept: list[Observation] = []
     images = known = right = 0

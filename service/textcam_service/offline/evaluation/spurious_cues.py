@@ -1,4 +1,4 @@
-"""Spurious cues: does the explanation name what betrays a class in a biased world?"""
+"""Spurious cues: how often explanations name what betrays a class in a biased world."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def judge_cues(
     bias: Bias = BIASED,
     seed: int = EVALUATION_SEED,
 ) -> tuple[Table, Table]:
-    """Scenes of the two betrayed classes, with their cue, explained by both twins.
+    """Explain scenes of the two betrayed classes, with their cue, by both twins.
 
     Args:
         biased: Trained in the biased world.
@@ -117,7 +117,7 @@ def judge_cues(
 def moved_settings(
     settings: RationaleSettings,
 ) -> dict[str, Callable[[RationaleSettings], RationaleSettings]]:
-    """Ways to move each setting of the choice by a tenth, down and up, from the given ones."""
+    """Return functions that move each setting of the choice by a tenth, down and up."""
 
     def mover(name: str, factor: float) -> Callable[[RationaleSettings], RationaleSettings]:
         least = 1.0 if name == "min_odds" else 0.0
@@ -132,7 +132,7 @@ def moved_settings(
 
 
 def without_cue(scene: Scene, class_index: int, bias: Bias) -> Scene:
-    """The same scene with another floor, or another object of no class, in the cue's place."""
+    """Replace the cue of a scene by another floor, or another object of no class."""
     if class_index == bias.floor_class:
         return scene.with_floor(next(floor for floor in FLOORS if floor != bias.floor))
     cue = SceneClass(bias.cue)
@@ -146,7 +146,7 @@ def without_cue(scene: Scene, class_index: int, bias: Bias) -> Scene:
 
 
 def cue_phrases(class_index: int, bias: Bias) -> frozenset[str]:
-    """What names the cue: its floor; or, of the cue object, its colour and what is true besides.
+    """List the phrases that name the cue: its floor; or a cue object's colour and what is true too.
 
     "yellow", "yellow sphere", "small yellow metal" name a small yellow sphere; "large yellow
     sphere", "sphere" and "yellow cone" do not.
@@ -167,7 +167,7 @@ def cue_phrases(class_index: int, bias: Bias) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class _Twin:
-    """What a network makes of n scenes with a cue.
+    """Results of a network on n scenes with a cue.
 
     Attributes:
         bundle: The network's.
@@ -210,7 +210,7 @@ class _Twin:
         )
 
     def named(self, settings: RationaleSettings) -> float:
-        """How often the cue is among the first phrases when they are chosen so."""
+        """Measure how often the cue is among the first phrases under some settings."""
         wording, phrases = replace(self.bundle, settings=settings).wording, self.bundle.phrases
         phrase_filter, hits = PhraseFilter(_FIRST), []
         for evidence, logits in zip(self.evidence, self.logits, strict=True):
@@ -226,7 +226,7 @@ def _evidence(bundle: ModelBundle, observation: Observation, class_index: int) -
 
 
 def _scores(bundle: ModelBundle, evidence: FloatArray, columns: IntArray) -> FloatArray:
-    """How far evidence (n, D) speaks for phrases: (n, K)."""
+    """Score how far evidence (n, D) speaks for phrases: (n, K)."""
     bank, calibration = bundle.artefact.bank, bundle.calibration
     if calibration is not None and bank.supports is not None:
         scores = calibration.scores(evidence_by_phrase(evidence, bank.supports.supports))

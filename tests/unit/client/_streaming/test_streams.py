@@ -63,6 +63,11 @@ def backwards(request) -> float:
     return 0.005 * (8 - int(request.request_id.split("-")[1].split(".")[0]) % 8)
 
 
+def is_first(request) -> bool:
+    """Return True for the first image's request, retries included."""
+    return request.request_id.rpartition("-")[2].split(".")[0] == "0"
+
+
 def widths(answers) -> list[int | str]:
     return [a.reason if isinstance(a, CallError) else a.image_size[1] for a in answers]
 
@@ -247,7 +252,7 @@ def test_an_array_of_images_is_many(many, server):
     [
         ("metod", "no option 'metod': did you mean 'method'"),
         ("phrase", "no option 'phrase': did you mean 'max_phrases'"),
-        ("request_id", "no option 'request_id': there are target, max_phrases, "),
+        ("request_id", "no option 'request_id': the options are target, max_phrases, "),
     ],
 )
 def test_a_misspelt_option_is_named_with_the_nearest(many, server, option, words):
@@ -544,7 +549,7 @@ def client_threads() -> set[threading.Thread]:
 
 @pytest.mark.parametrize("how", ["break", "close", "with", "error", "drop"])
 def test_leaving_early_cancels_the_stream_and_leaves_no_thread(server, how):
-    server.latency = lambda request: 0.0 if request.request_id.endswith("-0") else 30.0
+    server.latency = lambda request: 0.0 if is_first(request) else 30.0
     client = server.client()
     client.models()
     before = client_threads()
@@ -595,7 +600,7 @@ def leave(client, server, how):
 
 
 async def test_leaving_early_cancels_the_async_stream_and_leaves_no_task(server):
-    server.latency = lambda request: 0.0 if request.request_id.endswith("-0") else 30.0
+    server.latency = lambda request: 0.0 if is_first(request) else 30.0
     async with server.async_client() as client:
         await client.models()
         before = asyncio.all_tasks()
@@ -754,7 +759,7 @@ def test_a_run_that_was_interrupted_does_not_look_complete(server):
 
 
 async def test_a_run_whose_wait_was_cancelled_does_not_look_complete(server):
-    server.latency = lambda request: 0.0 if request.request_id.endswith("-0") else 30.0
+    server.latency = lambda request: 0.0 if is_first(request) else 30.0
     async with server.async_client() as client:
         answers = client.explain_many(images_of(4))
         await anext(answers)

@@ -175,13 +175,13 @@ def test_declined_maps_are_an_error(client, pixels):
 @pytest.mark.parametrize(
     ("heat", "options", "message"),
     [
-        (np.ones((4, 5)), {}, "give image=, or take method='otsu'"),
+        (np.ones((4, 5)), {}, "pass image=, or use method='otsu'"),
         (np.ones((4, 5)), {"method": "best"}, "method is one of .*'otsu'"),
         (np.ones((4, 5)), {"method": "fixed", "threshold": 0}, "above 0 to 1, not 0"),
         (np.ones((4, 5)), {"method": "fixed", "threshold": 50}, "above 0 to 1, not 50"),
         (np.ones((2, 4, 5)), {"method": "otsu"}, r"a heatmap is \(h, w\), not of shape \(2, 4, 5"),
         (np.ones((0, 5)), {"method": "otsu"}, r"not of shape \(0, 5\)"),
-        (np.array([[1, -1]]), {"method": "otsu"}, r"take np.maximum\(map, 0\)"),
+        (np.array([[1, -1]]), {"method": "otsu"}, r"pass np.maximum\(map, 0\)"),
         (np.array([[1, np.nan]]), {"method": "otsu"}, "heat is finite"),
         ("cat.jpg", {"method": "otsu"}, "not str"),
         (np.ones((4, 5)), {"image": np.zeros((8, 9, 3), np.uint8)}, "4 x 5, and the image.* 8 x 9"),
@@ -350,11 +350,11 @@ def test_run_lengths_are_pycocotools(mask):
     [
         ({"size": [3, 3]}, "an RLE is"),
         ({"size": 3, "counts": [9]}, "an RLE is"),
-        ({"size": [3, 3], "counts": [4, 4]}, "add up to 8 pixels, and the size says 3 x 3 = 9"),
+        ({"size": [3, 3], "counts": [4, 4]}, "add up to 8 pixels, and the size is 3 x 3 = 9"),
         ({"size": [3, 3], "counts": [12, -3]}, "damaged"),
         ({"size": [-3, -3], "counts": [9]}, "damaged"),
-        ({"size": [3, 3], "counts": "0220!"}, "'!' is no character"),
-        ({"size": [3, 3], "counts": "0220é"}, "no character"),
+        ({"size": [3, 3], "counts": "0220!"}, "'!' does not occur"),
+        ({"size": [3, 3], "counts": "0220é"}, "does not occur"),
         ({"size": [1000, 1], "counts": "Xo"}, "middle of a number"),
     ],
 )

@@ -88,7 +88,7 @@ def test_an_image_that_is_gone_when_it_is_to_be_drawn_fails_alone(photo, option,
     with serve_in_memory(latency=latency) as server:
         code, said = run("explain", gone, photo, "--server", server.address, option, made)
     assert code == 1
-    assert f"{gone}: the image cannot be shown again" in said
+    assert f"{gone}: the image cannot be opened again" in said
     assert "Error: 1 of 2 images were not explained and drawn" in said
     assert (made / "photo.png").exists()
     assert not (made / "gone.png").exists()
@@ -143,7 +143,7 @@ def test_a_class_that_is_not_there_is_refused_however_it_is_given(wrong, photo):
 def test_waiting_in_vain_says_for_whom_and_what_to_look_at(photo):
     code, said = run("explain", photo, "--server", NOBODY, "--wait", "0.3")
     assert code == 1
-    assert f"no TextCAM server answered at {NOBODY} in 0.3 s: is it running" in said
+    assert f"no TextCAM server responded at {NOBODY} in 0.3 s: is it running" in said
 
 
 @pytest.mark.parametrize("given", ["-0.1", "1.1", "nan", "much"])

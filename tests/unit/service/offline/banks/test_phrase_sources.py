@@ -1,0 +1,86 @@
+"""Sources of phrases: which of them grounds what."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from textcam_service.artefacts.bank import Vocabulary
+from textcam_service.offline.banks.attribute_tables import Tables, packaged_table
+from textcam_service.offline.banks.phrase_sources import PhraseSources, phrase_opinions
+from textcam_service.offline.banks.probing import Probing
+
+KNOWN = next(iter(packaged_table()))
+PHRASES = (KNOWN, "own phrase", "nothing of it")
+VOCABULARY = Vocabulary(PHRASES, np.eye(3, 4, dtype=np.float32), "e")
+NAMES = ("one", "two")
+
+
+class Clip:
+    identity, dimension, logit_scale = "e", 4, 10.0
+
+    def embed_images(self, images):
+        raise NotImplementedError
+
+    def embed_texts(self, texts):
+        raise NotImplementedError
+
+
+class Classifier(Clip):
+    def classify(self, images):
+        raise NotImplementedError
+
+    def embed_logits(self, logits):
+        raise NotImplementedError
+
+
+def sources(embedder, labels=(-1, -1, -1), tables=None):
+    rng = np.random.default_rng(0)
+    classes = 1000 if isinstance(embedder, Classifier) else 0
+    probing = Probing(
+        np.ones((3, 2), np.float32),
+        np.ones((3, 2), np.float32),
+        np.float32([[4, 0], [0, 4], [4, 0]]),
+        np.eye(3, 4, dtype=np.float32),
+        rng.normal(size=(3, classes)).astype(np.float32),
+        np.array(labels),
+    )
+    backbone = SimpleNamespace(manifest=SimpleNamespace(class_names=NAMES))
+    return PhraseSources(probing, backbone, embedder, tables or Tables())
+
+
+def grounded(opinions):
+    return [p for p, known in zip(PHRASES, opinions.grounded, strict=True) if known]
+
+
+def test_a_clip_grounds_every_phrase():
+    found = phrase_opinions(sources(Clip()), VOCABULARY)
+    assert found.source == "image_text_scores"
+    assert grounded(found) == list(PHRASES)
+
+
+def test_a_classifier_grounds_the_phrases_of_the_packaged_table():
+    found = phrase_opinions(sources(Classifier()), VOCABULARY)
+    assert found.source == "class_table"
+    assert grounded(found) == [KNOWN]
+
+
+def test_a_users_lines_of_imagenet_are_read_beside_the_packaged_ones_in_any_letter_case():
+    tables = Tables(imagenet={"OWN phrase": {3: 0.5}, KNOWN.upper(): {7: 1.0}})
+    found = phrase_opinions(sources(Classifier(), tables=tables), VOCABULARY)
+    assert grounded(found) == [KNOWN, "own phrase"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "source", "second"),
+    [((0, 1, 1), "labels+class_table", 0.9), ((-1, -1, -1), "own_predictions+class_table", 0.9)],
+)
+def test_a_table_of_the_own_classes_goes_first(labels, source, second):
+    tables = Tables(own={"own phrase": {1: 0.9}})
+    found = phrase_opinions(sources(Classifier(), labels, tables), VOCABULARY)
+    assert found.source == source
+    assert grounded(found) == [KNOWN, "own phrase"]
+    column = found.labels[:, 1]
+    assert column[1] == pytest.approx(second, abs=0.02)
+    assert column[0] == pytest.approx(0, abs=0.02)
+    # Where a label is given it decides, whatever the network predicts.
+    assert column[2] == pytest.approx(0.9 if labels[2] == 1 else 0, abs=0.02)
