@@ -64,17 +64,12 @@ LAYERS = {
 }
 
 # Imports against the order that stand until they are mended; "importer > imported".
-EXCEPTIONS = {
-    "textcam_service.offline.networks.cell_offsets > textcam_service.offline.export.tensor_layout",
-    "textcam_service.offline.networks.cell_offsets > textcam_service.offline.export.to_onnx",
-}
+EXCEPTIONS: set[str] = set()
 
 SETTINGS_IMPORT = {"textcam_service.errors", "textcam_service.artefacts.packaged"}
 
 # Circles that stand until they are opened; "package: members".
-CIRCLES = {
-    "textcam_service.offline: export networks",
-}
+CIRCLES: set[str] = set()
 
 
 def layers(package):

@@ -144,7 +144,7 @@ def test_maps_and_gradients_stay_where_sums_are_enough(folders, name, monkeypatc
         fetched.append(tuple(batch.shape()))
         return fetch(self, batch, row)
 
-    monkeypatch.setattr(Device, "fetched", counted)
+    monkeypatch.setattr(Device, "to_host", counted)
     bundle = loaded(folders[name], IN_GRAPH)
     (seen,) = bundle.backbone.forward(pictures(1))
     for method in {"cam", "grad_cam", "finer_cam"} & {own.name for own in bundle.methods}:
@@ -212,7 +212,7 @@ def test_every_bucket_is_run_before_the_server_serves(folders, monkeypatch):
         sizes.append(len(images))
         return see(self, images)
 
-    monkeypatch.setattr(Backbone, "see", counted)
+    monkeypatch.setattr(Backbone, "forward", counted)
     loaded(folders["tokens"], IN_GRAPH).backbone.warm()
     assert sizes == [1, 2, 4]
     loaded(folders["tokens"]).backbone.warm()

@@ -14,12 +14,12 @@ from textcam_service.core.heatmap import heatmap
 from textcam_service.core.preprocess import normalize
 from textcam_service.core.types import Crop, Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.export import export_network, weights_digest
-from textcam_service.offline.networks.loading import Network, load_network, unique_names
+from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.networks.loading import load_network, weights_digest
+from textcam_service.offline.networks.network import Network
 from textcam_service.runtime.backbone import Backbone
 from torch import nn
 from torchvision import models
-from transformers.modeling_outputs import ImageClassifierOutput
 
 ZOO = Path(__file__).parents[2] / "zoo" / "run_zoo.py"
 _SMALL = Preprocessing(36, 32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -249,73 +249,11 @@ def test_probabilities_in_place_of_logits_are_refused(tmp_path):
         export_network(_network(_Tiny(head)), tmp_path / "b")
 
 
-class _Answering(_Tiny):
-    """Answers in a form of its own."""
-
-    def __init__(self, form):
-        super().__init__(nn.Linear(6, 4))
-        self.form = form
-
-    def forward(self, x):
-        return self.form(super().forward(x))
-
-
-@pytest.mark.parametrize(
-    ("form", "message"),
-    [
-        (torch.sigmoid, "without its last sigmoid"),
-        (lambda logits: logits.sigmoid()[:, :, None].flatten(1), "without its last sigmoid"),
-        (lambda logits: logits[:, :1], r"two logits, \[0, z\]"),
-        (lambda logits: logits[:, :, None, None], r"\(3, 4, 1, 1\) .* nn.Flatten"),
-        (lambda logits: logits.argmax(1), r"\(3,\) to 3 images"),
-        (lambda logits: (logits, logits.mean()), "answers tuple, .* returns its logits alone"),
-        (lambda logits: {"scores": logits, "aux": 0}, r"answers dict, .* \['aux', 'scores'\]"),
-        (lambda logits: ImageClassifierOutput(logits=logits), r"returns its `\.logits`"),
-        (torch.Tensor.double, r"answers torch.float64; .* `\.float\(\)`"),
-    ],
-)
-def test_what_answers_no_logits_is_told_what_to_answer(form, message, tmp_path):
-    with pytest.raises(ExportRefused, match=message):
-        export_network(_network(_Answering(form)), tmp_path / "b")
-
-
-@pytest.mark.parametrize(
-    ("module", "message"),
-    [
-        (_Tiny(nn.Linear(6, 4)).half(), r"in float32, by `\.float\(\)`"),
-        (_Tiny(nn.Linear(6, 4)).double(), r"in float32, by `\.float\(\)`"),
-        (nn.Sequential(nn.Conv2d(1, 4, 32), nn.Flatten()), "in_channels=1; .* 3 input channels"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(5, 4)), "takes such images and nothing else"),
-    ],
-)
-def test_what_does_not_run_on_images_is_told_what_to_be(module, message, tmp_path):
-    with pytest.raises(ExportRefused, match=message):
-        export_network(_network(module), tmp_path / "b")
-
-
-@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")
-def test_a_traced_module_is_refused_for_what_it_was_made_from(tmp_path):
-    traced = torch.jit.trace(_Tiny(nn.Linear(6, 4)), torch.zeros(1, 3, 32, 32))
-    with pytest.raises(ExportRefused, match=r"ScriptModule, .* made from, or an ONNX file"):
-        export_network(_network(traced), tmp_path / "b")
-
-
 def test_a_compiled_module_is_exported_as_what_it_was_made_from(tmp_path):
     """It is tried before it is watched: what was compiled meanwhile would call no hooks."""
     compiled = torch.compile(_Tiny(nn.Linear(6, 4)).eval(), backend="eager")
     report = export_network(_network(compiled), tmp_path / "b")
     assert (report.head_kind, report.target_layer) == ("gap_linear", "_orig_mod.features")
-
-
-def test_true_logits_may_all_lie_between_0_and_1(tmp_path):
-    """As [0, z] may, which is what networks of one logit are told to answer."""
-    small = _Answering(lambda logits: torch.cat([logits[:, :1] * 0, logits[:, :1]], 1))
-    with torch.no_grad():
-        small.head.weight *= 0.01
-        small.head.bias.fill_(0.5)
-    logits = small(torch.tensor(_images(3, 32)))
-    assert bool(((logits >= 0) & (logits <= 1)).all())
-    assert export_network(_network(small, classes=2), tmp_path / "b").class_count == 2
 
 
 def test_an_export_that_computes_something_else_is_refused_with_figures(tmp_path):
@@ -363,11 +301,6 @@ def test_the_zoos_networks_are_calibrated_so_that_their_values_do_not_vanish():
 def test_what_cannot_be_loaded_is_named(name, weights, message):
     with pytest.raises(ExportRefused, match=message):
         load_network(name, weights)
-
-
-def test_equal_names_are_told_apart_by_index():
-    assert unique_names(["a", "b", "a"]) == ("a (0)", "b", "a (2)")
-    assert len(set(unique_names(["a", "a", "a (0)"]))) == 3
 
 
 def test_pooling_by_function_is_found_at_the_layer_before_it(tmp_path):

@@ -27,8 +27,8 @@ from textcam_service.artefacts.backbone import BackboneManifest
 from textcam_service.artefacts.files import canonical_json, sha256
 from textcam_service.core.methods import Capability
 from textcam_service.errors import ArtefactCorrupt, ExportRefused
-from textcam_service.offline.export import export
-from textcam_service.offline.export.export import export_network
+from textcam_service.offline.export.torch import heads
+from textcam_service.offline.export.torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
 from torch.nn import functional
@@ -207,7 +207,7 @@ def test_a_head_without_gradients_that_takes_contexts_runs_forward(tmp_path):
 
 def spoil(monkeypatch, output, factor=1.01):
     """Let graphs of heads answer 1 % more in one of their outputs."""
-    faithful = export.to_onnx
+    faithful = heads.to_onnx
 
     def spoiled(what, module, given, inputs, outputs):
         graph = faithful(what, module, given, inputs, outputs)
@@ -221,7 +221,7 @@ def spoil(monkeypatch, output, factor=1.01):
         model.graph.node.append(helper.make_node("Mul", ["own", "more"], [output]))
         return model.SerializeToString()
 
-    monkeypatch.setattr(export, "to_onnx", spoiled)
+    monkeypatch.setattr(heads, "to_onnx", spoiled)
 
 
 @pytest.mark.parametrize(("factor", "error"), [(1.01, "0.01"), (np.nan, "nan")])

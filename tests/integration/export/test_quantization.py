@@ -31,8 +31,8 @@ from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.dataset import ImageFolder
 from textcam_service.offline.evaluation.parity import compare
-from textcam_service.offline.export.export import export_network
-from textcam_service.offline.networks.loading import Network
+from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.networks.network import Network
 from textcam_service.offline.quantization import QuantizationSettings, quantize, split
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.runtime.providers import DeviceOptions

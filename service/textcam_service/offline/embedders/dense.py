@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 from textcam_service.offline.embedders.base import Picture, as_pillow
-from textcam_service.offline.networks.cell_offsets import grid_shift
+from textcam_service.offline.networks.cell_offsets import cell_offset
 
 
 class Pooling(Protocol):
@@ -49,7 +49,7 @@ class DenseTower:
         """Offset (right, down) of its cells from an even grid, pixels."""
         if not isinstance(self._pooling, nn.Module):  # tokens
             return 0.0, 0.0
-        return grid_shift(_maps_of(self._pooling), *self.size)
+        return cell_offset(_maps_of(self._pooling), *self.size)
 
     def embed(self, pixels: Tensor, parts: Sequence[FloatArray]) -> Tensor:
         """Embed parts of pictures.

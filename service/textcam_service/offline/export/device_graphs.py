@@ -1,4 +1,4 @@
-"""The small graphs that sum activation maps where they lie: written into the package's data.
+"""Small graphs that sum activation maps on their device: written into the package's data.
 
     python -m textcam_service.offline.export.device_graphs
 
@@ -32,7 +32,7 @@ _pick = helper.make_node("Gather", [VALUES, ROWS], [PICKED], axis=0)
 
 
 def device_graphs() -> dict[str, bytes]:
-    """Each graph, serialised, by its name.
+    """Build each graph, serialised, by its name.
 
     rows: VALUES (N, ...), ROWS (M,) -> PICKED (M, ...).
     scores: VALUES (N, D, H, W) -> SCORES (N, D), the mean over positions.

@@ -1,4 +1,4 @@
-"""Where in a network activation maps are seen, and how a tensor holds them."""
+"""Points of a network where activation maps are taken, and how a tensor holds them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _MAX_PREFIX = 16  # class, distillation and register tokens
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a tensor is seen: at the output of a module, or at its input."""
+class HookPoint:
+    """Point where a tensor is taken: the output of a module, or its input."""
 
     name: str
     at_input: bool = False
@@ -23,19 +23,19 @@ class Place:
         return f"input of {self.name}" if self.at_input else self.name
 
     @staticmethod
-    def parse(text: str) -> Place:
-        """Read a place as it prints itself."""
+    def parse(text: str) -> HookPoint:
+        """Read a hook point as it prints itself: "NAME" or "input of NAME"."""
         name = text.removeprefix("input of ")
-        return Place(name, at_input=name != text)
+        return HookPoint(name, at_input=name != text)
 
     def pick(self, inputs: tuple[Any, ...], output: Any) -> Any:
-        """The tensor, out of a forward hook's arguments."""
+        """Return the tensor, from a forward hook's arguments."""
         return (inputs[0] if inputs else None) if self.at_input else output
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tensor holds activation maps.
+    """Layout of activation maps in a tensor.
 
     Attributes:
         kind: "NCHW", "NHWC" or "tokens" (N, prefix + H W, D).
@@ -53,10 +53,10 @@ class Layout:
 
     @staticmethod
     def of(shape: Sequence[int], image: Sequence[int], vertices: int = 0) -> Layout | None:
-        """Guess a tensor's layout; None: it holds no maps of more than one cell.
+        """Guess a tensor's layout; None if it holds no maps of more than one cell.
 
         Args:
-            shape: Of the tensor, batch first.
+            shape: The tensor's, batch first.
             image: (height, width) of the network's input; a grid has its proportions.
             vertices: V of a graph, in place of a grid.
         """
@@ -80,7 +80,7 @@ class Layout:
 
     @staticmethod
     def _on_vertices(shape: Sequence[int], vertices: int) -> Layout | None:
-        """(N, D, V, 1), (N, V, 1, D), or (N, V, D) with a prefix or none."""
+        """Match (N, D, V, 1), (N, V, 1, D), or (N, V, D) with or without a prefix."""
         if len(shape) == 4 and tuple(shape[2:]) == (vertices, 1):
             return Layout("NCHW", shape[1], vertices, 1)
         if len(shape) == 4 and tuple(shape[1:3]) == (vertices, 1):
@@ -90,7 +90,7 @@ class Layout:
         return None
 
     def maps(self, tensor: torch.Tensor) -> torch.Tensor:
-        """As (N, D, H, W)."""
+        """Return the activation maps (N, D, H, W) of a tensor."""
         if self.kind == "NHWC":
             return tensor.permute(0, 3, 1, 2)
         if self.kind == "tokens":
@@ -98,8 +98,8 @@ class Layout:
             return grid.reshape(-1, self.channels, self.height, self.width)
         return tensor
 
-    def whole(self, maps: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
-        """The tensor back from its maps and prefix (N, P, D)."""
+    def tensor_from(self, maps: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
+        """Rebuild the tensor from its maps and prefix (N, P, D)."""
         if self.kind == "NHWC":
             return maps.permute(0, 2, 3, 1)
         if self.kind == "tokens":
@@ -110,15 +110,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class VertexSource:
-    """Where a vision graph network's vertices lie; see offline.vertices.
+    """Positions of a vision graph network's vertices; see export.torch.vertices.
 
     Attributes:
         count: V.
         positions: (V, 2) x and y in pixels of the input, the same for each image; None: the
-            network answers them.
-        place: Where it holds them, (N, V, 2), in that case.
+            network computes them.
+        point: Where the network holds them, (N, V, 2), in that case.
     """
 
     count: int
     positions: torch.Tensor | None = None
-    place: Place | None = None
+    point: HookPoint | None = None

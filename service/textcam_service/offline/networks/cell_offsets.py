@@ -1,4 +1,4 @@
-"""Where the cells of activation maps look in the image."""
+"""Offsets of activation maps' cells from an even grid over the image."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from textcam_service.core.types import Float32Array, Float64Array, FloatArray, Preprocessing
-from textcam_service.offline.export.tensor_layout import Layout
-from textcam_service.offline.export.to_onnx import maps_of
+from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 
 MapsOf = Callable[[Float32Array], FloatArray]
 """Images (N, 3, h, w) -> activation maps (N, D, H, W)."""
@@ -16,37 +14,23 @@ MapsOf = Callable[[Float32Array], FloatArray]
 _SIDE = 8  # places along a side; an image for each
 _BATCH = 6
 _REACH = 1.0  # cells, from the image's middle to the farthest place
-_LEAST = 1 / 8  # of a cell; several times the measurement's own scatter
+_MIN_OFFSET = 1 / 8  # of a cell; several times the measurement's own scatter
 
 
-def backbone_shift(
-    graph: bytes, layout: Layout, size: Preprocessing, vertices: int = 0
-) -> tuple[float, float]:
-    """The shift of a backbone's graph; none of tokens, each its own patch, and of vertices.
+def cell_offset(run: MapsOf, height: int, width: int) -> tuple[float, float]:
+    """Measure by how much the maps' cells look right of and below an even grid, pixels.
 
-    Args:
-        graph: INPUT -> ACTIVATION_MAPS and others.
-        layout: How the target layer holds the maps.
-        size: Of its input.
-        vertices: As BackboneManifest.vertices.
-    """
-    if vertices or layout.kind == "tokens":
-        return 0.0, 0.0
-    return grid_shift(maps_of(graph), size.height, size.width)
+    A square of an image is replaced by another image's pixels. The centre of the change in the
+    maps is compared with the centre of the square. This measures the network with its weights.
+    Strides and paddings alone do not tell the offset: kernels learn to make up for the half cell
+    by which these put a cell off.
 
+    Squares lie in pairs about the image's middle, so that its border, which cuts the changes,
+    favours no side. Changes count by their squares and above their mean, so that what reaches all
+    cells alike (as by squeeze and excitation) hides nothing.
 
-def grid_shift(run: MapsOf, height: int, width: int) -> tuple[float, float]:
-    """Where the maps' cells look, (right, down) of an even grid over the input, pixels.
-
-    Measured, with the weights that it has: a square of an image shows another image instead, and
-    the centre of what that changes in the maps is compared with where the square is. Strides and
-    paddings alone do not tell it: kernels learn to make up for the half cell by which these put
-    a cell off. Squares lie in pairs about the image's middle, so that its border, which cuts the
-    changes, favours no side; changes count by their squares and above their mean, so that what
-    reaches all cells alike (as by squeeze and excitation) hides nothing.
-
-    Less than an eighth of a cell counts as none: from networks of even patches it comes out as
-    noise, and nobody sees it in a heatmap.
+    Less than an eighth of a cell counts as none: networks of even patches measure it as noise,
+    and it cannot be seen in a heatmap.
 
     Args:
         run: The network, for any number of images.
@@ -56,8 +40,8 @@ def grid_shift(run: MapsOf, height: int, width: int) -> tuple[float, float]:
     rng = np.random.default_rng(0)
     count = _SIDE**2
     images, others = (_images(rng, count, height, width) for _ in range(2))
-    away = ((np.arange(_SIDE) + 0.5) / _SIDE * 2 - 1) * _REACH
-    places = np.stack(np.meshgrid(away, away), axis=-1).reshape(-1, 2)
+    along = ((np.arange(_SIDE) + 0.5) / _SIDE * 2 - 1) * _REACH
+    places = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)
     rows, columns = run(images[:1]).shape[2:]
     cell = np.array([width / columns, height / rows])
     found = []
@@ -69,7 +53,7 @@ def grid_shift(run: MapsOf, height: int, width: int) -> tuple[float, float]:
     if not len(shifts):
         return 0.0, 0.0
     right, down = shifts.mean(axis=0)
-    return _told(right, cell[0]), _told(down, cell[1])
+    return _rounded(right, cell[0]), _rounded(down, cell[1])
 
 
 def _shifts(
@@ -79,12 +63,12 @@ def _shifts(
     away: Float64Array,
     cell: Float64Array,
 ) -> Float64Array:
-    """(right, down) by each image (N, 2), pixels; nan where its square changes nothing.
+    """Measure (right, down) with each image: (N, 2), pixels; nan where nothing changes.
 
     Args:
         run: The network.
         images: (N, 3, h, w).
-        others: What their squares show.
+        others: Images that fill their squares.
         away: (N, 2) from the middle of the image to that of the square, (x, y), pixels.
         cell: Its (width, height), pixels.
     """
@@ -105,7 +89,7 @@ def _shifts(
 
 
 def _centre(change: Float64Array) -> Float64Array:
-    """(x, y) of the centre of what is above the mean of a map, cells; nan where nothing is."""
+    """Return the centre (x, y) of a map's excess over its mean, cells; nan without any."""
     excess = np.maximum(change - change.mean(), 0)
     if change.size == 1:
         return np.array([0.5, 0.5])
@@ -117,12 +101,12 @@ def _centre(change: Float64Array) -> Float64Array:
     return np.array(centre, np.float64)
 
 
-def _told(shift: float, cell: float) -> float:
-    return round(float(shift) * 4) / 4 if abs(shift) >= _LEAST * cell else 0.0
+def _rounded(shift: float, cell: float) -> float:
+    return round(float(shift) * 4) / 4 if abs(shift) >= _MIN_OFFSET * cell else 0.0
 
 
 def _images(rng: np.random.Generator, count: int, height: int, width: int) -> Float32Array:
-    """Noise with the spectrum of photographs, 1/f, mostly grey; in normalised pixels' range."""
+    """Draw noise with photographs' spectrum, 1/f, mostly grey; in normalised pixels' range."""
     down, across = np.fft.fftfreq(height) * height, np.fft.rfftfreq(width) * width
     frequency = np.hypot(down[:, None], across)
     frequency[0, 0] = np.inf  # no mean

@@ -15,7 +15,7 @@ from torch import nn
 
 from textcam_service.errors import ExportRefused
 
-# Where training loops keep the weights, beside epochs and optimisers.
+# Keys under which training loops keep the weights, beside epochs and optimisers.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIX = re.compile(r"^((module|_orig_mod)\.)+")  # of DataParallel's and torch.compile's names
 
@@ -25,9 +25,9 @@ class Checkpoint:
     """Weights out of a file.
 
     Attributes:
-        path: Of the file.
+        path: Path of the file.
         state: Tensors by name.
-        class_names: What it says of them; None: nothing.
+        class_names: As the file states them; None: it states none.
     """
 
     path: str
@@ -38,7 +38,7 @@ class Checkpoint:
         """Load the weights.
 
         Raises:
-            ExportRefused: They are another network's.
+            ExportRefused: The weights belong to another network.
         """
         try:
             module.load_state_dict(self._named_as(module))
@@ -50,16 +50,16 @@ class Checkpoint:
             ) from error
 
     def build(self, make: Callable[..., nn.Module]) -> nn.Module:
-        """Make the network that the weights are of, and load them.
+        """Build the network that the weights belong to, and load them.
 
-        How many classes it has stands in what is the last entry of its own state dict: libraries
-        make the classifier last. The file's order says nothing; safetensors sorts names.
+        The number of classes is read from the last entry of the network's own state dict:
+        libraries make the classifier last. The file's order says nothing; safetensors sorts names.
 
         Args:
-            make: Makes it with its usual classes, or with `num_classes`.
+            make: Builds the network with its usual classes, or with `num_classes`.
 
         Raises:
-            ExportRefused: The weights are another network's.
+            ExportRefused: The weights belong to another network.
         """
         module = make()
         last, usual = list(module.state_dict().items())[-1]
@@ -70,14 +70,14 @@ class Checkpoint:
         return module
 
     def _named_as(self, module: nn.Module) -> Mapping[str, torch.Tensor]:
-        """The weights, without such a prefix where the network has none."""
+        """Return the weights, without a wrapper's prefix if the network has none."""
         if module.state_dict().keys() & self.state.keys():
             return self.state
         return {_PREFIX.sub("", name): value for name, value in self.state.items()}
 
 
 def class_count(module: nn.Module) -> int:
-    """How many classes a library's network has, see Checkpoint.build."""
+    """Return the number of classes of a library's network, see Checkpoint.build."""
     return len(list(module.state_dict().values())[-1])
 
 
@@ -85,10 +85,10 @@ def read_checkpoint(path: str, tags: Sequence[str] = ()) -> Checkpoint:
     """Read a state dict.
 
     Args:
-        path: A .safetensors file, or what torch.save wrote: the tensors by name, by themselves or
-            as "state_dict", "model_state_dict" or "model" beside other things, of which
+        path: A .safetensors file, or one that torch.save wrote. It holds tensors by name, alone
+            or as "state_dict", "model_state_dict" or "model" beside other things, of which
             "class_names" is read.
-        tags: What could have been given instead, for errors.
+        tags: Weights tags that could have been given instead, for errors.
 
     Raises:
         ExportRefused: There is no such file, or it holds no state dict.
@@ -98,7 +98,7 @@ def read_checkpoint(path: str, tags: Sequence[str] = ()) -> Checkpoint:
         raise ExportRefused(f"{path!r} is neither a weights tag{known} nor a file")
     try:
         content: Any = _content(path)
-    except Exception as error:  # whatever the libraries raise of bytes that are something else
+    except Exception as error:  # the libraries' own, on bytes of another kind
         raise ExportRefused(
             f"{path!r} cannot be read ({type(error).__name__}: "
             f"{textwrap.shorten(str(error), 200, placeholder=' ...')}); save a state dict, by "

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from textcam_service.artefacts.packaged import SCENES
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
+from textcam_service.offline.networks.network import LoadedModule
 from textcam_service.scenes.classes import CLASSES
 from textcam_service.scenes.render import SIZE
 
@@ -47,7 +48,7 @@ class SceneNet(nn.Module):
 
 
 class SceneTrunk(SceneNet):
-    """SceneNet without its head, with timm's manners, which open_clip's image towers have."""
+    """SceneNet without its head, with timm's interface, which open_clip's image towers need."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,12 +67,12 @@ class SceneTrunk(SceneNet):
         return pooled
 
     def reset_classifier(self, *_arguments: Any, **_options: Any) -> None:
-        """There is none."""
+        """Do nothing: there is no classifier."""
 
 
 @register_model
 def textcam_scene_trunk(**_options: Any) -> SceneTrunk:
-    """What the CLIP's model config names as its image tower."""
+    """Build the image tower that the CLIP's model config names."""
     return SceneTrunk()
 
 
@@ -96,13 +97,11 @@ class _Block(nn.Module):
         return answer
 
 
-def load_scene_network(
-    which: str, weights: str | None = None
-) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
-    """Load "classifier" or "biased", with its preprocessing and class names.
+def load_scene_network(which: str, weights: str | None = None) -> LoadedModule:
+    """Load a classifier of the scene world.
 
     Args:
-        which: Of the two.
+        which: "classifier" or "biased".
         weights: A safetensors file; None: the one that comes with the package.
 
     Raises:
@@ -113,10 +112,10 @@ def load_scene_network(
     module = SceneNet()
     state = load_file(weights or SCENES / f"{which}.safetensors")
     module.load_state_dict({name: value.float() for name, value in state.items()})
-    return module, PREPROCESSING, tuple(cls.name for cls in CLASSES)
+    return LoadedModule(module, PREPROCESSING, tuple(cls.name for cls in CLASSES))
 
 
 def clip_checkpoint() -> tuple[str, str]:
-    """Make the scenes' CLIP known to open_clip: its model name and its checkpoint's path."""
+    """Register the scenes' CLIP with open_clip; return its model name and checkpoint's path."""
     open_clip.add_model_config(SCENES / f"{CLIP_NAME}.json")
     return CLIP_NAME, str(SCENES / "clip.safetensors")

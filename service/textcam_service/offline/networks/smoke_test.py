@@ -1,4 +1,4 @@
-"""A first run of a torch classifier: what is none is refused, with what to give instead."""
+"""First run of a torch classifier: modules that return no logits are refused, with a remedy."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
 
 _SUM_TOLERANCE = 1e-4
-# Through these a sigmoid's answers only change their shape.
+# Operations that only change the shape of a sigmoid's output.
 _RESHAPES = ("View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone")
 
 
 def sample_images(preprocessing: Preprocessing) -> torch.Tensor:
-    """Three network inputs (3, 3, h, w): smooth waves with noise, in normalised pixels' range."""
+    """Draw network inputs (3, 3, h, w): smooth waves with noise, in normalised pixels' range."""
     height, width = preprocessing.height, preprocessing.width
     y, x = np.mgrid[0:height, 0:width]
     rng = np.random.default_rng(0)
@@ -28,11 +28,11 @@ def sample_images(preprocessing: Preprocessing) -> torch.Tensor:
     return torch.tensor(waves + rng.normal(0, 0.5, (3, 3, height, width)), dtype=torch.float32)
 
 
-def try_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Run a classifier once.
+def check_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Run a classifier once and check that it returns logits.
 
     Args:
-        name: Of the network, for errors.
+        name: Name of the network, for errors.
         module: In evaluation mode.
         images: (N, 3, h, w).
 
@@ -40,17 +40,17 @@ def try_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Tens
         Its logits (N, C).
 
     Raises:
-        ExportRefused: It does not run on them, or does not answer logits of two classes or more.
+        ExportRefused: It does not run on the images, or returns no logits of two or more classes.
     """
     if any(isinstance(child, torch.jit.ScriptModule) for child in module.modules()):
         raise ExportRefused(
-            f"{name} is a ScriptModule, into which nobody can look; give the module that it was "
+            f"{name} is a ScriptModule, whose inside cannot be read; give the module that it was "
             "made from, or an ONNX file, onnx:FILE"
         )
     try:
         with torch.no_grad():
             answer = _run(module, images)
-    except Exception as error:  # whatever a user's module may raise
+    except Exception as error:  # of any kind: it is a user's module
         raise ExportRefused(
             f"{name} does not run on images {tuple(images.shape)} of float32 "
             f"({type(error).__name__}: {textwrap.shorten(str(error), 200)}); {_mend(module)}"
@@ -70,13 +70,13 @@ def try_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Tens
 
 
 def _run(module: nn.Module, images: torch.Tensor) -> Any:
-    # What torch.compile compiles now would call no hooks later, and tell autograd of one step.
+    # A module compiled now would call no hooks later, and be a single step to autograd.
     with torch.compiler.set_stance("force_eager"):
         return module(images)
 
 
 def _mend(module: nn.Module) -> str:
-    """What to give in place of a module that does not run."""
+    """Say what to give in place of a module that does not run."""
     kinds = {own.dtype for own in module.parameters() if own.is_floating_point()}
     if kinds - {torch.float32}:
         return "give it in float32, by `.float()`"
@@ -117,9 +117,9 @@ def _require_logits(name: str, answer: Any, count: int) -> torch.Tensor:
 
 
 def _ends_in_sigmoid(module: nn.Module, images: torch.Tensor) -> bool:
-    """Whether the last operation is a sigmoid.
+    """Return True if the last operation is a sigmoid, as recorded by autograd.
 
-    By what autograd noted, as values alone do not tell: true logits may lie in [0, 1] too.
+    Values alone do not tell: true logits may lie in [0, 1] too.
     """
     logits = _run(module, images.clone().requires_grad_(True).clone())  # it may work in place
     step = logits.grad_fn

@@ -1,4 +1,4 @@
-"""Any number of images for a user's ONNX classifier, whatever number it was exported for."""
+"""Dynamic batch for a user's ONNX classifier that was exported for a fixed number of images."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from onnx import compose, helper
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.onnx.nodes import (
-    agree,
-    answers,
-    asking,
     attribute,
-    reached,
+    is_close,
+    reachable,
+    run_model,
     session,
     weight,
+    with_outputs,
 )
 from textcam_service.offline.export.onnx.reading import OWN, OnnxFile
 
@@ -34,7 +34,7 @@ class OnnxClassifier:
 
     Attributes:
         file: As it was read.
-        model: Its graph with a free batch; what it takes of the image's sizes comes from COUNT.
+        model: Its graph with a free batch; sizes that it reads off the images come from COUNT.
         looped: The batch could not be made free: the graph takes one image, and must be looped.
         shapes: Of the tensors that hold one image after the other, by name, without the batch.
     """
@@ -46,29 +46,31 @@ class OnnxClassifier:
 
     @property
     def class_count(self) -> int:
-        """C."""
+        """Number of classes, C."""
         return self.shapes[self.file.logits][0]
 
     def served(self, part: onnx.ModelProto) -> onnx.ModelProto:
-        """A part of the graph, for any number of images."""
-        return _looped(part) if self.looped else part
+        """Make a part of the graph take any number of images."""
+        return _with_loop(part) if self.looped else part
 
 
-def any_batch(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
-    """Make a classifier's batch free, or else arrange for a loop over the images.
+def make_dynamic(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
+    """Make a classifier's batch free; if that fails, loop over the images.
 
     Args:
         file: The classifier.
-        pixels: Three images (3, 3, h, w), to try it with.
+        pixels: Three sample images (3, 3, h, w).
 
     Raises:
         ExportRefused: It does not run, or its output is not (N, C), or it takes a fixed number
-            of images, not 1, and cannot be freed.
+            of images, not 1, which cannot be made free.
     """
     if file.batch:
         return _from_fixed(file, pixels)
     try:
-        return _counted(file, file.model, _sizes_of_two_and_three(file, file.model, pixels))
+        return _with_batch_nodes(
+            file, file.model, _sizes_of_two_and_three(file, file.model, pixels)
+        )
     except ExportRefused as refused:
         try:  # its input may promise more than its reshapes hold
             return _from_fixed(replace(file, batch=1), pixels)
@@ -77,14 +79,14 @@ def any_batch(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
 
 
 def _from_fixed(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
-    """A classifier for any number of images from one for a fixed number."""
+    """Make a classifier for any number of images from one for a fixed number."""
     baked = _sizes(file, file.model, np.resize(pixels, (file.batch, *pixels.shape[1:])))
     try:
-        model = _freed(file, baked)
-        free = _counted(file, model, _sizes_of_two_and_three(file, model, pixels))
-        found = answers(free.model, file.path, {file.image: pixels})[file.logits]
-        (wanted,) = one_by_one(file, file.model, pixels)
-        if agree(found, wanted):
+        model = _with_free_batch(file, baked)
+        free = _with_batch_nodes(file, model, _sizes_of_two_and_three(file, model, pixels))
+        found = run_model(free.model, file.path, {file.image: pixels})[file.logits]
+        (wanted,) = run_each(file, file.model, pixels)
+        if is_close(found, wanted):
             return free
     except ExportRefused:
         pass  # something else holds the batch's size
@@ -93,15 +95,15 @@ def _from_fixed(file: OnnxFile, pixels: Float32Array) -> OnnxClassifier:
             f"{file.path} takes {file.batch} images at once, and its batch cannot be made free; "
             "export it with a free batch size, or with one of 1"
         )
-    return _counted(file, file.model, [baked])
+    return _with_batch_nodes(file, file.model, [baked])
 
 
-def one_by_one(file: OnnxFile, model: onnx.ModelProto, pixels: Float32Array) -> list[Float32Array]:
-    """Answers (N, ...) of a file's graph, each image by itself.
+def run_each(file: OnnxFile, model: onnx.ModelProto, pixels: Float32Array) -> list[Float32Array]:
+    """Run a file's graph on each image alone, and return its outputs (N, ...).
 
     Args:
         file: The classifier.
-        model: Its graph as it came; its outputs are answered.
+        model: Its original graph.
         pixels: (N, 3, h, w).
     """
     loaded, times = session(model, file.path), max(file.batch, 1)
@@ -110,7 +112,7 @@ def one_by_one(file: OnnxFile, model: onnx.ModelProto, pixels: Float32Array) -> 
 
 
 def count_nodes(graph: onnx.GraphProto, source: str) -> list[onnx.NodeProto]:
-    """Nodes that compute COUNT, from a tensor that holds as many images."""
+    """Make nodes that compute COUNT, from a tensor that holds as many images."""
     first = weight(graph, f"{COUNT}:axis", [0])
     return [
         helper.make_node("Shape", [source], [f"{COUNT}:sizes"]),
@@ -119,13 +121,13 @@ def count_nodes(graph: onnx.GraphProto, source: str) -> list[onnx.NodeProto]:
 
 
 def _sizes(file: OnnxFile, model: onnx.ModelProto, pixels: Float32Array) -> _Sizes:
-    """Shapes of all tensors that depend on the image; runs the graph."""
-    # The sizes alone are answered, so that onnxruntime forgets each tensor when it has been used.
-    asked = {name: f"size:{name}" for name in sorted(reached(model.graph.node, file.image))}
-    made = asking(model, [file.logits, *asked.values()])
+    """Run the graph and return the shapes of all tensors that depend on the image."""
+    # Only sizes are outputs, so that onnxruntime frees each tensor once it has been used.
+    asked = {name: f"size:{name}" for name in sorted(reachable(model.graph.node, file.image))}
+    made = with_outputs(model, [file.logits, *asked.values()])
     made.graph.node.extend(helper.make_node("Shape", [name], [own]) for name, own in asked.items())
     try:
-        found = answers(made, file.path, {file.image: pixels})
+        found = run_model(made, file.path, {file.image: pixels})
     except ExportRefused as refused:
         raise ExportRefused(
             f"{refused}; export it with a free batch size, and state its --input-size"
@@ -139,8 +141,8 @@ def _sizes_of_two_and_three(
     return [_sizes(file, model, pixels[:count]) for count in (2, 3)]
 
 
-def _freed(file: OnnxFile, baked: _Sizes) -> onnx.ModelProto:
-    """The graph with the batch's size taken out of its input, output and reshapes."""
+def _with_free_batch(file: OnnxFile, baked: _Sizes) -> onnx.ModelProto:
+    """Remove the batch's size from the graph's input, output and reshapes."""
     model = onnx.ModelProto()
     model.CopyFrom(file.model)
     graph = model.graph
@@ -154,13 +156,15 @@ def _freed(file: OnnxFile, baked: _Sizes) -> onnx.ModelProto:
     return model
 
 
-def _counted(file: OnnxFile, model: onnx.ModelProto, sizes: Sequence[_Sizes]) -> OnnxClassifier:
-    """Take sizes of the image's tensors from COUNT, so that the graph can be cut anywhere.
+def _with_batch_nodes(
+    file: OnnxFile, model: onnx.ModelProto, sizes: Sequence[_Sizes]
+) -> OnnxClassifier:
+    """Take sizes of the image's tensors from COUNT, so that the graph can be split anywhere.
 
     Args:
         file: The classifier.
         model: Its graph.
-        sizes: Of its tensors: for 2 and 3 images, or for 1 where it takes no more.
+        sizes: Its tensors' sizes: for 2 and 3 images, or for 1 if it takes no more.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -188,7 +192,7 @@ def _counted(file: OnnxFile, model: onnx.ModelProto, sizes: Sequence[_Sizes]) ->
 def _size_nodes(
     graph: onnx.GraphProto, out: str, first: Sequence[int], last: Sequence[int]
 ) -> list[onnx.NodeProto]:
-    """Nodes that compute a size from COUNT, which grows from `first` to `last` with one image."""
+    """Make nodes that compute a size from COUNT; one image more makes `last` of `first`."""
     slope = [own - other for own, other in zip(last, first, strict=True)]
     rest = [own - 2 * step for own, step in zip(first, slope, strict=True)]
     scaled, added = weight(graph, f"slope:{out}", slope), weight(graph, f"rest:{out}", rest)
@@ -199,13 +203,13 @@ def _size_nodes(
 
 
 def _is_per_image(sizes: Sequence[tuple[int, ...]]) -> bool:
-    """Whether the first dimension counts the images, and no other depends on them."""
+    """Return True if the first dimension counts the images, and no other depends on them."""
     counts = [(1,)] if len(sizes) == 1 else [(2,), (3,)]
     return [size[:1] for size in sizes] == counts and len({size[1:] for size in sizes}) == 1
 
 
-def _looped(part: onnx.ModelProto) -> onnx.ModelProto:
-    """A graph of one image, run for one after the other."""
+def _with_loop(part: onnx.ModelProto) -> onnx.ModelProto:
+    """Loop a graph of one image over the images of a batch."""
     inner = compose.add_prefix_graph(part.graph, "one:")
 
     def each(tensor: onnx.ValueInfoProto) -> tuple[str, list[int]]:

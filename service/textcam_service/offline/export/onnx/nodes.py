@@ -1,4 +1,4 @@
-"""Small tools for ONNX graphs."""
+"""Building, running and comparing ONNX graphs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from textcam_service.errors import ExportRefused
 TOLERANCE = 1e-4
 
 
-def reached(nodes: Iterable[onnx.NodeProto], start: str) -> set[str]:
-    """All tensors whose values depend on a tensor's values, not only on its size."""
+def reachable(nodes: Iterable[onnx.NodeProto], start: str) -> set[str]:
+    """Return all tensors whose values depend on a tensor's values, not only on its size."""
     found = {start}
     for node in nodes:  # ONNX wants them in order
         if node.op_type != "Shape" and not found.isdisjoint(node.input):
@@ -26,13 +26,13 @@ def reached(nodes: Iterable[onnx.NodeProto], start: str) -> set[str]:
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    """A node's attribute, or what it stands for where it is left out."""
+    """Return a node's attribute, or the default if it is left out."""
     own = (one for one in node.attribute if one.name == name)
     return next((helper.get_attribute_value(one) for one in own), default)
 
 
 def weight(graph: onnx.GraphProto, name: str, values: Sequence[int]) -> str:
-    """Add an int64 vector to a graph's weights; its name."""
+    """Add an int64 vector to a graph's weights, and return its name."""
     graph.initializer.append(numpy_helper.from_array(np.asarray(values, np.int64), name))
     return name
 
@@ -42,8 +42,8 @@ def value(name: str, shape: Sequence[int]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
 
 
-def asking(model: onnx.ModelProto, outputs: Iterable[str]) -> onnx.ModelProto:
-    """The model with other tensors as its outputs."""
+def with_outputs(model: onnx.ModelProto, outputs: Iterable[str]) -> onnx.ModelProto:
+    """Copy a model, with other tensors as its outputs."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     del made.graph.output[:]
@@ -52,13 +52,13 @@ def asking(model: onnx.ModelProto, outputs: Iterable[str]) -> onnx.ModelProto:
 
 
 def session(model: onnx.ModelProto, what: object) -> ort.InferenceSession:
-    """A session on the CPU.
+    """Load a model on the CPU.
 
     Raises:
         ExportRefused: onnxruntime cannot load it.
     """
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised
+    options.log_severity_level = 4  # failures are raised
     try:
         return ort.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -67,13 +67,13 @@ def session(model: onnx.ModelProto, what: object) -> ort.InferenceSession:
         raise ExportRefused(f"{what}: onnxruntime cannot load it: {error}") from error
 
 
-def answers(
+def run_model(
     model: onnx.ModelProto, what: object, feeds: Mapping[str, FloatArray]
 ) -> dict[str, Float32Array]:
-    """Load and run a graph once: its outputs by name.
+    """Load and run a graph once, and return its outputs by name.
 
     Raises:
-        ExportRefused: onnxruntime cannot load it, or run it on that.
+        ExportRefused: onnxruntime cannot load it, or cannot run it on these inputs.
     """
     loaded = session(model, what)
     names = [output.name for output in loaded.get_outputs()]
@@ -84,7 +84,7 @@ def answers(
         raise ExportRefused(f"{what} does not run on {shapes}: {error}") from error
 
 
-def agree(found: FloatArray, wanted: FloatArray) -> bool:
-    """Whether two arrays agree on their own scale; zeros tell nothing, so they never do."""
+def is_close(found: FloatArray, wanted: FloatArray) -> bool:
+    """Return True if two arrays agree on their own scale; arrays of zeros never agree."""
     scale = float(np.abs(wanted).max())
     return scale > 0 and float(np.abs(found - wanted).max()) <= TOLERANCE * scale

@@ -1,4 +1,4 @@
-"""Users' ONNX classifiers: read and checked."""
+"""Reading and checking of users' ONNX classifiers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ import onnx
 from onnx import compose, inliner, numpy_helper
 
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.onnx.nodes import answers, asking
+from textcam_service.offline.export.onnx.nodes import run_model, with_outputs
 
 OWN = "own:"  # sets a file's names apart from the product's
-_HAND_ON = {"Identity", "Dropout"}
+_PASS_ON = {"Identity", "Dropout"}
 _RESHAPE = {"Flatten", "Reshape", "Squeeze", "Cast"}
 _NAME_KEYS = ("class_names", "names", "classes", "labels")
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A user's classifier as it came, but for a last softmax, which is cut off, and constants.
+    """A user's classifier, without its last softmax and with its constants folded.
 
     Attributes:
-        path: Where it came from.
+        path: The file.
         model: Its graph; all names begin with OWN. Integers that depend on no image are weights.
         image: Name of its input: (N, 3, h, w) float32.
         logits: Name of its output: (N, C).
-        batch: How many images it takes; 0: any number.
-        class_names: From its metadata; empty: it has none.
+        batch: Number of images it takes; 0: any number.
+        class_names: From its metadata; empty: they name none.
     """
 
     path: Path
@@ -48,7 +48,7 @@ def read_onnx(path: Path, size: tuple[int, int]) -> OnnxFile:
 
     Args:
         path: The file.
-        size: (height, width) of the images that it shall take, pixels.
+        size: (height, width) of its input images, pixels.
 
     Raises:
         ExportRefused: It is unreadable, or no image classifier: not one input (N, 3, h, w) of
@@ -73,7 +73,7 @@ def read_onnx(path: Path, size: tuple[int, int]) -> OnnxFile:
 
 
 def _input(path: Path, graph: onnx.GraphProto, size: tuple[int, int]) -> tuple[str, int]:
-    """The input's name and the number of images that it takes (0: any)."""
+    """Return the input's name and the number of images that it takes (0: any)."""
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     outputs = [value.name for value in graph.output]
@@ -100,7 +100,7 @@ def _input(path: Path, graph: onnx.GraphProto, size: tuple[int, int]) -> tuple[s
 
 
 def _fold_integers(path: Path, model: onnx.ModelProto, image: str) -> None:
-    """Turn sizes, paddings and places that depend on no image into weights, in place."""
+    """Turn sizes, paddings and indices that depend on no image into weights, in place."""
     graph, of_image, fixed = model.graph, {image}, []
     for node in graph.node:
         inner = any(one.type == onnx.AttributeProto.GRAPH for one in node.attribute)
@@ -109,12 +109,12 @@ def _fold_integers(path: Path, model: onnx.ModelProto, image: str) -> None:
         else:
             of_image.update(node.output)
     needed = {name for node in fixed for name in node.input}
-    answered = [node.output[0] for node in fixed if len(node.output) == 1]
+    outputs = [node.output[0] for node in fixed if len(node.output) == 1]
     small = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     small.graph.name = "constants"
     small.graph.node.extend(fixed)
     small.graph.initializer.extend(one for one in graph.initializer if one.name in needed)
-    found = answers(asking(small, answered), path, {}) if answered else {}
+    found = run_model(with_outputs(small, outputs), path, {}) if outputs else {}
     whole = {name: value for name, value in found.items() if value.dtype == np.int64}
     for node in [node for node in fixed if node.output[0] in whole]:
         graph.node.remove(node)
@@ -122,11 +122,11 @@ def _fold_integers(path: Path, model: onnx.ModelProto, image: str) -> None:
 
 
 def _cut_softmax(path: Path, graph: onnx.GraphProto) -> None:
-    """Make the logits the graph's output where it is their softmax, in place."""
+    """Make the logits the graph's output if it is their softmax, in place."""
     makers = {name: node for node in graph.node for name in node.output}
     after = []
     last = makers.get(graph.output[0].name)
-    while last is not None and last.op_type in _HAND_ON:
+    while last is not None and last.op_type in _PASS_ON:
         after.append(last)
         last = makers.get(last.input[0])
     shaped = last
@@ -145,7 +145,7 @@ def _cut_softmax(path: Path, graph: onnx.GraphProto) -> None:
 
 
 def _class_names(model: onnx.ModelProto) -> tuple[str, ...]:
-    """From the metadata: a list, or a mapping by index, as JSON or as Python writes it."""
+    """Read names from the metadata: a list, or a mapping by index, as JSON or Python literal."""
     stated = {entry.key: entry.value for entry in model.metadata_props}
     text = next((stated[key] for key in _NAME_KEYS if key in stated), "")
     value: Any = None

@@ -1,4 +1,4 @@
-"""A user's ONNX graph in two parts: up to its maps and logits, and from its maps on."""
+"""Splitting a user's ONNX graph: up to its maps and logits, and from its maps on."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from textcam_service.artefacts.backbone import ACTIVATION_MAPS, INPUT, LOGITS
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.onnx.dynamic_batch import COUNT, OnnxClassifier, count_nodes
-from textcam_service.offline.export.onnx.nodes import agree, asking, session, value, weight
+from textcam_service.offline.export.onnx.nodes import is_close, session, value, weight, with_outputs
 from textcam_service.offline.export.onnx.reading import OWN
 from textcam_service.offline.export.tensor_layout import Layout
 
 PREFIX = "prefix"
 _CHUNK = 32
-_CELLS = 64  # that the test for idle positions looks at
-_LIVELY = 0.5  # share of positions that must matter
+_CELLS = 64  # positions that is_spatial changes
+_MIN_SHARE = 0.5  # share of positions that must matter
 
 Head: TypeAlias = Callable[[FloatArray], Float32Array]
 """Maps (M, D, H, W) to logits (M, C)."""
 
 
-def tapped(model: onnx.ModelProto, logits: str, target: str, layout: Layout) -> onnx.ModelProto:
-    """A whole graph with LOGITS, ACTIVATION_MAPS and, where there is one, PREFIX as outputs."""
-    made = asking(model, [])
+def with_maps(model: onnx.ModelProto, logits: str, target: str, layout: Layout) -> onnx.ModelProto:
+    """Give a whole graph the outputs LOGITS, ACTIVATION_MAPS and, if there is one, PREFIX."""
+    made = with_outputs(model, [])
     graph = made.graph
     make = helper.make_node
     grid = "grid" if layout.prefix else target
@@ -52,28 +52,28 @@ def tapped(model: onnx.ModelProto, logits: str, target: str, layout: Layout) -> 
     return made
 
 
-def backbone_model(seen: OnnxClassifier, target: str, layout: Layout) -> onnx.ModelProto:
-    """The graph INPUT -> LOGITS, ACTIVATION_MAPS and, where there is one, PREFIX."""
-    file = seen.file
-    made = tapped(seen.model, file.logits, target, layout)
+def backbone_model(classifier: OnnxClassifier, target: str, layout: Layout) -> onnx.ModelProto:
+    """Make the graph INPUT -> LOGITS, ACTIVATION_MAPS and, if there is one, PREFIX."""
+    file = classifier.file
+    made = with_maps(classifier.model, file.logits, target, layout)
     graph = made.graph
     del graph.input[:], graph.output[:]
-    graph.input.append(value(INPUT, seen.shapes[file.image]))
+    graph.input.append(value(INPUT, classifier.shapes[file.image]))
     graph.node.insert(0, helper.make_node("Identity", [INPUT], [file.image]))
-    graph.output.append(value(LOGITS, (seen.class_count,)))
+    graph.output.append(value(LOGITS, (classifier.class_count,)))
     graph.output.append(value(ACTIVATION_MAPS, (layout.channels, layout.height, layout.width)))
     if layout.prefix:
         graph.output.append(value(PREFIX, (layout.prefix, layout.channels)))
-    return seen.served(made)
+    return classifier.served(made)
 
 
-def head_model(seen: OnnxClassifier, target: str, layout: Layout) -> onnx.ModelProto:
-    """The graph ACTIVATION_MAPS and, where there is one, PREFIX -> LOGITS.
+def head_model(classifier: OnnxClassifier, target: str, layout: Layout) -> onnx.ModelProto:
+    """Make the graph ACTIVATION_MAPS and, if there is one, PREFIX -> LOGITS.
 
     Raises:
         ExportRefused: More of the image goes around the maps to the logits.
     """
-    file, whole = seen.file, seen.model
+    file, whole = classifier.file, classifier.model
     needed = {file.logits}
     nodes: list[onnx.NodeProto] = []
     for node in reversed(whole.graph.node):
@@ -92,15 +92,15 @@ def head_model(seen: OnnxClassifier, target: str, layout: Layout) -> onnx.ModelP
     graph.input.append(value(ACTIVATION_MAPS, (layout.channels, layout.height, layout.width)))
     if layout.prefix:
         graph.input.append(value(PREFIX, (layout.prefix, layout.channels)))
-    _untap(graph, target, layout)
+    _rebuild_tensor(graph, target, layout)
     graph.node.extend([*count_nodes(graph, ACTIVATION_MAPS), *nodes])
     graph.node.append(helper.make_node("Identity", [file.logits], [LOGITS]))
-    graph.output.append(value(LOGITS, (seen.class_count,)))
-    return seen.served(made)
+    graph.output.append(value(LOGITS, (classifier.class_count,)))
+    return classifier.served(made)
 
 
-def _untap(graph: onnx.GraphProto, target: str, layout: Layout) -> None:
-    """Add the way back from ACTIVATION_MAPS and PREFIX to the tensor."""
+def _rebuild_tensor(graph: onnx.GraphProto, target: str, layout: Layout) -> None:
+    """Add nodes that rebuild the tensor from ACTIVATION_MAPS and PREFIX."""
     make = helper.make_node
     grid = "grid" if layout.prefix else target
     if layout.kind == "tokens":
@@ -115,8 +115,8 @@ def _untap(graph: onnx.GraphProto, target: str, layout: Layout) -> None:
         graph.node.append(make("Concat", [PREFIX, grid], [target], axis=1))
 
 
-def head_of(model: onnx.ModelProto, contexts: Mapping[str, FloatArray]) -> Head:
-    """A head's graph as a function.
+def load_head(model: onnx.ModelProto, contexts: Mapping[str, FloatArray]) -> Head:
+    """Load a head's graph as a function.
 
     Args:
         model: The graph.
@@ -138,37 +138,39 @@ def head_of(model: onnx.ModelProto, contexts: Mapping[str, FloatArray]) -> Head:
 def closed_form(
     head: Head, shape: tuple[int, int, int]
 ) -> tuple[Float32Array, Float32Array] | None:
-    """Weights (C, D) and bias (C,) where the logits are linear in the mean of the maps.
+    """Measure weights (C, D) and bias (C,), if the logits are linear in the mean of the maps.
 
-    Measured, and so whatever the graph makes them of (Gemm, MatMul and Add, a convolution of
-    1 x 1): on random maps the head must be linear and not mind where things lie, and agree with
-    what it is measured to be.
+    Measuring needs no knowledge of the graph's nodes (Gemm, MatMul and Add, a convolution of
+    1 x 1). On random maps the head must be linear, independent of positions, and agree with the
+    measured weights.
 
     Args:
-        head: Takes nothing but maps.
+        head: A head that takes maps alone.
         shape: (D, H, W).
     """
     rng = np.random.default_rng(0)
     tried = rng.normal(0, 8, (2, shape[0], 1, 1)) + rng.normal(0, 8, (2, *shape))
     bias = head(np.zeros((1, *shape)))[0].astype(np.float64)
-    answers = head(tried) - bias
+    outputs = head(tried) - bias
     moved = rng.permuted(tried.reshape(2, shape[0], -1), axis=2).reshape(tried.shape)
-    if not (agree(head(moved) - bias, answers) and agree(head(-3 * tried) - bias, -3 * answers)):
+    if not (
+        is_close(head(moved) - bias, outputs) and is_close(head(-3 * tried) - bias, -3 * outputs)
+    ):
         return None
     level = 64.0  # above the bias, which would round the weights
     even = np.full(shape[1:], level)
     channels = np.eye(shape[0])
-    answered = [head(np.multiply.outer(channel, even)[None])[0] - bias for channel in channels]
-    weights = np.stack(answered, axis=1) / level
-    if not agree(tried.mean(axis=(2, 3)) @ weights.T, answers):
+    columns = [head(np.multiply.outer(channel, even)[None])[0] - bias for channel in channels]
+    weights = np.stack(columns, axis=1) / level
+    if not is_close(tried.mean(axis=(2, 3)) @ weights.T, outputs):
         return None
     return weights.astype(np.float32), bias.astype(np.float32)
 
 
-def is_lively(head: Head, maps: FloatArray) -> bool:
-    """Whether most positions of maps (D, H, W) matter to the logits.
+def is_spatial(head: Head, maps: FloatArray) -> bool:
+    """Return True if most positions of maps (D, H, W) matter to the logits.
 
-    Not so at the last block's output of a transformer that is read at its class token.
+    They do not at the last block's output of a transformer that is read at its class token.
     """
     channels, height, width = maps.shape
     chosen = np.unique(np.linspace(0, height * width - 1, _CELLS).astype(int))
@@ -176,4 +178,4 @@ def is_lively(head: Head, maps: FloatArray) -> bool:
     noise = np.random.default_rng(0).normal(0, 1 + maps.std(), (len(chosen), channels))
     changed[np.arange(len(chosen)), :, chosen] += noise
     effect = np.abs(head(changed.reshape(-1, *maps.shape)) - head(maps[None])).max(axis=1)
-    return float((effect > 1e-6 * effect.max()).mean()) > _LIVELY
+    return float((effect > 1e-6 * effect.max()).mean()) > _MIN_SHARE

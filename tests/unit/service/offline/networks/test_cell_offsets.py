@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from textcam_service.offline.networks.cell_offsets import grid_shift
+from textcam_service.offline.networks.cell_offsets import cell_offset
 from torch import nn
 
 EVEN = (1.0, 1.0, 1.0)
@@ -31,7 +31,7 @@ def measured(network, height=128, width=128):
         with torch.inference_mode():
             return network(torch.from_numpy(images)).numpy()
 
-    return grid_shift(run, height, width)
+    return cell_offset(run, height, width)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_kernels_as_wide_as_their_strides_leave_no_noise_for_a_shift():
     ids=["dead", "one cell", "not a number"],
 )
 def test_maps_that_tell_nothing_of_a_place_have_no_shift(maps_of):
-    assert grid_shift(maps_of, 32, 32) == (0, 0)
+    assert cell_offset(maps_of, 32, 32) == (0, 0)

@@ -1,8 +1,8 @@
-"""A head's graph that runs its backward half only where a gradient is asked for.
+"""A head's graph whose backward half runs only if a gradient is wanted.
 
-onnxruntime runs every node of a graph, whichever outputs are fetched: a pass of the head forward
-took as long as one with its gradient (with ViT-B/16 2.4 times what it takes by itself). Two files
-would hold the weights twice.
+onnxruntime runs every node of a graph, whichever outputs are fetched: a forward pass of the head
+took as long as one with its gradient (with ViT-B/16, 2.4 times a graph without the gradient). Two
+files would hold the weights twice.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from textcam_service.artefacts.backbone import ACTIVATION_MAPS, CLASS_WEIGHTS, L
 _INSIDE = "_pulled"
 
 
-def lazy_gradients(serialised: bytes) -> bytes:
-    """Put all that the logits do not need into the branch of an If; class weights of 0 skip it.
+def conditional_gradient(serialised: bytes) -> bytes:
+    """Move all nodes that the logits do not need into an If; class weights of 0 skip it.
 
-    The answers are the same: without weights, all gradients are 0.
+    The outputs stay the same: with weights of 0, all gradients are 0.
 
     Args:
         serialised: A graph of ACTIVATION_MAPS, CLASS_WEIGHTS and contexts to LOGITS and gradients,
@@ -35,7 +35,7 @@ def lazy_gradients(serialised: bytes) -> bytes:
     outputs = [value for value in graph.output if value.name != LOGITS]
     inner = {value.name: value.name + _INSIDE for value in outputs}
     zero = numpy_helper.from_array(np.zeros((), np.float32), "lazy_zero")
-    asked = [
+    condition = [
         helper.make_node("Abs", [CLASS_WEIGHTS], ["lazy_sizes"]),
         helper.make_node("ReduceMax", ["lazy_sizes"], ["lazy_size"], keepdims=0),
         helper.make_node("Greater", ["lazy_size", zero.name], ["lazy_asked"]),
@@ -48,13 +48,13 @@ def lazy_gradients(serialised: bytes) -> bytes:
         else_branch=_branch("nothing", _zeros(outputs, inner), outputs, inner),
     )
     del graph.node[:], graph.value_info[:]
-    graph.node.extend([*kept, *asked, branch])
+    graph.node.extend([*kept, *condition, branch])
     graph.initializer.append(zero)
     return bytes(model.SerializeToString())
 
 
 def _ancestors(nodes: Sequence[onnx.NodeProto], output: str) -> set[int]:
-    """Which nodes, that stand in order, an output needs."""
+    """Return the indices of the nodes, given in order, that an output needs."""
     needed, found = {output}, set()
     for index in reversed(range(len(nodes))):
         if needed & set(nodes[index].output):
@@ -88,7 +88,7 @@ def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
 def _zeros(
     outputs: Sequence[onnx.ValueInfoProto], inner: Mapping[str, str]
 ) -> list[onnx.NodeProto]:
-    """Zeros of the outputs' shapes; the batch is the activation maps'."""
+    """Make nodes for zeros of the outputs' shapes; the batch is the activation maps'."""
     nodes = [helper.make_node("Shape", [ACTIVATION_MAPS], ["lazy_batch"], start=0, end=1)]
     for value in outputs:
         name = inner[value.name]

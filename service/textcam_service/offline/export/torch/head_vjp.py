@@ -1,7 +1,7 @@
 """The head's vector-Jacobian product as a graph of primitive operations.
 
 torch.func.vjp is traced with a free batch. Some operations have a backward pass that ONNX lacks,
-or fix the batch's size when they are traced: they are written out here in others.
+or fix the batch's size when they are traced: these are decomposed into other operations here.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch.fx.experimental.symbolic_shapes import (
 )
 
 from textcam_service.artefacts.backbone import ATTENTION, TAP
-from textcam_service.offline.export.split import Head
 from textcam_service.offline.export.tensor_layout import Layout
+from textcam_service.offline.export.torch.split import Head
 
 aten = torch.ops.aten
 Tensor = torch.Tensor
@@ -35,7 +35,7 @@ def gradient_graph(
     """Trace a head with its gradients.
 
     Args:
-        head: To differentiate.
+        head: The head to differentiate.
         maps: (N >= 2, D, H, W) example.
         contexts: Examples of the head's contexts.
         class_count: C.
@@ -53,7 +53,7 @@ def gradient_graph(
         def logits_of(maps: Tensor, *added: Tensor) -> Tensor:
             return _logits(head, maps, contexts, added)
 
-        pulled: Any = torch.func.vjp(logits_of, maps, *_nothing(head, maps, attention))
+        pulled: Any = torch.func.vjp(logits_of, maps, *_zeros(head, maps, attention))
         logits, pull = pulled
         gradient, *added = pull(class_weights)
         return (logits, gradient, *_further(head, added))
@@ -71,14 +71,14 @@ def gradient_graph(
 def eager_gradients(
     head: Head, maps: Tensor, class_weights: Tensor, contexts: Sequence[Tensor]
 ) -> list[Tensor]:
-    """By torch's autograd, what the graph of gradient_graph answers after the logits.
+    """Compute by torch's autograd the outputs of gradient_graph's graph after the logits.
 
-    The maps' gradient comes from the head as it stands, without what is written out here.
+    The maps' gradient comes from the head as it stands, without this module's decompositions.
     """
     given = maps.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad((head(given, *contexts) * class_weights).sum(), given)
     attention = _attention_shapes(head, maps, contexts)
-    added = [zero.requires_grad_(True) for zero in _nothing(head, maps, attention)]
+    added = [zero.requires_grad_(True) for zero in _zeros(head, maps, attention)]
     if not added:
         return [gradient]
     score = (_logits(head, maps, contexts, added) * class_weights).sum()
@@ -88,25 +88,25 @@ def eager_gradients(
 def _logits(
     head: Head, maps: Tensor, contexts: Sequence[Tensor], added: Sequence[Tensor]
 ) -> Tensor:
-    """The head's logits, what is added to its attention and its taps being 0."""
+    """Run the head; `added` are zeros, added to its attention and its taps."""
     count = len(added) - len(head.taps)
-    run = _Written(head, added[:count], added[count:])
+    run = _Decompositions(head, added[:count], added[count:])
     logits: Tensor = run.run(*head.arguments(maps, contexts))
     return logits
 
 
-def _nothing(head: Head, maps: Tensor, attention: Sequence[tuple[int, ...]]) -> list[Tensor]:
+def _zeros(head: Head, maps: Tensor, attention: Sequence[tuple[int, ...]]) -> list[Tensor]:
     shapes = [*attention, *(_tap_shape(layout) for _, layout in head.taps)]
     return [maps.new_zeros((maps.shape[0], *shape)) for shape in shapes]
 
 
 def _further(head: Head, gradients: Sequence[Tensor]) -> list[Tensor]:
-    """The further outputs, out of the gradients by what was added."""
+    """Make the further outputs from the gradients by the added zeros."""
     count = len(gradients) - len(head.taps)
-    rises = [_rise(gradient, head.layout) for gradient in gradients[:count]]
+    gains = [_attention_gain(gradient, head.layout) for gradient in gradients[:count]]
     found = zip(head.taps, gradients[count:], strict=True)
     taps = [layout.maps(gradient) for (_, layout), gradient in found]
-    return [*([torch.stack(rises, 1)] if rises else []), *taps]
+    return [*([torch.stack(gains, 1)] if gains else []), *taps]
 
 
 def _free_batch(fake: FakeTensorMode, tensor: Tensor) -> Tensor:
@@ -114,8 +114,8 @@ def _free_batch(fake: FakeTensorMode, tensor: Tensor) -> Tensor:
     return fake.from_tensor(tensor, symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes))
 
 
-def _rise(gradient: Tensor, layout: Layout) -> Tensor:
-    """max(0, d score / d attention), mean over heads and queries: (N, h, T, T) -> (N, H, W)."""
+def _attention_gain(gradient: Tensor, layout: Layout) -> Tensor:
+    """Average max(0, d score / d attention) over heads, queries: (N, h, T, T) -> (N, H, W)."""
     by_token = gradient.relu().mean(dim=(1, 2))[:, layout.prefix :]
     return by_token.reshape(-1, layout.height, layout.width)
 
@@ -131,17 +131,17 @@ def _tap_shape(layout: Layout) -> tuple[int, ...]:
 def _attention_shapes(
     head: Head, maps: Tensor, contexts: Sequence[Tensor]
 ) -> list[tuple[int, ...]]:
-    """Shapes, less the batch, of the head's attention over all of the layer's tokens."""
+    """Return shapes, less the batch, of the head's attention over all of the layer's tokens."""
     if head.layout.kind != "tokens":
         return []
-    run = _Written(head)
+    run = _Decompositions(head)
     with torch.no_grad():
         run.run(*head.arguments(maps, contexts))
     return run.attention
 
 
-class _Written(fx.Interpreter):
-    """Runs a head's body with the awkward operations written out in others."""
+class _Decompositions(fx.Interpreter):
+    """Interpreter of a head's body that decomposes operations which do not export."""
 
     def __init__(
         self, head: Head, attention: Sequence[Tensor] = (), taps: Sequence[Tensor] = ()
@@ -161,8 +161,8 @@ class _Written(fx.Interpreter):
         if target is aten.scaled_dot_product_attention.default:
             return self._attend(*args, **kwargs)
         if target is aten.softmax.int:
-            return self._seen(super().call_function(target, args, dict(kwargs)))
-        return super().call_function(_WRITTEN.get(target, target), args, dict(kwargs))
+            return self._add_zero(super().call_function(target, args, dict(kwargs)))
+        return super().call_function(_DECOMPOSED.get(target, target), args, dict(kwargs))
 
     def _attend(
         self,
@@ -182,10 +182,10 @@ class _Written(fx.Interpreter):
         scores = (query * factor) @ key.transpose(-2, -1)
         if attn_mask is not None:
             scores = scores + attn_mask
-        return self._seen(scores.softmax(-1)) @ value
+        return self._add_zero(scores.softmax(-1)) @ value
 
-    def _seen(self, weights: Tensor) -> Tensor:
-        """Add a zero to attention over all tokens, to be differentiated by."""
+    def _add_zero(self, weights: Tensor) -> Tensor:
+        """Add a zero to attention over all tokens; the score is differentiated by it."""
         if weights.ndim != 4 or tuple(weights.shape[2:]) != (self._tokens, self._tokens):
             return weights
         self.attention.append(tuple(weights.shape[1:]))
@@ -211,7 +211,7 @@ def _adaptive_average(given: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _averages(length: int, parts: int) -> Tensor:
-    """(parts, length) matrix of adaptive average pooling."""
+    """Build the (parts, length) matrix of adaptive average pooling."""
     matrix = torch.zeros(parts, length)
     for part in range(parts):
         start, end = part * length // parts, -(-(part + 1) * length // parts)
@@ -228,7 +228,7 @@ def _average(
     count_include_pad: bool = True,
     divisor: int | None = None,
 ) -> Tensor:
-    """Average pooling as a convolution, channel by channel."""
+    """Compute average pooling as a convolution, channel by channel."""
     if ceil_mode:
         raise NotImplementedError("aten.avg_pool2d with ceil_mode")
     channels, height, width = given.shape[1:]
@@ -256,7 +256,7 @@ def _convolution_backward(  # noqa: PLR0917 - ATen's signature
     groups: int,
     output_mask: Sequence[bool],
 ) -> Any:
-    """The input's gradient of a convolution is a transposed convolution."""
+    """Compute the input's gradient of a convolution as a transposed convolution."""
     if transposed or output_mask[1] or output_mask[2]:
         return NotImplemented
     missing = [
@@ -277,11 +277,11 @@ _BACKWARD: Mapping[Any, Callable[..., Any]] = {
     aten.empty_permuted.default: lambda size, _, **__: torch.zeros(tuple(size)),
 }
 
-_WRITTEN: Mapping[Any, Callable[..., Any]] = {
+_DECOMPOSED: Mapping[Any, Callable[..., Any]] = {
     aten.adaptive_avg_pool2d.default: _adaptive_average,
     aten.avg_pool2d.default: _average,
     aten.linear.default: _linear,
     aten.sym_size.int: lambda tensor, axis: tensor.shape[axis],
-    # Written in other operations, a view's source may have other strides.
+    # A view's source may have other strides once it is decomposed.
     aten.view.default: lambda tensor, shape: tensor.reshape(shape),
 }

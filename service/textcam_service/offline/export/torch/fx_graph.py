@@ -1,4 +1,4 @@
-"""A network's graph of ATen operations, and the part of it from a tensor to the logits."""
+"""Graph of a network's ATen operations, and its part from a tensor to the logits."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from textcam_service.errors import ExportRefused
 
 aten = torch.ops.aten
 _MAX_CONTEXTS = 8
-# Of their tensor argument they take the type only.
+# Operations that take only the type of their tensor argument.
 _LIKE = {aten.new_zeros.default, aten.new_ones.default, aten.new_full.default}
 
 
-def functional(model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
-    """The network's graph of ATen operations without mutation, the batch free."""
+def trace(model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
+    """Trace a network to a graph of ATen operations without mutation, the batch free.
+
+    Raises:
+        ExportRefused: torch.export cannot trace it so.
+    """
     free = {"image": {0: torch.export.Dim.DYNAMIC}}
     try:
         program = torch.export.export(model, (images,), dynamic_shapes=free, strict=False)
         module = program.run_decompositions({}).module()
-    except Exception as error:  # whatever tracing may meet in a foreign network
+    except Exception as error:  # any that tracing may meet in a foreign network
         raise ExportRefused(
             f"torch.export cannot trace the network with a free batch size: {error}; where its "
             "code asks for the batch's size, x.shape[0] keeps it free, len(x) does not"
@@ -28,14 +32,28 @@ def functional(model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     return module
 
 
-def head_of(
-    whole: fx.GraphModule, start: fx.Node, logits: fx.Node, place: str
+def extract_head(
+    whole: fx.GraphModule, start: fx.Node, logits: fx.Node, name: str
 ) -> tuple[fx.GraphModule, list[fx.Node]]:
-    """The graph from `start` to `logits`, and what else of the image it takes."""
-    seen = reached(whole.graph, {n for n in whole.graph.nodes if n.op == "placeholder"})
-    after = reached(whole.graph, {start})
+    """Extract the graph from `start` to `logits`, and find what else of the image it takes.
+
+    Args:
+        whole: The network's graph.
+        start: The layer's tensor.
+        logits: The logits.
+        name: The layer's name, for errors.
+
+    Returns:
+        The graph (start, *crossings) -> logits; and the crossings: nodes of `whole` that depend
+        on the image and go around the layer.
+
+    Raises:
+        ExportRefused: The logits do not depend on the layer, or too many tensors go around it.
+    """
+    seen = descendants(whole.graph, {n for n in whole.graph.nodes if n.op == "placeholder"})
+    after = descendants(whole.graph, {start})
     if logits not in after:
-        raise ExportRefused(f"the logits do not depend on {place}; choose another target layer")
+        raise ExportRefused(f"the logits do not depend on {name}; choose another target layer")
     needed: set[fx.Node] = set()
     found: set[fx.Node] = set()
     waiting = [logits]
@@ -50,7 +68,7 @@ def head_of(
         waiting += [] if _is_size(node) else _inputs(node)
     if len(found) > _MAX_CONTEXTS:
         raise ExportRefused(
-            f"{len(found)} tensors of the image go around {place} to the head; cut where all of "
+            f"{len(found)} tensors of the image go around {name} to the head; cut where all of "
             "the network passes, as at the output of a block"
         )
     crossing = [node for node in whole.graph.nodes if node in found]
@@ -68,8 +86,8 @@ def head_of(
     return fx.GraphModule(whole, graph), crossing
 
 
-def reached(graph: fx.Graph, starts: set[fx.Node]) -> set[fx.Node]:
-    """All nodes whose values depend on the starts' values, not only on their sizes."""
+def descendants(graph: fx.Graph, starts: set[fx.Node]) -> set[fx.Node]:
+    """Return all nodes whose values depend on the starts' values, not only on their sizes."""
     found = set(starts)
     for node in graph.nodes:
         if not _is_size(node) and any(source in found for source in _inputs(node)):

@@ -1,24 +1,24 @@
-"""The vertices of a vision graph network: how many, and where the network says that they lie."""
+"""Vertices of a vision graph network: their number, and where the network says they lie."""
 
 from __future__ import annotations
 
 import torch
 
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.split import WithTaps
-from textcam_service.offline.export.tensor_layout import Place, VertexSource
-from textcam_service.offline.networks.loading import Network
+from textcam_service.offline.export.tensor_layout import HookPoint, VertexSource
+from textcam_service.offline.export.torch.split import WithHooks
+from textcam_service.offline.networks.network import Network
 
 
 def vertex_source(network: Network, images: torch.Tensor) -> VertexSource | None:
-    """Find and check a network's vertices; None: its maps lie on a grid.
+    """Find and check a network's vertices; None if its maps lie on a grid.
 
     Args:
         network: Its `vertex_positions` say where they are.
-        images: (N, 3, h, w) to try it with.
+        images: Sample images (N, 3, h, w).
 
     Raises:
-        ExportRefused: There is no such module, or what is stated are no positions in the input.
+        ExportRefused: There is no such module, or the values are no positions in the input.
     """
     stated = network.vertex_positions
     if stated is None:
@@ -27,22 +27,22 @@ def vertex_source(network: Network, images: torch.Tensor) -> VertexSource | None
         positions = stated.detach().float().cpu()
         source = VertexSource(positions.shape[0] if positions.ndim else 0, positions=positions)
     else:
-        place = Place.parse(stated)
-        if place.name not in dict(network.module.named_modules()):
+        point = HookPoint.parse(stated)
+        if point.name not in dict(network.module.named_modules()):
             raise ExportRefused(
                 f"{network.name}: its `vertex_positions` name {stated!r}, which is no module of "
                 "it; name the one that answers them, or give a tensor (V, 2)"
             )
         try:
             with torch.inference_mode():
-                _, positions = WithTaps(network.module, [place])(images)
+                _, positions = WithHooks(network.module, [point])(images)
         except KeyError as error:
             raise ExportRefused(
                 f"{network.name}: its `vertex_positions` name {stated!r}, a module that is never "
                 "called"
             ) from error
         _require_positions(network, positions, 3)
-        source = VertexSource(positions.shape[1], place=place)
+        source = VertexSource(positions.shape[1], point=point)
         positions = positions.flatten(0, 1)
     _require_positions(network, positions, 2)
     return source

@@ -1,0 +1,40 @@
+"""Alignment of an exported backbone's activation maps with its input."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from textcam_service.artefacts.backbone import ACTIVATION_MAPS, INPUT
+from textcam_service.core.types import Float32Array, Preprocessing
+from textcam_service.offline.export.numerics import cpu_session
+from textcam_service.offline.export.tensor_layout import Layout
+from textcam_service.offline.networks.cell_offsets import MapsOf, cell_offset
+
+
+def backbone_offset(
+    graph: bytes, layout: Layout, size: Preprocessing, vertices: int = 0
+) -> tuple[float, float]:
+    """Measure by how much a backbone's cells lie off an even grid: (right, down), pixels.
+
+    Tokens, each its own patch, and vertices have no offset.
+
+    Args:
+        graph: INPUT -> ACTIVATION_MAPS and others.
+        layout: How the target layer holds the maps.
+        size: Of its input.
+        vertices: As BackboneManifest.vertices.
+    """
+    if vertices or layout.kind == "tokens":
+        return 0.0, 0.0
+    return cell_offset(_maps_of(graph), size.height, size.width)
+
+
+def _maps_of(graph: bytes) -> MapsOf:
+    """Wrap a graph as a function of images (N, 3, h, w) to activation maps (N, D, H, W)."""
+    session = cpu_session(graph)
+
+    def run(images: Float32Array) -> Float32Array:
+        (maps,) = session.run([ACTIVATION_MAPS], {INPUT: images})
+        return np.asarray(maps)
+
+    return run

@@ -1,0 +1,150 @@
+"""The plan that every exporter ends in, and its writing.
+
+An exporter goes through five steps: choose the target layer, split the network there, translate
+its parts to ONNX, verify them against the original, write the folder. The first four differ
+between torch (export.torch.export) and ONNX files (export.onnx.export) and give an ExportPlan. The
+last one is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from textcam_service.artefacts.backbone import (
+    ATTENTION,
+    BackboneGraphs,
+    BackboneManifest,
+    write_backbone,
+)
+from textcam_service.core.types import Float32Array, Preprocessing
+from textcam_service.core.vertices import drawn_grid
+from textcam_service.offline.export.alignment import backbone_offset
+from textcam_service.offline.export.report import ExportReport
+from textcam_service.offline.export.tensor_layout import Layout
+
+
+@dataclass(frozen=True)
+class ExportedHead:
+    """A translated head.
+
+    Attributes:
+        kind: As BackboneManifest.head_kind.
+        graph: The serialised graph; None: the head has a closed form, or does not run on its own.
+        contexts: Names of the graph's inputs beside the maps and the class weights.
+        further: Names of the graph's outputs beside the logits and the maps' gradient.
+        linear: Weights (C, D) and bias (C,) of a closed form.
+        logits_error: As ExportReport.logits_error, of this head alone.
+        gradient_error: As ExportReport.gradient_error, of this head alone.
+        without: Why there are no gradients; empty if there are.
+    """
+
+    kind: str
+    graph: bytes | None = None
+    contexts: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
+    linear: tuple[Float32Array, Float32Array] | None = None
+    logits_error: float = 0.0
+    gradient_error: float = 0.0
+    without: str = ""
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """A classifier that is split, translated and verified, ready to be written.
+
+    Attributes:
+        architecture: Name of the network.
+        target_layer: Where the activation maps are taken.
+        weights_digest: Identity of network, weights, preprocessing and classes.
+        preprocessing: From pixels to the input.
+        class_names: C names.
+        layout: How the target layer's tensor holds the maps.
+        backbone: The serialised graph INPUT -> LOGITS, ACTIVATION_MAPS, `outputs`.
+        outputs: Names of the backbone's outputs after the logits and the maps.
+        head: From the target layer to the logits.
+        logits_error: Of the backbone, as ExportReport.logits_error.
+        maps_error: Of the backbone, as ExportReport.maps_error.
+        exporter: Versions of the tools.
+        layers: Names of the further layers, the first to compute first.
+        layers_head: From the first of the further layers to the logits; None: there are none.
+        vertices: As BackboneManifest.vertices.
+    """
+
+    architecture: str
+    target_layer: str
+    weights_digest: str
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    layout: Layout
+    backbone: bytes
+    outputs: tuple[str, ...]
+    head: ExportedHead
+    logits_error: float
+    maps_error: float
+    exporter: Mapping[str, str]
+    layers: tuple[str, ...] = ()
+    layers_head: ExportedHead | None = None
+    vertices: int = 0
+
+
+def write_export(plan: ExportPlan, output: Path) -> ExportReport:
+    """Write a plan as a backbone folder.
+
+    Args:
+        plan: The classifier.
+        output: The folder; an existing backbone there is replaced.
+
+    Raises:
+        FolderTaken: The folder holds anything but a backbone.
+    """
+    layers_graph = plan.layers_head.graph if plan.layers_head is not None else None
+    graphs = BackboneGraphs(plan.backbone, plan.head.graph, layers_graph)
+    write_backbone(output, graphs, plan.head.linear, _manifest(plan))
+    return _report(plan)
+
+
+def _manifest(plan: ExportPlan) -> BackboneManifest:
+    height, width = plan.layout.height, plan.layout.width
+    if plan.vertices:
+        height, width = drawn_grid(
+            plan.vertices, plan.preprocessing.height, plan.preprocessing.width
+        )
+    worst = max(plan.logits_error, plan.maps_error)
+    return BackboneManifest(
+        architecture=plan.architecture,
+        target_layer=plan.target_layer,
+        head_kind=plan.head.kind,
+        weights_digest=plan.weights_digest,
+        preprocessing=plan.preprocessing,
+        class_names=plan.class_names,
+        channel_count=plan.layout.channels,
+        map_height=height,
+        map_width=width,
+        exporter={**plan.exporter, "max_parity_error": f"{worst:.3g}"},
+        grid_shift=backbone_offset(plan.backbone, plan.layout, plan.preprocessing, plan.vertices),
+        layers=plan.layers,
+        outputs=plan.outputs,
+        head_inputs=plan.head.contexts if plan.head.graph else (),
+        layers_inputs=plan.layers_head.contexts if plan.layers_head is not None else (),
+        attention=ATTENTION in plan.head.further,
+        vertices=plan.vertices,
+    )
+
+
+def _report(plan: ExportPlan) -> ExportReport:
+    heads = [plan.head, *([plan.layers_head] if plan.layers_head is not None else [])]
+    return ExportReport(
+        architecture=plan.architecture,
+        target_layer=plan.target_layer,
+        head_kind=plan.head.kind,
+        weights_digest=plan.weights_digest,
+        logits_error=max(plan.logits_error, *(head.logits_error for head in heads)),
+        maps_error=plan.maps_error,
+        gradient_error=max(head.gradient_error for head in heads),
+        maps_shape=(plan.layout.channels, plan.layout.height, plan.layout.width),
+        class_count=len(plan.class_names),
+        without=plan.head.without,
+        preprocessing=plan.preprocessing,
+    )

@@ -1,0 +1,118 @@
+"""A classifier in memory, and what every way of loading one shares."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from textcam_service.core.types import Interpolation, Preprocessing
+from textcam_service.errors import ExportRefused
+from textcam_service.offline.networks.checkpoints import Checkpoint
+
+RANDOM_WEIGHTS = "none"
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_INTERPOLATIONS: Mapping[str, Interpolation] = {
+    "bilinear": "bilinear",
+    "bicubic": "bicubic",
+    "lanczos": "lanczos",
+    "random": "bilinear",  # timm: drawn in training, bilinear otherwise
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A classifier, ready to run.
+
+    Attributes:
+        name: As given to load_network.
+        module: Images (N, 3, h, w) to logits (N, C), in evaluation mode, on the CPU.
+        preprocessing: From pixels to its input.
+        class_names: C names, no two equal.
+        vertex_positions: For a network whose activations stand on vertices of a graph: (V, 2) x
+            and y in pixels of its input, or the name of the module that returns them, (N, V, 2).
+        smoke_tested: The module has passed smoke_test.check_logits, which counted its classes.
+    """
+
+    name: str
+    module: nn.Module
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    vertex_positions: torch.Tensor | str | None = None
+    smoke_tested: bool = False
+
+
+@dataclass(frozen=True)
+class LoadedModule:
+    """A module as one library's loader gives it; attributes as in Network."""
+
+    module: nn.Module
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    smoke_tested: bool = False
+
+
+def standard_preprocessing(height: int = 224, width: int | None = None) -> Preprocessing:
+    """Return torchvision's usual preprocessing: 8/7 of the longer side, then the centre."""
+    width = width or height
+    resize = max(height, width) * 8 // 7
+    return Preprocessing(resize, height, width, "bilinear", _IMAGENET_MEAN, _IMAGENET_STD)
+
+
+def as_interpolation(name: str) -> Interpolation:
+    """Return the service's name of a library's interpolation.
+
+    Raises:
+        ExportRefused: The service has no such interpolation.
+    """
+    if name not in _INTERPOLATIONS:
+        raise ExportRefused(
+            f"interpolation {name!r} is not served, only bilinear, bicubic, lanczos"
+        )
+    return _INTERPOLATIONS[name]
+
+
+def as_triple(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the values of three colour channels as a tuple of floats."""
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def class_names_of(checkpoint: Checkpoint | None, count: int) -> tuple[str, ...]:
+    """Return the names of `count` classes: the checkpoint's, ImageNet's of 1000, or numbers.
+
+    Raises:
+        ExportRefused: The checkpoint names another number of classes.
+    """
+    if checkpoint is not None and checkpoint.class_names is not None:
+        if len(checkpoint.class_names) != count:
+            raise ExportRefused(
+                f"the checkpoint names {len(checkpoint.class_names)} classes and has {count}"
+            )
+        return unique_names(checkpoint.class_names)
+    if count != 1000:
+        return tuple(f"class {index}" for index in range(count))
+    from torchvision.models import ResNet18_Weights  # noqa: PLC0415
+
+    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])  # ImageNet-1k's, all distinct
+
+
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Add the class index to equal names: "crane (134)", "crane (517)"."""
+    count = Counter(names)
+    distinct = tuple(f"{name} ({i})" if count[name] > 1 else name for i, name in enumerate(names))
+    # One of the new names may have been there already; then it gets an index in its turn.
+    return distinct if len(set(distinct)) == len(distinct) else unique_names(distinct)
+
+
+@contextlib.contextmanager
+def seeded() -> Iterator[None]:
+    """Draw the same random weights inside the block at every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield

@@ -1,0 +1,57 @@
+"""Users' own modules: "import:package.module:attribute"."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from torch import nn
+
+from textcam_service.core.types import Preprocessing
+from textcam_service.errors import ExportRefused
+from textcam_service.offline.networks.checkpoints import read_checkpoint
+from textcam_service.offline.networks.network import (
+    RANDOM_WEIGHTS,
+    LoadedModule,
+    class_names_of,
+    seeded,
+    standard_preprocessing,
+    unique_names,
+)
+from textcam_service.offline.networks.smoke_test import check_logits, sample_images
+
+
+def load_user_module(name: str, weights: str | None) -> LoadedModule:
+    """Load a user's module; `name` and `weights` as for load_network.
+
+    `preprocessing`, `class_names` and `vertex_positions` may be attributes of it, see Network.
+    Without them it gets torchvision's usual preprocessing, and its classes are counted by a smoke
+    test and numbered.
+
+    Raises:
+        ExportRefused: There is no such module, or its attributes are of another type, or it fails
+            the smoke test.
+    """
+    package, _, attribute = name.removeprefix("import:").partition(":")
+    try:
+        found = getattr(import_module(package), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ExportRefused(
+            f"{name}: {error}; give import:package.module:attribute, with the package on PYTHONPATH"
+        ) from error
+    with seeded():
+        module = found if isinstance(found, nn.Module) else found()
+    if not isinstance(module, nn.Module):
+        raise ExportRefused(f"{name} gives {type(module).__name__}, no torch.nn.Module")
+    checkpoint = None
+    if weights is not None and weights != RANDOM_WEIGHTS:
+        checkpoint = read_checkpoint(weights)
+        checkpoint.load_into(module)
+    preprocessing = getattr(module, "preprocessing", standard_preprocessing())
+    if not isinstance(preprocessing, Preprocessing):
+        raise ExportRefused(f"{name}: its `preprocessing` is no core.types.Preprocessing")
+    stated = getattr(module, "class_names", None)
+    if stated is not None:
+        return LoadedModule(module, preprocessing, unique_names(tuple(map(str, stated))))
+    count = check_logits(name, module.eval(), sample_images(preprocessing)).shape[1]
+    names = class_names_of(checkpoint, count)
+    return LoadedModule(module, preprocessing, names, smoke_tested=True)
