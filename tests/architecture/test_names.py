@@ -18,7 +18,9 @@ SHARED_NAMES = {}
 UNTESTED = listed(Path(__file__).with_name("untested.txt"))
 
 # Test files of the mirror whose name is no module's.
-ASTRAY = {"tests/unit/client/test_api.py"}
+ASTRAY = {
+    "tests/unit/client/test_api.py",
+}
 
 
 def test_a_public_class_name_is_given_once_in_the_service():
