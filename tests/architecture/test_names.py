@@ -19,11 +19,7 @@ UNTESTED = listed(Path(__file__).with_name("untested.txt"))
 
 # Test files of the mirror whose name is no module's.
 ASTRAY = {
-    "tests/unit/client/_streaming/test_streams.py",
-    "tests/unit/client/masks/test_masks.py",
     "tests/unit/client/test_api.py",
-    "tests/unit/client/test_models.py",
-    "tests/unit/client/test_phrases.py",
 }
 
 

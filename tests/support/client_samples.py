@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import time
 from collections.abc import Callable
@@ -39,3 +40,14 @@ def eventually(condition: Callable[[], bool], seconds: float = 3.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+class InLoop:
+    """An AsyncClient's coroutines awaited by `call`, a Client's methods just called."""
+
+    def __init__(self, client):
+        self.client = client
+
+    async def call(self, name, *args, **kwargs):
+        result = getattr(self.client, name)(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result

@@ -92,3 +92,9 @@ async def until(condition, what, seconds=30):
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
         await asyncio.sleep(0.02)
+
+
+def spoil(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)

@@ -9,7 +9,7 @@ import numpy as np
 
 from textcam_service.core.cam import channel_evidence
 from textcam_service.core.methods import CamTerms, MethodInput, MethodSettings, run_method
-from textcam_service.core.rationale.rationale import explain_target
+from textcam_service.core.rationale.rationale import ExplainedScore, explain_target
 from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.core.types import Float32Array, Float64Array, Prediction, Rationale
 from textcam_service.core.vertices import Vertices, placed
@@ -81,12 +81,9 @@ def make_rationale(
     rationale = explain_target(
         output.activation_maps,
         terms,
-        output.logits,
-        logit,
-        offset,
+        ExplainedScore(output.logits, target.class_index, logit, offset),
         bundle.phrases,
         bundle.wording,
-        target.class_index,
         phrase_filter,
     )
     return rationale if vertices is None else placed(rationale, vertices)

@@ -54,9 +54,9 @@ class AdmissionControl:
         full = self._in_flight + places > self._max_concurrent
         if full or self._bytes_in_work + size > self._max_bytes:
             error = ServerBusy(
-                f"{self._in_flight} requests are in work, which take {self._bytes_in_work:,} bytes "
-                "with the streams' answers that nobody took yet, the most this server takes; try "
-                "again shortly",
+                f"the server is busy: {self._in_flight} requests are in progress, and they and "
+                f"responses that streams' clients have not read yet take {self._bytes_in_work:,} "
+                "bytes; try again shortly",
                 retry_after_s=_BUSY_RETRY_S,
             )
             self._metrics.on_rejected(error.reason)

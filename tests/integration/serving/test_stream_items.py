@@ -80,7 +80,7 @@ async def test_answers_that_nobody_takes_count_among_the_bytes_in_work(root):
         admission.add_undelivered(0, 2**25)  # as if there were many such streams
         code, words = await caller.refused()
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "with the streams' answers that nobody took yet" in words
+        assert "responses that streams' clients have not read yet" in words
         admission.add_undelivered(0, -(2**25))
         sending.cancel()
         call.cancel()

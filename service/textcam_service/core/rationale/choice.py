@@ -45,72 +45,83 @@ class Choice:
     probabilities: Float64Array | None = None
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Phrases to choose among.
+
+    Attributes:
+        priority: (V,) values by which phrases are ordered.
+        scores: (V,) s_v in deviations, > 0 where `eligible`.
+        eligible: (V,) phrases that may be chosen.
+        likeness: (V, V) L, 0..1.
+        exclusive: (V, V) pairs that exclude each other; None: there are none.
+    """
+
+    priority: FloatArray
+    scores: FloatArray
+    eligible: BoolArray
+    likeness: FloatArray
+    exclusive: BoolArray | None = None
+
+
 def choose(
-    worth: FloatArray,
-    scores: FloatArray,
-    able: BoolArray,
-    likeness: FloatArray,
+    candidates: Candidates,
     count: int,
     settings: RationaleSettings,
-    apart: BoolArray | None = None,
-    before: IntArray | None = None,
+    preselected: IntArray | None = None,
 ) -> IntArray:
     """Choose the phrases of one image, best first.
 
     Args:
-        worth: (V,) by which phrases are ordered.
-        scores: (V,) s_v in deviations, > 0 where `able`.
-        able: (V,) phrases that may be chosen.
-        likeness: (V, V) L, 0..1.
+        candidates: Phrases to choose among.
         count: At most so many phrases.
         settings: See RationaleSettings: `min_new` and `min_more`.
-        apart: (V, V) pairs that exclude each other; None: there are none.
-        before: (B,) of `able`, phrases that are chosen already; None: none.
+        preselected: (B,) eligible phrases that are chosen already; None: none.
 
     Returns:
-        (K,) indices, K <= count, best first, those `before` at the start; may be empty. Ties go to
-        the lower index.
+        (K,) indices, K <= count, best first, those `preselected` at the start; may be empty. Ties
+        go to the lower index.
     """
-    pool = np.flatnonzero(able)
+    pool = np.flatnonzero(candidates.eligible)
     if not len(pool):
         return pool
-    first = np.zeros(0, np.int64) if before is None else np.asarray(before, np.int64)
-    pool = pool[np.argsort(-worth[pool], kind="stable")]
+    first = np.zeros(0, np.int64) if preselected is None else np.asarray(preselected, np.int64)
+    pool = pool[np.argsort(-candidates.priority[pool], kind="stable")]
     pool = np.concatenate([first, pool[~np.isin(pool, first)]])[:_CONSIDERED]
-    own = np.asarray(scores[pool], np.float64)
-    explains = likeness[np.ix_(pool, pool)] * own  # [v, u]: what u explains of v
+    own = np.asarray(candidates.scores[pool], np.float64)
+    explains = candidates.likeness[np.ix_(pool, pool)] * own  # [v, u]: what u explains of v
     free = np.ones(len(pool), bool)
-    said: list[int] = []
+    chosen: list[int] = []
 
-    def say(place: int) -> None:
-        said.append(place)
+    def take(place: int) -> None:
+        chosen.append(place)
         free[place] = False
-        if apart is not None:
-            free[apart[pool[place], pool]] = False
+        if candidates.exclusive is not None:
+            free[candidates.exclusive[pool[place], pool]] = False
 
     for place in range(max(1, len(first))):
-        say(place)
-    told = np.maximum(_instead_of_first(own, explains), explains[:, said].max(axis=1))
-    while len(said) < count:
-        new = np.where(free, (own - told) / np.sqrt(own), -np.inf)
-        newest = int(new.argmax())
-        if new[newest] < settings.min_new:
+        take(place)
+    explained = np.maximum(_instead_of_first(own, explains), explains[:, chosen].max(axis=1))
+    while len(chosen) < count:
+        novelty = np.where(free, (own - explained) / np.sqrt(own), -np.inf)
+        newest = int(novelty.argmax())
+        if novelty[newest] < settings.min_new:
             break
-        say(newest)
-        told = np.maximum(told, explains[:, said[-1]])
-    told = explains[:, said].max(axis=1)
-    while len(said) < count:
-        fresh = np.flatnonzero(free & (own - told >= settings.min_more))
-        if not len(fresh):
+        take(newest)
+        explained = np.maximum(explained, explains[:, chosen[-1]])
+    explained = explains[:, chosen].max(axis=1)
+    while len(chosen) < count:
+        further = np.flatnonzero(free & (own - explained >= settings.min_more))
+        if not len(further):
             break
-        say(int(fresh[0]))
-        told = np.maximum(told, explains[:, said[-1]])
-    return pool[said]
+        take(int(further[0]))
+        explained = np.maximum(explained, explains[:, chosen[-1]])
+    return pool[chosen]
 
 
 def _instead_of_first(own: Float64Array, explains: Float64Array) -> Float64Array:
     """Compute what the first phrase explains, or higher ones that score nearly as it does: (K,)."""
-    stead = np.clip(1 - (1 - own / own[0]) / _REACH, 0, 1)
+    replaces = np.clip(1 - (1 - own / own[0]) / _REACH, 0, 1)
     higher = own[None, :] > own[:, None]
-    instead = (explains * stead * higher).max(axis=1)
+    instead = (explains * replaces * higher).max(axis=1)
     return np.asarray(np.maximum(instead, explains[:, 0]))

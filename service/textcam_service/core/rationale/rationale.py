@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,15 +20,29 @@ _SMALL_GAP = 1e-3
 _EVEN = 0.5
 
 
+@dataclass(frozen=True)
+class ExplainedScore:
+    """Score of an image that is explained.
+
+    Attributes:
+        logits: (C,) of the image.
+        class_index: The class that is explained; of a contrast, the first of the two.
+        logit: The value that is explained: the class's logit, or the difference of two.
+        bias: The head's bias for it, or the difference of two.
+    """
+
+    logits: FloatArray
+    class_index: int
+    logit: float
+    bias: float
+
+
 def explain_target(
     activation_maps: Maps,
     terms: CamTerms,
-    logits: FloatArray,
-    logit: float,
-    bias: float,
+    score: ExplainedScore,
     phrases: Sequence[str],
     wording: Wording,
-    class_index: int,
     phrase_filter: PhraseFilter,
 ) -> Rationale:
     """Explain one logit, or a difference of two.
@@ -35,17 +50,14 @@ def explain_target(
     Args:
         activation_maps: (D, H, W).
         terms: Result of the CAM method.
-        logits: (C,) of the image.
-        logit: The value that is explained.
-        bias: The head's bias for it, or the difference of two.
+        score: The score that is explained.
         phrases: V phrases of the vocabulary.
         wording: Converts evidence to phrases.
-        class_index: The class that is explained; of a contrast, the first of the two.
         phrase_filter: Phrases that the request admits.
     """
     cam_weights = terms.weights
     evidence = channel_evidence(cam_weights, activation_maps)
-    choice = wording.choose(evidence, logits, class_index, phrase_filter)
+    choice = wording.choose(evidence, score.logits, score.class_index, phrase_filter)
     supports = wording.supports(choice.indices)
     assignment = strongest_support(supports, wording.min_support)
     groups, rest = saliency_groups(
@@ -72,8 +84,10 @@ def explain_target(
         whole = saliency_map(cam_weights, activation_maps)
     elif whole is None:  # one visit to the device is enough
         whole = np.sum([own.saliency_map for own in (*groups, rest)], axis=0)
-    gap = logit - bias - float(evidence.sum())
-    return Rationale(logit, bias, gap, whole, chosen, groups, rest, terms.in_logit_units)
+    gap = score.logit - score.bias - float(evidence.sum())
+    return Rationale(
+        score.logit, score.bias, gap, whole, chosen, groups, rest, terms.in_logit_units
+    )
 
 
 def sentence(target: Prediction, against: Prediction | None, rationale: Rationale) -> str:

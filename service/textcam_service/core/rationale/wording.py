@@ -19,7 +19,7 @@ from textcam_service.core.concepts.attributes import ClassAttributes
 from textcam_service.core.concepts.supports import evidence_by_phrase
 from textcam_service.core.probability import logit, softmax
 from textcam_service.core.rationale.calibration import Calibration
-from textcam_service.core.rationale.choice import Choice, choose
+from textcam_service.core.rationale.choice import Candidates, Choice, choose
 from textcam_service.core.rationale.phrases import choose_phrases, evidence_embedding
 from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.types import (
@@ -126,18 +126,24 @@ class SupportWording:
         projected = evidence_by_phrase(evidence, self.bank.supports)
         scores, opinion = calibration.scores(projected), self._opinion(logits)
         probabilities = calibration.probabilities(scores, opinion)
-        able = calibration.speaks_for(scores, settings.min_odds)
-        able = able & self._allowed(class_index, phrase_filter)
+        eligible = calibration.speaks_for(scores, settings.min_odds)
+        eligible = eligible & self._admitted(class_index, phrase_filter)
         if opinion is None:
-            able = able & (calibration.by_evidence(scores) >= _PLAUSIBLE)
-        worth = _worth(scores, probabilities, opinion is not None)
-        least = settings.min_probability
-        wanted = least if phrase_filter.min_probability is None else phrase_filter.min_probability
-        sure = able & (probabilities >= max(least, wanted))
-        indices = self._chosen(worth, scores, sure, phrase_filter)
-        if wanted < least:  # less probable ones replace none of those chosen without them
-            more = able & (probabilities >= wanted)
-            indices = self._chosen(worth, scores, more, phrase_filter, indices)
+            eligible = eligible & (calibration.by_evidence(scores) >= _PLAUSIBLE)
+        priority = _priority(scores, probabilities, opinion is not None)
+        own, least = settings.min_probability, phrase_filter.min_probability
+        least = own if least is None else least
+        sure = Candidates(
+            priority,
+            scores,
+            eligible & (probabilities >= max(own, least)),
+            self._likeness,
+            self._exclusive,
+        )
+        indices = self._chosen(sure, phrase_filter)
+        if least < own:  # less probable ones replace none of those chosen without them
+            more = replace(sure, eligible=eligible & (probabilities >= least))
+            indices = self._chosen(more, phrase_filter, indices)
         lengths = np.linalg.norm(self.bank.supports[:, indices], axis=0)
         similarities = projected[indices] / np.where(lengths > 0, lengths, 1)
         return Choice(
@@ -149,26 +155,28 @@ class SupportWording:
 
     def _chosen(
         self,
-        worth: FloatArray,
-        scores: FloatArray,
-        able: BoolArray,
+        candidates: Candidates,
         phrase_filter: PhraseFilter,
-        before: IntArray | None = None,
+        preselected: IntArray | None = None,
     ) -> IntArray:
         """Choose among phrases that are not broad, else the best broad one.
 
         Broad ones that the filter names are chosen like others.
         """
-        likeness, apart = self._likeness, self._apart
-        ordinary = able if _FALLBACK in phrase_filter.kinds else able & ~self._broad
-        if before is not None:  # a broad one too: chosen phrases stay
-            ordinary = ordinary | np.isin(np.arange(len(able)), before)
-        own = worth, scores, ordinary, likeness, phrase_filter.max_phrases, self.settings, apart
-        chosen = choose(*own, before)
+        eligible = candidates.eligible
+        ordinary = eligible if _FALLBACK in phrase_filter.kinds else eligible & ~self._broad
+        if preselected is not None:  # a broad one too: chosen phrases stay
+            ordinary = ordinary | np.isin(np.arange(len(eligible)), preselected)
+        chosen = choose(
+            replace(candidates, eligible=ordinary),
+            phrase_filter.max_phrases,
+            self.settings,
+            preselected,
+        )
         if len(chosen):
             return chosen
-        broad = np.flatnonzero(able & self._broad)
-        return broad[np.argmax(worth[broad])][None] if len(broad) else broad
+        broad = np.flatnonzero(eligible & self._broad)
+        return broad[np.argmax(candidates.priority[broad])][None] if len(broad) else broad
 
     def _opinion(self, logits: FloatArray) -> Float64Array | None:
         table, temperature = self.bank.attributes, self.bank.calibration.temperature
@@ -176,16 +184,16 @@ class SupportWording:
             return None
         return table.mixed(softmax(np.asarray(logits) / temperature))
 
-    def _allowed(self, class_index: int, phrase_filter: PhraseFilter) -> BoolArray:
-        allowed = np.ones(len(self.kinds), bool)
+    def _admitted(self, class_index: int, phrase_filter: PhraseFilter) -> BoolArray:
+        admitted = np.ones(len(self.kinds), bool)
         if phrase_filter.kinds:
-            allowed &= np.isin(self._kinds, sorted(phrase_filter.kinds))
+            admitted &= np.isin(self._kinds, sorted(phrase_filter.kinds))
         repeat = phrase_filter.repeat_class
         repeat = self.settings.repeat_class if repeat is None else repeat
         if not repeat:
             repeats = self.bank.repeats
-            allowed[repeats[repeats[:, 0] == class_index, 1]] = False
-        return allowed
+            admitted[repeats[repeats[:, 0] == class_index, 1]] = False
+        return admitted
 
     @cached_property
     def _kinds(self) -> NDArray[np.str_]:
@@ -200,14 +208,14 @@ class SupportWording:
         return np.asarray(self.bank.likeness / np.float32(_LIKENESS_STEPS), np.float32)
 
     @cached_property
-    def _apart(self) -> BoolArray:
-        apart = np.zeros(self.bank.likeness.shape, bool)
+    def _exclusive(self) -> BoolArray:
+        exclusive = np.zeros(self.bank.likeness.shape, bool)
         first, second = self.bank.apart.T
-        apart[first, second] = apart[second, first] = True
-        return apart
+        exclusive[first, second] = exclusive[second, first] = True
+        return exclusive
 
 
-def _worth(scores: FloatArray, probabilities: FloatArray, of_opinion: bool) -> FloatArray:
+def _priority(scores: FloatArray, probabilities: FloatArray, of_opinion: bool) -> FloatArray:
     """Compute the values (V,) that order phrases; being common alone is worth nothing."""
     return logit(probabilities) + _SPECIFIC * scores if of_opinion else scores
 

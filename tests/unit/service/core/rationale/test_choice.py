@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from textcam_service.core.rationale.choice import choose
+from textcam_service.core.rationale.choice import Candidates, choose
 from textcam_service.core.rationale.settings import RationaleSettings
 
 SETTINGS = RationaleSettings(min_new=0.38, min_more=0.45)
@@ -35,7 +35,8 @@ CUES = explained_by(
 def chosen(scores, likeness, count=5, worth=None, able=None, settings=SETTINGS, apart=None):
     able = np.ones(len(scores), bool) if able is None else np.array(able)
     worth = scores if worth is None else np.array(worth)
-    return choose(worth, scores, able, likeness, count, settings, apart).tolist()
+    candidates = Candidates(worth, scores, able, likeness, apart)
+    return choose(candidates, count, settings).tolist()
 
 
 def test_a_second_cue_comes_before_its_mixture_with_the_first():

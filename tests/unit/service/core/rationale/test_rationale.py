@@ -9,7 +9,7 @@ from textcam_service.core.methods import CamTerms
 from textcam_service.core.rationale.phrases import (
     centre_texts,
 )
-from textcam_service.core.rationale.rationale import explain_target, sentence
+from textcam_service.core.rationale.rationale import ExplainedScore, explain_target, sentence
 from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.rationale.wording import EmbeddingWording
 from textcam_service.core.types import Prediction
@@ -19,14 +19,16 @@ def unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
+def score(logit, bias):
+    return ExplainedScore(np.zeros(3, np.float32), 0, logit, bias)
+
+
 def synthetic(seed, count, channels=40, dimensions=12, phrases=30):
-    """What explain_target takes but for the logit and the bias, worded by embeddings."""
+    """What explain_target takes but for the score, worded by embeddings."""
     rng = np.random.default_rng(seed)
     return {
         "activation_maps": np.maximum(rng.standard_normal((channels, 5, 6)), 0).astype(np.float32),
         "terms": CamTerms(rng.standard_normal(channels)),
-        "logits": np.zeros(3, np.float32),
-        "class_index": 0,
         "phrase_filter": PhraseFilter(count),
         "wording": EmbeddingWording(
             unit(rng.standard_normal((channels, dimensions))).astype(np.float32),
@@ -41,7 +43,7 @@ def synthetic(seed, count, channels=40, dimensions=12, phrases=30):
 
 def test_what_a_method_does_not_account_for_is_its_gap_and_is_said():
     terms = CamTerms(np.zeros(40), np.ones((5, 6), np.float32))
-    made = explain_target(logit=3.0, bias=0.5, **{**synthetic(0, 2), "terms": terms})
+    made = explain_target(score=score(3.0, 0.5), **{**synthetic(0, 2), "terms": terms})
     assert made.gap == 2.5
     assert made.saliency_map.tolist() == np.ones((5, 6)).tolist()
     cat = Prediction(0, "cat", 0.9, 3.0)
@@ -51,7 +53,7 @@ def test_what_a_method_does_not_account_for_is_its_gap_and_is_said():
 def test_evidence_on_a_scale_of_its_own_is_said_in_shares_and_never_as_a_logits():
     case = synthetic(0, 2)
     terms = CamTerms(1e-4 * case["terms"].weights, in_logit_units=False)
-    made = explain_target(logit=3.0, bias=0.5, **{**case, "terms": terms})
+    made = explain_target(score=score(3.0, 0.5), **{**case, "terms": terms})
     assert not made.in_logit_units
     first, second, rest = (part.evidence for part in (*made.groups, made.rest))
     whole = abs(first) + abs(second) + abs(rest)
@@ -66,7 +68,7 @@ def test_evidence_on_a_scale_of_its_own_is_said_in_shares_and_never_as_a_logits(
 
 def rationale_of(bias=0.5, **evidence):
     """A rationale whose phrases were chosen in the order of the arguments."""
-    made = explain_target(logit=3.0, bias=bias, **synthetic(0, 1))
+    made = explain_target(score=score(3.0, bias), **synthetic(0, 1))
     phrases = tuple(
         replace(made.phrases[0], text=text, evidence=amount) for text, amount in evidence.items()
     )
@@ -112,7 +114,7 @@ def test_group_maps_add_up_to_the_map_and_evidence_to_the_logit(seed, by_positio
     weights = np.random.default_rng(seed).standard_normal((40, 5, 6) if by_position else 40)
     case["terms"] = CamTerms(weights)
     logit = float(channel_evidence(weights, case["activation_maps"]).sum()) + bias
-    made = explain_target(logit=logit, bias=bias, **case)
+    made = explain_target(score=score(logit, bias), **case)
     parts = [*made.groups, made.rest]
     total = sum(part.saliency_map.astype(np.float64) for part in parts)
     np.testing.assert_allclose(total, made.saliency_map, rtol=1e-4, atol=1e-4)

@@ -8,7 +8,7 @@ from textcam_service.core.cam import channel_evidence
 from textcam_service.core.concepts.supports import contrasts, effects
 from textcam_service.core.methods import CamTerms
 from textcam_service.core.rationale.calibration import Calibration
-from textcam_service.core.rationale.rationale import explain_target, sentence
+from textcam_service.core.rationale.rationale import ExplainedScore, explain_target, sentence
 from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports, SupportWording, stored_likeness
 from textcam_service.core.types import Prediction
@@ -45,12 +45,9 @@ def explained(seed=0, *, by_position=False, maps=None, weights=None, slope=1.0):
     made = explain_target(
         maps,
         CamTerms(weights),
-        logits=np.zeros(2, np.float32),
-        logit=float(evidence.sum()) + 0.7,
-        bias=0.7,
+        ExplainedScore(np.zeros(2, np.float32), 0, float(evidence.sum()) + 0.7, 0.7),
         phrases=[f"phrase {place}" for place in range(V)],
         wording=SupportWording(bank, kinds, RationaleSettings(min_new=0, min_odds=1)),
-        class_index=0,
         phrase_filter=PhraseFilter(4, min_probability=0.0),
     )
     chosen = supports[:, [phrase.vocabulary_index for phrase in made.phrases]]
