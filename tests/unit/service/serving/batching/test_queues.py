@@ -8,7 +8,8 @@ from batchers import latency_of
 from textcam_service.errors import (
     DeadlineUnreachable,
 )
-from textcam_service.serving.batching.queues import BatchLimits, Queues
+from textcam_service.serving.batching.deadlines import BatchLimits
+from textcam_service.serving.batching.queues import Queues
 from textcam_service.serving.batching.scheduling import Lane
 
 
@@ -53,7 +54,7 @@ def test_items_with_near_deadlines_pass_one_without_for_a_minute_at_most(deadlin
 def test_an_item_without_a_deadline_makes_no_other_late():
     queues = Queues(BatchLimits(max_batch=1), latency_of(_1=100.0))
     queues.add(item(101.0))
-    queues.check_admissible(math.inf, Lane.AUDIT, now=0.5)
+    queues.deadlines.check(math.inf, Lane.AUDIT, now=0.5)
     queues.add(item(math.inf, admitted=0.5))
     assert [queues.take(1.0)[0].deadline for _ in range(2)] == [101.0, math.inf]
 
@@ -62,28 +63,28 @@ def test_an_audit_item_is_admitted_by_what_is_left_or_by_its_share():
     queues = Queues(BatchLimits(max_batch=4, audit_share=0.25), latency_of(_4=1.0))
     for _ in range(12):
         queues.add(item(math.inf, Lane.INTERACTIVE))
-    queues.check_admissible(1.0, Lane.AUDIT, now=0.0)  # a quarter of the first full batch
+    queues.deadlines.check(1.0, Lane.AUDIT, now=0.0)  # a quarter of the first full batch
     with pytest.raises(DeadlineUnreachable):
-        queues.check_admissible(0.9, Lane.AUDIT, now=0.0)
+        queues.deadlines.check(0.9, Lane.AUDIT, now=0.0)
     without_share = Queues(BatchLimits(max_batch=4, audit_share=0.0), latency_of(_4=1.0))
     for _ in range(12):
         without_share.add(item(math.inf, Lane.INTERACTIVE))
-    without_share.check_admissible(4.0, Lane.AUDIT, now=0.0)
+    without_share.deadlines.check(4.0, Lane.AUDIT, now=0.0)
     with pytest.raises(DeadlineUnreachable):
-        without_share.check_admissible(3.9, Lane.AUDIT, now=0.0)
+        without_share.deadlines.check(3.9, Lane.AUDIT, now=0.0)
 
 
 def test_an_item_that_makes_its_batch_too_long_for_another_is_refused():
     """Else those at the brim would all be late by those that came after them."""
     queues = Queues(BatchLimits(max_batch=4), latency_of(_1=0.4, _2=0.6, _3=0.8, _4=1.0))
     queues.add(item(0.7, Lane.INTERACTIVE))
-    queues.check_admissible(0.9, Lane.INTERACTIVE, now=0.0)
+    queues.deadlines.check(0.9, Lane.INTERACTIVE, now=0.0)
     queues.add(item(0.9, Lane.INTERACTIVE))
     with pytest.raises(DeadlineUnreachable, match=r"another request.* would be 0\.100 s too late"):
-        queues.check_admissible(1.0, Lane.INTERACTIVE, now=0.0)
+        queues.deadlines.check(1.0, Lane.INTERACTIVE, now=0.0)
     queues.add(item(0.3, Lane.INTERACTIVE))  # late in any case: not for the next one's sake
     with pytest.raises(DeadlineUnreachable, match=r"the response would be 0\.500 s too late"):
-        queues.check_admissible(0.5, Lane.INTERACTIVE, now=0.0)
+        queues.deadlines.check(0.5, Lane.INTERACTIVE, now=0.0)
 
 
 def overloaded(share=0.2, audits=16):
@@ -100,13 +101,13 @@ def overloaded(share=0.2, audits=16):
     while now < 20:
         batch = queues.take(now)
         end = now + costs.of(len(batch)) if batch else arrival
-        queues.idle_at = end if batch else None
+        queues.deadlines.idle_at = end if batch else None
         while arrival <= end:
             for waiting in [one for one in queues if one.deadline <= arrival]:
                 queues.discard(waiting)
                 late += 1
             try:
-                queues.check_admissible(arrival + 0.3, Lane.INTERACTIVE, arrival)
+                queues.deadlines.check(arrival + 0.3, Lane.INTERACTIVE, arrival)
                 queues.add(item(arrival + 0.3, Lane.INTERACTIVE, arrival))
             except DeadlineUnreachable:
                 refused += 1
@@ -119,7 +120,7 @@ def overloaded(share=0.2, audits=16):
                 done += 1
             else:
                 late += 1
-        queues.idle_at, now = None, end
+        queues.deadlines.idle_at, now = None, end
     return done, late, refused, audited
 
 

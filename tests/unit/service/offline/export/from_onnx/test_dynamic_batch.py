@@ -5,10 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.onnx.dynamic_batch import make_dynamic, run_each
-from textcam_service.offline.export.onnx.nodes import run_model
-from textcam_service.offline.export.onnx.reading import read_onnx
-from textcam_service.offline.export.onnx.split import backbone_model
+from textcam_service.offline.export.from_onnx.dynamic_batch import make_dynamic, run_each
+from textcam_service.offline.export.from_onnx.nodes import run_model
+from textcam_service.offline.export.from_onnx.reading import read_onnx
+from textcam_service.offline.export.from_onnx.split import backbone_model
 from textcam_service.offline.export.tensor_layout import Layout
 
 RNG = np.random.default_rng(0)

@@ -12,9 +12,19 @@ from onnx import helper
 from textcam_service.artefacts.backbone import ACTIVATION_MAPS, INPUT, LOGITS
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.onnx.dynamic_batch import COUNT, OnnxClassifier, count_nodes
-from textcam_service.offline.export.onnx.nodes import is_close, session, value, weight, with_outputs
-from textcam_service.offline.export.onnx.reading import OWN
+from textcam_service.offline.export.from_onnx.dynamic_batch import (
+    COUNT,
+    OnnxClassifier,
+    count_nodes,
+)
+from textcam_service.offline.export.from_onnx.nodes import (
+    is_close,
+    session,
+    value,
+    weight,
+    with_outputs,
+)
+from textcam_service.offline.export.from_onnx.reading import OWN
 from textcam_service.offline.export.tensor_layout import Layout
 
 PREFIX = "prefix"

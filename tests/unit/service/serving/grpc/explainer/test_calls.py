@@ -10,7 +10,7 @@ from textcam_service.errors import InvalidArgument
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.engine.jobs import ModelRef
 from textcam_service.serving.grpc.explainer import explaining
-from textcam_service.serving.grpc.explainer.explaining import ExplainCalls, envelope
+from textcam_service.serving.grpc.explainer.calls import ExplainCalls, envelope
 from textcam_service.serving.telemetry.record import RequestRecord
 from textcam_service.settings import ServerSettings
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from textcam_service.offline.export.onnx.split import closed_form, is_spatial
+from textcam_service.offline.export.from_onnx.split import closed_form, is_spatial
 
 RNG = np.random.default_rng(1)
 WEIGHTS, BIAS = RNG.normal(size=(5, 4)), RNG.normal(size=5)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from textcam_service.errors import ExportRefused
+from textcam_service.offline.export.from_torch.split import WithHooks
 from textcam_service.offline.export.tensor_layout import HookPoint, VertexSource
-from textcam_service.offline.export.torch.split import WithHooks
 from textcam_service.offline.networks.network import Network
 
 

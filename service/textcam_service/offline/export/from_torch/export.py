@@ -14,19 +14,19 @@ from torch import nn
 
 from textcam_service.artefacts.backbone import ACTIVATION_MAPS, INPUT, LOGITS
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.plan import ExportPlan, write_export
-from textcam_service.offline.export.report import ExportReport
-from textcam_service.offline.export.tensor_layout import HookPoint, Layout, VertexSource
-from textcam_service.offline.export.torch.heads import (
+from textcam_service.offline.export.from_torch.heads import (
     TrunkSample,
     export_layers_head,
     export_target_head,
 )
-from textcam_service.offline.export.torch.split import Split, WithHooks, split
-from textcam_service.offline.export.torch.target_layer import choose_target
-from textcam_service.offline.export.torch.to_onnx import OPSET, to_onnx
-from textcam_service.offline.export.torch.verification import backbone_errors
-from textcam_service.offline.export.torch.vertices import vertex_source
+from textcam_service.offline.export.from_torch.split import Split, WithHooks, split
+from textcam_service.offline.export.from_torch.target_layer import choose_target
+from textcam_service.offline.export.from_torch.to_onnx import OPSET, to_onnx
+from textcam_service.offline.export.from_torch.verification import backbone_errors
+from textcam_service.offline.export.from_torch.vertices import vertex_source
+from textcam_service.offline.export.plan import ExportPlan, write_export
+from textcam_service.offline.export.report import ExportReport
+from textcam_service.offline.export.tensor_layout import HookPoint, Layout, VertexSource
 from textcam_service.offline.networks.loading import weights_digest
 from textcam_service.offline.networks.network import Network
 from textcam_service.offline.networks.smoke_test import check_logits, sample_images

@@ -4,7 +4,7 @@ import pytest
 import torch
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.torch.vertices import vertex_source
+from textcam_service.offline.export.from_torch.vertices import vertex_source
 from textcam_service.offline.networks.network import Network
 from torch import nn
 

@@ -14,7 +14,7 @@ import onnx
 from onnx import compose, inliner, numpy_helper
 
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.onnx.nodes import run_model, with_outputs
+from textcam_service.offline.export.from_onnx.nodes import run_model, with_outputs
 
 OWN = "own:"  # sets a file's names apart from the product's
 _PASS_ON = {"Identity", "Dropout"}

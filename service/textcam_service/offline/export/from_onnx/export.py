@@ -23,20 +23,20 @@ from textcam_service.artefacts.backbone import (
 from textcam_service.artefacts.files import canonical_json, sha256
 from textcam_service.core.types import Float32Array, Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.numerics import relative_difference
-from textcam_service.offline.export.onnx.dynamic_batch import (
+from textcam_service.offline.export.from_onnx.dynamic_batch import (
     OnnxClassifier,
     make_dynamic,
     run_each,
 )
-from textcam_service.offline.export.onnx.nodes import TOLERANCE, is_close, run_model
-from textcam_service.offline.export.onnx.reading import OWN, read_onnx
-from textcam_service.offline.export.onnx.split import (
+from textcam_service.offline.export.from_onnx.nodes import TOLERANCE, is_close, run_model
+from textcam_service.offline.export.from_onnx.reading import OWN, read_onnx
+from textcam_service.offline.export.from_onnx.split import (
     closed_form,
     load_head,
     with_maps,
 )
-from textcam_service.offline.export.onnx.target_layer import OnnxSplit, choose_split, split_at
+from textcam_service.offline.export.from_onnx.target_layer import OnnxSplit, choose_split, split_at
+from textcam_service.offline.export.numerics import relative_difference
 from textcam_service.offline.export.plan import ExportedHead, ExportPlan, write_export
 from textcam_service.offline.export.report import ExportReport
 from textcam_service.offline.networks.network import unique_names

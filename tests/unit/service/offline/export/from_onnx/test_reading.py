@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.onnx.reading import OWN, read_onnx
+from textcam_service.offline.export.from_onnx.reading import OWN, read_onnx
 
 
 def saved(folder, *tail, shape=("N", 3, 8, 8), kind=TensorProto.FLOAT, metadata=()):

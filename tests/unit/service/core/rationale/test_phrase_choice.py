@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from textcam_service.core.rationale.choice import Candidates, choose
+from textcam_service.core.rationale.phrase_choice import Candidates, choose
 from textcam_service.core.rationale.settings import RationaleSettings
 
 SETTINGS = RationaleSettings(min_new=0.38, min_more=0.45)

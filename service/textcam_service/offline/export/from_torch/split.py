@@ -12,8 +12,8 @@ from torch import fx, nn
 
 from textcam_service.artefacts.backbone import LAYER, VERTEX_POSITIONS
 from textcam_service.errors import ExportRefused
+from textcam_service.offline.export.from_torch.fx_graph import descendants, extract_head, trace
 from textcam_service.offline.export.tensor_layout import HookPoint, Layout, VertexSource
-from textcam_service.offline.export.torch.fx_graph import descendants, extract_head, trace
 
 _PREFIX = "prefix"
 

@@ -22,8 +22,8 @@ from torch.fx.experimental.symbolic_shapes import (
 )
 
 from textcam_service.artefacts.backbone import ATTENTION, TAP
+from textcam_service.offline.export.from_torch.split import Head
 from textcam_service.offline.export.tensor_layout import Layout
-from textcam_service.offline.export.torch.split import Head
 
 aten = torch.ops.aten
 Tensor = torch.Tensor

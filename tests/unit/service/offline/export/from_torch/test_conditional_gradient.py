@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
-from textcam_service.offline.export.torch.conditional_gradient import conditional_gradient
+from textcam_service.offline.export.from_torch.conditional_gradient import conditional_gradient
 
 
 def _head():

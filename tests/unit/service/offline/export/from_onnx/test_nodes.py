@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.onnx.nodes import (
+from textcam_service.offline.export.from_onnx.nodes import (
     attribute,
     is_close,
     reachable,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.torch.fx_graph import descendants, extract_head, trace
+from textcam_service.offline.export.from_torch.fx_graph import descendants, extract_head, trace
 from torch import nn
 
 IMAGES = torch.zeros(2, 3, 8, 8)

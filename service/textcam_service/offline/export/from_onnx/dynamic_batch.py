@@ -12,7 +12,7 @@ from onnx import compose, helper
 
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.onnx.nodes import (
+from textcam_service.offline.export.from_onnx.nodes import (
     attribute,
     is_close,
     reachable,
@@ -21,7 +21,7 @@ from textcam_service.offline.export.onnx.nodes import (
     weight,
     with_outputs,
 )
-from textcam_service.offline.export.onnx.reading import OWN, OnnxFile
+from textcam_service.offline.export.from_onnx.reading import OWN, OnnxFile
 
 COUNT = "count"  # a tensor that holds the number of images, (1,) int64
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.torch.target_layer import (
+from textcam_service.offline.export.from_torch.target_layer import (
     choose_target,
     is_close,
     linear_head,

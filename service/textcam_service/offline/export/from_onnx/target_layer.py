@@ -11,10 +11,10 @@ import onnx
 from textcam_service.artefacts.backbone import ACTIVATION_MAPS, INPUT, LOGITS
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.onnx.dynamic_batch import OnnxClassifier
-from textcam_service.offline.export.onnx.nodes import is_close, run_model
-from textcam_service.offline.export.onnx.reading import OWN
-from textcam_service.offline.export.onnx.split import (
+from textcam_service.offline.export.from_onnx.dynamic_batch import OnnxClassifier
+from textcam_service.offline.export.from_onnx.nodes import is_close, run_model
+from textcam_service.offline.export.from_onnx.reading import OWN
+from textcam_service.offline.export.from_onnx.split import (
     PREFIX,
     backbone_model,
     head_model,

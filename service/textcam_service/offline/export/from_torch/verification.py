@@ -15,13 +15,13 @@ from textcam_service.artefacts.backbone import (
     INPUT,
     LOGITS,
 )
+from textcam_service.offline.export.from_torch.head_vjp import eager_gradients
+from textcam_service.offline.export.from_torch.split import Head
 from textcam_service.offline.export.numerics import (
     LEAST_SCALE,
     cpu_session,
     relative_difference,
 )
-from textcam_service.offline.export.torch.head_vjp import eager_gradients
-from textcam_service.offline.export.torch.split import Head
 
 
 def backbone_errors(graph: bytes, eager: nn.Module, images: torch.Tensor) -> tuple[float, float]:

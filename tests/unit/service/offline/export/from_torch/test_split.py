@@ -3,8 +3,8 @@
 import pytest
 import torch
 from textcam_service.errors import ExportRefused
+from textcam_service.offline.export.from_torch.split import WithHooks, split
 from textcam_service.offline.export.tensor_layout import HookPoint, VertexSource
-from textcam_service.offline.export.torch.split import WithHooks, split
 from torch import nn
 
 

@@ -20,13 +20,13 @@ from textcam_service.artefacts.backbone import (
     NO_HEAD,
 )
 from textcam_service.errors import ExportRefused
+from textcam_service.offline.export.from_torch.conditional_gradient import conditional_gradient
+from textcam_service.offline.export.from_torch.head_vjp import gradient_graph
+from textcam_service.offline.export.from_torch.split import Head, Split
+from textcam_service.offline.export.from_torch.target_layer import is_close, linear_head
+from textcam_service.offline.export.from_torch.to_onnx import to_onnx
+from textcam_service.offline.export.from_torch.verification import head_errors
 from textcam_service.offline.export.plan import ExportedHead
-from textcam_service.offline.export.torch.conditional_gradient import conditional_gradient
-from textcam_service.offline.export.torch.head_vjp import gradient_graph
-from textcam_service.offline.export.torch.split import Head, Split
-from textcam_service.offline.export.torch.target_layer import is_close, linear_head
-from textcam_service.offline.export.torch.to_onnx import to_onnx
-from textcam_service.offline.export.torch.verification import head_errors
 from textcam_service.offline.networks.network import Network
 
 _GRADIENT_TOLERANCE = 1e-3
