@@ -1,8 +1,8 @@
-"""Regenerate what is made of the contracts.
+"""Generate files from the contracts.
 
 python protos/generate.py [OUTPUT_DIR]   the Python stubs
-python protos/generate.py --released     released.binpb: the contracts that clients in the
-                                         field hold; later ones must not break them. At releases.
+python protos/generate.py --released     released.binpb, at releases: the contracts of released
+                                         clients, which later contracts must not break
 """
 
 import sys
@@ -24,10 +24,10 @@ RELEASED = PROTO_ROOT / "released.binpb"
 
 
 def generate(output: Path) -> None:
-    """Write *_pb2.py and .pyi, and _grpc.py for services, in each contract's place under `output`.
+    """Write *_pb2.py and .pyi, and _grpc.py for services, in each contract's folder below `output`.
 
     Raises:
-        RuntimeError: protoc refused a contract.
+        RuntimeError: protoc rejected a contract.
     """
     _protoc(CONTRACTS, f"--python_out={output}", f"--pyi_out={output}")
     services = [contract for contract in CONTRACTS if contract not in WITHOUT_SERVICES]
@@ -35,10 +35,10 @@ def generate(output: Path) -> None:
 
 
 def describe(output: Path, *, comments: bool = False) -> None:
-    """Write the contracts and what they import as a FileDescriptorSet, which buf reads.
+    """Write the contracts and their imports as a FileDescriptorSet, for buf.
 
     Raises:
-        RuntimeError: protoc refused a contract.
+        RuntimeError: protoc rejected a contract.
     """
     source = ["--include_source_info"] if comments else []
     _protoc(CONTRACTS, "--include_imports", *source, f"--descriptor_set_out={output}")
@@ -62,7 +62,7 @@ def _protoc(contracts: Sequence[str], *outputs: str) -> None:
         ]
     )
     if code:
-        raise RuntimeError(f"protoc exited with status {code}; its message stands above")
+        raise RuntimeError(f"protoc exited with status {code}; see its message above")
 
 
 if __name__ == "__main__":

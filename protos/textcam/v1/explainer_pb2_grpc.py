@@ -70,8 +70,8 @@ class ExplainerServiceServicer(object):
 
     def ExplainStream(self, request_iterator, context):
         """Explains many images over one call. Responses come in order of completion
-        and are matched by request id; an item that fails is answered by its
-        status and leaves the others alone.
+        and are matched by request id. A failed item gets its status as response
+        and does not affect the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
