@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 from textcam_service.serving.batching.latency import BatchLatency
 
@@ -96,3 +97,7 @@ def latency_of(**seconds):
     for name, value in seconds.items():
         made.observe(int(name[1:]), value)
     return made
+
+
+def queue_item(deadline, lane=Lane.AUDIT, admitted=0.0):
+    return SimpleNamespace(deadline=deadline, lane=lane, admitted=admitted, is_ready=True)
