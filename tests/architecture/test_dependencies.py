@@ -88,7 +88,6 @@ CLIENT_IN_SERVICE = {
 }
 # Private packages of the client that are imported from outside it; "importer > imported".
 PRIVATE = {
-    "textcam_service.cli.parameters > textcam_client._convert",
     "textcam_service.serving.grpc.explainer.heatmaps > textcam_client._heatmaps",
     "textcam_service.serving.grpc.explainer.responses > textcam_client._heatmaps",
 }

@@ -1,16 +1,13 @@
-"""Every CAM method against grad-cam 1.5.7 and torchcam 0.5.0, on six networks with seeded weights.
+"""CAM methods against grad-cam 1.5.7 and torchcam 0.5.0, on six networks with seeded weights.
 
 The methods are driven by torch (hooks on the target layer), not by ONNX: what is judged is their
 arithmetic. Maps are compared after the peer's own normalisation, applied to both.
 
 Neither peer has Recipro-CAM, DecomCAM, Integrative CAM and VS-CAM; they are checked by hand in
-tests/unit/service/core/methods/test_registry.py.
+tests/unit/service/core/methods.
 """
 
-import dataclasses
-import functools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,152 +15,26 @@ import pytorch_grad_cam as gradcam
 import torch
 import torchcam.methods as torchcam
 import torchvision.models as zoo
-from pytorch_grad_cam.ablation_layer import AblationLayer
-from pytorch_grad_cam.utils.image import scale_cam_image
+from oracle_networks import (
+    TOLERANCE,
+    Net,
+    array,
+    calibrated,
+    difference,
+    drawn_by_grad_cam,
+    drawn_by_torchcam,
+)
 from textcam_service.core.cam import saliency_map
 from textcam_service.core.interpolation import resample
 from textcam_service.core.methods import (
     METHODS,
     AttentionGradients,
     Gradient,
-    HeadPasses,
-    ImagePasses,
-    MethodInput,
     MethodSettings,
     run_method,
 )
-from textcam_service.core.methods.perturbation import smoothing_noise
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
-
-TOLERANCE = 1e-3
-
-
-@dataclasses.dataclass
-class Net:
-    """A network cut at a target layer, and how its output there holds maps (N, D, H, W)."""
-
-    model: nn.Module
-    target: nn.Module
-    size: int
-    to_maps: Callable[[Tensor], Tensor] | None = None
-    from_maps: Callable[[Tensor, Tensor], Tensor] | None = None
-    head: nn.Linear | None = None
-    class_index: int = 0
-
-    def __post_init__(self):
-        self.model.eval()
-        self.image = smooth_noise(self.size)
-        # Gradients end at the target layer: nobody needs those of what comes before.
-        for parameter in self.model.parameters():
-            parameter.requires_grad_(False)
-        self.target.register_forward_hook(lambda _, __, output: output.requires_grad_())
-
-    def run(self, image, replace=None):
-        """Logits and the target's output, which other maps may replace."""
-        kept = []
-
-        def hook(_, __, output):
-            kept.append(output)
-            if replace is None:
-                return None
-            return replace if self.from_maps is None else self.from_maps(replace, output)
-
-        handle = self.target.register_forward_hook(hook)
-        try:
-            return self.model(image), kept[0]
-        finally:
-            handle.remove()
-
-    def maps(self, output):
-        return array((output if self.to_maps is None else self.to_maps(output))[0])
-
-    def subject(self, class_weights=None):
-        logits, output = self.run(self.image)
-        one_hot = np.eye(logits.shape[1])[self.class_index]
-        return MethodInput(
-            activation_maps=self.maps(output),
-            logits=array(logits[0]),
-            class_weights=one_hot if class_weights is None else class_weights,
-            image=array(self.image[0]),
-            head_weights=None if self.head is None else array(self.head.weight),
-        )
-
-    def answer(self, ask):
-        if isinstance(ask, Gradient):
-            logits, output = self.run(self.image)
-            score = logits[0].double() @ torch.from_numpy(ask.class_weights)
-            return self.maps(torch.autograd.grad(score, output)[0])
-        with torch.no_grad():
-            if isinstance(ask, ImagePasses):
-                return array(self.model(torch.from_numpy(ask.images)))
-            assert isinstance(ask, HeadPasses)
-            maps = torch.from_numpy(ask.activation_maps)
-            return array(self.run(self.image.repeat(len(maps), 1, 1, 1), maps)[0])
-
-    def explain(self, name, subject=None, settings=None):
-        """The method's map."""
-        subject = subject or self.subject()
-        terms = run_method(
-            METHODS[name].queries(subject, settings or MethodSettings()), self.answer
-        )
-        if terms.saliency_map is not None:
-            return terms.saliency_map
-        if terms.weights.ndim == 3:
-            return (terms.weights * subject.activation_maps).sum(axis=0)
-        return saliency_map(terms.weights, subject.activation_maps)
-
-    def grad_cam(self, peer, targets=None):
-        """What grad-cam draws: (size, size), 0..1."""
-        chosen = targets or [lambda logits: logits[self.class_index]]
-        with peer:
-            return peer(input_tensor=self.image, targets=chosen)[0]
-
-    def torchcam(self, method, normalized=True):
-        """What torchcam makes: (H, W), 0..1."""
-        with method(self.model, self.target, reshape_transform=self.to_maps) as peer:
-            scores = self.model(self.image)
-            return array(peer(self.class_index, scores, normalized=normalized)[0][0])
-
-
-def array(tensor):
-    return np.ascontiguousarray(tensor.detach().numpy())
-
-
-def drawn_by_grad_cam(saliency, size):
-    """grad-cam's way to draw a map: the positive part stretched to 0..1, resized, stretched."""
-    first = scale_cam_image(np.maximum(saliency, 0)[None], (size, size))
-    return scale_cam_image(first)[0]
-
-
-def drawn_by_torchcam(saliency):
-    positive = np.maximum(saliency, 0)
-    low, high = positive.min(), positive.max()
-    return (positive - low) / (high - low)
-
-
-def difference(ours, theirs):
-    assert np.ptp(theirs) > 0.99, "a flat map agrees with anything"
-    return float(np.abs(ours - theirs).max())
-
-
-def smooth_noise(size):
-    coarse = torch.randn(1, 3, 6, 6, generator=torch.Generator().manual_seed(5))
-    fine = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(6))
-    return 1.5 * functional.interpolate(coarse, size, mode="bicubic") + 0.3 * fine
-
-
-def calibrated(model, size):
-    """Give the model the batch normalisation that training would leave it with."""
-    model.eval()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train()
-            module.momentum = None
-    images = smooth_noise(size) * torch.linspace(-1.5, 1.5, 4)[:, None, None, None]
-    with torch.no_grad():
-        model(images)
-    return model.eval()
 
 
 def tokens_to_maps(tokens):
@@ -395,130 +266,6 @@ def test_hires_cam_vanishes_before_a_tokens_normalisation(net):
             net.image, None, None, subject.activation_maps[None], gradient[None], False
         )
     assert np.abs(theirs).max() * subject.cells < 1e-5 * size.min()
-
-
-@pytest.fixture(scope="module")
-def shallow():
-    """MobileNet cut at 24 channels on a 12 x 12 grid, two of them dead."""
-    torch.manual_seed(2)
-    model = calibrated(zoo.mobilenet_v3_small(), 96)
-    normalisation = model.features[2].block[-1][1]
-    normalisation.weight.data[[3, 8]] = 0
-    normalisation.bias.data[8] = 0.25
-    nn.init.normal_(model.classifier[3].weight, std=5)
-    return Net(model, model.features[2], 96, class_index=2)
-
-
-@pytest.fixture(scope="module")
-def flat():
-    """A network whose maps are as large as its image: masks need no stretching."""
-    torch.manual_seed(3)
-    model = nn.Sequential(
-        nn.Conv2d(3, 10, 5, padding=2),
-        nn.ReLU(),
-        nn.Conv2d(10, 12, 3, stride=3),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(12 * 25, 6),
-    )
-    nn.init.normal_(model[5].weight, std=1)
-    return Net(model, model[1], 16, class_index=1)
-
-
-class StretchedFirst(torchcam.ScoreCAM):
-    """torchcam's, scaling masks to 0..1 after it has stretched them, not before.
-
-    So have it torchcam's own docstring and grad-cam. It does scale before too, which changes
-    nothing then.
-    """
-
-    def _upsample(self, activation):
-        return self._normalize(super()._upsample(activation), activation.ndim - 2)
-
-
-@pytest.mark.parametrize(
-    ("name", "peer"), [("shallow", StretchedFirst), ("flat", torchcam.ScoreCAM)]
-)
-def test_torchcam_makes_the_same_score_cam(name, peer, request):
-    net = request.getfixturevalue(name)
-    assert difference(drawn_by_torchcam(net.explain("score_cam")), net.torchcam(peer)) <= TOLERANCE
-
-
-@pytest.mark.parametrize("name", ["shallow", "flat"])
-def test_grad_cam_draws_the_same_score_cam(name, request, monkeypatch):
-    """grad-cam stretches masks corner to corner (align_corners).
-
-    torchcam and we stretch between pixel centres, as all maps here are drawn; so shall grad-cam.
-    """
-    net = request.getfixturevalue(name)
-    between_centres = functools.partial(nn.Upsample, mode="bilinear", align_corners=False)
-    monkeypatch.setattr(nn, "UpsamplingBilinear2d", between_centres)
-    theirs = net.grad_cam(gradcam.ScoreCAM(net.model, [net.target]))
-    assert difference(drawn_by_grad_cam(net.explain("score_cam"), net.size), theirs) <= TOLERANCE
-
-
-class NoisyStretchedFirst(StretchedFirst, torchcam.SSCAM):
-    """SS-CAM likewise."""
-
-
-@pytest.mark.parametrize("name", ["shallow", "flat"])
-def test_torchcam_makes_the_same_ss_cam_of_the_same_noise(name, request):
-    """torchcam draws its noise anew for each channel; it is given ours, one for all channels."""
-    net = request.getfixturevalue(name)
-    settings = MethodSettings(smooth_samples=3, smooth_sigma=0.5)
-
-    class OurNoise:
-        drawn = 0
-
-        def sample(self, shape):
-            noise = smoothing_noise(settings, self.drawn, *shape[-2:])
-            self.drawn += 1
-            return torch.from_numpy(noise).expand(shape)
-
-    with NoisyStretchedFirst(net.model, net.target, num_samples=3, std=0.5) as peer:
-        peer._distrib = OurNoise()
-        net.model(net.image)
-        theirs = array(peer(net.class_index)[0][0])
-        assert peer._distrib.drawn == 3
-    ours = net.explain("ss_cam", settings=settings)
-    assert difference(drawn_by_torchcam(ours), theirs) <= TOLERANCE
-
-
-class Zeroing(AblationLayer):
-    """grad-cam's ablation as the paper has it: set to 0.
-
-    Where a map has negative values, grad-cam sets the channel to about -1e7 instead, and to a
-    lower value for each next channel of the batch.
-    """
-
-    def __call__(self, _):
-        output = self.activations
-        for place in range(len(output)):
-            output[place, self.indices[place]] = 0
-        return output
-
-
-@pytest.mark.parametrize(("name", "layer"), [("shallow", Zeroing), ("flat", AblationLayer)])
-def test_grad_cam_draws_the_same_ablation_cam(name, layer, request):
-    """grad-cam divides the drops by the score, which turns the map over where that is negative."""
-    net = request.getfixturevalue(name)
-    peer = gradcam.AblationCAM(net.model, [net.target], ablation_layer=layer())
-    subject = net.subject()
-    sign = np.sign(subject.logits[net.class_index])
-    theirs = net.grad_cam(peer)
-    ours = sign * net.explain("ablation_cam", subject)
-    assert difference(drawn_by_grad_cam(ours, net.size), theirs) <= TOLERANCE
-
-
-def test_grad_cam_draws_the_same_ablation_cam_by_the_closed_form():
-    """ResNet-18: no pass here, 512 there."""
-    torch.manual_seed(4)
-    model = calibrated(zoo.resnet18(), 64)
-    net = Net(model, model.layer4, 64, head=model.fc, class_index=0)
-    theirs = net.grad_cam(gradcam.AblationCAM(model, [net.target]))
-    subject = net.subject()
-    ours = np.sign(subject.logits[0]) * net.explain("ablation_cam", subject)
-    assert difference(drawn_by_grad_cam(ours, 64), theirs) <= TOLERANCE
 
 
 def test_torchcam_makes_the_same_legrad_of_the_networks_score():

@@ -48,7 +48,7 @@ def phrase_kinds(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
     Raises:
         click.BadParameter: There is no such kind.
     """
-    from textcam_client._convert.requests import PHRASE_KINDS  # noqa: PLC0415 - quick --help
+    from textcam_service.core.types import PHRASE_KINDS  # noqa: PLC0415 - quick --help
 
     names = tuple(name.strip().lower() for several in given for name in several.split(","))
     for name in names:

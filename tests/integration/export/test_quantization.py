@@ -311,7 +311,7 @@ def test_the_served_answer_says_int8(made):
     assert precisions == ["float32", "int8"]
     digests = {answer.provenance.backbone_digest for answer in answers.values()}
     assert len(digests) == 2
-    explanation = answers["int8"].explanations[0]
+    explanation = answers["int8"].explanation
     parts = [*explanation.groups, explanation.rest]
     total = explanation.bias + sum(part.evidence for part in parts)
     assert total == pytest.approx(explanation.logit, abs=1e-4)

@@ -47,7 +47,7 @@ def test_options_hold_for_every_item(many, server):
     for answer in answers:
         assert len(answer.predictions) == 2
         with pytest.raises(MapsDeclined):
-            answer.explanations[0].heatmap()
+            answer.heatmap()
 
 
 def test_no_images_are_no_answers_and_no_stream(many, server):

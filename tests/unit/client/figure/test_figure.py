@@ -56,7 +56,7 @@ def without_relative_maps(answer):
 
 def test_panels_are_photograph_whole_map_and_a_panel_per_group_on_one_scale(client, grey):
     answer = without_relative_maps(client.explain(grey, max_phrases=2))
-    target = answer.explanations[0]
+    target = answer.explanation
     figure = draw_figure(answer, tile_width=TILE, columns=5)
     assert figure.mode == "RGB"
     assert figure.width == 2 * MARGIN + 5 * TILE + 4 * GAP
