@@ -5,6 +5,7 @@ import threading
 from types import SimpleNamespace
 
 from textcam_service.serving.batching.latency import BatchLatency
+from textcam_service.serving.batching.scheduling import Lane
 
 LONG = 60.0
 CALLBACKS = ("on_batch", "on_depth", "on_expired", "on_cancelled", "on_rejected")
