@@ -273,7 +273,7 @@ def test_a_gpu_that_nobody_named_and_that_does_not_start_is_warned_of(folders, m
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
     backbone = Backbone(folders["tokens"] / "b")
     assert backbone.execution_provider == CPU
-    assert f"{CUDA} did not start, so the network runs on {CPU}; put it into" in caplog.text
+    assert f"{CUDA} did not start, so the network runs on {CPU}; name it in" in caplog.text
 
 
 async def answers(bundle, requests):
