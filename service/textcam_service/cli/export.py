@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import OUTPUT, need
-from textcam_service.cli.parameters import height_and_width
+from textcam_service.cli.shared.options import OUTPUT, need
+from textcam_service.cli.shared.parameters import height_and_width
 
 
 @click.command(short_help="Turn a classifier into a backbone.")

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from commands import run
 from PIL import Image
 from textcam_service.cli import main
-from textcam_service.cli.bank_build import rationale_settings, region_settings
+from textcam_service.cli.bank.build import rationale_settings, region_settings
 from textcam_service.core.concepts.activated_regions import (
     RegionSettings,
 )

@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textcam_service.artefacts.packaged import PHOTOS
-from textcam_service.cli.bank_report import print_calibration, print_unused, summary
-from textcam_service.cli.common import OUTPUT, backbone_option, need, progress_bars, settings_of
+from textcam_service.cli.bank.report import print_calibration, print_unused, summary
+from textcam_service.cli.shared.options import (
+    OUTPUT,
+    backbone_option,
+    need,
+    progress_bars,
+    settings_of,
+)
 from textcam_service.core.concepts.activated_regions import RegionSettings
 from textcam_service.core.rationale.settings import RationaleSettings
 

@@ -8,7 +8,7 @@ from PIL import Image
 from textcam_client import TopK, bounding_boxes, decode_rle, pseudo_labels
 from textcam_client.testing import serve_in_memory
 from textcam_service.cli import main
-from textcam_service.cli.mask_files import boxes
+from textcam_service.cli.shared.mask_files import boxes
 
 
 def test_masks_are_written_as_label_map_contours_and_json(photo, tmp_path):

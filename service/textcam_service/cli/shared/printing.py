@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from textcam_service.cli.mask_files import whole_file, write_masks
+from textcam_service.cli.shared.mask_files import whole_file, write_masks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

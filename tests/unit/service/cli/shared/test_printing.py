@@ -1,6 +1,6 @@
 """Names of the files of a run."""
 
-from textcam_service.cli.printing import ResultFolders
+from textcam_service.cli.shared.printing import ResultFolders
 
 
 def test_images_whose_files_would_have_one_name_all_keep_theirs():

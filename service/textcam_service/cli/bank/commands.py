@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.bank_build import bank_build
-from textcam_service.cli.bank_report import summary
-from textcam_service.cli.bank_vocabulary import bank_vocabulary
-from textcam_service.cli.common import need
+from textcam_service.cli.bank.build import bank_build
+from textcam_service.cli.bank.report import summary
+from textcam_service.cli.bank.vocabulary import bank_vocabulary
+from textcam_service.cli.shared.options import need
 
 
 @click.group()

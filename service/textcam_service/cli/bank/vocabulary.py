@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.bank_report import print_ungrounded, print_unused, summary
-from textcam_service.cli.common import OUTPUT, need
+from textcam_service.cli.bank.report import print_ungrounded, print_unused, summary
+from textcam_service.cli.shared.options import OUTPUT, need
 
 
 @click.command("vocabulary", short_help="Give a bank another vocabulary.")

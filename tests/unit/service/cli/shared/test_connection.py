@@ -3,7 +3,7 @@
 import click
 import pytest
 from commands import run
-from textcam_service.cli.connection import TOKEN, _token
+from textcam_service.cli.shared.connection import TOKEN, _token
 
 
 def test_a_token_is_of_the_file_or_else_of_the_variable(tmp_path, monkeypatch):

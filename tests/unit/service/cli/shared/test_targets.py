@@ -3,7 +3,7 @@
 import click
 import pytest
 from textcam_client import Contrast, TopK
-from textcam_service.cli.targets import parse_target
+from textcam_service.cli.shared.targets import parse_target
 
 
 @pytest.mark.parametrize(
