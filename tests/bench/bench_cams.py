@@ -32,7 +32,7 @@ from textcam_service.core.cam import saliency_map
 from textcam_service.core.heatmap import heatmap
 from textcam_service.core.methods import METHODS, MethodInput, MethodSettings, run_method
 from textcam_service.core.types import Crop
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
 

@@ -46,7 +46,7 @@ def prepare(work):
     """The backbone and its bank, made once."""
     if (work / "bank" / "bank.json").is_file():
         return
-    from textcam_service.offline.export.torch.export import export_network  # noqa: PLC0415 - torch
+    from textcam_service.offline.export.from_torch.export import export_network  # noqa: PLC0415 - torch
     from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415
 
     export_network(load_network("torchvision:resnet50", "none"), work / "backbone")

@@ -30,7 +30,7 @@ from textcam_service.offline.evaluation.neuron_labels import (
     neuron_label_ranks,
     own_ranks,
 )
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.probing import render_probing_set

@@ -39,7 +39,7 @@ from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import observe, scene_truth
 from textcam_service.offline.evaluation.controls import with_directions
 from textcam_service.offline.evaluation.phrases import judge_phrases, says
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.offline.networks.scenes import PREPROCESSING
 from textcam_service.runtime.backbone import Backbone

@@ -37,7 +37,7 @@ from textcam_service.offline.evaluation.phrases import PHRASES, SaidPhrase, judg
 from textcam_service.offline.evaluation.report import as_json, as_text, write_report
 from textcam_service.offline.evaluation.run import evaluate
 from textcam_service.offline.evaluation.spurious_cues import judge_cues, moved_settings
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.probing import render_probing_set

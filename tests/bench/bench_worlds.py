@@ -28,7 +28,7 @@ from textcam_service.offline.banks.probing import read_probing
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.report import as_text
 from textcam_service.offline.evaluation.spurious_cues import judge_cues
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.offline.networks.scenes import SceneNet
 from textcam_service.offline.scene_training import _epochs

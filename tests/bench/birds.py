@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from textcam_service.imaging.decoding import ImageLimits, decode, prepare
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.offline.networks.network import Network
 from textcam_service.runtime.backbone import Backbone

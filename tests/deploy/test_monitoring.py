@@ -10,8 +10,8 @@ import pytest
 import yaml
 from deployed import MONITORING, the
 from grpc import StatusCode
-from textcam_service.serving.telemetry.declarations import STAGES
 from textcam_service.serving.telemetry.exposition import worker_restarts
+from textcam_service.serving.telemetry.metric_definitions import STAGES
 from textcam_service.serving.telemetry.metrics import Metrics
 
 NEEDS_PROMTOOL = pytest.mark.skipif(

@@ -19,7 +19,7 @@ from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.build import BankSettings, build_bank
 from textcam_service.offline.embedders.loading import load_embedder
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.probing import render_probing_set

@@ -34,7 +34,7 @@ from textcam_service.offline.evaluation.phrases import (
     phrase_metrics,
     phrase_reliability,
 )
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.world import vocabulary

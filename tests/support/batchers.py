@@ -2,8 +2,10 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 from textcam_service.serving.batching.latency import BatchLatency
+from textcam_service.serving.batching.scheduling import Lane
 
 LONG = 60.0
 CALLBACKS = ("on_batch", "on_depth", "on_expired", "on_cancelled", "on_rejected")
@@ -96,3 +98,7 @@ def latency_of(**seconds):
     for name, value in seconds.items():
         made.observe(int(name[1:]), value)
     return made
+
+
+def queue_item(deadline, lane=Lane.AUDIT, admitted=0.0):
+    return SimpleNamespace(deadline=deadline, lane=lane, admitted=admitted, is_ready=True)

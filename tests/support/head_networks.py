@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from textcam_service.core.types import Preprocessing
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.network import Network
 from textcam_service.runtime.backbone import Backbone
 from torch import nn

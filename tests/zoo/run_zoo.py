@@ -82,7 +82,7 @@ def visit(name):
     from textcam_service.core.cam import saliency_map
     from textcam_service.core.methods import METHODS as KNOWN
     from textcam_service.core.methods import MethodInput, MethodSettings, run_method
-    from textcam_service.offline.export.torch.export import export_network
+    from textcam_service.offline.export.from_torch.export import export_network
     from textcam_service.offline.networks.loading import load_network
     from textcam_service.runtime.backbone import Backbone
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import OUTPUT, need
-from textcam_service.cli.parameters import known_method
+from textcam_service.cli.shared.options import OUTPUT, need
+from textcam_service.cli.shared.parameters import known_method
 
 _FOLDER = click.Path(path_type=Path)
 

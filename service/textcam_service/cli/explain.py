@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from textcam_service.cli.common import OUTPUT
-from textcam_service.cli.connection import server_options
-from textcam_service.cli.parameters import NumberRange, image_files, known_method, phrase_kinds
-from textcam_service.cli.printing import ResultFolders, print_result
-from textcam_service.cli.targets import parse_target
+from textcam_service.cli.shared.connection import server_options
+from textcam_service.cli.shared.options import OUTPUT
+from textcam_service.cli.shared.parameters import (
+    NumberRange,
+    image_files,
+    known_method,
+    phrase_kinds,
+)
+from textcam_service.cli.shared.printing import ResultFolders, print_result
+from textcam_service.cli.shared.targets import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

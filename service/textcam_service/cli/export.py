@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import OUTPUT, need
-from textcam_service.cli.parameters import height_and_width
+from textcam_service.cli.shared.options import OUTPUT, need
+from textcam_service.cli.shared.parameters import height_and_width
 
 
 @click.command(short_help="Turn a classifier into a backbone.")
@@ -84,7 +84,7 @@ def export(
     require_replaceable(output, FILES)
     _check_options(model, weights, layers, classes, input_size)
     if model.startswith("onnx:"):
-        from textcam_service.offline.export.onnx.export import export_onnx  # noqa: PLC0415
+        from textcam_service.offline.export.from_onnx.export import export_onnx  # noqa: PLC0415
         from textcam_service.offline.networks.network import standard_preprocessing  # noqa: PLC0415
 
         report = export_onnx(
@@ -96,7 +96,7 @@ def export(
         )
         click.echo(f"{output}: {report}")
         return
-    from textcam_service.offline.export.torch.export import export_network  # noqa: PLC0415 - torch
+    from textcam_service.offline.export.from_torch.export import export_network  # noqa: PLC0415 - torch
     from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415 - torch
 
     network = load_network(model, weights)

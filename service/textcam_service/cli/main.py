@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.bank import bank
+from textcam_service.cli.bank.commands import bank
 from textcam_service.cli.evaluate import evaluate
 from textcam_service.cli.explain import explain
 from textcam_service.cli.export import export

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.common import backbone_option, need
+from textcam_service.cli.shared.options import backbone_option, need
 
 _STORE = click.option(
     "--store", required=True, help="The store: a folder or fsspec URL, such as s3://bucket/models."

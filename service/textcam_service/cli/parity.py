@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from textcam_service.artefacts.packaged import PHOTOS
-from textcam_service.cli.common import backbone_option, comparison_options, need
+from textcam_service.cli.shared.options import backbone_option, comparison_options, need
 
 
 @click.command(short_help="Compare a device's explanations with the CPU's.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from textcam_service.artefacts.packaged import PHOTOS
-from textcam_service.cli.common import (
+from textcam_service.cli.shared.options import (
     OUTPUT,
     backbone_option,
     comparison_options,

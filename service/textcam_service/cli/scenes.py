@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.common import OUTPUT, need
+from textcam_service.cli.shared.options import OUTPUT, need
 
 
 @click.command(short_help="Render images of the built-in world.")

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.common import need
+from textcam_service.cli.shared.options import need
 
 _log = logging.getLogger(__name__)
 _PREFIX = "TEXTCAM_"

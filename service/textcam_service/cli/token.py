@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.common import need
+from textcam_service.cli.shared.options import need
 from textcam_service.errors import InvalidSettings
 
 

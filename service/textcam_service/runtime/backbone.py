@@ -191,7 +191,7 @@ class Backbone:
         for count in self.buckets.sizes:
             outputs = self.forward(np.zeros((count, 3, size.height, size.width), np.float32))
             if self.manifest.head_kind == GRADIENT:
-                # Weights of 0 would skip the gradients (offline.export.torch.conditional_gradient).
+                # Weights of 0 skip the gradients: see export.from_torch.conditional_gradient.
                 self.gradients(outputs, np.ones((count, classes)))
             weighted_maps(np.zeros((1, self.manifest.channel_count)), outputs[0].activation_maps)
 

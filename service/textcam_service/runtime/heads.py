@@ -75,7 +75,7 @@ def graph_logits(
         further = np.asarray(output.further[name])
         feeds[name] = np.broadcast_to(further, (len(maps), *further.shape)).copy()
     if manifest.head_kind == GRADIENT:
-        # Weights of 0 skip the gradients; see offline.export.torch.conditional_gradient.
+        # Weights of 0 skip the gradients; see offline.export.from_torch.conditional_gradient.
         feeds[CLASS_WEIGHTS] = np.zeros((len(maps), len(output.logits)), np.float32)
     (logits,) = head.run([LOGITS], feeds, NEEDED)
     return np.asarray(logits)

@@ -19,7 +19,7 @@ from textcam_service.errors import ProbingSetError
 from textcam_service.offline.banks.build import BankSettings, build_bank
 from textcam_service.offline.dataset import ImageFolder
 from textcam_service.offline.embedders.loading import load_embedder
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.network import Network
 from textcam_service.runtime.backbone import Backbone
 from torch import nn

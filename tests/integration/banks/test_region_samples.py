@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from textcam_service.cli.bank_build import bank_build
+from textcam_service.cli.bank.build import bank_build
 from textcam_service.core.concepts.activated_regions import RegionSettings
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
 from textcam_service.core.rationale.phrases import centre_texts
@@ -18,7 +18,7 @@ from textcam_service.offline.banks.region_samples import region_samples
 from textcam_service.offline.embedders.base import embed_with_templates
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import explain_case, observe, scene_truth
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.probing import render_probing_set

@@ -21,7 +21,7 @@ from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import Case, Truth, logits_of, observe, scene_truth
 from textcam_service.offline.evaluation.run import evaluate
 from textcam_service.offline.evaluation.spurious_cues import judge_cues, moved_settings
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.classes import BIASED

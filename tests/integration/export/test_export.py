@@ -14,7 +14,7 @@ from textcam_service.core.heatmap import heatmap
 from textcam_service.core.preprocess import normalize
 from textcam_service.core.types import Crop, Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network, weights_digest
 from textcam_service.offline.networks.network import Network
 from textcam_service.runtime.backbone import Backbone

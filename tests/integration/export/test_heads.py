@@ -27,8 +27,8 @@ from textcam_service.artefacts.backbone import BackboneManifest
 from textcam_service.artefacts.files import canonical_json, sha256
 from textcam_service.core.methods import Capability
 from textcam_service.errors import ArtefactCorrupt, ExportRefused
-from textcam_service.offline.export.torch import heads
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch import heads
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
 from torch.nn import functional

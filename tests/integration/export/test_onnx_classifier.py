@@ -16,8 +16,8 @@ from textcam_service.core.methods import (
     run_method,
 )
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.onnx.export import export_onnx
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_onnx.export import export_onnx
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.network import Network, standard_preprocessing
 from textcam_service.runtime.backbone import Backbone
 from torch import nn

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from textcam_service.core.methods import METHODS, MethodInput, MethodSettings, run_method
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.export.onnx.export import export_onnx
+from textcam_service.offline.export.from_onnx.export import export_onnx
 from textcam_service.offline.networks.network import standard_preprocessing
 from textcam_service.runtime.backbone import Backbone
 

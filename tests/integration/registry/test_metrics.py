@@ -11,7 +11,7 @@ from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.engine.jobs import ModelRef
-from textcam_service.serving.telemetry.declarations import STAGES
+from textcam_service.serving.telemetry.metric_definitions import STAGES
 from textcam_service.store.models import ModelStore
 
 

@@ -21,7 +21,7 @@ from textcam.v1 import explainer_pb2_grpc
 from textcam.v1 import types_pb2 as types_pb
 from textcam_service.errors import DeadlineExpired
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.serving.batching.queues import BatchLimits
+from textcam_service.serving.batching.deadlines import BatchLimits
 from textcam_service.serving.engine.method_runner import MethodRunner
 from textcam_service.serving.server import Server
 from textcam_service.serving.telemetry.metrics import Metrics

@@ -18,7 +18,7 @@ from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import observe, scene_truth
 from textcam_service.offline.evaluation.localization import heat_of, judge_localization
 from textcam_service.offline.evaluation.run import evaluate
-from textcam_service.offline.export.torch.export import export_network
+from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.scenes.probing import render_probing_set

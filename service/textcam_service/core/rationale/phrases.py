@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from textcam_service.core.rationale.choice import Choice
+from textcam_service.core.rationale.phrase_choice import Choice
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 from textcam_service.core.vectors import unit

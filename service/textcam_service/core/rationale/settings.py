@@ -29,8 +29,8 @@ class PhraseFilter:
 class RationaleSettings:
     """Settings of the choice of phrases and of the channels assigned to them.
 
-    By supports (core.rationale.choice, core.concepts.supports), where the bank has them, with the
-    first seven; by embeddings (core.rationale.phrases), as in the paper, with the others.
+    By supports (core.rationale.phrase_choice, core.concepts.supports), where the bank has them,
+    with the first seven; by embeddings (core.rationale.phrases), as in the paper, with the others.
 
     Attributes:
         wording: Choose phrases by "supports" or by "embeddings". A bank without supports uses

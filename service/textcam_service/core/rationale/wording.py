@@ -1,7 +1,7 @@
 """Wordings: the conversion of evidence to phrases, by supports or by embeddings.
 
-By supports: correlations of channels with phrases, probabilities, and core.rationale.choice. By
-embeddings, as in TextCAM (arXiv 2510.01004): LDA directions in the embedder's space and a sparse
+By supports: correlations of channels with phrases, probabilities, and core.rationale.phrase_choice.
+By embeddings, as in TextCAM (arXiv 2510.01004): LDA directions in the embedder's space and a sparse
 choice.
 """
 
@@ -19,7 +19,7 @@ from textcam_service.core.concepts.attributes import ClassAttributes
 from textcam_service.core.concepts.supports import evidence_by_phrase
 from textcam_service.core.probability import logit, softmax
 from textcam_service.core.rationale.calibration import Calibration
-from textcam_service.core.rationale.choice import Candidates, Choice, choose
+from textcam_service.core.rationale.phrase_choice import Candidates, Choice, choose
 from textcam_service.core.rationale.phrases import choose_phrases, evidence_embedding
 from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.types import (

@@ -2,8 +2,8 @@
 
 An exporter goes through five steps: choose the target layer, split the network there, translate
 its parts to ONNX, verify them against the original, write the folder. The first four differ
-between torch (export.torch.export) and ONNX files (export.onnx.export) and give an ExportPlan. The
-last one is here.
+between torch (export.from_torch.export) and ONNX files (export.from_onnx.export). They give an
+ExportPlan. The last step is here.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class VertexSource:
-    """Positions of a vision graph network's vertices; see export.torch.vertices.
+    """Positions of a vision graph network's vertices; see export.from_torch.vertices.
 
     Attributes:
         count: V.

@@ -19,10 +19,11 @@ from functools import partial
 from typing import Generic
 
 from textcam_service.errors import DeadlineExpired, QueueFull, SessionFailed, ShuttingDown
+from textcam_service.serving.batching.deadlines import EXPIRED, BatchLimits
 from textcam_service.serving.batching.events import BatcherEvents
 from textcam_service.serving.batching.execution import run_batch
 from textcam_service.serving.batching.latency import BatchLatency
-from textcam_service.serving.batching.queues import EXPIRED, BatchLimits, Queues
+from textcam_service.serving.batching.queues import Queues
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.batching.slot import BatchResult, Item, Result, Slot, deadline_passed
 
@@ -138,7 +139,7 @@ class Batcher(Generic[Item, Result]):
         if self._unavailable:
             raise SessionFailed(_UNAVAILABLE, retry_after_s=1.0)
         try:
-            self._queues.check_admissible(latest, lane, now, max_wait_s)
+            self._queues.deadlines.check(latest, lane, now, max_wait_s)
         except DeadlineExpired:
             self._notify(self._events.on_expired)
             raise
@@ -221,7 +222,7 @@ class Batcher(Generic[Item, Result]):
             if self._batch:
                 await self._infer()
                 self._batch = []
-                self._queues.idle_at = None
+                self._queues.deadlines.idle_at = None
                 if self._failed_in_a_row >= _PROBE_AFTER and self._probe is not None:
                     self._failed_in_a_row = 0
                     await self._probe()  # tells bad items from a bad session
@@ -246,7 +247,9 @@ class Batcher(Generic[Item, Result]):
         for slot in [slot for slot in self._queues if slot.deadline <= now]:
             self.on_deadline(slot)
         self._batch = self._queues.take(now)
-        self._queues.idle_at = now + self._latency.of(len(self._batch)) if self._batch else None
+        self._queues.deadlines.idle_at = (
+            now + self._latency.of(len(self._batch)) if self._batch else None
+        )
         self._report()
 
     async def _infer(self) -> None:
@@ -301,7 +304,7 @@ class Batcher(Generic[Item, Result]):
         for slot in self._batch:
             slot.fail(error)
         self._batch = []
-        self._queues.idle_at = None
+        self._queues.deadlines.idle_at = None
 
     # --- callbacks of the slots -----------------------------------------------------
 
@@ -329,7 +332,7 @@ class Batcher(Generic[Item, Result]):
     def _observe(self, size: int, run_s: float, cycle_s: float) -> None:
         self._latency.observe(size, run_s)
         self._cycle_latency.observe(size, cycle_s)
-        self._queues.observed_at = time.monotonic()
+        self._queues.deadlines.observed_at = time.monotonic()
 
     def _discard(self, slot: Slot[Item, Result]) -> None:
         if self._queues.discard(slot):

@@ -18,7 +18,7 @@ from textcam_service.model.bundle import ModelBundle
 from textcam_service.runtime.cpus import usable_cpus
 from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
-from textcam_service.serving.batching.queues import BatchLimits
+from textcam_service.serving.batching.deadlines import BatchLimits
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.engine.cancellation import CancellationToken
 from textcam_service.serving.engine.context import RequestContext

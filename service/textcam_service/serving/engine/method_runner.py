@@ -33,7 +33,7 @@ from textcam_service.errors import DeadlineExpired, InvalidArgument, ServerBusy
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.runtime.output import BackboneOutput
 from textcam_service.serving.batching.batcher import Batcher
-from textcam_service.serving.batching.queues import BatchLimits
+from textcam_service.serving.batching.deadlines import BatchLimits
 from textcam_service.serving.engine.executors import run_in_executor
 from textcam_service.serving.telemetry.metrics import Metrics
 

@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.serving.telemetry.declarations import METRICS, STAGES
 from textcam_service.serving.telemetry.exposition import bundle_digests, describe
+from textcam_service.serving.telemetry.metric_definitions import METRICS, STAGES
 
 
 class Metrics:

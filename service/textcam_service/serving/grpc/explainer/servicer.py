@@ -13,7 +13,7 @@ from textcam.v1 import explainer_pb2_grpc
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.dataplane import DataPlane
 from textcam_service.serving.grpc.context import abort, deadline_of
-from textcam_service.serving.grpc.explainer.explaining import ExplainCalls, envelope
+from textcam_service.serving.grpc.explainer.calls import ExplainCalls, envelope
 from textcam_service.serving.grpc.explainer.pagination import read_page
 from textcam_service.serving.grpc.explainer.requests import read_model
 from textcam_service.serving.grpc.explainer.responses import model_message, summary_message

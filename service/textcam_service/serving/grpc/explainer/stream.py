@@ -12,7 +12,7 @@ from textcam_service.errors import InvalidArgument
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.dataplane import DataPlane
 from textcam_service.serving.engine.jobs import MAX_REQUEST_ID, check_request_id
-from textcam_service.serving.grpc.explainer.explaining import ExplainCalls, envelope
+from textcam_service.serving.grpc.explainer.calls import ExplainCalls, envelope
 from textcam_service.serving.status import status_of
 from textcam_service.serving.telemetry.tracing import Metadata
 from textcam_service.settings import ServerSettings

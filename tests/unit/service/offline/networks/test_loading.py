@@ -7,7 +7,7 @@ import pytest
 import torch
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused, MissingExtra
-from textcam_service.offline.export.torch.export import plan_network
+from textcam_service.offline.export.from_torch.export import plan_network
 from textcam_service.offline.networks import loading, smoke_test
 from textcam_service.offline.networks.loading import load_network, state_digest, weights_digest
 from textcam_service.offline.networks.network import Network

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from batchers import Events, Session
 from textcam_service.serving.batching.batcher import Batcher
-from textcam_service.serving.batching.queues import BatchLimits
+from textcam_service.serving.batching.deadlines import BatchLimits
 
 
 @pytest.fixture

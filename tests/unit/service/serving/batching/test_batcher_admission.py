@@ -11,7 +11,7 @@ from textcam_service.errors import (
     DeadlineUnreachable,
     QueueFull,
 )
-from textcam_service.serving.batching import queues
+from textcam_service.serving.batching import deadlines
 from textcam_service.serving.batching.scheduling import Lane
 
 
@@ -157,11 +157,11 @@ async def test_a_prediction_that_is_out_of_date_refuses_nobody(made, monkeypatch
     _, events, make = made
     batcher = await make()
     seed_slow(batcher, LONG)
-    monkeypatch.setattr(queues, "_TRUST_S", 0.0)
+    monkeypatch.setattr(deadlines, "_TRUST_S", 0.0)
     for _ in range(9):
         hurried = time.monotonic() + 0.1 * LONG
         assert (await asyncio.wait_for(batcher.submit(1, hurried), 5)).result == 2
-    monkeypatch.setattr(queues, "_TRUST_S", LONG)
+    monkeypatch.setattr(deadlines, "_TRUST_S", LONG)
     assert (await batcher.submit(1, time.monotonic() + 0.1 * LONG)).result == 2
     assert events.expired == 0
 

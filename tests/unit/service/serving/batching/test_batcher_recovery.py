@@ -13,7 +13,7 @@ from textcam_service.errors import (
 )
 from textcam_service.serving.batching import batcher as batcher_module
 from textcam_service.serving.batching.batcher import Batcher
-from textcam_service.serving.batching.queues import BatchLimits
+from textcam_service.serving.batching.deadlines import BatchLimits
 
 
 async def test_drain_finishes_queued_work_and_refuses_new(made):

@@ -1,39 +1,16 @@
 """Admission and order of the queues, by hand and under simulated overload."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 from batchers import latency_of
+from batchers import queue_item as item
 from textcam_service.errors import (
     DeadlineUnreachable,
 )
-from textcam_service.serving.batching.queues import BatchLimits, Queues
+from textcam_service.serving.batching.deadlines import BatchLimits
+from textcam_service.serving.batching.queues import Queues
 from textcam_service.serving.batching.scheduling import Lane
-
-
-@pytest.mark.parametrize(
-    ("limits", "fault"),
-    [
-        ({"max_batch": 0}, "max_batch is 0; give a whole number of at least 1"),
-        ({"max_batch": 2.5}, "max_batch is 2.5; give a whole number"),
-        ({"max_queue": -3}, "max_queue is -3; give a whole number of at least 1"),
-        ({"max_delay_s": -0.1}, "max_delay_s is -0.1; give finite seconds, 0 or more"),
-        ({"max_delay_s": math.inf}, "max_delay_s is inf"),
-        ({"max_delay_s": math.nan}, "max_delay_s is nan"),
-    ],
-)
-def test_limits_out_of_range_are_refused_with_the_mend(limits, fault):
-    with pytest.raises(ValueError, match=fault):
-        BatchLimits(**limits)
-
-
-def test_the_least_limits_are_allowed():
-    BatchLimits(max_batch=1, max_delay_s=0, max_queue=1)
-
-
-def item(deadline, lane=Lane.AUDIT, admitted=0.0):
-    return SimpleNamespace(deadline=deadline, lane=lane, admitted=admitted, is_ready=True)
 
 
 @pytest.mark.parametrize("deadline", [math.inf, 3600.0])
@@ -50,42 +27,6 @@ def test_items_with_near_deadlines_pass_one_without_for_a_minute_at_most(deadlin
     assert now == 30  # from when the others' deadlines were a minute after it came
 
 
-def test_an_item_without_a_deadline_makes_no_other_late():
-    queues = Queues(BatchLimits(max_batch=1), latency_of(_1=100.0))
-    queues.add(item(101.0))
-    queues.check_admissible(math.inf, Lane.AUDIT, now=0.5)
-    queues.add(item(math.inf, admitted=0.5))
-    assert [queues.take(1.0)[0].deadline for _ in range(2)] == [101.0, math.inf]
-
-
-def test_an_audit_item_is_admitted_by_what_is_left_or_by_its_share():
-    queues = Queues(BatchLimits(max_batch=4, audit_share=0.25), latency_of(_4=1.0))
-    for _ in range(12):
-        queues.add(item(math.inf, Lane.INTERACTIVE))
-    queues.check_admissible(1.0, Lane.AUDIT, now=0.0)  # a quarter of the first full batch
-    with pytest.raises(DeadlineUnreachable):
-        queues.check_admissible(0.9, Lane.AUDIT, now=0.0)
-    without_share = Queues(BatchLimits(max_batch=4, audit_share=0.0), latency_of(_4=1.0))
-    for _ in range(12):
-        without_share.add(item(math.inf, Lane.INTERACTIVE))
-    without_share.check_admissible(4.0, Lane.AUDIT, now=0.0)
-    with pytest.raises(DeadlineUnreachable):
-        without_share.check_admissible(3.9, Lane.AUDIT, now=0.0)
-
-
-def test_an_item_that_makes_its_batch_too_long_for_another_is_refused():
-    """Else those at the brim would all be late by those that came after them."""
-    queues = Queues(BatchLimits(max_batch=4), latency_of(_1=0.4, _2=0.6, _3=0.8, _4=1.0))
-    queues.add(item(0.7, Lane.INTERACTIVE))
-    queues.check_admissible(0.9, Lane.INTERACTIVE, now=0.0)
-    queues.add(item(0.9, Lane.INTERACTIVE))
-    with pytest.raises(DeadlineUnreachable, match=r"another request.* would be 0\.100 s too late"):
-        queues.check_admissible(1.0, Lane.INTERACTIVE, now=0.0)
-    queues.add(item(0.3, Lane.INTERACTIVE))  # late in any case: not for the next one's sake
-    with pytest.raises(DeadlineUnreachable, match=r"the response would be 0\.500 s too late"):
-        queues.check_admissible(0.5, Lane.INTERACTIVE, now=0.0)
-
-
 def overloaded(share=0.2, audits=16):
     """Twenty seconds of 300 items a second, due after 0.3 s, on a session that can do 133.
 
@@ -100,13 +41,13 @@ def overloaded(share=0.2, audits=16):
     while now < 20:
         batch = queues.take(now)
         end = now + costs.of(len(batch)) if batch else arrival
-        queues.idle_at = end if batch else None
+        queues.deadlines.idle_at = end if batch else None
         while arrival <= end:
             for waiting in [one for one in queues if one.deadline <= arrival]:
                 queues.discard(waiting)
                 late += 1
             try:
-                queues.check_admissible(arrival + 0.3, Lane.INTERACTIVE, arrival)
+                queues.deadlines.check(arrival + 0.3, Lane.INTERACTIVE, arrival)
                 queues.add(item(arrival + 0.3, Lane.INTERACTIVE, arrival))
             except DeadlineUnreachable:
                 refused += 1
@@ -119,7 +60,7 @@ def overloaded(share=0.2, audits=16):
                 done += 1
             else:
                 late += 1
-        queues.idle_at, now = None, end
+        queues.deadlines.idle_at, now = None, end
     return done, late, refused, audited
 
 

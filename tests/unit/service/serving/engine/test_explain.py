@@ -10,7 +10,7 @@ from small_models import load_model, write_model
 from textcam_service.errors import DeadlineExpired, InvalidArgument
 from textcam_service.serving.engine.encoding import IdentityEncoder
 from textcam_service.serving.engine.engine import Engine
-from textcam_service.serving.telemetry.declarations import STAGES
+from textcam_service.serving.telemetry.metric_definitions import STAGES
 from textcam_service.serving.telemetry.metrics import Metrics
 from textcam_service.serving.telemetry.record import RequestRecord
 from textcam_service.settings import ServerSettings

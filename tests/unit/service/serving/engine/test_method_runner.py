@@ -10,7 +10,7 @@ from small_models import CHANNELS, CLASSES, SIDE, load_model, write_model
 from textcam_service.core.methods import METHODS
 from textcam_service.errors import DeadlineExpired, InvalidArgument, ServerBusy
 from textcam_service.model.explainer import method_input
-from textcam_service.serving.batching.queues import BatchLimits
+from textcam_service.serving.batching.deadlines import BatchLimits
 from textcam_service.serving.engine.method_runner import MethodPlan, MethodRunner
 from textcam_service.serving.engine.targets import ClassScores
 from textcam_service.serving.telemetry.metrics import Metrics

@@ -3,7 +3,7 @@
 import inspect
 
 from prometheus_client.openmetrics.exposition import generate_latest
-from textcam_service.serving.telemetry.declarations import METRICS, STAGES
+from textcam_service.serving.telemetry.metric_definitions import METRICS, STAGES
 from textcam_service.serving.telemetry.metrics import Metrics, QueueEvents
 
 

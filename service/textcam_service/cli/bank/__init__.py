@@ -1,0 +1,1 @@
+"""Commands that build banks and look into them."""

@@ -1,0 +1,1 @@
+"""Options, connections and output that commands share."""

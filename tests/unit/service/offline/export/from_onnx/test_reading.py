@@ -1,0 +1,90 @@
+"""Users' ONNX files: what is read of them, and what is refused."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from textcam_service.errors import ExportRefused
+from textcam_service.offline.export.from_onnx.reading import OWN, read_onnx
+
+
+def saved(folder, *tail, shape=("N", 3, 8, 8), kind=TensorProto.FLOAT, metadata=()):
+    """A pooled classifier, then `tail`: nodes from "pooled" (N, 3) to "out"."""
+    declare = helper.make_tensor_value_info
+    pool = helper.make_node("ReduceMean", ["image"], ["pooled"], axes=[2, 3], keepdims=0)
+    tail = tail or (helper.make_node("Neg", ["pooled"], ["out"]),)
+    shaped = numpy_helper.from_array(np.array([-1, 3]), "size")
+    graph = helper.make_graph(
+        [pool, *tail],
+        "classifier",
+        [declare("image", kind, shape)],
+        [declare("out", TensorProto.FLOAT, ["N", 3])],
+        [shaped],
+    )
+    opset = helper.make_opsetid("", 17)
+    made = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    helper.set_model_props(made, dict(metadata))
+    onnx.save(made, folder / "c.onnx")
+    return folder / "c.onnx"
+
+
+def test_input_logits_and_batch_are_read_under_names_of_their_own(tmp_path):
+    file = read_onnx(saved(tmp_path, shape=(2, 3, 8, 8)), (8, 8))
+    assert (file.image, file.logits, file.batch) == (OWN + "image", OWN + "out", 2)
+    assert file.class_names == ()
+
+
+@pytest.mark.parametrize("last", ["Softmax", "LogSoftmax"])
+def test_a_last_softmax_is_cut_off_with_what_only_passes_it_on(last, tmp_path):
+    tail = [
+        helper.make_node(last, ["pooled"], ["shares"]),
+        helper.make_node("Identity", ["shares"], ["out"]),
+    ]
+    file = read_onnx(saved(tmp_path, *tail), (8, 8))
+    assert file.logits == OWN + "pooled"
+    assert [node.op_type for node in file.model.graph.node] == ["ReduceMean"]
+
+
+def test_a_last_sigmoid_is_refused_through_a_reshape_too(tmp_path):
+    tail = [
+        helper.make_node("Sigmoid", ["pooled"], ["shares"]),
+        helper.make_node("Reshape", ["shares", "size"], ["out"]),
+    ]
+    with pytest.raises(ExportRefused, match=r"ends in a Sigmoid: .* make 'pooled' its output"):
+        read_onnx(saved(tmp_path, *tail), (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "names"),
+    [
+        ({"names": "{0: 'a', 2: 'c', 1: 'b'}"}, ("a", "b", "c")),
+        ({"class_names": '["a", "b", "c"]'}, ("a", "b", "c")),
+        ({"labels": '{"10": "k", "9": "j"}'}, ("j", "k")),
+        ({"names": "a, b, c"}, ()),
+        ({"stride": "32"}, ()),
+    ],
+)
+def test_class_names_are_read_as_json_or_as_python_writes_them(metadata, names, tmp_path):
+    assert read_onnx(saved(tmp_path, metadata=metadata), (8, 8)).class_names == names
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "message"),
+    [
+        (("N", 8, 8, 3), TensorProto.FLOAT, "put a Transpose or a Cast before it"),
+        (("N", 3, 8, 8), TensorProto.DOUBLE, r"takes DOUBLE \(\?, 3, 8, 8\)"),
+        (("N", 3, 4, 8), TensorProto.FLOAT, "state --input-size 4,8"),
+    ],
+)
+def test_an_input_of_another_kind_is_refused_with_a_remedy(shape, kind, message, tmp_path):
+    path = saved(
+        tmp_path, helper.make_node("Cast", ["pooled"], ["out"], to=1), shape=shape, kind=kind
+    )
+    with pytest.raises(ExportRefused, match=message):
+        read_onnx(path, (8, 8))
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "c.onnx").write_bytes(b"no graph")
+    with pytest.raises(ExportRefused, match="is no ONNX model"):
+        read_onnx(tmp_path / "c.onnx", (8, 8))

@@ -1,0 +1,114 @@
+"""The layer that is chosen by what small networks compute."""
+
+import pytest
+import torch
+from textcam_service.core.types import Preprocessing
+from textcam_service.errors import ExportRefused
+from textcam_service.offline.export.from_torch.target_layer import (
+    choose_target,
+    is_close,
+    linear_head,
+)
+from textcam_service.offline.networks.network import Network
+from torch import nn
+
+SIZE = Preprocessing(36, 32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+class Convolutions(nn.Module):
+    """Two convolutions and a pooled head."""
+
+    def __init__(self, head):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.body = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 6, 2, 2)
+        self.pool, self.head = nn.AdaptiveAvgPool2d(1), head
+
+    def forward(self, x):
+        return self.head(self.pool(self.body(self.stem(x).relu())).flatten(1))
+
+
+class ClassToken(nn.Module):
+    """Tokens are mixed, and behind the last layer only the first one is read."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches = nn.Conv2d(3, 8, 8, 8)
+        self.mix = nn.Parameter(torch.randn(17, 17))
+        self.last, self.head = nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        tokens = self.patches(x).flatten(2)
+        tokens = torch.cat([tokens.mean(2, keepdim=True), tokens], 2)
+        mixed = (tokens @ self.mix).transpose(1, 2)
+        return self.head(self.last(mixed).tanh()[:, 0])
+
+
+class Around(Convolutions):
+    """The image goes around the body."""
+
+    def forward(self, x):
+        maps = self.stem(x).relu()
+        return self.head((self.body(maps).mean((2, 3)) + maps[:, :6].mean((2, 3))).tanh())
+
+
+def network(module):
+    return Network("tiny", module.eval().requires_grad_(False), SIZE, tuple("abcd"))
+
+
+def chosen(module):
+    torch.manual_seed(1)
+    return choose_target(network(module), torch.randn(2, 3, 32, 32))
+
+
+def test_the_pooled_layer_is_chosen_if_the_head_is_linear_in_its_mean():
+    head = nn.Linear(6, 4)
+    target = chosen(Convolutions(head))
+    assert str(target.point) == "body"
+    assert target.head.name == "head"
+    assert target.head.weights.shape == (4, 6)
+
+
+def test_the_last_bottleneck_is_chosen_before_any_other_head():
+    target = chosen(Convolutions(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4))))
+    assert (str(target.point), target.head) == ("body", None)
+
+
+def test_a_layer_that_the_image_goes_around_is_not_chosen():
+    assert str(chosen(Around(nn.Linear(6, 4))).point) == "stem"
+
+
+def test_tokens_that_are_not_read_are_not_chosen():
+    assert str(chosen(ClassToken()).point) == "patches"
+
+
+def test_a_network_without_maps_is_refused_with_the_option_to_choose():
+    class Flat(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(3 * 32 * 32, 5), nn.Linear(5, 4)
+
+        def forward(self, x):
+            return self.last(self.first(x.flatten(1)).relu())
+
+    with pytest.raises(ExportRefused, match="choose one with --target-layer"):
+        chosen(Flat())
+
+
+def test_a_head_without_bias_has_a_bias_of_zeros():
+    head = linear_head(network(Convolutions(nn.Linear(6, 4, bias=False))), torch.ones(2, 3, 32, 32))
+    assert head.bias.tolist() == [0, 0, 0, 0]
+
+
+def test_a_last_layer_whose_output_is_changed_is_no_linear_head():
+    module = Convolutions(nn.Sequential(nn.Linear(6, 4), nn.Tanh()))
+    assert linear_head(network(module), torch.ones(2, 3, 32, 32)) is None
+
+
+def test_tensors_agree_on_their_own_scale_and_zeros_never():
+    tiny = torch.tensor([1e-9, -2e-9])
+    assert is_close(tiny * 1.00001, tiny)
+    assert not is_close(tiny * 1.001, tiny)
+    assert not is_close(torch.zeros(2), torch.zeros(2))
+    assert not is_close(torch.ones(3), torch.ones(2))
