@@ -20,7 +20,6 @@ UNTESTED = listed(Path(__file__).with_name("untested.txt"))
 # Test files of the mirror whose name is no module's.
 ASTRAY = {
     "tests/unit/client/test_api.py",
-    "tests/unit/service/cli/test_common.py",
 }
 
 

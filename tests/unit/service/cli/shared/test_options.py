@@ -3,13 +3,13 @@
 import click
 import pytest
 from click.testing import CliRunner
-from textcam_service.cli import common
+from textcam_service.cli.shared import options
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.errors import MissingExtra
 
 
 @click.command()
-@common.comparison_options
+@options.comparison_options
 def compare(bank, images, min_top1, min_map_correlation, min_first_phrase):
     click.echo(f"{min_top1} {min_map_correlation} {min_first_phrase}")
 
@@ -32,7 +32,7 @@ def test_thresholds_have_the_measures_names_and_one_has_another_spelling():
     [("min_odds=2", 2), ("wording=embeddings", "embeddings"), ("root=false", False)],
 )
 def test_a_pair_sets_its_field(pair, value):
-    made = common.settings_of(RationaleSettings, (pair,), "--set")
+    made = options.settings_of(RationaleSettings, (pair,), "--set")
     assert getattr(made, pair.partition("=")[0]) == value
 
 
@@ -49,13 +49,13 @@ def test_a_pair_sets_its_field(pair, value):
 )
 def test_a_pair_that_the_settings_do_not_take_is_refused(pair, message):
     with pytest.raises(click.BadParameter) as error:
-        common.settings_of(RationaleSettings, (pair,), "--set")
+        options.settings_of(RationaleSettings, (pair,), "--set")
     assert message in error.value.message
     assert error.value.param_hint == "--set"
 
 
 def test_a_missing_extra_is_named_with_its_command(monkeypatch):
-    common.need("service")
-    monkeypatch.setitem(common._EXTRAS, "service", ("numpy", "no_such_package"))
+    options.need("service")
+    monkeypatch.setitem(options._EXTRAS, "service", ("numpy", "no_such_package"))
     with pytest.raises(MissingExtra, match=r"no_such_package not installed\): pip install"):
-        common.need("service")
+        options.need("service")
