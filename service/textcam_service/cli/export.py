@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from textcam_service.cli.shared.options import OUTPUT, need
-from textcam_service.cli.shared.parameters import height_and_width
+from textcam_service.cli.shared.parameters import height_and_width, model_options
 
 
 @click.command(short_help="Turn a classifier into a backbone.")
@@ -23,6 +24,16 @@ from textcam_service.cli.shared.parameters import height_and_width
     default=None,
     help="A weights tag, a local checkpoint, or 'none' for seeded random weights.  [default: the "
     "network's usual weights]",
+)
+@click.option(
+    "--model-option",
+    "options",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=model_options,
+    help="An argument of the constructor of a network of timm, torchvision or your own, such as "
+    "img_size=160 or global_pool=avgmax. May be given more than once.  [default: what a "
+    "checkpoint's weights show, else the library's]",
 )
 @click.option(
     "--target-layer",
@@ -60,6 +71,7 @@ from textcam_service.cli.shared.parameters import height_and_width
 def export(
     model: str,
     weights: str | None,
+    options: dict[str, Any],
     target_layer: str,
     layers: tuple[str, ...],
     classes: Path | None,
@@ -82,7 +94,7 @@ def export(
     from textcam_service.artefacts.files import require_replaceable  # noqa: PLC0415 - safetensors
 
     require_replaceable(output, FILES)
-    _check_options(model, weights, layers, classes, input_size)
+    _check_options(model, weights, options, layers, classes, input_size)
     if model.startswith("onnx:"):
         from textcam_service.offline.export.from_onnx.export import export_onnx  # noqa: PLC0415
         from textcam_service.offline.networks.network import standard_preprocessing  # noqa: PLC0415
@@ -99,7 +111,7 @@ def export(
     from textcam_service.offline.export.from_torch.export import export_network  # noqa: PLC0415 - torch
     from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415 - torch
 
-    network = load_network(model, weights)
+    network = load_network(model, weights, options)
     report = export_network(network, output, target_layer=target_layer, layers=layers)
     click.echo(f"{output}: {report}")
 
@@ -107,6 +119,7 @@ def export(
 def _check_options(
     model: str,
     weights: str | None,
+    options: dict[str, Any],
     layers: tuple[str, ...],
     classes: Path | None,
     input_size: tuple[int, int] | None,
@@ -119,7 +132,14 @@ def _check_options(
     kind = "ONNX models"
     without_effect: dict[str, object] = {"--classes": classes, "--input-size": input_size}
     if model.startswith("onnx:"):
-        kind, without_effect = "networks of torch", {"--weights": weights, "--layer": layers}
+        kind, without_effect = (
+            "networks of torch",
+            {
+                "--weights": weights,
+                "--model-option": options,
+                "--layer": layers,
+            },
+        )
     for name in filter(without_effect.get, without_effect):
         raise click.UsageError(f"{name} is for {kind}; leave it out")
 

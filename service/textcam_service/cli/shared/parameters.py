@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import math
 from pathlib import Path
@@ -92,3 +93,25 @@ def height_and_width(
             param=parameter,
         )
     return int(sides[0]), int(sides[-1])
+
+
+def model_options(
+    _: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, Any]:
+    """Read "NAME=VALUE", as a callback of click's; a value is a literal of Python, or a text.
+
+    Raises:
+        click.BadParameter: One is not of this form.
+    """
+    options: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.BadParameter(
+                f"'{text}' is not NAME=VALUE, such as global_pool=avgmax", param=parameter
+            )
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options

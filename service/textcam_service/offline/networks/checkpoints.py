@@ -72,7 +72,7 @@ class Checkpoint:
             raise ExportRefused(
                 f"{self.path!r} does not fit the network "
                 f"({textwrap.shorten(found, 400, placeholder=' ...')}); name the network "
-                "that it was saved from"
+                "that it was saved from, and how that was built by --model-option NAME=VALUE"
             ) from error
 
     def build(self, make: Callable[..., nn.Module]) -> nn.Module:

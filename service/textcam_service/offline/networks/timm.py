@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from typing import Any, get_args
 
 from textcam_service.core.types import CropMode, Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.networks.checkpoints import read_checkpoint
+from textcam_service.offline.networks.checkpoints import Checkpoint, read_checkpoint
+from textcam_service.offline.networks.fitting import (
+    Tensors,
+    as_text,
+    build_fitting,
+    side_of,
+    starts,
+)
 from textcam_service.offline.networks.network import (
     RANDOM_WEIGHTS,
     LoadedModule,
@@ -20,31 +28,160 @@ from textcam_service.offline.networks.network import (
 
 timm: Any = import_module("timm")  # it ships types for half of its functions
 
+# Arguments of timm's training script that say how images are prepared.
+_FED = ("input_size", "img_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 
-def load_timm(name: str, weights: str | None) -> LoadedModule:
-    """Load a timm model; `weights` as for load_network.
+
+def load_timm(name: str, weights: str | None, options: Mapping[str, Any]) -> LoadedModule:
+    """Load a timm model; arguments as for load_network.
 
     Raises:
-        ExportRefused: The service cannot resize images as the model wants them.
+        ExportRefused: The checkpoint does not fit, or the service cannot resize images as the
+            model wants them.
     """
-    checkpoint = None
+    checkpoint, notes, fed = None, tuple[str, ...](), dict[str, Any]()
+    size = options.get("img_size")
     if weights == RANDOM_WEIGHTS:
         with seeded():
-            module = timm.create_model(name, pretrained=False)
+            module = _create(name, pretrained=False, **options)
     elif weights is None or f"{name.partition('.')[0]}.{weights}" in timm.list_pretrained():
+        _refuse_classes(options)
         tagged = name if weights is None else f"{name.partition('.')[0]}.{weights}"
-        module = timm.create_model(tagged, pretrained=True)
+        module = _create(tagged, pretrained=True, **options)
     else:
         checkpoint = read_checkpoint(weights)
-        module = checkpoint.build(partial(timm.create_model, name, pretrained=False))
-    config = timm.data.resolve_model_data_config(module)
+        told = _told_in_training(checkpoint)
+        make = partial(_create, name, pretrained=False)
+        fitted = build_fitting(
+            checkpoint, make, {**told, **options}, _shown, timm.utils.reparameterize_model
+        )
+        module = fitted.module
+        fed = _fed_in_training(checkpoint)
+        size = size or told.get("img_size") or fitted.shown.get("img_size")
+        notes = (*fitted.notes, *_training_notes({**told, **fed}), *_unseen(module, told, options))
+        options = {**told, **options}
+    if size is not None:
+        sides = (size, size) if isinstance(size, int) else tuple(size)
+        fed["input_size"] = (3, *sides)
+    preprocessing = _preprocessing(name, timm.data.resolve_model_data_config(module, args=fed))
+    names = class_names_of(checkpoint, int(module.num_classes))
+    return LoadedModule(module, preprocessing, names, notes=notes, options=options)
+
+
+def _create(name: str, **options: Any) -> Any:
+    """Create a model; an `img_size` that its constructor does not take is its input's alone."""
+    try:
+        return timm.create_model(name, **options)
+    except TypeError as error:
+        if "img_size" not in options or "'img_size'" not in str(error):
+            raise
+        del options["img_size"]
+        return timm.create_model(name, **options)
+
+
+def _refuse_classes(options: Mapping[str, Any]) -> None:
+    if "num_classes" in options:
+        raise ExportRefused(
+            "num_classes is for a local checkpoint or random weights: the library's weights have "
+            "their own classes; leave it out"
+        )
+
+
+def _told_in_training(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the constructor's arguments that timm's training script was given."""
+    told = dict(checkpoint.arguments.get("model_kwargs") or {})
+    if checkpoint.arguments.get("gp"):
+        told["global_pool"] = checkpoint.arguments["gp"]
+    return told
+
+
+def _fed_in_training(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {name: value for name in _FED if (value := checkpoint.arguments.get(name))}
+
+
+def _training_notes(told: Mapping[str, Any]) -> tuple[str, ...]:
+    return (f"{as_text(told)}, as its training script was called",) if told else ()
+
+
+def _unseen(module: Any, told: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say what the model computes with and no checkpoint shows."""
+    pool = getattr(module, "global_pool", None)
+    if pool is None:
+        pool = getattr(getattr(module, "head", None), "global_pool", None)
+    kind = pool if isinstance(pool, str) else getattr(pool, "pool_type", None)
+    if kind in ("avg", "max", "avgmax", "fast", "fastavg") and "global_pool" not in {
+        **told,
+        **options,
+    }:
+        return (
+            f"global_pool={kind} is assumed: the weights fit avg, max and avgmax alike; give "
+            "--model-option global_pool=NAME if it was trained with another",
+        )
+    return ()
+
+
+def _shown(module: Any, tensors: Tensors) -> dict[str, Any]:
+    """Return the arguments with which timm would have made the model that the weights are of."""
+    own = module.state_dict()
+    found = {"global_pool": _pooling(own, tensors), "img_size": _image_size(module, own, tensors)}
+    head = _classifier(module, own, tensors)
+    if head is not None:
+        if len(tensors[head]) != module.num_classes:
+            found["num_classes"] = len(tensors[head])
+        if head in own and own[head].ndim > 1 and tensors[head].shape[1] == 2 * own[head].shape[1]:
+            found["global_pool"] = "catavgmax"
+    if starts(tensors, "AuxLogits.") and not starts(own, "AuxLogits."):
+        found["aux_logits"] = True
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _classifier(module: Any, own: Tensors, tensors: Tensors) -> str | None:
+    """Return the name of the classifier's weight; None: the checkpoint has none."""
+    stated = (getattr(module, "pretrained_cfg", None) or {}).get("classifier") or ()
+    stated = (stated,) if isinstance(stated, str) else stated
+    for name in stated:
+        while name:  # a fused head takes the place of what held it
+            if f"{name}.weight" in tensors and tensors[f"{name}.weight"].ndim > 1:
+                return f"{name}.weight"
+            name = name.rpartition(".")[0]  # noqa: PLW2901
+    last = list(own)[-1]  # timm makes it last
+    return last if module.num_classes and last in tensors and tensors[last].ndim else None
+
+
+def _pooling(own: Tensors, tensors: Tensors) -> str | None:
+    """Return the pooling of a ViT, which the names of its last norm show; None: the model's own."""
+    attends, norm = starts(tensors, "attn_pool."), starts(tensors, "fc_norm.")
+    if attends == starts(own, "attn_pool.") and norm == starts(own, "fc_norm."):
+        return None
+    if attends:
+        return "map"
+    if norm:
+        return "avg"
+    return "token" if "cls_token" in tensors else None
+
+
+def _image_size(module: Any, own: Tensors, tensors: Tensors) -> int | None:
+    """Return the side of a ViT's images, which its positions show; None: the model's own."""
+    grid = getattr(getattr(module, "patch_embed", None), "grid_size", None)
+    usual, found = own.get("pos_embed"), tensors.get("pos_embed")
+    if grid is None or usual is None or found is None or usual.shape == found.shape:
+        return None
+    if usual.ndim != 3 or found.ndim != 3:
+        return None
+    further = usual.shape[1] - grid[0] * grid[1]  # of the class, and registers
+    side = side_of(found.shape[1] - further)
+    height, width = module.patch_embed.patch_size
+    return side * int(height) if side is not None and height == width else None
+
+
+def _preprocessing(name: str, config: Mapping[str, Any]) -> Preprocessing:
     if config["crop_mode"] not in get_args(CropMode):
         raise ExportRefused(
             f"timm:{name} wants its images resized by {config['crop_mode']!r}; served are "
             f"{', '.join(get_args(CropMode))}"
         )
     _, height, width = config["input_size"]
-    preprocessing = Preprocessing(
+    return Preprocessing(
         int(max(height, width) / config["crop_pct"]),
         height,
         width,
@@ -53,6 +190,3 @@ def load_timm(name: str, weights: str | None) -> LoadedModule:
         as_triple(config["std"]),
         config["crop_mode"],
     )
-    names = class_names_of(checkpoint, int(module.num_classes))
-    notes = checkpoint.taken(module) if checkpoint is not None else ()
-    return LoadedModule(module, preprocessing, names, notes=notes)

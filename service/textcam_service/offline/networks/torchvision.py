@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,6 +11,7 @@ from torchvision import models
 
 from textcam_service.core.types import Preprocessing
 from textcam_service.offline.networks.checkpoints import class_count, read_checkpoint
+from textcam_service.offline.networks.fitting import Tensors, build_fitting, side_of, starts
 from textcam_service.offline.networks.network import (
     RANDOM_WEIGHTS,
     LoadedModule,
@@ -20,25 +23,68 @@ from textcam_service.offline.networks.network import (
     unique_names,
 )
 
+_AUXILIARY = ("aux1.", "AuxLogits.", "aux_classifier.")
 
-def load_torchvision(name: str, weights: str | None) -> LoadedModule:
-    """Load a torchvision model; `weights` as for load_network."""
+
+def load_torchvision(name: str, weights: str | None, options: Mapping[str, Any]) -> LoadedModule:
+    """Load a torchvision model; arguments as for load_network.
+
+    Raises:
+        ExportRefused: The checkpoint does not fit.
+    """
     known = models.get_model_weights(name)
     if weights == RANDOM_WEIGHTS:
         with seeded():
-            module = models.get_model(name, weights=None)
-        return LoadedModule(module, standard_preprocessing(), class_names_of(None, 1000))
+            module = models.get_model(name, weights=None, **options)
+        usual = standard_preprocessing(getattr(module, "image_size", 224))
+        return LoadedModule(
+            module, usual, class_names_of(None, class_count(module)), options=options
+        )
     if weights is not None and weights not in known.__members__:
         checkpoint = read_checkpoint(weights, tags=tuple(known.__members__))
-        module = checkpoint.build(partial(models.get_model, name, weights=None))
+        fitted = build_fitting(
+            checkpoint, partial(models.get_model, name, weights=None), options, _shown
+        )
+        module = fitted.module
         presets = [_preset(tag) for tag in (known.DEFAULT, *known)]
         size = getattr(module, "image_size", presets[0].height)  # a ViT takes one size alone
-        usual = next(preset for preset in presets if preset.height == size)
+        near = next((preset for preset in presets if preset.height == size), presets[0])
+        usual = near if near.height == size else replace(near, resize=size, height=size, width=size)
         names = class_names_of(checkpoint, class_count(module))
-        return LoadedModule(module, usual, names, notes=checkpoint.taken(module))
+        notes = (*fitted.notes, *_unseen(module, options))
+        return LoadedModule(module, usual, names, notes=notes, options=options)
     tag = known[weights or "DEFAULT"]
-    module = models.get_model(name, weights=tag)
-    return LoadedModule(module, _preset(tag), unique_names(tag.meta["categories"]))
+    module = models.get_model(name, weights=tag, **options)
+    categories = unique_names(tag.meta["categories"])
+    return LoadedModule(module, _preset(tag), categories, options=options)
+
+
+def _shown(module: Any, tensors: Tensors) -> dict[str, Any]:
+    """Return the arguments with which torchvision would have made the model of the weights."""
+    own = module.state_dict()
+    last, usual = list(own.items())[-1]
+    found = tensors.get(last, usual)
+    shown: dict[str, Any] = {}
+    if found.ndim and found.shape != usual.shape:
+        shown["num_classes"] = len(found)
+    if any(starts(own, prefix) and not starts(tensors, prefix) for prefix in _AUXILIARY):
+        shown["aux_logits"] = False
+    positions = tensors.get("encoder.pos_embedding")
+    if positions is not None and hasattr(module, "patch_size"):
+        side = side_of(positions.shape[1] - 1)
+        if side is not None and side * module.patch_size != module.image_size:
+            shown["image_size"] = side * module.patch_size
+    return shown
+
+
+def _unseen(module: Any, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say what the model computes with and no checkpoint shows."""
+    if not hasattr(module, "transform_input") or "transform_input" in options:
+        return ()
+    return (
+        "transform_input=False is assumed, which the weights do not show; give --model-option "
+        "transform_input=True if it was trained from torchvision's own weights",
+    )
 
 
 def _preset(tag: Any) -> Preprocessing:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from torch import nn
 
@@ -20,8 +22,8 @@ from textcam_service.offline.networks.network import (
 from textcam_service.offline.networks.smoke_test import check_logits, sample_images
 
 
-def load_user_module(name: str, weights: str | None) -> LoadedModule:
-    """Load a user's module; `name` and `weights` as for load_network.
+def load_user_module(name: str, weights: str | None, options: Mapping[str, Any]) -> LoadedModule:
+    """Load a user's module; arguments as for load_network.
 
     `preprocessing`, `class_names` and `vertex_positions` may be attributes of it, see Network.
     Without them it gets torchvision's usual preprocessing, and its classes are counted by a smoke
@@ -38,8 +40,10 @@ def load_user_module(name: str, weights: str | None) -> LoadedModule:
         raise ExportRefused(
             f"{name}: {error}; give import:package.module:attribute, with the package on PYTHONPATH"
         ) from error
+    if options and isinstance(found, nn.Module):
+        raise ExportRefused(f"{name} is a module, made already; leave out --model-option")
     with seeded():
-        module = found if isinstance(found, nn.Module) else found()
+        module = found if isinstance(found, nn.Module) else found(**options)
     if not isinstance(module, nn.Module):
         raise ExportRefused(f"{name} gives {type(module).__name__}, no torch.nn.Module")
     checkpoint, notes = None, tuple[str, ...]()
@@ -53,7 +57,9 @@ def load_user_module(name: str, weights: str | None) -> LoadedModule:
     stated = getattr(module, "class_names", None)
     if stated is not None:
         names = unique_names(tuple(map(str, stated)))
-        return LoadedModule(module, preprocessing, names, notes=notes)
+        return LoadedModule(module, preprocessing, names, notes=notes, options=options)
     count = check_logits(name, module.eval(), sample_images(preprocessing)).shape[1]
     names = class_names_of(checkpoint, count)
-    return LoadedModule(module, preprocessing, names, smoke_tested=True, notes=notes)
+    return LoadedModule(
+        module, preprocessing, names, smoke_tested=True, notes=notes, options=options
+    )

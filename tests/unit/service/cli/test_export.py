@@ -19,6 +19,8 @@ def test_an_unknown_network_is_told_with_all_that_there_are(tmp_path):
         (["--classes", "names.txt"], "--classes is for ONNX models; leave it out"),
         (["--input-size", "64"], "--input-size is for ONNX models; leave it out"),
         (["--model", "onnx:m.onnx", "--weights", "none"], "--weights is for networks of torch"),
+        (["--model", "onnx:m.onnx", "--model-option", "a=1"], "--model-option is for networks of"),
+        (["--model-option", "img_size"], "'img_size' is not NAME=VALUE, such as"),
         (["--model", "onnx:m.onnx", "--layer", "a"], "--layer is for networks of torch"),
         (["--model", "onnx:m.onnx", "--input-size", "-5"], "'-5' is neither a size in pixels"),
         (["--model", "onnx:m.onnx", "--input-size", "6,4,3"], "such as 192,256"),

@@ -36,6 +36,13 @@ def zeros():
     nn.init.zeros_(made.head.weight)
     return made
 
+def sized(classes=3):
+    made = Counting()
+    made.head = nn.Linear(8, classes)
+    return made
+
+ready = Counting()
+
 def misplaced():
     made = Counting()
     made.vertex_positions = [1, 2]
@@ -133,3 +140,11 @@ def test_a_state_digest_covers_types_and_shapes_too():
         other = nn.Linear(1, 4, bias=False)
         other.weight.zero_()
     assert len({plain, state_digest(same), state_digest(other), state_digest(same.double())}) == 4
+
+
+def test_options_are_arguments_of_a_function_of_ones_own(modules):
+    network = load_network(f"{modules}:sized", options={"classes": 6})
+    assert (len(network.class_names), network.options) == (6, {"classes": 6})
+    for name in (f"{modules}:ready", "scenes:classifier"):
+        with pytest.raises(ExportRefused, match="--model-option"):
+            load_network(name, options={"classes": 6})
