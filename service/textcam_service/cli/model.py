@@ -59,7 +59,7 @@ def model() -> None:
 @click.option(
     "--no-use",
     is_flag=True,
-    help="Upload it, and leave the current version; see `textcam model use`.",
+    help="Upload it without making it current; see `textcam model use`.",
 )
 @_ACCEPT_DRIFT
 def model_publish(

@@ -27,7 +27,7 @@ class Checkpoint:
     Attributes:
         path: Path of the file.
         state: Tensors by name.
-        class_names: As the file states them; None: it states none.
+        class_names: Class names that the file states; None: it states none.
     """
 
     path: str

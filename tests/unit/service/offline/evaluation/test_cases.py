@@ -53,7 +53,7 @@ def test_a_truth_file_is_read(tmp_path):
         ('{"images": [{"file": "none.png"}]}', "none.png is not there"),
         ('{"images": [{"file": "truth.json", "phrases": "dog"}]}', "no list of phrases"),
         ('{"images": [{"file": "truth.json", "doubtful": ["a", 1]}]}', "no list of phrases"),
-        ('{"images": [{"file": "truth.json", "class_index": "3"}]}', "is no index"),
+        ('{"images": [{"file": "truth.json", "class_index": "3"}]}', "is not an index"),
         ('{"images": []}', "names no image"),
     ],
 )
