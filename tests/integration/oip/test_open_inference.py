@@ -351,8 +351,8 @@ def test_pixels_a_class_and_a_method_are_taken(stub):
                         )
                     ]
                 ),
-                f"the parameter '{next(iter(parameters))}' of 'logits' is not supported: tensors come "
-                "whole, and within the messages; leave it out",
+                f"the parameter '{next(iter(parameters))}' of 'logits' is not supported: "
+                "tensors come whole, and within the messages; leave it out",
                 "outputs[0].parameters",
             )
             for parameters in (CLASSIFIED, IN_SHARED_MEMORY)
