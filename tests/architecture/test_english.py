@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-from source_tree import Module, docstrings, first_line, listed, modules
+from source_tree import Module, docstrings, first_line, modules
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = [
@@ -19,9 +19,6 @@ INDIRECT = re.compile(
     r"(What|Who|Whom|Whose|Whoever|Whether|Where|Which|Of|As|Told|Tells|How|Likewise|Nobody)\b"
 )
 
-# Files with such first lines; this list only shrinks.
-EXCEPTIONS = listed(Path(__file__).with_name("indirect.txt"))
-
 
 def sources():
     for folder in FOLDERS:
@@ -33,20 +30,16 @@ def sources():
 
 
 def indirect():
-    """Places of first lines that have to be decoded, by file."""
-    found = {}
+    """Places of first lines that have to be decoded."""
     for module in sources():
         path = module.path.relative_to(ROOT).as_posix()
         for line, text in docstrings(module):
             if INDIRECT.match(first_line(text)):
-                found.setdefault(path, []).append(f"{path}:{line}: {first_line(text)}")
-    return found
+                yield f"{path}:{line}: {first_line(text)}"
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun():
-    found = indirect()
-    new = [place for path, places in found.items() if path not in EXCEPTIONS for place in places]
-    assert not new, "\n  ".join(
-        ['begin functions with a verb ("Return True if ..."), classes with a noun:', *new]
+    found = list(indirect())
+    assert not found, "\n  ".join(
+        ['begin functions with a verb ("Return True if ..."), classes with a noun:', *found]
     )
-    assert not EXCEPTIONS - set(found), f"remove: {sorted(EXCEPTIONS - set(found))}"

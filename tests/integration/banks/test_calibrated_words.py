@@ -244,7 +244,10 @@ def test_settings_reach_the_bundle(tmp_path):
         ({"direction": "words"}, "direction: .* 'supports' or 'lda'"),
         ({"min_probability": 1.5}, "min_probability: .* less than or equal to 1"),
         ({"min_probability": "nan"}, "min_probability"),
-        ({"direction": "lda", "min_probability": 0.5}, "which direction lda has not"),
+        (
+            {"direction": "lda", "min_probability": 0.5},
+            "needs the probabilities of",
+        ),
     ],
 )
 def test_settings_of_words_that_are_none_are_refused(given, words):

@@ -9,7 +9,7 @@ from textcam.v1 import types_pb2 as types_pb
 from textcam_service.errors import InvalidArgument
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.engine.jobs import ModelRef
-from textcam_service.serving.grpc.explainer import explaining
+from textcam_service.serving.grpc.explainer import calls
 from textcam_service.serving.grpc.explainer.calls import ExplainCalls, envelope
 from textcam_service.serving.telemetry.record import RequestRecord
 from textcam_service.settings import ServerSettings
@@ -34,7 +34,7 @@ class Plane:
 
 @pytest.fixture
 def plane(monkeypatch):
-    monkeypatch.setattr(explaining, "read_job", lambda message, bundle, _: (message, bundle))
+    monkeypatch.setattr(calls, "read_job", lambda message, bundle, _: (message, bundle))
     return Plane()
 
 
