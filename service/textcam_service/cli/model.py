@@ -24,8 +24,8 @@ def model() -> None:
     """Publish models to a store that servers watch, and choose the current version.
 
     Backbone, bank and vocabulary are one version. A server that was started with `textcam serve
-    --store STORE` loads what becomes current, warms it, compares its explanations with those of the
-    version it serves, and switches to it between two requests.
+    --store STORE` loads each version that becomes current and warms it up. It compares its
+    explanations with those of the served version, and switches to it between two requests.
 
     \b
       textcam model publish photos --store s3://bucket/models \\

@@ -34,10 +34,10 @@ class Vertices:
         """Place maps (..., V, 1) on a grid over the network's input: (..., H, W).
 
         By inverse distances: a cell's value is the mean of all vertices', weighted by
-        1 / distance^2 to the cell's centre (Shepard 1968). So a cell whose centre is a vertex has
-        its value, no cell exceeds the vertices' range, and sums of maps stay sums. If the vertices
-        are unevenly spread, the mean over cells differs from the mean over vertices. VS-CAM's paper
-        (arXiv 2209.09104) has vertices on a grid and needs no such rule.
+        1 / distance^2 to the cell's centre (Shepard 1968). So a cell with a vertex at its centre
+        has its value, no cell exceeds the vertices' range, and sums of maps stay sums. If the
+        vertices are unevenly spread, the mean over cells differs from the mean over vertices.
+        VS-CAM's paper (arXiv 2209.09104) has vertices on a grid and needs no such rule.
         """
         height, width = drawn_grid(len(self.positions), self.height, self.width)
         x, y = np.asarray(self.positions, np.float64).T

@@ -120,10 +120,10 @@ def strongest_support(supports: FloatArray, min_support: float) -> IntArray:
 def contrasts(supports: FloatArray) -> Float64Array:
     """Compute how far channels support a phrase beyond the other chosen ones: (D, K) -> (K, D).
 
-    A phrase's relative map is R_v = sum_j g_jv |w_j| A_j, less its mean over cells, with the
-    contrast g_jv = r_jv less its mean over the other chosen phrases; one phrase alone is not
-    contrasted. The weights' signs are left out: the map shows where the network sees the
-    phrase more than the others, for the class or against it.
+    A phrase's relative map is R_v = sum_j g_jv |w_j| A_j, less its mean over cells. The contrast
+    g_jv is r_jv less its mean over the other chosen phrases; a single phrase has no contrast. The
+    weights' signs are left out: the map shows where the network sees the phrase more than the
+    others, for the class or against it.
     """
     own = np.asarray(supports, np.float64).T
     count = len(own)

@@ -54,10 +54,10 @@ def decom_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
 
     Yang et al. 2024, arXiv 2405.18882, implemented from its abstract and summaries, without its
     code. Of the channels with the highest mean g (500), the principal components of g A (10) are
-    the sub-maps S_q, their signs chosen as Eigen-Grad-CAM's. Read here as follows: with masks m_q
-    (S_q stretched and scaled to 0..1) and B the blurred image, alpha_q is score(X m_q + B (1 -
-    m_q)) - score(B), and the map is the sum of alpha_q S_q / (max S_q - min S_q): that of alpha_q
-    m_q up to a constant, 0 being the average position. One VJP and 11 passes.
+    the sub-maps S_q, their signs chosen as Eigen-Grad-CAM's. Read here as follows. The masks m_q
+    are S_q, stretched and scaled to 0..1; B is the blurred image. Then alpha_q is score(X m_q + B
+    (1 - m_q)) - score(B). The map is the sum of alpha_q S_q / (max S_q - min S_q). It is that of
+    alpha_q m_q up to a constant, with 0 as the average position. One VJP and 11 passes.
     """
     gradient = np.asarray((yield Gradient(inputs.class_weights)))
     scaled = inputs.cells * gradient.astype(np.float64)

@@ -27,9 +27,9 @@ def integrative_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     smooth function of the score. Read here as follows. Layer l's map is S_l = sum_j w_j A_j + b_l,
     with Grad-CAM++'s weights (the smooth function being exp) and b_l = score - sum(g A), what the
     biases above the layer add. The whole is sum_l lambda_l S_l / max|S_l| on the target layer's
-    grid, lambda_l = (G_l / sum G + F_l / sum F) / 2 with G_l = H W mean|g| and F_l = mean|A|. It
-    takes the head's VJP and that of each layer; its channel weights reproduce the map. Like
-    Grad-CAM++, it is meant for maps that are never negative.
+    grid. There lambda_l = (G_l / sum G + F_l / sum F) / 2, with G_l = H W mean|g| and F_l =
+    mean|A|. It takes the head's VJP and that of each layer; its channel weights reproduce the map.
+    Like Grad-CAM++, it is meant for maps that are never negative.
     """
     gradients = [np.asarray((yield Gradient(inputs.class_weights)))]
     if inputs.layers:

@@ -6,7 +6,7 @@ TextCAM (arXiv 2510.01004): T = sum_j e_j s_j is approximated by few phrases,
                            + lambda_2 sum_{i != k} beta_i beta_k max(<v_i, v_k>, 0).
 
 The paper's last term has the bare inner product. Centred phrases can point away from each
-other, and then that term rewards naming opposites without bound; hence the max.
+other, and then that term rewards naming opposites without bound. The max prevents this.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reliability tables: predicted probability beside observed frequency."""
+"""Reliability tables: predicted probability compared with observed frequency."""
 
 from __future__ import annotations
 

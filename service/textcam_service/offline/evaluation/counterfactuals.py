@@ -83,9 +83,9 @@ def counterfactual_agreement(
         estimate: Bundle with the effects to judge; or (P,) any other estimates of the costs.
 
     Returns:
-        "rank_correlation" over all pairs of scene and phrase, "within_scene" the mean of each
-        scene's own (0 where all its estimates are equal), both with bounds of 95 % when the scenes
-        are drawn anew; "pairs", how many.
+        "rank_correlation" is over all pairs of scene and phrase. "within_scene" is the mean of each
+        scene's own correlation (0 if all its estimates are equal). Both have bounds of 95 % for
+        scenes that are drawn anew. "pairs" is the number of pairs.
     """
     own = effects_of(removed, estimate) if isinstance(estimate, ModelBundle) else estimate
     rows = [np.flatnonzero(removed.places == place) for place in np.unique(removed.places)]

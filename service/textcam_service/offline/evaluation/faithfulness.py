@@ -103,10 +103,10 @@ def randomisation(
 ) -> dict[str, dict[str, float]]:
     """Measure how alike explanations stay when parameters are randomised (Adebayo et al. 2018).
 
-    Cumulative: the head, then the later half of the layers' kernels, then all of them. "map" is
-    the mean rank correlation of saliency maps of the same class, "map_absolute" the mean of its
-    magnitude, "words" the mean Jaccard index of the first three phrases, of images of which
-    either says something.
+    Cumulative: the head, then the later half of the layers' kernels, then all of them. "map" is the
+    mean rank correlation of saliency maps of the same class, and "map_absolute" the mean of its
+    magnitude. "words" is the mean Jaccard index of the first three phrases, over images for which
+    either has phrases.
     """
     found = {}
     for name, share in (("head", 0.0), ("half of the layers", 0.5), ("all layers", 1.0)):

@@ -129,7 +129,7 @@ def _explainers(
 def _words(
     bundle: ModelBundle, truth: Truth, explainers: Mapping[str, Explain], *, keep: bool
 ) -> tuple[Report, list[Observation]]:
-    """Judge the words beside the controls'; return the report and the kept observations."""
+    """Judge the words and the controls' words; return the report and the kept observations."""
     rows: dict[str, list[Judged]] = {name: [] for name in explainers}
     kept: list[Observation] = []
     images = known = right = 0

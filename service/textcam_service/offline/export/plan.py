@@ -32,8 +32,8 @@ class ExportedHead:
     Attributes:
         kind: See BackboneManifest.head_kind.
         graph: The serialised graph; None: the head has a closed form, or does not run on its own.
-        contexts: Names of the graph's inputs beside the maps and the class weights.
-        further: Names of the graph's outputs beside the logits and the maps' gradient.
+        contexts: Names of the graph's inputs besides the maps and the class weights.
+        further: Names of the graph's outputs besides the logits and the maps' gradient.
         linear: Weights (C, D) and bias (C,) of a closed form.
         logits_error: ExportReport.logits_error of this head alone.
         gradient_error: ExportReport.gradient_error of this head alone.

@@ -44,7 +44,7 @@ _LONG_RETRY_S = 1.0
 
 
 class MethodPlan(Enum):
-    """Way to run a CAM method beside other requests."""
+    """Way to run a CAM method alongside other requests."""
 
     INLINE = "inline"
     """Arithmetic only: in the answering thread."""

@@ -53,7 +53,7 @@ class OnnxSplit:
 
     @property
     def contexts(self) -> tuple[str, ...]:
-        """Names of the head's inputs beside the maps."""
+        """Names of the head's inputs besides the maps."""
         return (PREFIX,) if self.layout.prefix else ()
 
 

@@ -48,9 +48,9 @@ def export_network(
         target_layer: A module's name, or "input of NAME"; empty: see choose_target.
         layers: Further layers; some methods take their maps and gradients.
         tolerance: Largest difference between onnxruntime and torch, of logits and of
-            activation maps, relative to the largest value. A head whose own logits differ by
-            more, or whose gradients differ in norm by more than 1e-3 of theirs, is exported
-            without gradients, or not at all.
+            activation maps, relative to the largest value. If the head's own logits differ by more,
+            or its gradients differ in norm by more than 1e-3 of theirs, it is exported without
+            gradients, or not at all.
 
     Raises:
         ExportRefused: The network returns no logits, a layer holds no maps, the exporter cannot
