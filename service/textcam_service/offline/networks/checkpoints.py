@@ -30,8 +30,8 @@ class Weights:
     """A checkpoint's tensors under a network's own names.
 
     Attributes:
-        tensors: By name.
-        prefix: Of their names in the file.
+        tensors: Tensors by name.
+        prefix: Prefix of the tensors' names in the file.
         left_out: Number of the file's tensors that have another prefix.
     """
 
@@ -47,9 +47,9 @@ class Checkpoint:
     Attributes:
         path: Path of the file.
         state: Tensors by name.
-        class_names: As the file states them; None: it states none.
+        class_names: Class names that the file states; None: it states none.
         entry: The file's entry that holds the weights; empty: they are the file.
-        arguments: What the training script was called with, as the file states it.
+        arguments: Arguments of the training script, if the file states them.
     """
 
     path: str
@@ -148,9 +148,9 @@ def read_checkpoint(path: str, tags: Sequence[str] = ()) -> Checkpoint:
 
     Args:
         path: A .safetensors file, or one that torch.save wrote. It holds tensors by name, alone
-            or as an entry beside other things. Of several entries an average over the training
-            is taken, then "state_dict", "model_state_dict" or "model". Beside them "class_names"
-            and "args" are read.
+            or as an entry together with other things. Of several entries an average over the
+            training is taken, then "state_dict", "model_state_dict" or "model". With them
+            "class_names" and "args" are read.
         tags: Weights tags that could have been given instead, for errors.
 
     Raises:

@@ -16,6 +16,7 @@ from torch import nn
 from textcam_service.artefacts.files import canonical_json
 from textcam_service.errors import ExportRefused, MissingExtra
 from textcam_service.offline.networks.network import (
+    NO_OPTIONS,
     RANDOM_WEIGHTS,
     LoadedModule,
     Network,
@@ -26,7 +27,7 @@ _LITE = ("efficientnet_lite0", "efficientnet_lite2")
 
 
 def load_network(
-    name: str, weights: str | None = None, options: Mapping[str, Any] | None = None
+    name: str, weights: str | None = None, options: Mapping[str, Any] = NO_OPTIONS
 ) -> Network:
     """Load a classifier.
 
@@ -45,7 +46,7 @@ def load_network(
         MissingExtra: A package of the extra "offline" is missing.
     """
     try:
-        loaded = _load(name, weights, options or {})
+        loaded = _load(name, weights, options)
     except ImportError as error:
         raise MissingExtra(
             f"{name} needs {error.name or error}; pip install 'textcam-service[offline]'"
@@ -55,7 +56,7 @@ def load_network(
     except Exception as error:  # the libraries' own, and any that fetching weights may raise
         mend = "give a tag that the library lists and can fetch, or a local checkpoint"
         if name.startswith("import:"):
-            mend = "mend what raises that; give a torch.nn.Module, or what returns one"
+            mend = "fix the cause; give a torch.nn.Module, or a function that returns one"
         raise ExportRefused(
             f"{name} with weights {weights!r} cannot be loaded ({type(error).__name__}: {error}); "
             f"{mend}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from textcam_service.errors import ExportRefused
 from textcam_service.offline.networks.checkpoints import Checkpoint
 
 RANDOM_WEIGHTS = "none"
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _INTERPOLATIONS: Mapping[str, Interpolation] = {
@@ -31,14 +33,14 @@ class Network:
     """A classifier, ready to run.
 
     Attributes:
-        name: As given to load_network.
+        name: Name given to load_network.
         module: Images (N, 3, h, w) to logits (N, C), in evaluation mode, on the CPU.
-        preprocessing: From pixels to its input.
+        preprocessing: Conversion of pixels to its input.
         class_names: C names, no two equal.
-        vertex_positions: For a network whose activations stand on vertices of a graph: (V, 2) x
-            and y in pixels of its input, or the name of the module that returns them, (N, V, 2).
+        vertex_positions: For a network with activations on the vertices of a graph: (V, 2) x and y
+            in pixels of its input, or the name of the module that returns them, (N, V, 2).
         smoke_tested: The module has passed smoke_test.check_logits, which counted its classes.
-        notes: What was taken from where in loading it, for people.
+        notes: Remarks on how it was loaded, for people.
         options: Arguments of its constructor that its weights do not show.
     """
 
@@ -49,7 +51,7 @@ class Network:
     vertex_positions: torch.Tensor | str | None = None
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = NO_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class LoadedModule:
     class_names: tuple[str, ...]
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = NO_OPTIONS
 
 
 def standard_preprocessing(height: int = 224, width: int | None = None) -> Preprocessing:

@@ -18,6 +18,7 @@ from textcam_service.offline.networks.fitting import (
     starts,
 )
 from textcam_service.offline.networks.network import (
+    NO_OPTIONS,
     RANDOM_WEIGHTS,
     LoadedModule,
     as_interpolation,
@@ -32,7 +33,9 @@ timm: Any = import_module("timm")  # it ships types for half of its functions
 _FED = ("input_size", "img_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 
 
-def load_timm(name: str, weights: str | None, options: Mapping[str, Any]) -> LoadedModule:
+def load_timm(
+    name: str, weights: str | None, options: Mapping[str, Any] = NO_OPTIONS
+) -> LoadedModule:
     """Load a timm model; arguments as for load_network.
 
     Raises:

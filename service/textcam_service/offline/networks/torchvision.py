@@ -13,6 +13,7 @@ from textcam_service.core.types import Preprocessing
 from textcam_service.offline.networks.checkpoints import class_count, read_checkpoint
 from textcam_service.offline.networks.fitting import Tensors, build_fitting, side_of, starts
 from textcam_service.offline.networks.network import (
+    NO_OPTIONS,
     RANDOM_WEIGHTS,
     LoadedModule,
     as_interpolation,
@@ -26,7 +27,9 @@ from textcam_service.offline.networks.network import (
 _AUXILIARY = ("aux1.", "AuxLogits.", "aux_classifier.")
 
 
-def load_torchvision(name: str, weights: str | None, options: Mapping[str, Any]) -> LoadedModule:
+def load_torchvision(
+    name: str, weights: str | None, options: Mapping[str, Any] = NO_OPTIONS
+) -> LoadedModule:
     """Load a torchvision model; arguments as for load_network.
 
     Raises:

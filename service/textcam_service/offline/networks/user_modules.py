@@ -12,6 +12,7 @@ from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.networks.checkpoints import read_checkpoint
 from textcam_service.offline.networks.network import (
+    NO_OPTIONS,
     RANDOM_WEIGHTS,
     LoadedModule,
     class_names_of,
@@ -22,7 +23,9 @@ from textcam_service.offline.networks.network import (
 from textcam_service.offline.networks.smoke_test import check_logits, sample_images
 
 
-def load_user_module(name: str, weights: str | None, options: Mapping[str, Any]) -> LoadedModule:
+def load_user_module(
+    name: str, weights: str | None, options: Mapping[str, Any] = NO_OPTIONS
+) -> LoadedModule:
     """Load a user's module; arguments as for load_network.
 
     `preprocessing`, `class_names` and `vertex_positions` may be attributes of it, see Network.
