@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -51,7 +51,7 @@ class Network:
     vertex_positions: torch.Tensor | str | None = None
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
-    options: Mapping[str, Any] = NO_OPTIONS
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class LoadedModule:
     class_names: tuple[str, ...]
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
-    options: Mapping[str, Any] = NO_OPTIONS
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def standard_preprocessing(height: int = 224, width: int | None = None) -> Preprocessing:

@@ -58,7 +58,7 @@ def trained(name, form=lambda module: module, **options):
 def reloaded(module, name, folder, options=None, **beside):
     state = module.state_dict()
     torch.save({"state_dict": state, **beside} if beside else state, folder / "w.pth")
-    return load_network(f"timm:{name}", str(folder / "w.pth"), options)
+    return load_network(f"timm:{name}", str(folder / "w.pth"), options or {})
 
 
 def same_logits(network, module):

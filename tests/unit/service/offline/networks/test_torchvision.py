@@ -46,7 +46,7 @@ def test_weights_that_are_neither_a_tag_nor_a_file_are_refused_with_the_tags():
 
 def reloaded(module, name, folder, options=None):
     torch.save(module.state_dict(), folder / "w.pth")
-    return load_network(f"torchvision:{name}", str(folder / "w.pth"), options)
+    return load_network(f"torchvision:{name}", str(folder / "w.pth"), options or {})
 
 
 @pytest.mark.parametrize("auxiliary", [True, False])
