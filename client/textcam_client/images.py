@@ -16,6 +16,7 @@ from PIL.ImageFile import ImageFile
 
 from textcam_client._arrays import UInt8Array
 from textcam_client._image_files.orientation import DAMAGE, upright_step
+from textcam_client._image_files.png import without_long_metadata
 from textcam_client.errors import ImageError, UnreadableImage, UnsupportedImage
 
 ImageInput: TypeAlias = (
@@ -86,7 +87,7 @@ class ImageSource:
             return _loaded(self.given).copy()  # may be drawn on
         payload = self.payload()
         if isinstance(payload, bytes):
-            return _loaded(io.BytesIO(payload))
+            return _loaded(io.BytesIO(without_long_metadata(payload)))
         return Image.fromarray(payload)
 
     def _checked(self, content: bytes) -> bytes:

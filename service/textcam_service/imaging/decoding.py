@@ -29,6 +29,7 @@ from textcam_service.errors import (
     UnsupportedImage,
 )
 from textcam_service.imaging.orientation import DAMAGE, SIDEWAYS, UPRIGHT, exif_orientation
+from textcam_service.imaging.png import without_long_metadata
 from textcam_service.imaging.resampling import resample
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -155,7 +156,7 @@ def prepare(
 
 def _open(encoded: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+        return Image.open(io.BytesIO(without_long_metadata(encoded)), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise UnsupportedImage(
             "the bytes are no JPEG, PNG or WebP image", field="encoded"
