@@ -146,9 +146,10 @@ def prepare(
     left, top, right, bottom = place_in_input(crop, image.height, image.width, preprocessing)
     size = right - left, bottom - top
     resized = resample(image.pixels, size, preprocessing.interpolation, box)
-    if size != (preprocessing.width, preprocessing.height):  # "border": there is room beside it
-        filled = np.empty((preprocessing.height, preprocessing.width, 3), np.uint8)
-        filled[:] = [round(255 * level) for level in preprocessing.mean]
+    if size != (preprocessing.width, preprocessing.height):  # there is room beside it
+        filled = np.zeros((preprocessing.height, preprocessing.width, 3), np.uint8)
+        if preprocessing.crop_mode == "border":
+            filled[:] = [round(255 * level) for level in preprocessing.mean]
         filled[top:bottom, left:right] = resized
         resized = filled
     return normalize(resized, preprocessing), crop
