@@ -18,8 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 
+from textcam_client._image_files.orientation import DAMAGE
 from textcam_client._image_files.png import without_long_metadata
-from textcam_client.images import DAMAGE, to_rgb
+from textcam_client.images import to_rgb
 
 # The service's limits, by default.
 MAX_REQUEST_ID = 128
