@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from textcam_client._arrays import UInt8Array
+from textcam_client._image_files.orientation import DAMAGE, upright_step
+from textcam_client._image_files.png import without_long_metadata
 from textcam_client.errors import ImageError, UnreadableImage, UnsupportedImage
 
 ImageInput: TypeAlias = (
@@ -25,22 +25,6 @@ ImageInput: TypeAlias = (
 )
 
 _IMAGE_DIMENSIONS = 3  # height, width, colour
-# The step that turns an image of an EXIF orientation upright (EXIF 2.32, 4.6.4 A). Pillow's
-# exif_transpose() also rewrites the EXIF, and fails if that is malformed.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-# Errors that Pillow raises on damaged files and, two of them, on closed images.
-DAMAGE = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error),
-    *(AssertionError, AttributeError, ArithmeticError, Image.DecompressionBombError),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +87,7 @@ class ImageSource:
             return _loaded(self.given).copy()  # may be drawn on
         payload = self.payload()
         if isinstance(payload, bytes):
-            return _loaded(io.BytesIO(payload))
+            return _loaded(io.BytesIO(without_long_metadata(payload)))
         return Image.fromarray(payload)
 
     def _checked(self, content: bytes) -> bytes:
@@ -127,16 +111,8 @@ def require_several(images: object) -> None:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any mode to RGB, as the server does: upright by EXIF, transparency over white."""
     image.load()  # a PNG's EXIF may come after its pixels
-    turn, pixels = _step(image), _opaque(image)
+    turn, pixels = upright_step(image), _opaque(image)
     return pixels if turn is None else pixels.transpose(turn)
-
-
-def _step(image: Image.Image) -> Image.Transpose | None:
-    """Return the step that turns the image upright; None without a readable EXIF orientation."""
-    try:
-        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except DAMAGE:
-        return None
 
 
 def _opaque(image: Image.Image) -> Image.Image:

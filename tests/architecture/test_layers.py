@@ -49,7 +49,7 @@ LAYERS = {
         quantization scene_training
     """,
     "textcam_client": """
-        errors _arrays
+        errors _arrays _image_files
         images _transport
         _heatmaps retry
         masks types model options

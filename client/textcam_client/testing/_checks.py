@@ -18,7 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 
-from textcam_client.images import DAMAGE, to_rgb
+from textcam_client._image_files.orientation import DAMAGE
+from textcam_client._image_files.png import without_long_metadata
+from textcam_client.images import to_rgb
 
 # The service's limits, by default.
 MAX_REQUEST_ID = 128
@@ -186,7 +188,7 @@ def _opened(encoded: bytes) -> Image.Image:
     if len(encoded) > MAX_IMAGE_BYTES:
         raise invalid("IMAGE_TOO_LARGE", "encoded", f"more than {MAX_IMAGE_BYTES:,} bytes")
     try:
-        return Image.open(io.BytesIO(encoded), formats=_FORMATS)
+        return Image.open(io.BytesIO(without_long_metadata(encoded)), formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise invalid("UNSUPPORTED_IMAGE", "encoded", "no JPEG, PNG or WebP image") from error
     except Image.DecompressionBombError as error:

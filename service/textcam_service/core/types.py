@@ -33,7 +33,8 @@ class Preprocessing:
     """Conversion of pixels to the network's input: resize, centre crop, normalise.
 
     Attributes:
-        resize: Length of a side after resizing, pixels; covers the crop. Which side: see crop_mode.
+        resize: Length of a side after resizing, pixels. Which side: see crop_mode. Where it is
+            less than the crop's, the places beside the image are black, or as "border" says.
         height: Height of the centre crop, pixels.
         width: Width of the centre crop, pixels.
         interpolation: Filter of the antialiased resize.

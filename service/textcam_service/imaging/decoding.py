@@ -12,12 +12,10 @@ more than when the file is saved once more (tests/bench/bench_reduction.py).
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from textcam_service.core.preprocess import center_crop, normalize, place_in_input
@@ -30,6 +28,8 @@ from textcam_service.errors import (
     TruncatedImage,
     UnsupportedImage,
 )
+from textcam_service.imaging.orientation import DAMAGE, SIDEWAYS, UPRIGHT, exif_orientation
+from textcam_service.imaging.png import without_long_metadata
 from textcam_service.imaging.resampling import resample
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -38,23 +38,6 @@ _REDUCTIONS = (4, 2)  # 1:8 gains little more, and its tolerance was not measure
 # Least number of pixels, along each side, that a reduced image keeps for each pixel of the
 # network's input.
 _SPARE = 3
-# What turns an image of an EXIF orientation upright (EXIF 2.32, 4.6.4 A). Pillow's exif_transpose()
-# rewrites the EXIF too, and fails where that is malformed.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
-# What Pillow's decoders raise on damaged files.
-_DAMAGE = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error),
-    *(AssertionError, AttributeError, ArithmeticError),
-)
 
 
 @dataclass(frozen=True)
@@ -121,7 +104,7 @@ def decode(
     _check_header(image, limits)
     try:
         return _load(image, encoded, preprocessing)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise TruncatedImage(
             f"the {image.format} file ends early or is damaged ({error}); send it again whole",
             field="encoded",
@@ -164,9 +147,10 @@ def prepare(
     left, top, right, bottom = place_in_input(crop, image.height, image.width, preprocessing)
     size = right - left, bottom - top
     resized = resample(image.pixels, size, preprocessing.interpolation, box)
-    if size != (preprocessing.width, preprocessing.height):  # "border": there is room beside it
-        filled = np.empty((preprocessing.height, preprocessing.width, 3), np.uint8)
-        filled[:] = [round(255 * level) for level in preprocessing.mean]
+    if size != (preprocessing.width, preprocessing.height):  # there is room beside it
+        filled = np.zeros((preprocessing.height, preprocessing.width, 3), np.uint8)
+        if preprocessing.crop_mode == "border":
+            filled[:] = [round(255 * level) for level in preprocessing.mean]
         filled[top:bottom, left:right] = resized
         resized = filled
     return normalize(resized, preprocessing), crop
@@ -174,7 +158,7 @@ def prepare(
 
 def _open(encoded: bytes) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+        return Image.open(io.BytesIO(without_long_metadata(encoded)), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise UnsupportedImage(
             "the bytes are not a JPEG, PNG or WebP image", field="encoded"
@@ -183,7 +167,7 @@ def _open(encoded: bytes) -> Image.Image:
         raise ImageTooLarge(
             f"the image's header names far too many pixels: {error}", field="encoded"
         ) from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise InvalidImage(
             f"the image's header is damaged ({error}); send it again whole", field="encoded"
         ) from error
@@ -193,7 +177,7 @@ def _check_header(image: Image.Image, limits: ImageLimits) -> None:
     _check_pixels(image.width, image.height, limits, "encoded")
     try:
         frames = getattr(image, "n_frames", 1)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise TruncatedImage(
             f"the file's frames cannot be read ({error}); send it again whole", field="encoded"
         ) from error
@@ -228,22 +212,13 @@ def _reduction(image: Image.Image, orientation: int, preprocessing: Preprocessin
     return 1
 
 
-def _orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation, 1 to 8; 1 (upright) if there is none, or none is readable."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except _DAMAGE:
-        return 1
-    return int(orientation) if orientation in tuple(_UPRIGHT) else 1
-
-
 def _load(image: Image.Image, encoded: bytes, preprocessing: Preprocessing | None) -> DecodedImage:
     """Load the pixels of an opened file."""
     width, height = image.size
     decoder = f"pillow/{image.format}"
     orientation = reduction = 1
     if isinstance(image, JpegImageFile):
-        orientation = _orientation(image)
+        orientation = exif_orientation(image)
         if preprocessing is not None:
             reduction = _reduction(image, orientation, preprocessing)
         # All at once: after each block Pillow waits for the interpreter's lock again.
@@ -253,12 +228,12 @@ def _load(image: Image.Image, encoded: bytes, preprocessing: Preprocessing | Non
         decoder += f" 1:{reduction}"
     image.load()
     if not isinstance(image, JpegImageFile):  # a PNG's EXIF may come after its pixels
-        orientation = _orientation(image)
-    if orientation in _SIDEWAYS:
+        orientation = exif_orientation(image)
+    if orientation in SIDEWAYS:
         width, height = height, width
     pixels = _to_rgb(image)
     if orientation != 1:
-        pixels = pixels.transpose(_UPRIGHT[orientation])
+        pixels = pixels.transpose(UPRIGHT[orientation])
     return DecodedImage(pixels, decoder, height, width, reduction)
 
 
