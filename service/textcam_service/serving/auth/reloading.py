@@ -119,7 +119,7 @@ class ReloadingFiles(Generic[T]):
         except ValueError:
             raise
         except Exception as error:
-            # Libraries raise undocumented errors, whose messages may quote the files.
+            # Libraries raise undocumented errors; their messages may quote the files.
             raise ValueError(f"it cannot be parsed ({type(error).__name__})") from error
 
     def _read(self) -> tuple[bytes, ...]:
