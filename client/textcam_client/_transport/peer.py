@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from textcam_client._transport.proxies import proxy_of
 from textcam_client.errors import CallError, DeadlineExceeded, Unavailable, from_rpc_error
 
 
@@ -12,11 +13,13 @@ class Peer:
 
     Attributes:
         address: Its address; "" if the caller passed a channel, which has its own.
+        proxy: The HTTP proxy on the way, for messages; "" for none.
         answered: True once it has responded: if it is away later, waiting for it makes sense.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.proxy = proxy_of(address)
         self.answered = False
 
     def failure(self, rpc_error: Any, request_id: str = "") -> CallError:
@@ -32,8 +35,14 @@ class Peer:
 
     def _no_response(self, error: CallError, verb: str) -> CallError:
         where = f" at {self.address}" if self.address else ""
+        proxied = (
+            f" Calls go through the proxy {self.proxy}; is that right? If not, name the server's "
+            "host in no_proxy."
+            if self.proxy
+            else ""
+        )
         return type(error)(
             f"no TextCAM server {verb}{where}: is it running, is the port right, does it need "
-            f"TLS? (gRPC reports: {error})",
+            f"TLS?{proxied} (gRPC reports: {error})",
             request_id=error.request_id,
         )
