@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     default="packaged",
     show_default=True,
     help="Embedder of images and phrases: 'packaged' (for images like ImageNet's), 'scenes' (the "
-    "rendered world's CLIP) or 'open_clip:MODEL:PRETRAINED', with a tag or a checkpoint's path.",
+    "rendered world's CLIP), 'open_clip:MODEL:PRETRAINED', with a tag, a checkpoint's path or "
+    "TAG@PATH, 'open_clip:local-dir:FOLDER' or 'open_clip:hf-hub:REPOSITORY'.",
 )
 @click.option(
     "--direction",

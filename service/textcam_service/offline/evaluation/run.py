@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from textcam_service.core.methods import Capability
-from textcam_service.errors import BundleMismatch, InvalidTruth
+from textcam_service.errors import InvalidTruth
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.probing import Probing
-from textcam_service.offline.embedders.base import Embedder
+from textcam_service.offline.embedders.base import Embedder, require_embedder
 from textcam_service.offline.evaluation.cases import Observation, Truth, observed
 from textcam_service.offline.evaluation.controls import (
     EMBEDDER,
@@ -94,11 +94,8 @@ def evaluate(
     for one in (bundle, biased):
         if one is not None and (of_scenes or one is biased):
             _require_scene_classes(one)
-    if embedder is not None and embedder.identity != bundle.artefact.bank.embedder:
-        raise BundleMismatch(
-            f"the bank was built with {bundle.artefact.bank.embedder}, and the embedder is "
-            f"{embedder.identity}; give the same"
-        )
+    if embedder is not None:
+        require_embedder(embedder, bundle.artefact.bank.embedder)
     notes = _require_sayable(bundle, truth)
     progress("words")
     fit, why = fit_of(bundle, embedder, probing)
