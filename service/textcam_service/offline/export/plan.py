@@ -70,6 +70,7 @@ class ExportPlan:
         layers: Names of the further layers, the first to compute first.
         layers_head: Head from the first of the further layers to the logits; None: there are none.
         vertices: See BackboneManifest.vertices.
+        notes: See Network.notes.
     """
 
     architecture: str
@@ -87,6 +88,7 @@ class ExportPlan:
     layers: tuple[str, ...] = ()
     layers_head: ExportedHead | None = None
     vertices: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def write_export(plan: ExportPlan, output: Path) -> ExportReport:
@@ -147,4 +149,5 @@ def _report(plan: ExportPlan) -> ExportReport:
         class_count=len(plan.class_names),
         without=plan.head.without,
         preprocessing=plan.preprocessing,
+        notes=plan.notes,
     )

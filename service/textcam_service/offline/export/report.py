@@ -27,6 +27,7 @@ class ExportReport:
         class_count: C.
         without: Reason why there are no gradients; empty if there are some.
         preprocessing: Conversion of pixels to the input.
+        notes: See Network.notes.
     """
 
     architecture: str
@@ -40,6 +41,7 @@ class ExportReport:
     class_count: int
     without: str
     preprocessing: Preprocessing
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         channels, height, width = self.maps_shape
@@ -57,4 +59,5 @@ class ExportReport:
             f"{height} x {width} at {self.target_layer}, {kinds[self.head_kind]}, parity "
             f"{self.logits_error:.1e} (logits), {self.maps_error:.1e} (maps) and "
             f"{self.gradient_error:.1e} (gradients), {self.weights_digest}"
+            + "".join(f"\n{note}" for note in self.notes)
         )

@@ -46,4 +46,6 @@ def load_lite(name: str, weights: str | None) -> LoadedModule:
     preprocessing = Preprocessing(
         int(size / 0.875), size, size, "bicubic", (grey, grey, grey), (spread, spread, spread)
     )
-    return LoadedModule(module, preprocessing, class_names_of(checkpoint, class_count(module)))
+    names = class_names_of(checkpoint, class_count(module))
+    notes = checkpoint.taken(module) if checkpoint is not None else ()
+    return LoadedModule(module, preprocessing, names, notes=notes)

@@ -64,6 +64,7 @@ def load_network(name: str, weights: str | None = None) -> Network:
         loaded.class_names,
         _vertex_positions(name, module),
         loaded.smoke_tested,
+        loaded.notes,
     )
 
 

@@ -37,6 +37,7 @@ class Network:
         vertex_positions: For a network with activations on the vertices of a graph: (V, 2) x and y
             in pixels of its input, or the name of the module that returns them, (N, V, 2).
         smoke_tested: The module has passed smoke_test.check_logits, which counted its classes.
+        notes: Remarks on how it was loaded, for people.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Network:
     class_names: tuple[str, ...]
     vertex_positions: torch.Tensor | str | None = None
     smoke_tested: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class LoadedModule:
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
     smoke_tested: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def standard_preprocessing(height: int = 224, width: int | None = None) -> Preprocessing:

@@ -53,4 +53,6 @@ def load_timm(name: str, weights: str | None) -> LoadedModule:
         as_triple(config["std"]),
         config["crop_mode"],
     )
-    return LoadedModule(module, preprocessing, class_names_of(checkpoint, int(module.num_classes)))
+    names = class_names_of(checkpoint, int(module.num_classes))
+    notes = checkpoint.taken(module) if checkpoint is not None else ()
+    return LoadedModule(module, preprocessing, names, notes=notes)

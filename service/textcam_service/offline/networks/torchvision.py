@@ -34,7 +34,8 @@ def load_torchvision(name: str, weights: str | None) -> LoadedModule:
         presets = [_preset(tag) for tag in (known.DEFAULT, *known)]
         size = getattr(module, "image_size", presets[0].height)  # a ViT takes one size alone
         usual = next(preset for preset in presets if preset.height == size)
-        return LoadedModule(module, usual, class_names_of(checkpoint, class_count(module)))
+        names = class_names_of(checkpoint, class_count(module))
+        return LoadedModule(module, usual, names, notes=checkpoint.taken(module))
     tag = known[weights or "DEFAULT"]
     module = models.get_model(name, weights=tag)
     return LoadedModule(module, _preset(tag), unique_names(tag.meta["categories"]))

@@ -42,16 +42,18 @@ def load_user_module(name: str, weights: str | None) -> LoadedModule:
         module = found if isinstance(found, nn.Module) else found()
     if not isinstance(module, nn.Module):
         raise ExportRefused(f"{name} gives {type(module).__name__}, no torch.nn.Module")
-    checkpoint = None
+    checkpoint, notes = None, tuple[str, ...]()
     if weights is not None and weights != RANDOM_WEIGHTS:
         checkpoint = read_checkpoint(weights)
         checkpoint.load_into(module)
+        notes = checkpoint.taken(module)
     preprocessing = getattr(module, "preprocessing", standard_preprocessing())
     if not isinstance(preprocessing, Preprocessing):
         raise ExportRefused(f"{name}: its `preprocessing` is no core.types.Preprocessing")
     stated = getattr(module, "class_names", None)
     if stated is not None:
-        return LoadedModule(module, preprocessing, unique_names(tuple(map(str, stated))))
+        names = unique_names(tuple(map(str, stated)))
+        return LoadedModule(module, preprocessing, names, notes=notes)
     count = check_logits(name, module.eval(), sample_images(preprocessing)).shape[1]
     names = class_names_of(checkpoint, count)
-    return LoadedModule(module, preprocessing, names, smoke_tested=True)
+    return LoadedModule(module, preprocessing, names, smoke_tested=True, notes=notes)

@@ -101,6 +101,7 @@ def plan_network(
         layers=tuple(map(str, parts.layers)),
         layers_head=export_layers_head(network, parts, sample, tolerance),
         vertices=chosen.vertices.count if chosen.vertices is not None else 0,
+        notes=network.notes,
     )
 
 
