@@ -152,10 +152,8 @@ def _last_spatial(network: Network, images: torch.Tensor, vertices: int) -> Hook
     hooks = [hook for hook in hooks if hook.tensor.requires_grad and not hook.pools]
     if not hooks:
         return None
-    torch.manual_seed(0)
-    score = (logits * torch.randn_like(logits)).sum()
     gradients = torch.autograd.grad(
-        score, [hook.tensor for hook in hooks], allow_unused=True, retain_graph=False
+        _score(logits), [hook.tensor for hook in hooks], allow_unused=True, retain_graph=False
     )
     tried: set[int] = set()
     for hook, gradient in reversed(list(zip(hooks, gradients, strict=True))):
@@ -203,8 +201,17 @@ def _is_bottleneck(module: nn.Module, images: torch.Tensor, point: HookPoint) ->
         hook.remove()
     if not logits.requires_grad:
         return True
-    (gradient,) = torch.autograd.grad(logits.sum(), given, allow_unused=True)
+    (gradient,) = torch.autograd.grad(_score(logits), given, allow_unused=True)
     return gradient is None or not bool(gradient.any())
+
+
+def _score(logits: torch.Tensor) -> torch.Tensor:
+    """Weight the logits by seeded noise, and add them up.
+
+    Their plain sum has no gradient where they add up to a constant, as [z, -z] do.
+    """
+    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
+    return (logits * weights).sum()
 
 
 def _watch(module: nn.Module, images: torch.Tensor, vertices: int, record: Any) -> torch.Tensor:
