@@ -1,5 +1,7 @@
 """The layer that is chosen by what small networks compute."""
 
+import re
+
 import pytest
 import torch
 from textcam_service.core.types import Preprocessing
@@ -138,8 +140,27 @@ def test_a_network_without_maps_is_refused_with_the_option_to_choose():
         def forward(self, x):
             return self.last(self.first(x.flatten(1)).relu())
 
-    with pytest.raises(ExportRefused, match="choose one with --target-layer"):
+    with pytest.raises(ExportRefused, match="--target-layer; near: none of its modules"):
         chosen(Flat())
+
+
+def test_near_misses_are_named_with_what_they_lack():
+    class Everywhere(Around):
+        """The image goes around each module; one of them is hardly read."""
+
+        def __init__(self):
+            super().__init__(nn.Linear(6, 4))
+            self.corner = nn.Conv2d(6, 6, 1)
+
+        def forward(self, x):
+            corner = self.corner(self.body(self.stem(x)))[:, :, 0, 0]
+            return super().forward(x) + self.head(corner + x.mean((2, 3)).repeat(1, 2)).tanh()
+
+    with pytest.raises(ExportRefused) as refused:
+        chosen(Everywhere())
+    said = str(refused.value)
+    assert "'body' (more of the image goes around it)" in said
+    assert re.search(r"'corner' \(\d+% of its positions matter\)", said)
 
 
 def test_a_head_without_bias_has_a_bias_of_zeros():
