@@ -20,6 +20,7 @@ from textcam_service.offline.networks.network import Network
 HEAD_TOLERANCE = 1e-4
 _MIN_SHARE = 0.5  # share of positions with a gradient
 _CANDIDATES = 40
+_NAMED = 5  # layers in an error
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,13 @@ def choose_target(network: Network, images: torch.Tensor, vertices: int = 0) -> 
     found = _averaged(network, images, vertices)
     if found is not None:
         return found
-    point = _last_spatial(network, images, vertices)
+    misses: list[str] = []
+    point = _last_spatial(network, images, vertices, misses)
     if point is None:
+        near = "; ".join(misses[:_NAMED]) or "none of its modules takes or gives such a tensor"
         raise ExportRefused(
             f"{network.name}: no layer holds maps whose positions matter to the logits and "
-            "through which all of the network passes; choose one with --target-layer"
+            f"through which all of the network passes; choose one with --target-layer; near: {near}"
         )
     return Target(point, None)
 
@@ -141,8 +144,17 @@ def _averaged(network: Network, images: torch.Tensor, vertices: int) -> Target |
     return Target((outputs or matching)[-1], head)
 
 
-def _last_spatial(network: Network, images: torch.Tensor, vertices: int) -> HookPoint | None:
-    """Return the last hook point that is a bottleneck and has positions that matter."""
+def _last_spatial(
+    network: Network, images: torch.Tensor, vertices: int, misses: list[str]
+) -> HookPoint | None:
+    """Return the last hook point that is a bottleneck and whose positions matter.
+
+    Args:
+        network: The network to explain.
+        images: Sample images (N, 3, h, w).
+        vertices: As for choose_target.
+        misses: Takes the layers that hold maps and are not both, the last first, with the reason.
+    """
     module = copy.deepcopy(network.module)
     for child in module.modules():
         if hasattr(child, "inplace"):
@@ -152,10 +164,8 @@ def _last_spatial(network: Network, images: torch.Tensor, vertices: int) -> Hook
     hooks = [hook for hook in hooks if hook.tensor.requires_grad and not hook.pools]
     if not hooks:
         return None
-    torch.manual_seed(0)
-    score = (logits * torch.randn_like(logits)).sum()
     gradients = torch.autograd.grad(
-        score, [hook.tensor for hook in hooks], allow_unused=True, retain_graph=False
+        _score(logits), [hook.tensor for hook in hooks], allow_unused=True, retain_graph=False
     )
     tried: set[int] = set()
     for hook, gradient in reversed(list(zip(hooks, gradients, strict=True))):
@@ -165,8 +175,12 @@ def _last_spatial(network: Network, images: torch.Tensor, vertices: int) -> Hook
         size = hook.layout.maps(gradient).abs().sum(dim=(0, 1))
         share = (size > 1e-6 * size.max()).float().mean()
         point = _outermost(hooks, hook)
-        if share > _MIN_SHARE and _is_bottleneck(module, images, point):
+        if share <= _MIN_SHARE:
+            misses.append(f"'{point}' ({share:.0%} of its positions matter)")
+        elif _is_bottleneck(module, images, point):
             return _normalised(module, hooks, hook) or point
+        else:
+            misses.append(f"'{point}' (more of the image goes around it)")
     return None
 
 
@@ -203,8 +217,17 @@ def _is_bottleneck(module: nn.Module, images: torch.Tensor, point: HookPoint) ->
         hook.remove()
     if not logits.requires_grad:
         return True
-    (gradient,) = torch.autograd.grad(logits.sum(), given, allow_unused=True)
+    (gradient,) = torch.autograd.grad(_score(logits), given, allow_unused=True)
     return gradient is None or not bool(gradient.any())
+
+
+def _score(logits: torch.Tensor) -> torch.Tensor:
+    """Weight the logits by seeded noise, and add them up.
+
+    Their plain sum has no gradient where they add up to a constant, as [z, -z] do.
+    """
+    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
+    return (logits * weights).sum()
 
 
 def _watch(module: nn.Module, images: torch.Tensor, vertices: int, record: Any) -> torch.Tensor:

@@ -1,5 +1,7 @@
 """The layer that is chosen by what small networks compute."""
 
+import re
+
 import pytest
 import torch
 from textcam_service.core.types import Preprocessing
@@ -45,6 +47,21 @@ class ClassToken(nn.Module):
         return self.head(self.last(mixed).tanh()[:, 0])
 
 
+class Residual(nn.Module):
+    """A branch whose sum with the rest no module gives, and a head that is not linear."""
+
+    def __init__(self, seed, head):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.stem, self.branch = nn.Conv2d(3, 6, 4, 4), nn.Conv2d(6, 6, 3, padding=1)
+        self.read, self.head = nn.Linear(6, 4), head
+
+    def forward(self, x):
+        maps = self.stem(x).relu()
+        maps = maps + self.branch(maps).relu()
+        return self.head(self.read(maps.mean((2, 3)).tanh()))
+
+
 class Around(Convolutions):
     """The image goes around the body."""
 
@@ -79,6 +96,37 @@ def test_a_layer_that_the_image_goes_around_is_not_chosen():
     assert str(chosen(Around(nn.Linear(6, 4))).point) == "stem"
 
 
+# Logits that add up to the same number, whatever the image is.
+CONSTANT_SUMS = {
+    "two-sided": lambda z: torch.cat([z[:, :1], -z[:, :1]], 1),
+    "two pairs": lambda z: torch.cat([z[:, :2], -z[:, :2]], 1),
+    "centred": lambda z: z - z.mean(1, keepdim=True),
+    "of a 0": lambda z: torch.stack([z[:, 0], z[:, 1], -z[:, 0] - z[:, 1], 0 * z[:, 0]], 1),
+}
+
+
+class Apply(nn.Module):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def forward(self, logits):
+        return self.change(logits)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", CONSTANT_SUMS)
+def test_the_choice_does_not_depend_on_what_the_logits_add_up_to(kind, seed):
+    assert str(chosen(Residual(seed, Apply(CONSTANT_SUMS[kind]))).point) == "stem"
+
+
+def test_the_choice_draws_no_random_numbers_of_the_callers():
+    module = network(Residual(0, nn.Identity()))
+    before = torch.random.get_rng_state()
+    choose_target(module, torch.ones(2, 3, 32, 32))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_tokens_that_are_not_read_are_not_chosen():
     assert str(chosen(ClassToken()).point) == "patches"
 
@@ -92,8 +140,27 @@ def test_a_network_without_maps_is_refused_with_the_option_to_choose():
         def forward(self, x):
             return self.last(self.first(x.flatten(1)).relu())
 
-    with pytest.raises(ExportRefused, match="choose one with --target-layer"):
+    with pytest.raises(ExportRefused, match="--target-layer; near: none of its modules"):
         chosen(Flat())
+
+
+def test_near_misses_are_named_with_what_they_lack():
+    class Everywhere(Around):
+        """The image goes around each module; one of them is hardly read."""
+
+        def __init__(self):
+            super().__init__(nn.Linear(6, 4))
+            self.corner = nn.Conv2d(6, 6, 1)
+
+        def forward(self, x):
+            corner = self.corner(self.body(self.stem(x)))[:, :, 0, 0]
+            return super().forward(x) + self.head(corner + x.mean((2, 3)).repeat(1, 2)).tanh()
+
+    with pytest.raises(ExportRefused) as refused:
+        chosen(Everywhere())
+    said = str(refused.value)
+    assert "'body' (more of the image goes around it)" in said
+    assert re.search(r"'corner' \(\d+% of its positions matter\)", said)
 
 
 def test_a_head_without_bias_has_a_bias_of_zeros():
