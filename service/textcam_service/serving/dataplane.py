@@ -101,7 +101,7 @@ class DataPlane:
             return await call(engine, record)
 
     async def handle_part(self, request: RpcRequest, engine: Engine, call: Call[_T]) -> _T:
-        """Call for one image of a batch, whose caller holds its lease and its places.
+        """Call for one image of a batch, whose caller holds its lease and its room.
 
         Raises:
             TextCamError: See the call.

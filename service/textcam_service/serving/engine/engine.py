@@ -69,7 +69,7 @@ class Engine:
         self._methods = MethodRunner(
             bundle.backbone,
             self._session_thread,
-            self._threads.answering,
+            self._threads.responding,
             # Each admitted request asks for one gradient per target at a time. None is refused for
             # lack of room, but one is refused if by those ahead of it its deadline would pass.
             BatchLimits(settings.max_batch, 0.0, settings.max_concurrent * settings.max_targets),
