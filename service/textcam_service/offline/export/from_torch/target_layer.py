@@ -69,7 +69,7 @@ def choose_target(network: Network, images: torch.Tensor, vertices: int = 0) -> 
     that is read at its class token is not spatial.
 
     If a layer normalisation takes that layer's tensor, its output is chosen instead, although in
-    a residual block the rest of the tensor goes around it: see _normalised.
+    a residual block the rest of the tensor goes around it: see _layer_norm_output.
 
     Args:
         network: The network to explain.
@@ -166,11 +166,11 @@ def _last_spatial(network: Network, images: torch.Tensor, vertices: int) -> Hook
         share = (size > 1e-6 * size.max()).float().mean()
         point = _outermost(hooks, hook)
         if share > _MIN_SHARE and _is_bottleneck(module, images, point):
-            return _normalised(module, hooks, hook) or point
+            return _layer_norm_output(module, hooks, hook) or point
     return None
 
 
-def _normalised(module: nn.Module, hooks: list[_Hook], chosen: _Hook) -> HookPoint | None:
+def _layer_norm_output(module: nn.Module, hooks: list[_Hook], chosen: _Hook) -> HookPoint | None:
     """Return the output of the layer normalisation that takes the chosen tensor, if any does.
 
     Before it, gradients are orthogonal to each position's activations: evidence would cancel.
