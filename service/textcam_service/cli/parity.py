@@ -38,7 +38,7 @@ from textcam_service.cli.shared.options import backbone_option, comparison_optio
     show_default=True,
     help="As for `textcam serve`: most images of a batch.",
 )
-def parity(
+def parity(  # noqa: PLR0917 - one argument per option
     backbone: Path,
     bank: Path | None,
     images: tuple[Path, ...],

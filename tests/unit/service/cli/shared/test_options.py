@@ -69,7 +69,7 @@ def test_a_pair_that_the_settings_do_not_take_is_refused(pair, message):
 
 
 def test_a_missing_extra_is_named_with_its_command(monkeypatch):
-    options.need("service")
+    options.require_extra("service")
     monkeypatch.setitem(options._EXTRAS, "service", ("numpy", "no_such_package"))
     with pytest.raises(MissingExtra, match=r"no_such_package not installed\): pip install"):
-        options.need("service")
+        options.require_extra("service")
