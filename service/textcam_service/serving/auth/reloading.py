@@ -82,6 +82,11 @@ class ReloadingFiles(Generic[T]):
                 self._poll()
             return self._value
 
+    @property
+    def current(self) -> T:
+        """Last valid version, without a look at the files."""
+        return self._value
+
     def poll(self) -> None:
         """Check the files now; never raises."""
         with self._lock:
