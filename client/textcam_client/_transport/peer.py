@@ -14,22 +14,22 @@ class Peer:
     Attributes:
         address: Its address; "" if the caller passed a channel, which has its own.
         proxy: The HTTP proxy on the way, for messages; "" for none.
-        answered: True once it has responded: if it is away later, waiting for it makes sense.
+        has_responded: True once it has responded: if it is away later, waiting for it makes sense.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.proxy = proxy_of(address)
-        self.answered = False
+        self.has_responded = False
 
     def failure(self, rpc_error: Any, request_id: str = "") -> CallError:
         """Turn a grpc.RpcError into a CallError, with advice if no server responded."""
         error = from_rpc_error(rpc_error, request_id)
         # An error with a reason came from a server, or over a connection to one.
-        self.answered = self.answered or bool(error.reason)
+        self.has_responded = self.has_responded or bool(error.reason)
         if isinstance(error, Unavailable) and not error.reason and error.retry_after is None:
             return self._no_response(error, "responds")
-        if isinstance(error, DeadlineExceeded) and not self.answered:
+        if isinstance(error, DeadlineExceeded) and not self.has_responded:
             return self._no_response(error, "responded in time")
         return error
 

@@ -19,8 +19,8 @@ from textcam_service.offline.evaluation.controls import (
     SHUFFLED,
     Fit,
     control_bundles,
+    embedder_explainer,
     fit_of,
-    says_of_image,
     shuffled_channels,
 )
 from textcam_service.offline.evaluation.counterfactuals import counterfactual_agreement, removals
@@ -30,7 +30,7 @@ from textcam_service.offline.evaluation.faithfulness import (
     randomisation,
 )
 from textcam_service.offline.evaluation.localization import (
-    centred_gaussian,
+    centered_gaussian,
     heat_of,
     judge_groups,
     judge_localization,
@@ -38,12 +38,12 @@ from textcam_service.offline.evaluation.localization import (
 from textcam_service.offline.evaluation.phrases import (
     Explain,
     Judged,
+    bundle_explainer,
     folded,
     judged,
     phrase_intervals,
     phrase_metrics,
     phrase_reliability,
-    says,
 )
 from textcam_service.offline.evaluation.spurious_cues import judge_cues
 from textcam_service.scenes.classes import CLASSES
@@ -116,10 +116,12 @@ def evaluate(
 def _explainers(
     bundle: ModelBundle, embedder: Embedder | None, fit: Fit | None
 ) -> dict[str, Explain]:
-    explainers = {METHOD: says(bundle)}
-    explainers |= {name: says(other) for name, other in control_bundles(bundle, fit).items()}
+    explainers = {METHOD: bundle_explainer(bundle)}
+    explainers |= {
+        name: bundle_explainer(other) for name, other in control_bundles(bundle, fit).items()
+    }
     if embedder is not None and (fit is not None or bundle.calibration is None):
-        explainers[EMBEDDER] = says_of_image(bundle, embedder, fit)
+        explainers[EMBEDDER] = embedder_explainer(bundle, embedder, fit)
     return explainers
 
 
@@ -162,7 +164,7 @@ def _scene_tables(
     truth: Truth,
     progress: Callable[[str], None],
 ) -> Mapping[str, Table]:
-    heats = {METHOD: heat_of(bundle), "control: centred Gaussian": centred_gaussian}
+    heats = {METHOD: heat_of(bundle), "control: centred Gaussian": centered_gaussian}
     progress("place")
     place = {name: asdict(judge_localization(judged, heat)) for name, heat in heats.items()}
     shuffled = shuffled_channels(bundle)

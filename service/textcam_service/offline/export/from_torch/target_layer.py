@@ -70,7 +70,7 @@ def choose_target(network: Network, images: torch.Tensor, vertices: int = 0) -> 
     that is read at its class token is not spatial.
 
     If a layer normalisation takes that layer's tensor, its output is chosen instead, although in
-    a residual block the rest of the tensor goes around it: see _normalised.
+    a residual block the rest of the tensor goes around it: see _layer_norm_output.
 
     Args:
         network: The network to explain.
@@ -178,13 +178,13 @@ def _last_spatial(
         if share <= _MIN_SHARE:
             misses.append(f"'{point}' ({share:.0%} of its positions matter)")
         elif _is_bottleneck(module, images, point):
-            return _normalised(module, hooks, hook) or point
+            return _layer_norm_output(module, hooks, hook) or point
         else:
             misses.append(f"'{point}' (more of the image goes around it)")
     return None
 
 
-def _normalised(module: nn.Module, hooks: list[_Hook], chosen: _Hook) -> HookPoint | None:
+def _layer_norm_output(module: nn.Module, hooks: list[_Hook], chosen: _Hook) -> HookPoint | None:
     """Return the output of the layer normalisation that takes the chosen tensor, if any does.
 
     Before it, gradients are orthogonal to each position's activations: evidence would cancel.
