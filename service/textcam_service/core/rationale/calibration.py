@@ -8,9 +8,9 @@ labels: the scores of a class table, or of the embedder, over the probing images
 
 If a table has the head's own classes, the network's classification of the image is more precise:
 o_v is how true the phrase is of the network's classes, weighted by their probabilities. Then
-logit P(v) = 0.2 logit P_e(v) + 0.75 logit o_v + 1.4. A table describes classes, not single images, so these
-three numbers cannot be fitted to it. They are constants, measured on photographs with phrases that
-were judged by eye (tests/bench/RESULTS.md).
+logit P(v) = 0.2 logit P_e(v) + 0.75 logit o_v + 1.4. A table describes classes, not single images,
+so these three numbers cannot be fitted to it. They are constants, measured on photographs with
+phrases that were judged by eye (tests/bench/RESULTS.md).
 
 If the labels are an embedder's scores of each image, they are noisy, and phrases are chosen
 because their scores are high. So a second fit, on the phrases chosen for the probing images, keeps
