@@ -31,7 +31,7 @@ def main() -> int:
         results = client.explain_many(
             images,
             concurrency=arguments.concurrency,
-            heatmap="none",  # words and numbers alone; leave it out to have maps
+            heatmap="none",  # only words and numbers; leave it out to get maps
             on_error="return",
         )
         for image, result in zip(images, results, strict=True):

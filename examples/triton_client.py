@@ -13,7 +13,7 @@ import tritonclient.grpc as triton
 
 
 def main() -> None:
-    """Send all images as one batch and print what is answered."""
+    """Send all images as one batch and print the answers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("images", nargs="+", type=Path)
     parser.add_argument("--server", default="127.0.0.1:50051")
@@ -21,7 +21,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     client = triton.InferenceServerClient(arguments.server)
-    # The files as they are; `pixels` takes UINT8 arrays of shape (N, h, w, 3) in their place.
+    # The bytes of the files. The input `pixels` takes UINT8 arrays of shape (N, h, w, 3) instead.
     files = np.array([path.read_bytes() for path in arguments.images], dtype=object)
     image = triton.InferInput("image", [len(files)], "BYTES")
     image.set_data_from_numpy(files)
@@ -35,7 +35,7 @@ def main() -> None:
     for path, name, texts, chances, saliency_map in zip(
         arguments.images, names, phrases, probabilities, maps, strict=True
     ):
-        # Where fewer phrases hold than were asked for, the last ones are empty.
+        # If an image has fewer phrases than requested, the last ones are empty.
         pairs = zip(texts, chances, strict=True)
         said = [f"{text.decode()} ({chance:.0%})" for text, chance in pairs if text]
         row, column = np.unravel_index(saliency_map.argmax(), saliency_map.shape)

@@ -31,7 +31,7 @@ def main() -> int:
             line = server.stdout.readline() if server.stdout else ""
             listening = re.search(r" on (\S+:\d+)", line)
             if listening is None:
-                sys.stderr.write("the server did not start; its message stands above\n")
+                sys.stderr.write("the server did not start; see its message above\n")
                 return 1
             sys.stdout.write(line)
             sys.stdout.flush()

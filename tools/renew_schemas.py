@@ -1,7 +1,7 @@
 """Write the JSON schemas of the custom kinds that the manifests use.
 
 They come from models that were generated from the operators' own definitions. Those models need
-packages that nothing else here needs, hence an environment of their own:
+packages that nothing else here needs, so they get a separate environment:
 
     python -m venv build/schemas
     build/schemas/bin/pip install cloudcoil.models.keda==2.16.1.0 \

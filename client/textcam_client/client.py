@@ -47,8 +47,8 @@ class Client(ClientBase):
         channel: A grpc.Channel to use instead of a new one; the client does not close it.
 
     Raises:
-        ValueError: A setting is out of range, or the address or the metadata is malformed. The
-            message never shows a value of the metadata.
+        ValueError: A setting is out of range, or the address, the metadata or a PEM file is
+            malformed. The message never shows a value of the metadata.
         OSError: A PEM file cannot be read.
     """
 

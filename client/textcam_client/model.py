@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """One line of a reliability table: the phrases whose probability is in one range.
+    """One line of a reliability table: the phrases with their probability in one range.
 
     Attributes:
-        lower: Of the range, 0..1.
-        upper: Of the range; the range ends below it.
+        lower: Lower end of the range, 0..1.
+        upper: Upper end of the range; the range ends below it.
         probability: Mean probability of the phrases in it.
         observed: Share of them that was true; equal to `probability` if calibration is perfect.
         count: Number of phrases, each counted once per image.
@@ -56,9 +56,9 @@ class Provenance:
         backbone_digest: "sha256:..." of the network.
         bank_digest: "sha256:..." of the concept bank.
         vocabulary_digest: "sha256:..." of the vocabulary.
-        service_version: Of the server.
+        service_version: Version of the server.
         decoder: Decoder of the image: "pillow/JPEG", "raw" ...
-        execution_provider: onnxruntime's.
+        execution_provider: onnxruntime's execution provider.
         method: The CAM method: "cam", "grad_cam" ...; a number if this client does not know it.
         parameters: The method's parameters, by name.
         layers: Layers with the maps that were used: the target layer, then the others of
@@ -99,7 +99,7 @@ class Model:
 
     Attributes:
         summary: Name, version and counts.
-        class_names: In order of index.
+        class_names: Names of the classes, in order of index.
         vocabulary: Its phrases, in order of index.
         architecture: Name of the network.
         target_layer: Name of the layer with the maps that are explained.

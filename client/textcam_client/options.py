@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -91,6 +93,8 @@ def chosen(given: ExplainOptions) -> Options:
     return Options(**given)
 
 
+# gRPC finds a block only at the start of a line.
+_PEM_LINE = re.compile(rb"^-----BEGIN ", re.MULTILINE)
 Pem: TypeAlias = "bytes | str | os.PathLike[str] | None"
 
 
@@ -109,10 +113,14 @@ class Tls:
     certificate_chain: Pem = None
 
     def credentials(self) -> Any:
-        """Read the files and return grpc.ChannelCredentials; raises OSError."""
-        return grpc.ssl_channel_credentials(
-            _pem(self.root_certificates), _pem(self.private_key), _pem(self.certificate_chain)
-        )
+        """Read the files and return grpc.ChannelCredentials.
+
+        Raises:
+            OSError: A file cannot be read.
+            ValueError: One is not PEM as gRPC reads it; gRPC itself would only fail to connect.
+        """
+        names = ("root_certificates", "private_key", "certificate_chain")
+        return grpc.ssl_channel_credentials(*(_pem(name, getattr(self, name)) for name in names))
 
 
 @dataclass(frozen=True)
@@ -201,5 +209,14 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, int | str]]:
     ]
 
 
-def _pem(given: Pem) -> bytes | None:
-    return given if given is None or isinstance(given, bytes) else Path(given).read_bytes()
+def _pem(name: str, given: Pem) -> bytes | None:
+    if given is None:
+        return None
+    read = given if isinstance(given, bytes) else Path(given).read_bytes()
+    if read.startswith(codecs.BOM_UTF8):
+        fault = "begins with a byte-order mark"
+    elif not _PEM_LINE.search(read):
+        fault = "has no line that begins with '-----BEGIN'"
+    else:
+        return read
+    raise ValueError(f"Tls({name}=...) is PEM, a path or bytes, but this {fault}; save it as PEM")

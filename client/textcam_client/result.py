@@ -106,7 +106,7 @@ class ExplainResult:
 
     @property
     def phrases(self) -> tuple[Phrase, ...]:
-        """The phrases, the best said first; see Explanation.phrases."""
+        """The phrases, best first; see Explanation.phrases."""
         return self.explanation.phrases
 
     @property

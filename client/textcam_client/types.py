@@ -113,8 +113,9 @@ class SaliencyGroup(ReadOnlyArrays):
 
         Args:
             size: (h, w) of the result; default: the image as sent.
-            scale: What becomes 1: the target's strongest support, so that the groups
-                can be compared, or the group's own. Of a target without support, no part has any.
+            scale: The support that becomes 1. "target": the target's strongest support, so that the
+                groups can be compared. "own": the group's strongest support. If the target has no
+                support, the heatmap is 0 everywhere.
             smooth: Interpolate smoothly, for pictures; see Explanation.heatmap.
 
         Returns:

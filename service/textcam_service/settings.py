@@ -231,7 +231,7 @@ class ServerSettings(BaseSettings):
         0.0,
         ge=0,
         allow_inf_nan=False,
-        description="Reject interactive requests whose response would take more milliseconds, "
+        description="Reject interactive requests that would take more milliseconds to answer, "
         "whatever their deadline; 0 for no limit.",
     )
     audit_share: float = Field(
@@ -252,7 +252,7 @@ class ServerSettings(BaseSettings):
     max_long_requests: int = Field(
         16,
         ge=1,
-        description="Maximum requests at a time whose CAM method takes passes beyond the first.",
+        description="Maximum requests at a time if their CAM method takes further passes.",
     )
     stream_concurrency: int = Field(
         16,

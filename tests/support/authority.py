@@ -27,16 +27,16 @@ class Pair:
 
 
 class Authority:
-    def __init__(self, name):
+    def __init__(self, name, curve=ec.SECP256R1):
         self._name = _named(name)
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key = ec.generate_private_key(curve())
         certificate = self._signed(self._name, self._key, [], is_authority=True)
         self.certificate = certificate.public_bytes(Encoding.PEM)
 
-    def pair(self, name, *, days=1, alternatives=_LOOPBACK):
+    def pair(self, name, *, days=1, alternatives=_LOOPBACK, key=None, usage=None):
         """A certificate for `name` that is valid for so many more days, and its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._signed(_named(name), key, alternatives, days=days)
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        certificate = self._signed(_named(name), key, alternatives, days=days, usage=usage)
         return Pair(
             certificate.public_bytes(Encoding.PEM),
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
@@ -48,7 +48,7 @@ class Authority:
             return Tls(self.certificate)
         return Tls(self.certificate, caller.key, caller.certificate)
 
-    def _signed(self, name, key, alternatives, *, days=1, is_authority=False):
+    def _signed(self, name, key, alternatives, *, days=1, is_authority=False, usage=None):
         now = dt.datetime.now(dt.timezone.utc)
         builder = (
             x509.CertificateBuilder()
@@ -62,6 +62,8 @@ class Authority:
         )
         if alternatives:
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), False)
+        if usage is not None:
+            builder = builder.add_extension(usage, critical=True)
         return builder.sign(self._key, hashes.SHA256())
 
 

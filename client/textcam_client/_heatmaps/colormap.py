@@ -37,7 +37,7 @@ def blend(pixels: UInt8Array, heat: Float32Array, opacity: float = 0.75) -> UInt
     Args:
         pixels: (h, w, 3) RGB.
         heat: (h, w), 0..1; where it is 0 the image stays unchanged.
-        opacity: Of the hottest heat, 0..1.
+        opacity: Opacity of the hottest heat, 0..1.
 
     Returns:
         (h, w, 3) uint8 RGB.

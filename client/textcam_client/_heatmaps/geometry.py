@@ -39,7 +39,7 @@ def upsample(
 
     Args:
         values: (H, W) cells.
-        crop: Where the cells lie, in pixels of an image of `image_size`.
+        crop: Rectangle of the cells, in pixels of an image of `image_size`.
         image_size: (h, w) of the image as sent.
         size: (h, w) of the result; image and crop are scaled if it differs from `image_size`.
         smooth: Use cubic B-splines, for pictures. Bilinear interpolation shows ridges if few

@@ -31,7 +31,7 @@ class RunBase:
         window: The run's items.
 
     Attributes:
-        state: Tells whether the run is complete, closed or interrupted.
+        state: State of the run: complete, closed or interrupted.
     """
 
     def __init__(self, prepare: Prepare, window: Window) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 from textcam_client.types import Explanation, Phrase, SaliencyGroup
 
 NOTHING_SAID = (
-    "No phrase is said: none of those allowed is likely enough to be true of what the network saw."
+    "No phrase: none of those allowed is likely enough to be true of what the network saw."
 )
 
 

@@ -42,7 +42,7 @@ class FakeBank:
         calibrated: Give phrases probabilities.
 
     Attributes:
-        members: (D,), the phrase whose group each channel is in.
+        members: (D,), the phrase of each channel's group.
         supports: (V, D) bool, True if the channel supports the phrase.
     """
 

@@ -36,31 +36,31 @@ class BackboneManifest:
 
     Attributes:
         architecture: Name of the network.
-        target_layer: Name of the layer whose maps are explained.
+        target_layer: Name of the layer with the maps that are explained.
         head_kind: Kind of the part from maps to logits. "gap_linear": global average pooling and
-            one linear layer; "gradient": a graph of its own with gradients; "forward": a graph
-            without; "none": it does not run by itself.
+            one linear layer; "gradient": a separate graph with gradients; "forward": a separate
+            graph without gradients; "none": it cannot run separately.
         weights_digest: Identity of network, weights, preprocessing and classes; does not
             depend on the exporter.
-        preprocessing: From pixels to the network's input.
+        preprocessing: Conversion of pixels to the network's input.
         class_names: C names, in order of index.
         channel_count: D.
         map_height: H of the saliency maps.
         map_width: W.
         grid_shift: Offset (right, down) of the maps' cells from an even grid over the input, in
-            its pixels; measured with the network's own weights.
+            pixels of the input; measured with the network's own weights.
         exporter: Versions of the exporting packages, and the largest difference found.
         layers: Names of the further layers, in order of computation.
         outputs: Names of the graph's outputs after the logits and the maps.
-        head_inputs: Outputs that the head's graph takes beside the maps.
+        head_inputs: Outputs that the head's graph takes in addition to the maps.
         layers_inputs: Outputs that the further layers' graph takes.
         attention: True if the head's graph computes how the score rises with attention.
         vertices: V if the activation maps are (D, V, 1), on the vertices of a graph. They are
-            drawn on H x W cells, and VERTEX_POSITIONS (N, V, 2) is among the outputs. 0: they
-            are (D, H, W) themselves.
+            drawn on H x W cells, and VERTEX_POSITIONS (N, V, 2) is among the outputs. 0: the maps
+            are (D, H, W).
         quantized_from: weights_digest of the float backbone of an int8 one; empty for a float
             one.
-        parity_digest: Of an int8 backbone's report of parity with the float one.
+        parity_digest: Digest of an int8 backbone's report of parity with the float one.
     """
 
     architecture: str
@@ -153,7 +153,7 @@ def write_backbone(
         parity: Report of an int8 backbone.
 
     Raises:
-        FolderTaken: The folder holds other files than a backbone's.
+        FolderTaken: The folder holds files that do not belong to a backbone.
     """
     weights, bias = linear or (np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
     given = {"backbone": graphs.backbone, "head": graphs.head, "layers": graphs.layers}

@@ -45,12 +45,12 @@ class ConceptBank:
 
     Attributes:
         channel_embeddings: (D, E) unit vectors; a dead channel's is 0.
-        dead: (D,) channels whose score never varied over the probing set.
-        mean_embedding: (E,) of the probing set's images.
+        dead: (D,) True for channels with a constant score over the probing set.
+        mean_embedding: (E,) mean embedding of the probing set's images.
         fingerprint: (D,) Backbone.fingerprint() at build time.
         backbone_digest: weights_digest of the backbone.
         embedder: Identity of the embedder.
-        parameters: Of the build: command, probing set, channel settings.
+        parameters: Parameters of the build: command, probing set, channel settings.
         supports: Each channel's support for the vocabulary's phrases; None: the bank has channel
             embeddings alone.
     """
@@ -110,14 +110,14 @@ def write_bank(
     """Write a bank folder as a whole; an existing bank is replaced.
 
     Args:
-        folder: Of the bank.
-        bank: Of the channels.
-        vocabulary: Of the phrases.
+        folder: Folder of the bank.
+        bank: Embeddings and supports of the channels.
+        vocabulary: The phrases and their embeddings.
         probing: Tensors and manifest of the probing images, for other vocabularies; None: none.
 
     Raises:
-        BundleMismatch: Bank and vocabulary are of different embedders.
-        FolderTaken: The folder holds other files than a bank's.
+        BundleMismatch: Bank and vocabulary were made with different embedders.
+        FolderTaken: The folder holds files that do not belong to a bank.
     """
     _check_same_space(bank, vocabulary)
     with replaced_folder(folder, WRITTEN) as staging:
@@ -153,7 +153,8 @@ def read_bank(folder: Path) -> BankArtefact:
         ArtefactMissing: A file is missing.
         ArtefactCorrupt: A digest does not match, a field is missing, a kind is unknown, or the
             settings are invalid.
-        BundleMismatch: Bank and vocabulary are of different embedders, or of different phrases.
+        BundleMismatch: Bank and vocabulary were made with different embedders, or for different
+            phrases.
     """
     tensors, manifest = read_artefact(folder, "bank")
     texts, text_manifest = read_artefact(folder, "vocabulary")

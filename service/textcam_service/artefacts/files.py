@@ -41,8 +41,8 @@ def require_replaceable(target: Path, files: Collection[str]) -> None:
     """Check that a folder may be replaced.
 
     Args:
-        target: A folder, or a path where there is none yet; a link to either.
-        files: Names of the files that may be lost with it.
+        target: A folder, a path that does not exist yet, or a link to either.
+        files: Names of the files that may be deleted with the folder.
 
     Raises:
         FolderTaken: It holds other files, or a disk is mounted there.
@@ -64,12 +64,12 @@ def require_replaceable(target: Path, files: Collection[str]) -> None:
 def replaced_folder(target: Path, files: Collection[str]) -> Iterator[Path]:
     """Fill a folder under a temporary name beside `target`, and move it there at the end.
 
-    A failure inside the block, or a crash, leaves `target` as it was. Between the two system calls
-    that move the old folder away and the new one there, there is none. If the second fails, the
-    old one is moved back.
+    A failure inside the block, or a crash, leaves `target` as it was. Two system calls replace it:
+    the first moves the old folder away, the second moves the new one there. Between them `target`
+    does not exist. If the second call fails, the old folder is moved back.
 
     Args:
-        target: As for require_replaceable; of a link, the folder it leads to is replaced.
+        target: See require_replaceable. If it is a link, the folder behind it is replaced.
         files: Names of the files that the folder may hold.
 
     Raises:
@@ -154,7 +154,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ArtefactCorrupt(f"{path} is not a manifest: {error}") from error
     if sha256(canonical_json(manifest)) != stated:
-        raise ArtefactCorrupt(f"{path} was changed after it was written: its digest is another")
+        raise ArtefactCorrupt(f"{path} was changed after it was written: its digest differs")
     manifest["digest"] = stated
     return dict(manifest)
 

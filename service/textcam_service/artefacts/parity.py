@@ -1,8 +1,8 @@
 """Explanation parity: how closely an int8 backbone explains like its float form.
 
-The report is a file beside the int8 backbone, whose manifest states its digest. It holds the data
-that a bank of the float backbone is checked against at load: the digest of the bank used for the
-comparison, and the int8 backbone's own activation scores.
+The report is a file beside the int8 backbone; the backbone's manifest states the report's digest.
+When a bank of the float backbone is loaded, it is checked against the report: the digest of the
+bank used for the comparison, and the int8 backbone's own activation scores.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class ParityReport:
     Attributes:
         figures: The agreement found; each backbone explains its own most probable class.
         thresholds: The agreement required.
-        bank_digest: Of the bank that both explained with.
-        vocabulary_digest: Of its vocabulary.
-        quantization: How it was quantized, and how many images calibrated it.
+        bank_digest: Digest of the bank that both used.
+        vocabulary_digest: Digest of the bank's vocabulary.
+        quantization: Settings of the quantization, and the number of calibration images.
         fingerprint: (D,) Backbone.fingerprint() of the int8 backbone.
     """
 
@@ -67,8 +67,8 @@ def read_parity(folder: Path, digest: str) -> ParityReport:
     """Read and verify the report beside an int8 backbone.
 
     Args:
-        folder: Of the backbone.
-        digest: As stated in the backbone's manifest.
+        folder: Folder of the backbone.
+        digest: Digest that the backbone's manifest states.
 
     Raises:
         ArtefactMissing: A file is missing.

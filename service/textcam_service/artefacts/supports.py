@@ -58,12 +58,13 @@ def read_supports(
     """Read supports back from tensors and JSON values.
 
     Args:
-        tensors: Of the bank, by name.
-        manifest: As written by supports_manifest.
-        phrase_count: Of the vocabulary.
+        tensors: Tensors of the bank, by name.
+        manifest: Values written by supports_manifest.
+        phrase_count: Number of phrases in the vocabulary.
 
     Raises:
-        ArtefactCorrupt: They do not fit the bank's channels and phrases, or hold no numbers.
+        ArtefactCorrupt: They do not fit the bank's channels and phrases, or hold values that are
+            not numbers.
         KeyError: A tensor or field is missing.
         TypeError: A field is malformed.
     """
@@ -124,7 +125,7 @@ def _check_shapes(supports: PhraseSupports, channels: int, phrases: int) -> None
         sound = entries is not None and _are_within(entries, table.shape)
     if not sound:
         raise ArtefactCorrupt(
-            "the bank's supports do not fit its channels and phrases, or are no numbers; build it "
+            "the bank's supports do not fit its channels and phrases, or are not numbers; build it "
             "again"
         )
 

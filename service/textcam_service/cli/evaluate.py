@@ -34,7 +34,7 @@ _FOLDER = click.Path(path_type=Path)
     "--seed",
     default=100,
     show_default=True,
-    help="Seed of the scenes. Use another than for the bank, and than for choosing settings.",
+    help="Seed of the scenes. Use a different one than for the bank and for choosing settings.",
 )
 @click.option(
     "--method",

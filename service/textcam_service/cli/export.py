@@ -27,7 +27,7 @@ from textcam_service.cli.shared.parameters import height_and_width
 @click.option(
     "--target-layer",
     default="",
-    help="Layer whose maps are explained: a module's name, or 'input of NAME'; for an ONNX model, "
+    help="Layer with the maps to explain: a module's name, or 'input of NAME'; for an ONNX model, "
     "a tensor or node.  [default: found from the network, and printed]",
 )
 @click.option(

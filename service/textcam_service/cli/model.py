@@ -24,8 +24,8 @@ def model() -> None:
     """Publish models to a store that servers watch, and choose the current version.
 
     Backbone, bank and vocabulary are one version. A server that was started with `textcam serve
-    --store STORE` loads what becomes current, warms it, compares its explanations with those of the
-    version it serves, and switches to it between two requests.
+    --store STORE` loads each version that becomes current and warms it up. It compares its
+    explanations with those of the served version, and switches to it between two requests.
 
     \b
       textcam model publish photos --store s3://bucket/models \\
@@ -59,7 +59,7 @@ def model() -> None:
 @click.option(
     "--no-use",
     is_flag=True,
-    help="Upload it, and leave the current version; see `textcam model use`.",
+    help="Upload it without making it current; see `textcam model use`.",
 )
 @_ACCEPT_DRIFT
 def model_publish(

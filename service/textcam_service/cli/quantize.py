@@ -26,26 +26,26 @@ _FOLDER = click.Path(path_type=Path)
     type=_FOLDER,
     multiple=True,
     help="Folder of images on which explanations are compared.  [default: the images of --images "
-    "that do not calibrate]",
+    "that are not used for calibration]",
 )
 @click.option(
     "--calibration",
     type=click.IntRange(1),
     default=128,
     show_default=True,
-    help="Number of images, of --images, that calibrate.",
+    help="Number of images of --images that are used for calibration.",
 )
 @click.option(
     "--float-layers",
     type=click.IntRange(0),
     default=6,
     show_default=True,
-    help="Number of the first layers that stay float; more are slower and closer.",
+    help="Number of the first layers that stay float. More are slower and more accurate.",
 )
 @click.option(
     "--reduce-range",
     is_flag=True,
-    help="7-bit weights, for CPUs without VNNI; less close.",
+    help="Use 7-bit weights, for CPUs without VNNI; less accurate.",
 )
 @click.option(
     "--output",

@@ -24,13 +24,13 @@ def token() -> None:
     "--method",
     "methods",
     multiple=True,
-    help="An RPC it may call. May be given more than once.  [default: all]",
+    help="An RPC that the caller may call. May be given more than once.  [default: all]",
 )
 @click.option(
     "--model",
     "models",
     multiple=True,
-    help="A model it may use. May be given more than once.  [default: all]",
+    help="A model that the caller may use. May be given more than once.  [default: all]",
 )
 @click.option(
     "--rate",
@@ -38,7 +38,9 @@ def token() -> None:
     help="Images and other calls per second to one process; 0: no limit.  [default: the server's]",
 )
 @click.option(
-    "--burst", type=click.IntRange(1), help="Number of these at once.  [default: the server's]"
+    "--burst",
+    type=click.IntRange(1),
+    help="Number of images and other calls at once.  [default: the server's]",
 )
 def create(name: str, **rights: Any) -> None:
     """Create and print a token for the caller NAME, and its entry in the callers' file.

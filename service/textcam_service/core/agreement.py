@@ -10,7 +10,7 @@ import numpy as np
 from textcam_service.core.interpolation import resample
 from textcam_service.core.types import FloatArray, Rationale
 
-# Of a map's largest value: float32 resolves no smaller variation.
+# Share of a map's largest value; float32 resolves no smaller variation.
 _FLAT = 1e-6
 
 
@@ -54,10 +54,10 @@ class ExplanationAgreement:
 
     Attributes:
         images: Number of images.
-        top1: Share of images whose most probable class is the same, 0..1.
+        top1: Share of images with the same most probable class, 0..1.
         map_correlation: Mean of map_correlation(), -1..1.
         map_correlation_p5: 5th percentile of map_correlation() over the images.
-        first_phrase: Share of images whose rationale begins with the same phrase, 0..1.
+        first_phrase: Share of images with the same first phrase in both rationales, 0..1.
         share_difference: Mean of share_difference(), 0..1; None: not measured.
     """
 
@@ -82,16 +82,16 @@ class ExplanationAgreement:
         )
 
     def missed(self, thresholds: AgreementThresholds) -> list[str]:
-        """List the missed thresholds in words; a measure that is no number misses its own."""
+        """List the missed thresholds in words; a measure of nan misses its threshold."""
         missed = [
-            f"{name} {getattr(self, name):.3f}, at least {least:g} is asked"
+            f"{name} {getattr(self, name):.3f}, at least {least:g} is required"
             for name in ("top1", "map_correlation", "first_phrase")
             if not getattr(self, name) >= (least := getattr(thresholds, name))
         ]
         difference, most = self.share_difference, thresholds.share_difference
         if most < 1 and not (difference is not None and difference <= most):
             shown = "not measured" if difference is None else f"{difference:.3f}"
-            missed.append(f"share_difference {shown}, at most {most:g} is asked")
+            missed.append(f"share_difference {shown}, at most {most:g} is required")
         return missed
 
     def meets(self, thresholds: AgreementThresholds) -> bool:
@@ -99,7 +99,7 @@ class ExplanationAgreement:
         return not self.missed(thresholds)
 
     def compared_with(self, thresholds: AgreementThresholds) -> str:
-        """Describe the agreement beside the thresholds, for people."""
+        """Describe the agreement and the thresholds, for people."""
         shares = ""
         if thresholds.share_difference < 1 and self.share_difference is not None:
             shares = (
@@ -134,10 +134,10 @@ def compare_rationales(one: Rationale, other: Rationale, *, same_class: bool) ->
 def map_correlation(one: FloatArray, other: FloatArray) -> float:
     """Correlate two saliency maps (H, W), (H', W') over positions: Pearson's r, -1..1.
 
-    Maps of different size are compared on the finer grid, each axis by itself: the coarser is
-    stretched bilinearly. Pearson's r knows neither level nor scale of a map, and a flat map points
-    nowhere: so two flat maps agree (1), whatever their values, and a flat one agrees with no other
-    (0). A map is flat if its values differ by no more than float32 resolves.
+    Maps of different size are compared on the finer grid: along each axis separately, the coarser
+    map is stretched bilinearly. Pearson's r does not depend on the level and scale of a map. A flat
+    map points nowhere: two flat maps agree (1), whatever their values, and a flat map agrees with
+    no other map (0). A map is flat if its values differ by no more than float32 resolves.
     """
     height, width = np.maximum(one.shape, other.shape).tolist()
     values = [_on_grid(own, height, width).astype(np.float64).ravel() for own in (one, other)]
@@ -151,11 +151,11 @@ def map_correlation(one: FloatArray, other: FloatArray) -> float:
 def share_difference(one: Mapping[str, float], other: Mapping[str, float]) -> float:
     """Measure how differently evidence is shared out: 0 for equal shares, 1 for none in common.
 
-    Half the sum of the differences of the phrases' shares (total variation). 1 is also reached
-    where all shares have opposite signs.
+    It is half the sum of the differences of the phrases' shares (total variation). 1 is also
+    reached if all shares have opposite signs.
 
     Args:
-        one: Signed shares by phrase, whose sizes add up to 1; see evidence_shares().
+        one: Signed shares by phrase; their sizes add up to 1. See evidence_shares().
         other: Signed shares of the other explanation.
     """
     return sum(abs(one.get(text, 0.0) - other.get(text, 0.0)) for text in {*one, *other}) / 2

@@ -13,7 +13,8 @@ from textcam_service.core.types import (
     UInt8Array,
 )
 
-# Pixels along each side that are computed at a time: a large heatmap takes little beyond itself.
+# Pixels along each side that are computed at a time, so that a large heatmap needs little memory
+# beyond its own.
 _TILE = 1024
 
 

@@ -1,4 +1,4 @@
-"""Geometry and arithmetic of preprocessing; resampling itself is imaging.resampling's."""
+"""Geometry and arithmetic of preprocessing; imaging.resampling does the resampling itself."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from textcam_service.core.types import Crop, Float32Array, Preprocessing, UInt8A
 def center_crop(image_height: int, image_width: int, preprocessing: Preprocessing) -> Crop:
     """Compute the crop that the network sees, in pixels of the image.
 
-    As torchvision's Resize (the longer side truncated to whole pixels) followed by CenterCrop,
-    carried back from the resized image to the image itself; in the other crop modes as timm's
-    Resize or ResizeKeepRatio (rounded to whole pixels) and CenterCropOrPad.
+    It is that of torchvision's Resize (the longer side truncated to whole pixels) followed by
+    CenterCrop, converted to pixels of the original image. In the other crop modes it is that of
+    timm's Resize or ResizeKeepRatio (rounded to whole pixels) and CenterCropOrPad.
     """
     resized_height, resized_width = _resized(image_height, image_width, preprocessing)
     top = _margin(resized_height, preprocessing.height)

@@ -40,10 +40,10 @@ class Preprocessing:
         mean: Per-channel (R, G, B) mean of pixels scaled to 0..1.
         std: Per-channel standard deviation, same scale.
         crop_mode: Mode under timm's name. "center": the shorter side is resized to `resize`, the
-            other in proportion. "squash": both are, so proportions are lost; of a crop that is no
-            square, the side along its longer one, and the other in the crop's proportions.
-            "border": the image is resized in proportion to fit into what "squash" resizes it to,
-            and the crop's places beside it have the colour `mean`.
+            other in proportion. "squash": both sides are, so proportions are lost; if the crop is
+            not square, the side along the crop's longer one is, and the other follows the crop's
+            proportions. "border": the image is resized in proportion to fit into the size of
+            "squash", and the rest of the crop has the colour `mean`.
 
     Raises:
         ValueError: A word is not known, or a size, mean or deviation is out of range.
@@ -65,7 +65,7 @@ class Preprocessing:
         for what in ("resize", "height", "width"):
             size = getattr(self, what)
             if not isinstance(size, int) or size < 1:
-                raise ValueError(f"{what} {size!r} is no positive whole number of pixels")
+                raise ValueError(f"{what} {size!r} is not a positive whole number of pixels")
         if not _three_numbers(self.mean):
             raise ValueError(f"mean {self.mean!r} is not three finite numbers (R, G, B)")
         if not _three_numbers(self.std) or min(self.std) <= 0:
@@ -127,12 +127,12 @@ class Phrase:
         vocabulary_index: Its place in the vocabulary.
         score: The score that it was chosen by, > 0; see Choice.scores.
         similarity: Cosine of the evidence with it; see Choice.similarities.
-        evidence: Its share: the signed evidence of its group's channels, logit units; see
+        evidence: Its share: the signed evidence of its group's channels, in logit units; see
             Rationale.in_logit_units.
         effect: The evidence of all channels that support it, whichever group they are in. Effects
-            overlap, and add up to nothing.
-        probability: That it is true of what the network saw, 0..1; None: the bank has no
-            calibration.
+            overlap, so their sum has no meaning.
+        probability: Probability that it is true of what the network saw, 0..1; None: the bank has
+            no calibration.
         kind: One of PHRASE_KINDS, or "".
     """
 
@@ -157,7 +157,7 @@ class SaliencyGroup:
         evidence_for: Positive part of the evidence.
         evidence_against: Negative part (<= 0).
         saliency_map: (H, W), in the evidence's units; its mean is `evidence`.
-        relative_map: (H, W), the phrase's own part beside the others', see
+        relative_map: (H, W), the part that is specific to the phrase, see
             core.concepts.supports.contrasts; None for the rest.
     """
 
@@ -177,11 +177,11 @@ class Rationale:
     `bias + gap + sum of groups' evidence + rest.evidence = logit`, always. The groups' maps and the
     rest's add up to `saliency_map`, and its mean to their evidence, where the method's map is the
     sum of its channels' terms. Else (see contract, Explanation.saliency_map) the groups' maps are
-    of the terms, and the whole map differs from their sum.
+    sums of the terms, and the whole map differs from their sum.
 
     Attributes:
         logit: The value that is explained: a logit, or a difference of two.
-        bias: The linear head's, which no channel accounts for; 0 with other heads.
+        bias: Bias of the linear head, which no channel accounts for; 0 with other heads.
         gap: logit - bias - all evidence: the part that the method does not account for. 0, but
             for rounding, where the method is complete; without meaning where evidence is not in
             logit units.

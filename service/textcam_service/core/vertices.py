@@ -34,9 +34,9 @@ class Vertices:
         """Place maps (..., V, 1) on a grid over the network's input: (..., H, W).
 
         By inverse distances: a cell's value is the mean of all vertices', weighted by
-        1 / distance^2 to the cell's centre (Shepard 1968). So a cell whose centre is a vertex has
-        its value, no cell exceeds the vertices' range, and sums of maps stay sums. The mean over
-        cells is not the mean over vertices where these stand closer in one place than in another.
+        1 / distance^2 to the cell's centre (Shepard 1968). So a cell with a vertex at its centre
+        has its value, no cell exceeds the vertices' range, and sums of maps stay sums. If the
+        vertices are unevenly spread, the mean over cells differs from the mean over vertices.
         VS-CAM's paper (arXiv 2209.09104) has vertices on a grid and needs no such rule.
         """
         height, width = drawn_grid(len(self.positions), self.height, self.width)
@@ -56,8 +56,8 @@ class Vertices:
 def drawn_grid(count: int, height: int, width: int) -> tuple[int, int]:
     """Return (H, W) of the grid on which vertices are drawn, of about square cells.
 
-    Four times as fine as an even grid of as many cells as there are vertices, but no finer than
-    the input's pixels.
+    The grid is four times as fine as an even grid with one cell per vertex, but no finer than the
+    input's pixels.
 
     Args:
         count: V.

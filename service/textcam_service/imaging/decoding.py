@@ -1,6 +1,6 @@
 """Decoding of image files, and preparation of pixels as the network's input.
 
-Everything is checked by the header before a pixel is decoded.
+All limits are checked by the header before a pixel is decoded.
 
 A JPEG far larger than the network's input may be decoded at 1/2 or 1/4 of its size: libjpeg then
 leaves out the high frequencies that resampling would remove. Pillow's wheels bring libjpeg-turbo,
@@ -35,7 +35,8 @@ from textcam_service.imaging.resampling import resample
 FORMATS = ("JPEG", "PNG", "WEBP")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _REDUCTIONS = (4, 2)  # 1:8 gains little more, and its tolerance was not measured
-# A reduced image keeps so many pixels, along each side, for one of the network's.
+# Least number of pixels, along each side, that a reduced image keeps for each pixel of the
+# network's input.
 _SPARE = 3
 # What turns an image of an EXIF orientation upright (EXIF 2.32, 4.6.4 A). Pillow's exif_transpose()
 # rewrites the EXIF too, and fails where that is malformed.
@@ -96,7 +97,7 @@ def decode(
     CMYK, grey, 16-bit, palette and alpha images become RGB; alpha is laid over white. The server
     gives `preprocessing`. Bank building and evaluation also need the pixels, and do not give it:
     they have the reference that the tolerance of reduction (see above) is measured against. Files
-    whose shorter side is less than six times `preprocessing.resize` are the same bit by bit.
+    with a shorter side below six times `preprocessing.resize` give the same pixels either way.
 
     Args:
         encoded: The file.
@@ -112,7 +113,7 @@ def decode(
         raise EmptyImage("the image has 0 bytes", field="encoded")
     if len(encoded) > limits.max_bytes:
         raise ImageTooLarge(
-            f"the image has {len(encoded):,} bytes; at most {limits.max_bytes:,} are taken, "
+            f"the image has {len(encoded):,} bytes; at most {limits.max_bytes:,} are allowed, "
             "so send it smaller",
             field="encoded",
         )
@@ -176,7 +177,7 @@ def _open(encoded: bytes) -> Image.Image:
         return Image.open(io.BytesIO(encoded), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise UnsupportedImage(
-            "the bytes are no JPEG, PNG or WebP image", field="encoded"
+            "the bytes are not a JPEG, PNG or WebP image", field="encoded"
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(
@@ -209,7 +210,7 @@ def _check_pixels(width: int, height: int, limits: ImageLimits, field: str) -> N
     if width * height > limits.max_pixels:
         raise ImageTooLarge(
             f"the image is {width} x {height} = {width * height:,} pixels; at most "
-            f"{limits.max_pixels:,} are taken, so send it smaller",
+            f"{limits.max_pixels:,} are allowed, so send it smaller",
             field=field,
         )
 
@@ -219,8 +220,8 @@ def _reduction(image: Image.Image, orientation: int, preprocessing: Preprocessin
     width, height = image.size
     least = _SPARE * preprocessing.resize
     for reduction in _REDUCTIONS:
-        # Where it does not divide a side, the last pixel there is a part of one. Turned upright,
-        # that one may come first, and every other would lie beside its place.
+        # If the reduction does not divide a side, the last pixel there covers only a part. After
+        # the rotation that pixel may come first, and all others would be shifted.
         fits = orientation == 1 or not (width % reduction or height % reduction)
         if fits and min(width, height) >= least * reduction:
             return reduction

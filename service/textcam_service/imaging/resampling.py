@@ -1,10 +1,10 @@
-"""Antialiased resampling of RGB images: Pillow's, or the same with SIMD if installed.
+"""Antialiased resampling of RGB images, by Pillow or by an equivalent with SIMD if installed.
 
 fast_image_resize (the crate behind cykooz.resizer) has Pillow's filters and fixed-point arithmetic.
-Left to itself it goes down the columns before it goes along the rows, and one value in six differs.
-Asked for one direction at a time, in Pillow's order, it gives Pillow's values but for some in a
-thousand, which differ by a level or two, in a third of the time (tests/bench/bench_resampling.py).
-There are no wheels of it for every processor: elsewhere Pillow resamples.
+By default it resamples the columns before the rows, and one value in six differs. Here it resamples
+one direction at a time, in Pillow's order. Then only a few values in a thousand differ, by a level
+or two, and it takes a third of the time (tests/bench/bench_resampling.py). Some processors have no
+wheels of it; there Pillow resamples.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _pass(
     across: tuple[float, float] | None,
     down: tuple[float, float] | None,
 ) -> UInt8Array:
-    """Resample in one direction, to (width, height); None: in this one it stays as it is."""
+    """Resample in one direction, to (width, height); None: this direction stays unchanged."""
     width, height = pixels.size if isinstance(pixels, Image.Image) else pixels.shape[1::-1]
     (left, columns), (top, rows) = across or (0, width), down or (0, height)
     filtering = simd.ResizeAlg.convolution(simd.FilterType[_SIMD[interpolation][0]])

@@ -34,11 +34,11 @@ class ModelBundle:
     """Backbone, bank and vocabulary under one name and version.
 
     Attributes:
-        name: Of the model.
-        version: Of the model; unless chosen, version_of its files, as in a store.
+        name: Name of the model.
+        version: Version of the model; by default version_of its files, as in a store.
         backbone: Ready to run.
         artefact: Bank and vocabulary.
-        settings: Of rationales; by default those that the bank was built with.
+        settings: Settings of rationales; by default those that the bank was built with.
         method_name: CAM method of requests that name none; empty: see default_method.
     """
 
@@ -63,9 +63,9 @@ class ModelBundle:
         """Load and verify a bundle.
 
         Args:
-            name: Of the model.
-            backbone_folder: As written by `textcam export`.
-            bank_folder: As written by `textcam bank build`.
+            name: Name of the model.
+            backbone_folder: Folder written by `textcam export`.
+            bank_folder: Folder written by `textcam bank build`.
             version: Empty: version_of the files.
             providers: See Backbone.
             threads: See Backbone.
@@ -140,7 +140,7 @@ class ModelBundle:
 
     @property
     def methods(self) -> tuple[Method, ...]:
-        """CAM methods whose queries the backbone can answer."""
+        """CAM methods with queries that the backbone can answer."""
         capabilities = self.backbone.capabilities
         return tuple(method for method in METHODS.values() if method.needs <= capabilities)
 

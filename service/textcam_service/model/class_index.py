@@ -17,8 +17,8 @@ class ClassIndex:
     """Look-up from a class name to its index.
 
     Args:
-        class_names: In order of index.
-        model_name: Of the model, for error messages.
+        class_names: Names of the classes, in order of index.
+        model_name: Name of the model, for error messages.
     """
 
     def __init__(self, class_names: Sequence[str], model_name: str) -> None:
@@ -30,8 +30,8 @@ class ClassIndex:
         """Find a class by its name, in any letter case; an exact match wins.
 
         Args:
-            name: Of the class.
-            field_name: Of the request's field that holds it, for the error.
+            name: Name of the class.
+            field_name: Name of the request's field that holds it, for the error.
 
         Raises:
             UnknownClass: There is no such class; the message suggests similar names.

@@ -29,7 +29,7 @@ def method_input(
 
     Args:
         bundle: The model.
-        output: Of its backbone for the image.
+        output: Output of its backbone for the image.
         image: (3, h, w) the network's input.
         target: The class to explain, with its logit.
         reference: The class to explain it against; None: the target's logit alone.
@@ -65,7 +65,7 @@ def make_rationale(
 
     Args:
         bundle: The model.
-        output: Of its backbone for the image.
+        output: Output of its backbone for the image.
         terms: Result of the CAM method.
         target: The explained class, with its logit.
         reference: The class it is explained against; None: the target's logit alone.

@@ -24,7 +24,7 @@ class SkippedImage(NamedTuple):
     """An image that could not be read.
 
     Attributes:
-        path: As display_path gives it.
+        path: The path as display_path returns it.
         reason: Printable text.
     """
 
@@ -40,10 +40,10 @@ class ImageFolder(Sequence[Path]):
 
     @staticmethod
     def find(folders: Sequence[Path]) -> ImageFolder:
-        """List the images under folders: as given, each sorted by path, each image once.
+        """List the images under folders, each once: folder by folder, sorted by path.
 
         Raises:
-            ProbingSetError: A folder is not there, or nothing is found.
+            ProbingSetError: A folder does not exist, or no image is found.
         """
         found: list[Path] = []
         for folder in folders:
@@ -94,10 +94,10 @@ class ImageFolder(Sequence[Path]):
             yield path, image
 
     def stamps(self) -> list[tuple[str, int, int]]:
-        """Return what tells each file from a later one of its name: path, bytes, time in ns.
+        """Return the values that identify each file's content: path, bytes, time in ns.
 
         Raises:
-            OSError: A file is gone.
+            OSError: A file no longer exists.
         """
         stats = [(path, path.stat()) for path in self._paths]
         return [(display_path(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
@@ -132,13 +132,14 @@ def read_phrases(path: Path) -> tuple[str, ...]:
 def read_vocabulary(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Read a vocabulary file: UTF-8, a phrase per line; '#' begins a comment line.
 
-    A comment "# kind: KIND" says what the phrases after it name.
+    A comment "# kind: KIND" sets the kind of the phrases after it.
 
     Returns:
-        V phrases, and V kinds of PHRASE_KINDS, "" where none is said.
+        V phrases, and V kinds of PHRASE_KINDS, "" where none is given.
 
     Raises:
-        VocabularyError: Unreadable, not UTF-8, empty, a phrase stands twice, or a kind is unknown.
+        VocabularyError: The file is unreadable, not UTF-8 or empty, lists a phrase twice, or has an
+            unknown kind.
     """
     try:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
@@ -146,7 +147,7 @@ def read_vocabulary(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         raise VocabularyError(f"the vocabulary {path} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise VocabularyError(
-            f"the vocabulary {path} is no UTF-8 text ({error}); save it as UTF-8"
+            f"the vocabulary {path} is not UTF-8 text ({error}); save it as UTF-8"
         ) from error
     phrases: dict[str, str] = {}
     seen: set[str] = set()
@@ -161,7 +162,7 @@ def read_vocabulary(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 )
         elif _NEARLY_KIND.match(line):
             raise VocabularyError(
-                f"the vocabulary {path} has the line '{line[:60]}'; a kind is said by "
+                f"the vocabulary {path} has the line '{line[:60]}'; a kind is set by "
                 f"'# kind: KIND', with one of {', '.join(PHRASE_KINDS)}"
             )
         elif line and not line.startswith("#"):
@@ -179,7 +180,7 @@ def read_labels(path: Path, folders: Sequence[Path], class_names: Sequence[str])
 
     Args:
         path: UTF-8; `file` is relative to one of the folders, `label` a class's name or index.
-        folders: Of the probing set.
+        folders: Folders of the probing set.
         class_names: C names.
 
     Raises:

@@ -50,9 +50,10 @@ class QuantizationSettings:
     """Settings of a quantization.
 
     Attributes:
-        float_layers: So many of the first convolutions and matrix products stay float, with
-            what lies between them. The first layers' rounding goes through all the others.
-        reduce_range: 7-bit weights: for CPUs without VNNI, whose sums of 8-bit products overflow.
+        float_layers: Number of the first convolutions and matrix products that stay float, with
+            what lies between them. The first layers' rounding affects all later layers.
+        reduce_range: Use 7-bit weights, for CPUs without VNNI: their sums of 8-bit products
+            overflow.
     """
 
     float_layers: int = 6
@@ -73,11 +74,11 @@ def quantize(
 
     Args:
         bundle: The float backbone with the bank that will be served.
-        calibration: Images whose activations set the ranges.
+        calibration: Images that set the ranges of the activations.
         held_out: Other images, which both backbones explain.
-        output: The int8 backbone's folder; replaced if it is there.
-        settings: How it is quantized.
-        thresholds: What it must reach.
+        output: Folder of the int8 backbone; an existing backbone is replaced.
+        settings: Settings of the quantization.
+        thresholds: Agreement that it must reach.
         progress: Called with a step's name and size; what it returns is called as work is done.
 
     Raises:
@@ -95,7 +96,9 @@ def quantize(
         raise InvalidSettings(f"{output} holds the float backbone, which is kept; give another")
     require_replaceable(output, FILES)
     if {path.resolve() for path in calibration} & {path.resolve() for path in held_out}:
-        raise ProbingSetError("images that calibrate cannot judge too; give others to compare")
+        raise ProbingSetError(
+            "images for calibration cannot also be compared; give other images to compare"
+        )
     with tempfile.TemporaryDirectory() as folder:
         seen = _inputs(calibration, bundle, progress("calibration", len(calibration)))
         graph, used = quantized_graph(own, seen, settings, Path(folder))
@@ -122,7 +125,7 @@ def quantize(
 
 
 def split(images: Sequence[Path], count: int) -> tuple[list[Path], list[Path]]:
-    """Divide images into those that calibrate and those that judge, by a fixed shuffle."""
+    """Divide images into those for calibration and those for comparison, by a fixed shuffle."""
     order = np.random.default_rng(0).permutation(len(images)).tolist()
     shuffled = [images[index] for index in order]
     return shuffled[:count], shuffled[count:]
@@ -138,12 +141,12 @@ def quantized_graph(
 
     Args:
         backbone: The float one.
-        inputs: Network inputs (3, h, w) that calibrate.
-        settings: How it is quantized.
-        work: Folder for passing files.
+        inputs: Network inputs (3, h, w) for the calibration.
+        settings: Settings of the quantization.
+        work: Folder for temporary files.
 
     Returns:
-        The serialised graph, whose inputs and outputs are float; how many images were used.
+        The serialised graph, with float inputs and outputs; and the number of images used.
 
     Raises:
         ProbingSetError: There is no input.
@@ -202,7 +205,7 @@ class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc] # it sh
 def _float_nodes(graph: Any, float_layers: int) -> list[str]:
     """List the names of the nodes that stay float.
 
-    The first layers, and all that is not on the way to the activation maps.
+    These are the first layers, and all nodes that do not lead to the activation maps.
     """
     makers = {name: node for node in graph.node for name in node.output}
     trunk, wanted = set(), [ACTIVATION_MAPS]

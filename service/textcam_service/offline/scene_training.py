@@ -85,8 +85,8 @@ def train_classifier(bias: Bias | None) -> tuple[SceneNet, dict[str, Any]]:
 def train_clip() -> tuple[nn.Module, dict[str, float]]:
     """Train the CLIP by open_clip's loss on scenes and captions of every length.
 
-    The image tower also learns to tell the words of lone objects apart by plain heads, which
-    are thrown away: contrast alone is slow to notice small shapes.
+    Plain heads, which are discarded afterwards, also teach the image tower to distinguish the words
+    of lone objects: contrast alone is slow to notice small shapes.
     """
     torch.manual_seed(0)
     open_clip.add_model_config(SCENES / f"{CLIP_NAME}.json")
@@ -214,7 +214,7 @@ def _predicted(network: nn.Module, images: UInt8Array) -> IntArray:
 
 
 def _zero_shot(model: Any, tokenizer: Any) -> dict[str, float]:
-    """Measure the share of lone objects whose word of each kind is the nearest text."""
+    """Measure the share of lone objects with their word of each kind as the nearest text."""
     lone = [_lone_scene(index) for index in range(_HELD_OUT_SCENES)]
     images = render_all(_lone_scene, _HELD_OUT_SCENES)
     accuracy = {}
@@ -257,7 +257,7 @@ def _save(module: nn.Module, path: Path) -> None:
 
 
 def main() -> None:
-    """Train what is asked for."""
+    """Train the requested networks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=SCENES)
     parser.add_argument("--only", choices=("classifier", "biased", "clip"))

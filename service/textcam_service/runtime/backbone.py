@@ -58,12 +58,12 @@ class Backbone:
     """A verified backbone in onnxruntime sessions.
 
     Attributes:
-        folder: It was loaded from here.
+        folder: Folder that it was loaded from.
         manifest: Description of the network and its graphs.
         head_weights: (C, D) float32 of a GAP + linear head; else empty.
         head_bias: (C,) float32 of a GAP + linear head; else empty.
         execution_provider: onnxruntime's execution provider of the trunk.
-        precision: Of the trunk: "float32", "int8", "tf32" or "float16".
+        precision: Precision of the trunk: "float32", "int8", "tf32" or "float16".
         buckets: Sizes to which batches are padded; without any, batches run as they come.
         parity: Agreement of an int8 backbone's explanations with those of the float one it was
             made from; None for a float backbone.
@@ -80,11 +80,11 @@ class Backbone:
         """Load, verify and place a backbone.
 
         Args:
-            folder: As written by write_backbone.
+            folder: Folder written by write_backbone.
             providers: onnxruntime execution providers by preference, or "tensorrt", "cuda",
                 "cpu". Empty: CUDA where this build of onnxruntime has it and a device answers,
                 else CPU.
-            threads: Of the session; 0: as many as this process may use.
+            threads: Threads of the session; 0: as many as this process may use.
             device: Use of the device; None: DeviceOptions().
 
         Raises:
@@ -237,7 +237,7 @@ class Backbone:
         """Compute gradients of scores by activation maps.
 
         Args:
-            outputs: Of N images.
+            outputs: Outputs for N images.
             class_weights: (N, C); the scores are class_weights . logits.
 
         Returns:
@@ -280,7 +280,7 @@ class Backbone:
         return self.gradients([output], weights)[0]
 
     def is_closed_form(self, query: Query) -> bool:
-        """Return True if a query takes arithmetic alone, and no session."""
+        """Return True if a query takes only arithmetic, and no session."""
         return self.is_linear and isinstance(query, (Gradient, HeadPasses))
 
     def fingerprint(self) -> Float32Array:

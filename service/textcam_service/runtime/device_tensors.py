@@ -1,6 +1,6 @@
 """Tensors that stay on a session's device, and small graphs that sum them there.
 
-A batch's activation maps are large, and an explanation takes little of them: their means and a few
+A batch's activation maps are large, and an explanation needs little of them: their means and a few
 weighted sums. So the maps stay on the device, as onnxruntime's OrtValues, bound to the inputs of
 the next graph (IOBinding). The CPU is a device like any other: the same code runs there.
 """
@@ -57,7 +57,7 @@ class Device:
 
     Args:
         kind: onnxruntime's name of the device: "cuda" or "cpu".
-        session: Makes a session of a serialised graph on that device.
+        session: Function that makes a session of a serialised graph on that device.
     """
 
     def __init__(self, kind: str, session: Callable[[bytes], ort.InferenceSession]) -> None:
@@ -77,7 +77,7 @@ class Device:
         """Run a graph.
 
         Args:
-            session: Of the graph, on this device.
+            session: Session of the graph, on this device.
             feeds: Its inputs; arrays are copied to the device.
             home: Outputs to bring to the host.
             stay: Outputs that stay on the device.
@@ -166,9 +166,9 @@ class DeviceRow:
     A row keeps its whole batch in the device's memory.
 
     Args:
-        device: Holds the batch.
+        device: Device that holds the batch.
         batch: (N, ...).
-        index: Of the image.
+        index: Index of the image.
         scores: (D,) means of the image's maps; None for other tensors.
     """
 

@@ -63,9 +63,9 @@ def graph_logits(
 
     Args:
         head: Session of the head's graph.
-        manifest: Of the backbone.
+        manifest: Manifest of the backbone.
         maps: (N, D, H, W).
-        output: Of the image; gives the head's further inputs.
+        output: Output for the image, with the head's further inputs.
 
     Returns:
         (N, C).
@@ -110,10 +110,10 @@ def vjp(
     """Run a graph that returns vector-Jacobian products.
 
     Args:
-        session: Of the graph.
+        session: Session of the graph.
         inputs: N of each input, by name.
         class_weights: (N, C) vectors.
-        names: Of the outputs to compute.
+        names: Names of the outputs to compute.
 
     Returns:
         An array (N, ...) per name.

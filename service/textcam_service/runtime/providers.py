@@ -25,15 +25,15 @@ class DeviceOptions:
     """Use of a device by a backbone.
 
     Attributes:
-        precision: Of products on a GPU: "fp32"; "tf32", by CUDA, rounded to 10 bits before they
-            are added up; "fp16", by TensorRT.
+        precision: Precision of products on a GPU: "fp32"; "tf32", by CUDA, rounded to 10 bits
+            before they are added up; "fp16", by TensorRT.
         engine_cache: Folder for TensorRT's engines, with a folder per network; empty: engines are
             built at each start.
         gpu_memory_limit: Bytes that CUDA's arena may take for each graph; 0: no limit.
         max_batch: Most images of a batch on a device, where batches are padded to the next of
             `buckets`; 0: batches run as they come.
-        in_graph: True: maps stay on the device, be it the CPU, and are summed there; None: only
-            if the device is not the CPU.
+        in_graph: True: maps stay on the device, even if it is the CPU, and are summed there; None:
+            only if the device is not the CPU.
     """
 
     precision: str = FP32
@@ -56,10 +56,10 @@ def chosen_providers(
     """Choose execution providers by their full names, in order of preference.
 
     Args:
-        names: As in settings: onnxruntime's names, or "tensorrt", "cuda", "cpu"; empty: CUDA if
-            this build of onnxruntime has it, else the CPU. TensorRT leaves the head's graphs to
+        names: Names as in settings: onnxruntime's names, or "tensorrt", "cuda", "cpu"; empty: CUDA
+            if this build of onnxruntime has it, else the CPU. TensorRT leaves the head's graphs to
             CUDA, which is therefore added after it.
-        options: With the precision that the first provider must support.
+        options: Options with the precision that the first provider must support.
         available: Providers of this build of onnxruntime.
 
     Raises:
@@ -107,11 +107,11 @@ def provider_options(
 def engines_of(digest: str, options: DeviceOptions) -> str:
     """Name the folder of a network's engines; empty: engines are not kept.
 
-    onnxruntime identifies an engine by the names in its graph, not by the weights. In one folder,
-    a model's next version would run on the engine of the last.
+    onnxruntime identifies an engine by the names in its graph, not by the weights. In one folder, a
+    model's next version would run on the previous version's engine.
 
     Args:
-        digest: Of the network's file.
+        digest: Digest of the network's file.
         options: See DeviceOptions.
     """
     if not options.engine_cache:

@@ -39,11 +39,13 @@ class Sessions:
     """Sessions of a backbone's graphs; see artefacts.backbone.BackboneGraphs.
 
     Attributes:
-        backbone: From images to logits and maps.
-        head: From maps to logits, with or without gradients; None: the backbone has no such graph.
-        layers: From a further layer's maps to gradients; None: the backbone has no such graph.
-        device: Keeps the maps; None: they are brought to the host.
-        execution_provider: Of the backbone's graph.
+        backbone: Session from images to logits and maps.
+        head: Session from maps to logits, with or without gradients; None: the backbone has no such
+            graph.
+        layers: Session from a further layer's maps to gradients; None: the backbone has no such
+            graph.
+        device: Device that keeps the maps; None: they are brought to the host.
+        execution_provider: Execution provider of the backbone's graph.
     """
 
     backbone: ort.InferenceSession
@@ -64,7 +66,7 @@ def load_sessions(
     """Read a backbone's graphs, verify them and start their sessions.
 
     Args:
-        folder: Of the backbone.
+        folder: Folder of the backbone.
         manifest: Content of backbone.json.
         size: Size of the input.
         providers: See providers.chosen_providers.
@@ -170,8 +172,8 @@ def make_session(
 
     Args:
         model: Serialised graph.
-        providers: With their options, in order of preference.
-        threads: Of the CPU; 0: as many as this process may use.
+        providers: Providers with their options, in order of preference.
+        threads: Threads of the CPU; 0: as many as this process may use.
         named: If True, the first provider was requested, and no other replaces it.
 
     Raises:

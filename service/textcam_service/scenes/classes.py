@@ -1,7 +1,7 @@
 """Ten classes of scenes, each with one key object, and a biased world in which cues predict two.
 
-A class is decided by a conjunction: its distractors share some of the key's words, and never
-all. So no single attribute, and no other object, tells a class - unless the world is biased.
+A class is defined by a conjunction: its distractors share some of the key object's words, but never
+all. So no single attribute and no other object reveals the class, unless the world is biased.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class SceneClass:
     """Class of scenes: one object has all of these words.
 
     Attributes:
-        words: By the names of ATTRIBUTES.
+        words: Words by the names of ATTRIBUTES.
     """
 
     words: dict[str, str]
@@ -99,11 +99,11 @@ def class_scene(
     """Draw a scene of a class: its key object among 1 to 4 others.
 
     Args:
-        rng: Decides everything.
-        class_index: Into CLASSES.
+        rng: Random generator of the whole scene.
+        class_index: Index of the class in CLASSES.
         bias: Bias of the world; None: floors are uniform and no object is a cue.
-        cue: With a bias: whether the class's own cue is there (its floor, or its object);
-            None: as probability has it.
+        cue: With a bias: True if the class's own cue is there (its floor, or its object); None:
+            drawn with the bias's probabilities.
     """
     key = {**random_attributes(rng), **CLASSES[class_index].words}
     banned = CLASSES if bias is None else (*CLASSES, SceneClass(bias.cue))
@@ -122,7 +122,7 @@ def key_index(scene: Scene, class_index: int) -> int:
     """Return the index of the object that makes a scene one of a class.
 
     Raises:
-        ValueError: None does.
+        ValueError: No object does.
     """
     for index, item in enumerate(scene.objects):
         if CLASSES[class_index].has(item.attributes):

@@ -26,7 +26,7 @@ def render_probing_set(
     """Render scenes of the ten classes in turn into a folder, with vocabulary and truth.
 
     Args:
-        folder: Gets 000000.png ..., vocabulary.txt, and truth.json as evaluation reads it.
+        folder: Folder for 000000.png ..., vocabulary.txt, and truth.json as evaluation reads it.
         count: Number of scenes.
         seed: Seed of the set.
         bias: Bias of the world; None: unbiased.

@@ -47,7 +47,7 @@ class Rendered:
 
     Attributes:
         image: (S, S, 3) RGB.
-        masks: (K, S, S) the pixels at whose centre each object is seen, in the objects' order.
+        masks: (K, S, S) the pixels with each object visible at their centre, in the objects' order.
     """
 
     image: UInt8Array

@@ -34,9 +34,9 @@ class SceneObject:
         colour: One of COLOURS.
         material: One of MATERIALS.
         size: One of SIZES.
-        x: To the right, floor units.
-        y: Away from the camera, floor units.
-        turn: About the vertical, radians.
+        x: Position to the right, floor units.
+        y: Position away from the camera, floor units.
+        turn: Rotation about the vertical, radians.
     """
 
     shape: str
@@ -147,11 +147,11 @@ def random_scene(rng: np.random.Generator, count: int | None = None) -> Scene:
     """Draw a scene of random objects.
 
     Args:
-        rng: Decides everything.
+        rng: Random generator of the whole scene.
         count: Number of objects, 1 to 5; None: 2 to 5, uniform.
 
     Raises:
-        ValueError: Another count; the floor has no room for many more.
+        ValueError: The count is out of range; the floor has no room for many more.
     """
     if count is not None and not 1 <= count <= 5:
         raise ValueError(f"a scene has 1 to 5 objects, not {count}")
@@ -203,8 +203,8 @@ def _places(
 def _clear(one: tuple[float, ...], two: tuple[float, ...], apart: float) -> bool:
     """Return True if two (x, y, radius) neither touch nor hide much of each other.
 
-    It looks down by about 30 degrees: y is foreshortened, and an object's middle stands higher
-    the larger it is.
+    The camera looks down by about 30 degrees: y is foreshortened, and a larger object's middle
+    stands higher.
     """
     reach, across, away = one[2] + two[2], one[0] - two[0], one[1] - two[1]
     rise = 0.5 * away + 0.85 * (one[2] - two[2])

@@ -1,4 +1,4 @@
-"""Admission of requests: how much is in work at a time, and the wait for its end."""
+"""Admission of requests: limits on the work at a time, and the wait for its end."""
 
 from __future__ import annotations
 

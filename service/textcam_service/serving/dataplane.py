@@ -1,7 +1,7 @@
-"""The data plane: one way for every request, whatever the contract it came by.
+"""The data plane: one way for every request, whichever contract it uses.
 
-A request's record is opened; the request is authorised, brought to its model and admitted; then it
-is called, and its record closed.
+It opens the request's record, authorises the request, leases its model, admits the request, runs it
+and closes the record.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class RpcRequest:
 
     Attributes:
         rpc: Name of the method, for metrics, log and traces.
-        model: The model that it names.
+        model: The model that the request names.
         request_id: Chosen by the client.
-        size: Bytes.
-        deadline: On time.monotonic()'s clock; None: none.
-        metadata: Of the call; a trace that the client began is continued.
+        size: Bytes of the request.
+        deadline: Deadline on time.monotonic()'s clock; None: none.
+        metadata: Metadata of the call; a trace that the client began is continued.
     """
 
     rpc: str
@@ -68,7 +68,7 @@ class DataPlane:
         tracer: Traces of requests; None: none.
 
     Attributes:
-        models: As given.
+        models: The served models.
         admission: Bounds of the work.
     """
 
@@ -101,7 +101,7 @@ class DataPlane:
             return await call(engine, record)
 
     async def handle_part(self, request: RpcRequest, engine: Engine, call: Call[_T]) -> _T:
-        """Call for one image of a batch, whose caller holds its lease and its places.
+        """Handle one image of a batch; the caller holds the batch's lease and places.
 
         Raises:
             TextCamError: See the call.
@@ -139,12 +139,12 @@ class DataPlane:
             raise
 
     def count(self, rpc: str, code: Enum, reason: str, request_id: str = "") -> None:
-        """Count and log the failure of a call that came to no image.
+        """Count and log the failure of a call that reached no image.
 
         Args:
             rpc: Name of the method.
             code: gRPC's code.
-            reason: The error's, as machines match on it.
+            reason: Reason of the error, for machines.
             request_id: Chosen by the client.
         """
         self._finish(
@@ -164,11 +164,11 @@ class DataPlane:
         The caller's right to the model is checked before an error says anything of it.
 
         Args:
-            model: As the request names it.
-            images: Charge to the caller's rate.
+            model: The model that the request names.
+            images: Number of images, charged to the caller's rate.
 
         Raises:
-            AccessRefused: The caller may not use the model, or not so often.
+            AccessRefused: The caller may not use the model, or is over its rate.
             TextCamError: See ModelRegistry.lease.
         """
         name = self.models.resolve_name(model.name, self._access.can_see)

@@ -3,9 +3,9 @@
     <root>/<name>/<version>/{bank,vocabulary}.{safetensors,json}
     <root>/<name>/current.json     the current version, and those that were current before
 
-A version is visible once all its files are under its own name: they are uploaded under a
-temporary one and moved. Where a file system moves file by file, a half moved version is
-incomplete, hence none. Versions of whole models: models.py.
+A version is visible once all its files are under its own name: they are uploaded under a temporary
+name and then moved. If a file system moves file by file, a half moved version is incomplete and
+does not count. Versions of whole models: models.py.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class BankStore(VersionStore):
         """Verify a bank folder, upload it and make it current.
 
         Args:
-            name: Of the model.
-            folder: As written by write_bank.
+            name: Name of the model.
+            folder: Folder written by write_bank.
             version: None or empty: version_of bank and vocabulary.
 
         Returns:

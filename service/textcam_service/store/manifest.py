@@ -43,7 +43,7 @@ def verify_files(folder: Path, digests: Mapping[str, str], source: str = "") -> 
 
     Args:
         folder: Holds the files.
-        digests: By path in the folder.
+        digests: Digests by path in the folder.
         source: Shown in errors in place of the folder, if the folder is a copy.
 
     Raises:

@@ -70,7 +70,7 @@ class ModelStore(VersionStore):
         """Verify a bundle, upload it and make it current.
 
         Args:
-            name: Of the model.
+            name: Name of the model.
             backbone: Folder of the backbone.
             bank: Folder of the bank and its vocabulary.
             version: Empty: version_of the files, the canary's included.
@@ -118,7 +118,7 @@ class ModelStore(VersionStore):
         """Verify a version, and copy it to this machine if it is not there.
 
         Args:
-            name: Of the model.
+            name: Name of the model.
             version: One of its versions.
             cache: Folder for copies of a remote store, by name and digest.
 
@@ -184,7 +184,8 @@ class ModelStore(VersionStore):
         """Remove a version; for readers it vanishes at once. One removal or publication at a time.
 
         An interrupted removal leaves no version. The rest goes when the version is removed again,
-        or published again. A mark tells it from a version that is being published and must stay.
+        or published again. A mark distinguishes it from a version that is being published and must
+        stay.
 
         Raises:
             ArtefactMissing: The version is not there.

@@ -19,7 +19,7 @@ def checked_name(name: str) -> str:
     """Return a name or version that can be a folder's name.
 
     Raises:
-        InvalidSettings: It cannot.
+        InvalidSettings: It cannot be a folder's name.
     """
     if not is_name(name) or name == POINTER:
         raise InvalidSettings(

@@ -63,7 +63,7 @@ class VersionStore(ABC):
     One publisher per name at a time; any number of readers.
 
     Attributes:
-        root: As given.
+        root: The root as given.
         location: The root in full: a folder's absolute path, or a URL.
     """
 
@@ -121,7 +121,7 @@ class VersionStore(ABC):
         """Make a version current.
 
         Args:
-            name: Of the model.
+            name: Name of the model.
             version: One of its versions.
             accept_drift: See Pointer.
 
@@ -150,8 +150,8 @@ class VersionStore(ABC):
     def previous(self, name: str, pointer: Pointer) -> tuple[str, ...]:
         """List complete versions that were current before, the latest first.
 
-        If servers marked any of them as served, only those: servers refused the others, or never
-        saw them. In a store without marks, all.
+        If servers marked any of them as served, only those are listed: servers refused the others,
+        or never saw them. In a store without marks, all are listed.
         """
         others = dict.fromkeys(reversed(pointer.history))
         complete = [version for version in others if self._is_complete(name, version)]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from authority import Authority
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from known import entry, public, write_callers
 from small_models import write_model
 from textcam_service.model.bundle import ModelBundle
@@ -49,6 +49,10 @@ def change_to_an_odd_curve(folder, _):
     (folder / "tls.key").write_text(ODD_KEY)
 
 
+def change_to_a_key_that_grpc_cannot_serve(folder, authority):
+    authority.pair("server", key=ed25519.Ed25519PrivateKey.generate()).write(folder)
+
+
 @pytest.mark.parametrize(
     ("fault", "what", "said"),
     [
@@ -56,6 +60,7 @@ def change_to_an_odd_curve(folder, _):
         (break_keys, "JWT keys", "No such file"),
         (expire, "TLS certificate", "expired on"),
         (change_to_an_odd_curve, "TLS certificate", "unsupported algorithm or curve"),
+        (change_to_a_key_that_grpc_cannot_serve, "TLS certificate", "Ed25519"),
     ],
 )
 async def test_an_idle_server_tells_of_a_broken_renewal(fault, what, said, files, caplog):

@@ -149,7 +149,7 @@ async def test_kinds_of_a_vocabulary_that_says_none_are_refused(store):
     async with served(store) as caller:
         message, field = await refused(caller, name="plain", kinds=[types_pb.PHRASE_KIND_PART])
     assert (message, field) == (
-        "the vocabulary of model 'plain' says no kinds of phrases; leave kinds out",
+        "the vocabulary of model 'plain' has no kinds of phrases; leave kinds out",
         "kinds",
     )
 

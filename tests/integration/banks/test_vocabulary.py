@@ -279,17 +279,20 @@ def test_the_command_names_the_phrases_that_it_cannot_ground(made, bank, package
     common = "vocabulary", bank, "--vocabulary", words
     code, said = run(*common, "--output", tmp_path / "one")
     assert code == 0
-    assert "nothing grounds 2 of the phrases, so they are never said by supports: stripes, " in said
+    assert "no source grounds 2 of the phrases, so supports never choose them: stripes, " in said
     assert read_bank(tmp_path / "one").vocabulary.kinds == ("", "texture", "texture")
     backbone = "--backbone", made[0] / "backbone"
     code, said = run(*common, *backbone, "--output", tmp_path / "two")
-    assert "nothing grounds 1 of the phrases, so they are never said by supports: left-" in said
+    assert "no source grounds 1 of the phrases, so supports never choose them: left-" in said
     (tmp_path / "table.txt").write_text("left-handed: zebra\n")
     table = "--attributes", tmp_path / "table.txt"
     code, said = run(*common, *backbone, *table, "--output", tmp_path / "three")
-    assert (code, "nothing grounds" in said) == (0, False)
+    assert (code, "no source grounds" in said) == (0, False)
     code, said = run(*common, *table, "--output", tmp_path / "four")
-    assert (code, "--attributes needs --backbone, whose classes it names" in said) == (2, True)
+    assert (code, "--attributes needs --backbone, because the table names its classes" in said) == (
+        2,
+        True,
+    )
 
 
 def test_a_bank_is_built_from_a_table_and_labels_and_tells_how_well_it_holds(
@@ -307,12 +310,12 @@ def test_a_bank_is_built_from_a_table_and_labels_and_tells_how_well_it_holds(
     code, said = run(*common, *tables)
     assert code == 0, said
     assert "probabilities by labels+class_table of 60 images: expected calibration error" in said
-    assert "nothing grounds 1 of the phrases, so they are never said by supports: odd one." in said
+    assert "no source grounds 1 of the phrases, so supports never choose them: odd one." in said
     assert "60 probing images are few: phrases will be poor" in said
     manifest = json.loads((tmp_path / "bank" / "bank.json").read_text())
     assert manifest["supports"]["source"] == "labels+class_table"
     code, said = run(*common, *tables[2:])
-    assert (code, "--labels needs --attributes, which says what is true" in said) == (2, True)
+    assert (code, "--labels needs --attributes, the table of what is true" in said) == (2, True)
     (tmp_path / "table.txt").write_text("sail: class 9\n")
     code, said = run(*common, *tables)
     assert code == 1

@@ -144,5 +144,5 @@ def test_a_broken_safetensors_file_is_told(tmp_path):
 def test_ones_own_module_is_told_what_to_mend_where_it_is_loaded(modules):
     with pytest.raises(ExportRefused, match=r"two logits, \[0, z\]"):
         load_network(f"{modules}:scalar")
-    with pytest.raises(ExportRefused, match=r"'nearest' is not one of .*; mend what raises that"):
+    with pytest.raises(ExportRefused, match=r"'nearest' is not one of .*; fix the cause"):
         load_network(f"{modules}:nearest")

@@ -180,7 +180,7 @@ def test_images_that_calibrate_never_judge(made, tmp_path):
     assert sorted(chosen + others) == list(images)
     assert split(images, 40) == (chosen, others)
     bundle = ModelBundle.load("own", folder / "float", folder / "bank", providers=CPU)
-    with pytest.raises(ProbingSetError, match="cannot judge"):
+    with pytest.raises(ProbingSetError, match="cannot also be compared"):
         quantize(bundle, chosen, [*others, chosen[3]], tmp_path / "out")
     with pytest.raises(ProbingSetError, match="held-out images could be read"):
         quantize(bundle, chosen, others[:20], tmp_path / "out", QuantizationSettings(0))

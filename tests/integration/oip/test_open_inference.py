@@ -266,12 +266,12 @@ def test_pixels_a_class_and_a_method_are_taken(stub):
             lambda: oip.ModelInferRequest(
                 inputs=[tensor("BYTES", [1], bytes_contents=[b"no picture"])]
             ),
-            "image 0 of 1: the bytes are no JPEG",
+            "image 0 of 1: the bytes are not a JPEG",
             "encoded",
         ),
         (
             lambda: oip.ModelInferRequest(parameters={"beam": oip.InferParameter(int64_param=4)}),
-            "the parameter 'beam' is not taken",
+            "the parameter 'beam' is not supported",
             "parameters",
         ),
         (
@@ -339,7 +339,7 @@ def test_pixels_a_class_and_a_method_are_taken(stub):
                     )
                 ]
             ),
-            "the parameter 'shared_memory_region' of 'image' is not taken",
+            "the parameter 'shared_memory_region' of 'image' is not supported",
             "inputs[0].parameters",
         ),
         *(
@@ -351,8 +351,8 @@ def test_pixels_a_class_and_a_method_are_taken(stub):
                         )
                     ]
                 ),
-                f"the parameter '{next(iter(parameters))}' of 'logits' is not taken: tensors come "
-                "whole, and within the messages; leave it out",
+                f"the parameter '{next(iter(parameters))}' of 'logits' is not supported: "
+                "tensors come whole, and within the messages; leave it out",
                 "outputs[0].parameters",
             )
             for parameters in (CLASSIFIED, IN_SHARED_MEMORY)

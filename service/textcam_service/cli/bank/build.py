@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     type=click.IntRange(2),
     default=100,
     show_default=True,
-    help="M: number of images that excite a channel most, and of those that do least.",
+    help="M: number of images that activate a channel most, and number that activate it least.",
 )
 @click.option(
     "--shrinkage",
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
     type=click.Choice(["none", "crop", "mosaic", "dense"]),
     default="none",
     show_default=True,
-    help="Embed the region of an image that excites a channel, instead of the whole image: 'crop' "
+    help="Embed the region of an image that activates a channel, not the whole image: 'crop' "
     "each region alone, 'mosaic' regions tiled, 'dense' by one pass per image. Better if images "
     "show many things.",
 )
@@ -151,9 +151,9 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
 
     Runs the probing set through the backbone and the embedder. Computes how far each channel
     supports each phrase, and how likely a phrase is true given the evidence. For `textcam serve
-    --direction lda`, also computes the direction from the images that excite a channel least to
-    those that excite it most. An interrupted build resumes. Phrases that nothing grounds are
-    listed, and never said.
+    --direction lda`, also computes the direction from the images that activate a channel least to
+    those that activate it most. An interrupted build resumes. Phrases that no source grounds are
+    listed, and never chosen.
 
     \b
       textcam bank build --images photos/ --vocabulary words.txt \\
@@ -162,7 +162,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     need("offline")
     if labels is not None and attributes is None:
         raise click.UsageError(
-            "--labels needs --attributes, which says what is true of the classes"
+            "--labels needs --attributes, the table of what is true of the classes"
         )
     chosen, phrasing = region_settings(regions, region), rationale_settings(rationale)
     from textcam_service.core.concepts.channel_embeddings import ChannelSettings  # noqa: PLC0415

@@ -24,11 +24,11 @@ def summary(artefact: BankArtefact) -> str:
 
 
 def print_calibration(artefact: BankArtefact) -> None:
-    """Print how well probabilities fit the probing images, and phrases that are never said."""
+    """Print how well probabilities fit the probing images, and phrases that are never chosen."""
     if artefact.bank.supports is None:
         return
     calibration = artefact.bank.supports.calibration
-    of_classes = ", which know classes and no single image" if calibration.temperature else ""
+    of_classes = ", which describe classes, not single images" if calibration.temperature else ""
     click.echo(
         f"probabilities by {calibration.source} of {calibration.images} images: expected "
         f"calibration error {calibration.expected_error:.3f} by their soft labels{of_classes}"
@@ -36,7 +36,7 @@ def print_calibration(artefact: BankArtefact) -> None:
     recognition = artefact.bank.parameters.get("recognition")
     if recognition is not None and recognition < _RECOGNISED:
         click.echo(
-            f"the embedder hardly tells the network's classes apart by their names "
+            f"the embedder hardly distinguishes the network's classes by their names "
             f"({recognition:.2f}; chance: 0.50). If the names are plain words, its phrases and "
             "their probabilities mean nothing: use another CLIP, or the default",
             err=True,
@@ -64,11 +64,11 @@ def print_unused(tables: Any, phrases: Sequence[str]) -> None:
 
 
 def print_ungrounded(phrases: Sequence[str]) -> None:
-    """Print phrases that nothing grounds."""
+    """Print phrases that no source grounds."""
     if phrases:
         shown = ", ".join(phrases[:_SHOWN]) + (" ..." if len(phrases) > _SHOWN else "")
         click.echo(
-            f"nothing grounds {len(phrases)} of the phrases, so they are never said by supports: "
+            f"no source grounds {len(phrases)} of the phrases, so supports never choose them: "
             f"{shown}. A table (--attributes, with --backbone) or a CLIP (--embedder "
             "open_clip:...) grounds them",
             err=True,

@@ -53,8 +53,8 @@ def bank_vocabulary(
 ) -> None:
     """Give a bank another vocabulary; needs no images.
 
-    Phrases that the bank has keep their supports. Phrases that nothing grounds are listed, and
-    never said.
+    Phrases that the bank has keep their supports. Phrases that no source grounds are listed, and
+    never chosen.
     """
     need("offline")
     from textcam_service.offline.banks.attribute_tables import read_tables  # noqa: PLC0415 - torch
@@ -64,7 +64,7 @@ def bank_vocabulary(
     from textcam_service.runtime.backbone import Backbone  # noqa: PLC0415 - onnxruntime
 
     if attributes is not None and backbone is None:
-        raise click.UsageError("--attributes needs --backbone, whose classes it names")
+        raise click.UsageError("--attributes needs --backbone, because the table names its classes")
     phrases, kinds = read_vocabulary(vocabulary)
     served = None if backbone is None else Backbone(backbone)
     tables = None

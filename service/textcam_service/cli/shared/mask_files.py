@@ -24,7 +24,7 @@ def write_masks(image: Path, result: ExplainResult, stem: Path) -> None:
     Args:
         image: The explained file.
         result: Its explanations; each target is a label.
-        stem: Path of the files, without what sets them apart.
+        stem: Path of the files, without their different endings.
 
     Raises:
         OSError: A file cannot be written.

@@ -33,7 +33,7 @@ backbone_option = click.option(
 
 
 class _Aliased(click.Option):
-    """Option whose further spellings are accepted, but not listed in --help."""
+    """Option with further spellings that are accepted, but not listed in --help."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Describe the option under its first spelling."""

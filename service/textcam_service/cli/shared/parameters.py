@@ -23,7 +23,7 @@ class NumberRange(click.FloatRange):
         """Read a number, as click's method of this name."""
         number = float(super().convert(value, param, ctx))
         if math.isnan(number):
-            self.fail(f"{value!r} is no {self._noun}.", param, ctx)
+            self.fail(f"{value!r} is not a {self._noun}.", param, ctx)
         return number
 
 

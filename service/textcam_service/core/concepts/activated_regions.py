@@ -30,14 +30,14 @@ class RegionSettings:
         share: A region's cells are above this share of its map's maximum; 0 <= share < 1.
         minimum: A window's least side, as a share of the shorter side of what the network saw;
             0 < minimum <= 1.
-        enlarge: Factor, about, by which a region may be enlarged for the embedder, over its size in
-            the whole image. The room that is left is filled with further copies of the region
-            (crop), or with its surroundings (mosaic). An encoder that met few sizes in training,
-            as the scenes' did, misreads enlarged regions. At least 0.25: a crop among its copies is
-            1 / enlarge times as wide and as high as what the network saw.
-        tiles: A mosaic has tiles x tiles of them; >= 2.
-        negatives: Regions that stand for an image that activates a channel least, in which the
-            channel has no activated region. "active": a region that activates other channels.
+        enlarge: Approximate factor by which a region may be enlarged for the embedder, relative to
+            its size in the whole image. The remaining room is filled with further copies of the
+            region (crop), or with its surroundings (mosaic). An encoder that was trained on few
+            sizes, such as the scenes', misreads enlarged regions. At least 0.25: a crop among its
+            copies is 1 / enlarge times as wide and as high as what the network saw.
+        tiles: Number of tiles along each side of a mosaic; >= 2.
+        negatives: Regions that represent an image that activates a channel least, because the
+            channel has no activated region in it. "active": a region that activates other channels.
             "random": a region anywhere, for comparison. Most of those show the background, so that
             every channel's direction learns to separate things from background.
     """
@@ -53,7 +53,7 @@ class RegionSettings:
         """Check that values are in range.
 
         Raises:
-            ValueError: It is.
+            ValueError: A value is out of range.
         """
         if not (0 <= self.share < 1 and 0 < self.minimum <= 1):
             raise ValueError("share is at least 0 and less than 1, minimum above 0 and at most 1")
@@ -155,7 +155,7 @@ def activated_window(
 def random_window(
     seed: int, crop: Crop, image_height: int, image_width: int, settings: RegionSettings
 ) -> Window:
-    """Draw a square of the least side in what the network saw, by the seed."""
+    """Draw a random square of the least side within what the network saw, by the seed."""
     seen = seen_window(crop, image_height, image_width)
     across, down = np.random.default_rng(seed).random(2).tolist()
     centre = seen.left + across * seen.width, seen.top + down * seen.height

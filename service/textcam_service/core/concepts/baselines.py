@@ -45,8 +45,8 @@ def soft_wpmi(
 ) -> Float64Array:
     """Weight the text embeddings by SoftWPMI (CLIP-Dissect, Oikarinen and Weng 2023, eq. 4).
 
-    log p(t | B_k) - lambda log p(t) with p(t | B_k) over the top M images, whose membership
-    falls from .998 to .97, and lambda = 1; a softmax over texts turns scores into weights.
+    The score is log p(t | B_k) - lambda log p(t), with lambda = 1. p(t | B_k) is over the top M
+    images; their membership falls from .998 to .97. A softmax over texts turns scores into weights.
 
     Args:
         scores: (N, D).

@@ -30,11 +30,11 @@ from textcam_service.core.vectors import unit
 Direction = Literal["lda", "mean_difference", "correlation", "top_mean", "contrast", "soft_wpmi"]
 
 TWO_CLASS: tuple[Direction, ...] = ("lda", "mean_difference")
-"""Directions between the two sets of samples, and of nothing else."""
+"""Directions that depend only on the two sets of samples."""
 
 _BATCH_BYTES = 64 * 2**20
-# Ledoit and Wolf find none where a class is of two embeddings in equal parts, as two samples always
-# are; the covariance would have no inverse.
+# Ledoit and Wolf's shrinkage is 0 if a class consists of two embeddings in equal parts, as two
+# samples always do. The covariance would have no inverse.
 _LEAST_SHRINKAGE = 1e-6
 _TINY = 1e-30  # keeps the diagonal invertible where a class does not vary at all
 
@@ -49,10 +49,10 @@ class ChannelSettings:
             "top_mean", "contrast" or "soft_wpmi" (see core.concepts.baselines).
         samples: M, the size of each of the two sets.
         shrinkage: Shrinkage of the within-class covariance, from 1e-6 to 1; None: Ledoit-Wolf.
-        remove_common: Remove the mean of all directions from each. One direction alone has nothing
-            in common with others, and stays.
-        regions: Settings of activated regions that stand for the samples, with a direction of
-            TWO_CLASS; None: they are embedded whole.
+        remove_common: Remove the mean of all directions from each. A single direction stays as it
+            is.
+        regions: Settings of the activated regions that replace the samples, with a direction of
+            TWO_CLASS; None: whole images are embedded.
     """
 
     direction: Direction = "lda"
@@ -114,7 +114,8 @@ def channel_directions(
 
     Args:
         scores: (N, D) activation scores over the probing set.
-        embeddings: (N, E) unit embeddings of the same images; with `samples`, (R, E) of those.
+        embeddings: (N, E) unit embeddings of the same images; with `samples`, (R, E) of the
+            samples.
         settings: See ChannelSettings; 2 M <= N.
         progress: Called with the number of channels finished since the last call.
         texts: (V, E) unit embeddings of the vocabulary, which "soft_wpmi" alone needs.
@@ -177,8 +178,8 @@ def _shrunk_scatter(
     """Split one class's shrunk covariance into U^T U + diag(d).
 
     Both forms are scikit-learn's: with Ledoit-Wolf the correlation matrix R is shrunk and
-    scaled back, S = diag(std) ((1 - g) R + g mu I) diag(std); with a fixed g the
-    covariance itself is, S = (1 - g) C + g tr(C) / E I.
+    scaled back, S = diag(std) ((1 - g) R + g mu I) diag(std); with a fixed g the covariance itself
+    is shrunk, S = (1 - g) C + g tr(C) / E I.
 
     Args:
         centred: (B, M, E) embeddings less their mean.
@@ -256,7 +257,7 @@ def _varying_dimensions(embeddings: FloatArray) -> BoolArray:
     """Find the dimensions that vary over the probing set: (N, E) -> (E,).
 
     Some encoders leave dimensions at rounding noise (all-MiniLM-L6-v2: three of 384);
-    divided by its tiny spread, one of them would take over every direction.
+    divided by its tiny spread, such a dimension would dominate every direction.
     """
     spread = embeddings.std(axis=0)
     return np.asarray(spread > 1e-6 * spread.max())

@@ -17,12 +17,12 @@ def prior_of_scores(scores: FloatArray, scale: float) -> Float64Array:
     """Estimate how often each phrase is true: (N, V) cosines -> (V,).
 
     The participation ratio of the CLIP's softmax over the vocabulary, mean(p)^2 / mean(p^2) over
-    images: were p a constant where a phrase is true and 0 elsewhere, this would be exactly the
+    images. If p were constant where a phrase is true and 0 elsewhere, this would be exactly the
     share of images in which it is true. Nothing is fitted.
 
     Args:
         scores: (N, V) image-text cosines over the probing images.
-        scale: By which the CLIP multiplies cosines, exp(logit_scale).
+        scale: Factor by which the CLIP multiplies cosines, exp(logit_scale).
     """
     shares = softmax(scale * np.asarray(scores, np.float64))
     ratio = shares.mean(axis=0) ** 2 / (shares**2).mean(axis=0)
@@ -30,7 +30,7 @@ def prior_of_scores(scores: FloatArray, scale: float) -> Float64Array:
 
 
 def soft_labels(scores: FloatArray, scale: float) -> Float32Array:
-    """Label each phrase in each image: sigmoid(2 scale x - t_v), in the mean the phrase's prior.
+    """Label each phrase in each image: sigmoid(2 scale x - t_v), with the phrase's prior as mean.
 
     See prior_of_scores for the arguments.
 

@@ -1,9 +1,9 @@
 """Supports: how far each channel speaks for each phrase, and evidence projected on them.
 
-A support is a correlation: of a channel's activation score with an embedder's, or a class table's,
-score of the phrase over the probing images; and, where the head's classes
-are the table's, of the channel's weight with the table over the classes. So a channel stands
-for what activates it and for what the head weighs it for.
+A support is a correlation over the probing images, of a channel's activation score with the
+phrase's score by an embedder or a class table. If the table has the head's classes, the correlation
+of the channel's weights with the table over the classes is added. So a channel stands for what
+activates it and for what its weights favour.
 
 Letters in shapes: N probing images, D channels, V phrases, C classes.
 """
@@ -45,7 +45,7 @@ def phrase_supports(
     Args:
         scores: (N, D) activation scores of the probing images.
         opinions: (N, V) score of each phrase in each image, by the embedder or the table.
-        head_weights: (C, D) of a linear head whose classes are the table's; None: left out.
+        head_weights: (C, D) weights of a linear head with the table's classes; None: left out.
         attributes: (C, V) the table's probabilities; needed with `head_weights`.
 
     Returns:
@@ -73,8 +73,9 @@ def likeness(alike: FloatArray, supports: FloatArray) -> Float32Array:
         supports: (D, V).
 
     Returns:
-        Three quarters of the positive correlation, and a quarter of it or of the cosine of the
-        phrases' supports, whichever is more: channels know mixtures that images seldom show.
+        Three quarters of the positive correlation, plus a quarter of the larger of that correlation
+        and the cosine of the phrases' supports. Channels respond to mixtures that images seldom
+        show.
     """
     positive = np.maximum(alike, 0)
     columns = unit(np.asarray(supports).T).astype(np.float32)
@@ -87,14 +88,14 @@ def likeness(alike: FloatArray, supports: FloatArray) -> Float32Array:
 def effects(evidence: FloatArray, supports: FloatArray) -> Float64Array:
     """Sum the evidence of all channels that support each phrase, whichever group they are in.
 
-    A channel counts by its support, and fully from a correlation of 0.3 on.
+    Each channel is weighted by its support, and counts fully from a correlation of 0.3 on.
 
     Args:
         evidence: (D,) e_j.
         supports: (D, K) of K phrases.
 
     Returns:
-        (K,) in the evidence's units. They overlap, and add up to nothing.
+        (K,) in the evidence's units. They overlap, so their sum has no meaning.
     """
     share = np.clip(np.asarray(supports, np.float64) / _FULL_SUPPORT, 0, 1)
     return np.asarray(np.asarray(evidence, np.float64) @ share)
@@ -105,7 +106,7 @@ def strongest_support(supports: FloatArray, min_support: float) -> IntArray:
 
     Args:
         supports: (D, K) of the chosen phrases.
-        min_support: Below it a channel goes to the rest.
+        min_support: Least support; channels below it go to the rest.
 
     Returns:
         (D,) places in the phrases, or -1. Ties go to the earlier phrase.
@@ -119,10 +120,10 @@ def strongest_support(supports: FloatArray, min_support: float) -> IntArray:
 def contrasts(supports: FloatArray) -> Float64Array:
     """Compute how far channels support a phrase beyond the other chosen ones: (D, K) -> (K, D).
 
-    A phrase's relative map is R_v = sum_j g_jv |w_j| A_j, less its mean over cells, with the
-    contrast g_jv = r_jv less its mean over the other chosen phrases; one phrase alone is not
-    contrasted. The weights' signs are left out: the map shows where the network sees the
-    phrase more than the others, for the class or against it.
+    A phrase's relative map is R_v = sum_j g_jv |w_j| A_j, less its mean over cells. The contrast
+    g_jv is r_jv less its mean over the other chosen phrases; a single phrase has no contrast. The
+    weights' signs are left out: the map shows where the network sees the phrase more than the
+    others, for the class or against it.
     """
     own = np.asarray(supports, np.float64).T
     count = len(own)

@@ -7,10 +7,10 @@ import numpy as np
 from textcam_service.core.interpolation import resample
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 
-# Of the mean eigenvalue of the positions' Gram matrix.
+# Share of the mean eigenvalue of the positions' Gram matrix.
 _RIDGE = 1e-7
-# Of the terms' energy: networks answer in float32, whose rounding has 1e-14 of it, and the mean of
-# equal values is off by 1e-16 of them.
+# Share of the terms' energy. Networks answer in float32: its rounding has 1e-14 of the energy, and
+# the mean of equal values has a relative error of 1e-16.
 _NO_VARIANCE = 1e-12
 
 
@@ -45,7 +45,7 @@ def reproducing_weights(activation_maps: FloatArray, target: FloatArray) -> Floa
 def principal_maps(
     channel_terms: FloatArray, reference: FloatArray, count: int
 ) -> tuple[Float64Array, Float64Array]:
-    """Find the strongest principal components of maps, positions being the samples.
+    """Find the strongest principal components of maps, with positions as the samples.
 
     A component's sign is arbitrary. It is chosen so that the map is high where the reference is
     (their covariance is not negative). If they are uncorrelated, the stronger extreme is positive.
@@ -53,7 +53,7 @@ def principal_maps(
     Args:
         channel_terms: (D, H, W).
         reference: (H, W).
-        count: At most so many components; those that vary by no more than rounding are left out.
+        count: Maximum number of components; those that vary by no more than rounding are left out.
 
     Returns:
         Directions (Q, D), unit vectors, and the maps (Q, H, W) that they make of the centred
@@ -80,7 +80,7 @@ def principal_maps(
 
 
 def blur(images: FloatArray, share: float) -> Float32Array:
-    """Blur images (..., h, w) by a Gaussian whose sigma is a share of each side."""
+    """Blur images (..., h, w) by a Gaussian with sigma as a share of each side."""
 
     def smoothing(pixels: int) -> Float32Array:
         distance = np.subtract.outer(np.arange(pixels), np.arange(pixels)) / (share * pixels)
@@ -97,7 +97,7 @@ def unit_range(maps: FloatArray) -> Float32Array:
     """Scale each map (..., H, W) to 0..1; a map that never varies becomes 0."""
     low = maps.min(axis=(-2, -1), keepdims=True)
     high = maps.max(axis=(-2, -1), keepdims=True)
-    # Less than float32 resolves at this magnitude is no variation.
+    # A range below what float32 resolves at this magnitude is no variation.
     varies = high - low > 1e-6 * np.maximum(np.abs(low), np.abs(high))
     return np.asarray((maps - low) * (varies / np.where(varies, high - low, 1)), np.float32)
 

@@ -82,7 +82,7 @@ class MethodInput:
         image: (3, h, w) the network's input.
         head_weights: (C, D) of a GAP + linear head; None: another head.
         layers: Activation maps (D_l, H_l, W_l) of further layers, the earliest first.
-        vertices: Positions of the maps' V vertices, the maps then being (D, V, 1); None: the maps'
+        vertices: Positions of the maps' V vertices; the maps are then (D, V, 1). None: the maps'
             cells lie on a grid over the image.
     """
 
@@ -161,14 +161,14 @@ class Method:
         title: Name in papers: "Grad-CAM".
         algorithm: The generator function; see `queries`.
         needs: Capabilities that the backbone must have.
-        complete: With a GAP + linear head, evidence and bias add up to the logit.
-        in_logit_units: Map and evidence are amounts of the logit: activations times slopes, or
-            differences of scores. Else they are on a scale of the method's own (activations times a
-            softmax, slopes alone, maps scaled to 1), and only shares mean something. The gap, the
-            part of the logit that evidence and bias leave open, then means nothing.
+        complete: True if evidence and bias add up to the logit with a GAP + linear head.
+        in_logit_units: True if map and evidence are amounts of the logit: activations times slopes,
+            or differences of scores. Else they are on a scale of the method's own (activations
+            times a softmax, slopes alone, maps scaled to 1), and only shares mean something. The
+            gap, the part of the logit that evidence and bias leave open, then means nothing.
         image_passes: Passes of the whole network beyond the first, by (D, H * W, settings).
-        head_passes: Passes of the head, by the same.
-        parameters: Names of the MethodSettings that it obeys.
+        head_passes: Passes of the head, by the same arguments.
+        parameters: Names of the MethodSettings that it uses.
     """
 
     name: str
@@ -182,7 +182,7 @@ class Method:
     parameters: tuple[str, ...] = ()
 
     def queries(self, inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
-        """Generate the method's queries; each is to be sent its result."""
+        """Generate the method's queries; the caller sends the result of each."""
         terms = yield from self.algorithm(inputs, settings)
         return replace(terms, in_logit_units=self.in_logit_units)
 

@@ -1,8 +1,8 @@
 """Methods that split the maps into principal components.
 
-A component's map is centred (0 is the average position), as peers draw it. Its channels' terms are
-not: their sum differs from the map by a constant. Terms with the map's mean of 0 would be evidence
-of nothing, and the phrases would be noise.
+A component's map is centred (0 is the average position), as other implementations draw it. Its
+channels' terms are not: their sum differs from the map by a constant. Terms with the map's mean of
+0 would be evidence of nothing, and the phrases would be noise.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _BLUR = 1 / 16
 def eigen_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Eigen-CAM: the first principal component of A (Muhammad and Yeasin 2020, arXiv 2008.00299).
 
-    Knows no class. The decomposition leaves the sign open; it is chosen positive where
-    activations are strong (covariance with sum_j A_j^2). No pass beyond the first.
+    The map does not depend on a class. The decomposition leaves the sign open; it is chosen
+    positive where activations are strong (covariance with sum_j A_j^2). No pass beyond the first.
     """
     maps = np.asarray(inputs.activation_maps).astype(np.float64)
     directions, components = principal_maps(maps, (maps**2).sum(axis=0), 1)
@@ -52,12 +52,12 @@ def eigen_grad_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
 def decom_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """DecomCAM: sub-maps of g A, each as heavy as what it shows raises the score.
 
-    Yang et al. 2024, arXiv 2405.18882, as its abstract and summaries have it, its code unseen. Of
-    the channels with the highest mean g (500), the principal components of g A (10) are the
-    sub-maps S_q, their signs chosen as Eigen-Grad-CAM's. Read here as follows: with masks m_q
-    (S_q stretched and scaled to 0..1) and B the blurred image, alpha_q = score(X m_q +
-    B (1 - m_q)) - score(B), and the map is the sum of alpha_q S_q / (max S_q - min S_q): that of
-    alpha_q m_q up to a constant, 0 being the average position. One VJP and 11 passes.
+    Yang et al. 2024, arXiv 2405.18882, implemented from its abstract and summaries, without its
+    code. Of the channels with the highest mean g (500), the principal components of g A (10) are
+    the sub-maps S_q, their signs chosen as Eigen-Grad-CAM's. Read here as follows. The masks m_q
+    are S_q, stretched and scaled to 0..1; B is the blurred image. Then alpha_q is score(X m_q + B
+    (1 - m_q)) - score(B). The map is the sum of alpha_q S_q / (max S_q - min S_q). It is that of
+    alpha_q m_q up to a constant, with 0 as the average position. One VJP and 11 passes.
     """
     gradient = np.asarray((yield Gradient(inputs.class_weights)))
     scaled = inputs.cells * gradient.astype(np.float64)

@@ -35,8 +35,8 @@ def grad_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
 def grad_cam_plus_plus(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Grad-CAM++: sum of alpha relu(g), alpha = g^2 / (2 g^2 + sum(A) g^3).
 
-    Chattopadhay et al. 2018, arXiv 1710.11063, eq. 19. One VJP. Meant for maps that are never
-    negative; elsewhere take HiResCAM. See plus_plus_weights().
+    Chattopadhay et al. 2018, arXiv 1710.11063, eq. 19. One VJP. It is meant for maps that are never
+    negative; otherwise use HiResCAM. See plus_plus_weights().
     """
     gradient = np.asarray((yield Gradient(inputs.class_weights)))
     return CamTerms(plus_plus_weights(np.asarray(inputs.activation_maps), gradient))
@@ -45,11 +45,11 @@ def grad_cam_plus_plus(inputs: MethodInput, _: MethodSettings) -> QueryGenerator
 def xgrad_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """XGrad-CAM: sum(g A) / sum(A) (Fu et al. 2020, arXiv 2008.02312). One VJP.
 
-    Conserves: a channel's mean term is its sum of g A, so the terms add up to the logit where
-    the head is linear. Meant for maps that are never negative: where a channel's activations
-    nearly cancel out, as after a LayerNorm or a GELU, it divides by next to nothing, its weight
-    grows without bound and one such channel may drown the map; take HiResCAM there. A channel
-    whose activations cancel out exactly has weight 0.
+    The logit is conserved: a channel's mean term is its sum of g A, so the terms add up to the
+    logit if the head is linear. The method is meant for maps that are never negative. If a
+    channel's activations nearly cancel out, as after a LayerNorm or a GELU, the denominator is
+    nearly 0. The weight then grows without bound, and one such channel may hide the rest of the
+    map; use HiResCAM there. A channel with activations that cancel out exactly has weight 0.
     """
     gradient = np.asarray((yield Gradient(inputs.class_weights)))
     maps = np.asarray(inputs.activation_maps)
@@ -78,9 +78,9 @@ def layer_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
 def finer_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """Finer-CAM: Grad-CAM of y_c - gamma * mean of y_d over similar classes d.
 
-    Zhang et al. 2025, arXiv 2501.11309; gamma = 0.6, and similar are the (3) classes whose logits
-    are nearest to the class's. A contrast is explained as it is. One
-    VJP. Explains the contrast, so its evidence adds up to that, not to the class's logit.
+    Zhang et al. 2025, arXiv 2501.11309; gamma = 0.6. The similar classes are the (3) classes with
+    the logits nearest to the class's. A requested contrast is explained unchanged. One VJP. The
+    evidence adds up to the explained contrast, not to the class's logit.
     """
     contrast = _finer_weights(inputs, settings)
     gradient = yield Gradient(contrast)
@@ -90,10 +90,11 @@ def finer_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
 def vs_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """VS-CAM: semantic-probe maps times a semantic-base map, on the vertices of a vision graph.
 
-    Feng et al. 2022, arXiv 2209.09104, as its abstract has it. The vertices are the maps' cells, on
-    a grid or at positions of their own (core.vertices). Read here as follows: the probes are the
-    class's, Grad-CAM's terms w_j A_j; the base map knows no class, it is the sum of a vertex's
-    positive activations, scaled to at most 1. The heatmap is the sum of the products. One VJP.
+    Feng et al. 2022, arXiv 2209.09104, as its abstract describes it. The vertices are the maps'
+    cells, on a grid or at positions of their own (core.vertices). Read here as follows: the probes
+    are the class's, Grad-CAM's terms w_j A_j; the base map does not depend on a class, it is the
+    sum of a vertex's positive activations, scaled to at most 1. The heatmap is the sum of the
+    products. One VJP.
     """
     probes: CamTerms = yield from grad_cam(inputs, settings)
     base = np.maximum(np.asarray(inputs.activation_maps), 0).sum(axis=0, dtype=np.float64)
@@ -104,11 +105,11 @@ def vs_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
 def plus_plus_weights(activation_maps: FloatArray, gradient: FloatArray) -> Float64Array:
     """Compute Grad-CAM++'s weights (D,) of any layer.
 
-    g^2 cancels out of alpha = 1 / (2 + sum(A) g), which needs no small number in the denominator
-    to be safe from gradients whose square underflows; with activations that are not negative the
-    denominator is at least 2 wherever relu(g) counts. With signed ones, as after a LayerNorm or a
-    GELU, it has a pole at sum(A) g = -2: near it a weight grows without bound, beyond it its sign
-    turns, and one such channel may drown the map. On the pole itself alpha is 0.
+    g^2 cancels out of alpha = 1 / (2 + sum(A) g). So a gradient with a square that underflows does
+    no harm, without a small number in the denominator. If no activation is negative, the
+    denominator is at least 2 wherever relu(g) counts. With signed activations, as after a LayerNorm
+    or a GELU, it has a pole at sum(A) g = -2. Near the pole a weight grows without bound; beyond it
+    the sign changes. One such channel may hide the rest of the map. On the pole itself alpha is 0.
     """
     positive = np.maximum(gradient, 0).astype(np.float64)
     total = activation_maps.sum(axis=(1, 2), dtype=np.float64)[:, None, None]

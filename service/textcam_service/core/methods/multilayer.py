@@ -22,14 +22,14 @@ from textcam_service.core.types import Float32Array, Float64Array
 def integrative_cam(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """Integrative CAM: Grad-CAM++ maps of several layers, each with its bias, fused.
 
-    Singh et al. 2024, arXiv 2412.01354, as its abstract has it: layers are weighted by gradient
-    and activation scores, the map has a bias term, and alpha is Grad-CAM++'s for any smooth
-    function of the score. Read here as follows. Layer l's map is S_l = sum_j w_j A_j + b_l, with
-    Grad-CAM++'s weights (the smooth function being exp) and b_l = score - sum(g A), what the
+    Singh et al. 2024, arXiv 2412.01354, as its abstract describes it: layers are weighted by
+    gradient and activation scores, the map has a bias term, and alpha is Grad-CAM++'s for any
+    smooth function of the score. Read here as follows. Layer l's map is S_l = sum_j w_j A_j + b_l,
+    with Grad-CAM++'s weights (the smooth function being exp) and b_l = score - sum(g A), what the
     biases above the layer add. The whole is sum_l lambda_l S_l / max|S_l| on the target layer's
-    grid, lambda_l = (G_l / sum G + F_l / sum F) / 2 with G_l = H W mean|g| and F_l = mean|A|.
-    The head's VJP and that of each layer; channel weights that reproduce the map. Meant for maps
-    that are never negative, as Grad-CAM++ is.
+    grid. There lambda_l = (G_l / sum G + F_l / sum F) / 2, with G_l = H W mean|g| and F_l =
+    mean|A|. It takes the head's VJP and that of each layer; its channel weights reproduce the map.
+    Like Grad-CAM++, it is meant for maps that are never negative.
     """
     gradients = [np.asarray((yield Gradient(inputs.class_weights)))]
     if inputs.layers:
@@ -56,8 +56,8 @@ def legrad(inputs: MethodInput, _: MethodSettings) -> QueryGenerator:
     """LeGrad: mean over layers, heads and queries of relu(d score / d attention).
 
     Bousselham et al. 2024, arXiv 2404.03214, simplified: the score is always the network's, not
-    one read out of each layer's own tokens. The head's VJP down to its attention; channel weights
-    that reproduce the map. Never negative.
+    one read out of each layer's own tokens. It takes the head's VJP down to its attention; its
+    channel weights reproduce the map. The map is never negative.
     """
     risen = yield AttentionGradients(inputs.class_weights)
     saliency = np.asarray(risen.mean(axis=0, dtype=np.float64), np.float32)

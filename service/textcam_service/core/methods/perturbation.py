@@ -29,7 +29,7 @@ def score_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """Score-CAM: softmax over channels of score(X m_j), m_j = A_j stretched and scaled to 0..1.
 
     Wang et al. 2020, arXiv 1910.01279; the score of the reference image drops out of
-    the softmax. At most D passes: channels that never vary show a black image, one for all.
+    the softmax. At most D passes: all channels that never vary share one black image.
     """
     sources, owners = _mask_sources(inputs.on_grid(np.asarray(inputs.activation_maps)))
 
@@ -63,9 +63,9 @@ def ss_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
 def ablation_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """Ablation-CAM: by how much the score drops when A_j is set to 0.
 
-    Desai and Ramaswamy 2020, WACV, without its division by the score, which only scales
-    the map, and turns it over where the score is negative. At most D passes of the head; none
-    with a GAP + linear head, where the drop is w_j a_j.
+    Desai and Ramaswamy 2020, WACV, without its division by the score, which only scales the map,
+    and inverts it if the score is negative. At most D passes of the head; none with a GAP + linear
+    head, where the drop is w_j a_j.
     """
     if inputs.head_weights is not None:
         row = head_row(inputs.class_weights, inputs.head_weights)
@@ -88,10 +88,10 @@ def ablation_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerato
 def recipro_cam(inputs: MethodInput, settings: MethodSettings) -> QueryGenerator:
     """Recipro-CAM: the score of the maps with a single position kept.
 
-    Byun and Lee 2022, arXiv 2209.14074, with its spatial masks of one cell. Less the score of
-    empty maps, so that 0 means that a position adds nothing, and times H W, so that with a
-    GAP + linear head it is CAM, which needs no passes. Otherwise at most H W + 1 of the head, and
-    channel weights that reproduce the map.
+    Byun and Lee 2022, arXiv 2209.14074, with its spatial masks of one cell. The score of empty maps
+    is subtracted, so that 0 means that a position adds nothing. The result is multiplied by H W, so
+    that with a GAP + linear head it is CAM, which needs no passes. Other heads take at most H W + 1
+    passes of the head; the channel weights reproduce the map.
     """
     if inputs.head_weights is not None:
         return CamTerms(head_row(inputs.class_weights, inputs.head_weights))

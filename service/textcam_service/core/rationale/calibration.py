@@ -1,20 +1,20 @@
 """Probabilities of phrases, fitted on the probing images without labels by hand.
 
 By evidence alone, P_e(v) = sigmoid(a s_v + b logit(prior_v) + d): s_v is how far the evidence
-speaks for the phrase, in deviations, against the null of the probing images' own evidence, and the
-prior says how common the phrase is. One deviation stands for all phrases: a phrase's own spread
-over the probing images is the signal where classes are few. a, b and d are a logistic regression
-on soft labels: the scores of a class table, or of the embedder, over the probing images.
+speaks for the phrase, in deviations from the null, the probing images' own evidence. The prior is
+how common the phrase is. All phrases share one deviation, because with few classes a phrase's own
+spread over the probing images is the signal. a, b and d come from a logistic regression on soft
+labels: the scores of a class table, or of the embedder, over the probing images.
 
-Where a table has the head's own classes, the network's opinion of the image is more precise: o_v
-is how true the phrase is of the network's classes, weighted by their probabilities.
-Then logit P(v) = 0.2 logit P_e(v) + 0.75 logit o_v + 1.4. A table knows classes, and no single
-image: it cannot teach these three numbers, which are constants, measured on photographs whose
-phrases were judged by looking (tests/bench/RESULTS.md).
+If a table has the head's own classes, the network's opinion of the image is more precise: o_v is
+how true the phrase is of the network's classes, weighted by their probabilities. Then logit P(v) =
+0.2 logit P_e(v) + 0.75 logit o_v + 1.4. A table describes classes, not single images, so these
+three numbers cannot be fitted to it. They are constants, measured on photographs with phrases that
+were judged by eye (tests/bench/RESULTS.md).
 
-Where the labels are an embedder's opinion of each image, chosen phrases are chosen for being
-high, and such labels are noisy: a second fit, on the probing images' chosen phrases, keeps each
-label's likelihood ratio and puts the fit in the place of its prior (EM).
+If the labels are an embedder's opinion of each image, they are noisy, and phrases are chosen
+because their scores are high. So a second fit, on the phrases chosen for the probing images, keeps
+each label's likelihood ratio and replaces its prior by the fit (EM).
 
 Letters in shapes: N probing images, V phrases, C classes.
 """
@@ -44,13 +44,13 @@ class Calibration:
     """Calibration of evidence to probability.
 
     Attributes:
-        mean: (V,) of the probing images' unit evidence by the supports: the null.
-        deviation: Its deviation, one number: the geometric mean over phrases.
+        mean: (V,) mean of the probing images' unit evidence by the supports: the null.
+        deviation: Deviation of the null, one number: the geometric mean over phrases.
         prior: (V,) how common each phrase is.
-        grounded: (V,) True where anything is known of the phrase; others are never chosen.
-        slope: a, of the score.
-        prior_weight: b.
-        offset: d.
+        grounded: (V,) True if anything is known of the phrase; other phrases are never chosen.
+        slope: a, the factor of the score.
+        prior_weight: b, the factor of the prior's logit.
+        offset: d, the constant.
         temperature: Divisor of the network's logits before the softmax that weighs the table; 0:
             there is no table of the head's classes, and evidence decides alone.
         source: Source of the soft labels.

@@ -67,7 +67,7 @@ def fit_said(
 
     Args:
         calibration: Fitted over all phrases.
-        scores: (P,) of each chosen phrase of an image.
+        scores: (P,) score of each chosen phrase of an image.
         labels: (P,) its soft label.
         phrases: (P,) its place in the vocabulary.
 
@@ -100,10 +100,10 @@ def opinion_temperature(logits: FloatArray, reference: FloatArray) -> float:
 
     Args:
         logits: (N, C) of the network.
-        reference: (N, C) probabilities of a classifier whose confidence is right.
+        reference: (N, C) probabilities of a well calibrated classifier.
 
     Returns:
-        The one of least cross-entropy, 0.3 to 2.
+        The temperature of least cross-entropy, 0.3 to 2.
     """
     costs = []
     for temperature in _TEMPERATURES:

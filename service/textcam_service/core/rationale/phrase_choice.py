@@ -5,9 +5,10 @@ its odds. Without the first, rare phrases are chosen by chance; without the seco
 chosen whatever the network saw. A chosen phrase explains similar ones: of a phrase's score s_v, the
 part L_vu s_u follows from a chosen phrase u, by their likeness L over the probing images.
 
-Two stages. First new phrases: a second, weaker cue comes before a mixture of it with the first,
-although the mixture scores higher. For the mixture is also explained by phrases of about the first
-one's score, which *could* have been chosen in its place. Then further phrases, in order.
+There are two stages. First come new phrases: a second, weaker cue comes before a mixture of it with
+the first cue, although the mixture scores higher. The reason is that the mixture is also explained
+by phrases with about the first one's score, which *could* have been chosen instead. Then come
+further phrases, in order.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from textcam_service.core.types import BoolArray, Float64Array, FloatArray, IntA
 
 # A phrase that scores a fifth less than the first chosen one no longer explains in its place.
 _REACH = 0.2
-# At most so many of the best are considered: others have never come near.
+# Number of the best phrases that are considered; others have never come near a choice.
 _CONSIDERED = 128
 
 
@@ -74,7 +75,7 @@ def choose(
 
     Args:
         candidates: Phrases to choose among.
-        count: At most so many phrases.
+        count: Maximum number of phrases.
         settings: See RationaleSettings: `min_new` and `min_more`.
         preselected: (B,) eligible phrases that are chosen already; None: none.
 

@@ -6,7 +6,7 @@ TextCAM (arXiv 2510.01004): T = sum_j e_j s_j is approximated by few phrases,
                            + lambda_2 sum_{i != k} beta_i beta_k max(<v_i, v_k>, 0).
 
 The paper's last term has the bare inner product. Centred phrases can point away from each
-other, and then that term rewards naming opposites without bound; hence the max.
+other, and then that term rewards naming opposites without bound. The max prevents this.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _CONVERGED = 1e-10
 def centre_texts(text_embeddings: FloatArray) -> Float32Array:
     """Remove a vocabulary's mean direction: (V, E) unit vectors -> (V, E) unit vectors.
 
-    Without it the mean direction decides, and every rationale has the same phrases. One phrase
-    alone has no mean to differ from, and stays as it is.
+    Without this step the mean direction decides, and every rationale has the same phrases. A single
+    phrase stays as it is.
     """
     if len(text_embeddings) < 2:
         return np.asarray(text_embeddings, np.float32)
@@ -65,12 +65,13 @@ def choose_phrases(
     """Choose at most `count` phrases, greedily, re-fitting all coefficients at each step.
 
     Each step takes the phrase that lowers the objective most and is no near-duplicate of a
-    chosen one; it ends early when none lowers it. Deterministic: ties go to the lower index.
+    chosen one; the choice ends early if none lowers it. Ties go to the lower index, so the result
+    is deterministic.
 
     Args:
         evidence_embedding: (E,) unit vector.
         text_embeddings: (V, E) unit vectors, centred.
-        count: At most so many phrases, >= 1.
+        count: Maximum number of phrases, >= 1.
         settings: See RationaleSettings.
     """
     own_type = evidence_embedding.astype(text_embeddings.dtype)
@@ -102,8 +103,9 @@ def choose_phrases(
 def _non_negative_fit(coupling: Float64Array, target: Float64Array) -> Float64Array:
     """Minimise b^T Q b - 2 t^T b over b >= 0.
 
-    Where nothing holds it back, it lies where the gradient is 0; else by coordinate descent, from
-    0, on Python's own numbers, which for a handful of phrases are several times faster.
+    If no bound is active, the minimum lies where the gradient is 0. Otherwise it is found by
+    coordinate descent from 0, on Python's own numbers, which are several times faster for a few
+    phrases.
     """
     try:
         np.linalg.cholesky(coupling)  # raises unless there is one minimum

@@ -93,9 +93,9 @@ def explain_target(
 def sentence(target: Prediction, against: Prediction | None, rationale: Rationale) -> str:
     """Describe a rationale in English, with the meaning of its numbers.
 
-    A phrase comes with how likely it is true, its share and its effect, where the bank is
-    calibrated; else with its share alone. Numbers are amounts of the logit; where the method has
-    a scale of its own, signed shares of all its evidence, for and against.
+    If the bank is calibrated, each phrase has its probability, its share and its effect; else only
+    its share. Numbers are amounts of the logit. If the method has its own scale, they are signed
+    shares of all its evidence, for and against.
     """
     rather = f" rather than '{against.class_name}'" if against else ""
     subject = f"'{target.class_name}'{rather} ({target.probability:.0%})"

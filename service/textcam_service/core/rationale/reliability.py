@@ -1,4 +1,4 @@
-"""Reliability tables: predicted probability beside observed frequency."""
+"""Reliability tables: predicted probability compared with observed frequency."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ BINS = 10
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Phrases of probing images whose probability fell into a range.
+    """Phrases of probing images with their probability in one range.
 
     Attributes:
         lower: Lower end of the range.
-        upper: Upper end of the range, not included but for 1.
+        upper: Upper end of the range, not included unless it is 1.
         probability: Their mean probability.
         observed: The share that is true, by the soft labels.
         count: Number of phrases.

@@ -13,9 +13,9 @@ class PhraseFilter:
     """Phrases that one request admits.
 
     Attributes:
-        max_phrases: At most so many, >= 1.
-        min_probability: None is less probable; None: the bank's threshold.
-        kinds: They are of these kinds alone; empty: of all.
+        max_phrases: Maximum number of phrases, >= 1.
+        min_probability: Least probability of a phrase; None: the bank's threshold.
+        kinds: Allowed kinds of phrases; empty: all.
         repeat_class: Admit phrases that only repeat the class's name; None: by the settings.
     """
 
@@ -29,16 +29,17 @@ class PhraseFilter:
 class RationaleSettings:
     """Settings of the choice of phrases and of the channels assigned to them.
 
-    By supports (core.rationale.phrase_choice, core.concepts.supports), where the bank has them,
-    with the first seven; by embeddings (core.rationale.phrases), as in the paper, with the others.
+    The first seven apply by supports (core.rationale.phrase_choice, core.concepts.supports), if the
+    bank has them. The others apply by embeddings (core.rationale.phrases), as in the paper.
 
     Attributes:
         wording: Choose phrases by "supports" or by "embeddings". A bank without supports uses
             embeddings.
-        min_probability: Below it a phrase is not chosen; 0 to 1.
+        min_probability: Least probability of a chosen phrase; 0 to 1.
         min_odds: Least factor by which the evidence itself must multiply a phrase's odds; >= 1.
-        min_new: From here on a phrase is new: the part of its score that no chosen phrase
-            explains, over the root of its score, in deviations; >= 0.
+        min_new: Value from which a phrase counts as new, in deviations; >= 0. It is compared with
+            the part of the phrase's score that no chosen phrase explains, divided by the root of
+            the score.
         min_more: Part of a phrase's score that the chosen ones must leave unexplained for it to be
             chosen too, in deviations; >= 0.
         join: Least support of a channel that joins a phrase; -1 to 1.
@@ -47,8 +48,8 @@ class RationaleSettings:
         decorrelation: lambda_2, the price of choosing phrases that resemble each other; >= 0.
         max_similarity: Cosine above which a phrase counts as a near-duplicate of a chosen one;
             0 to 1.
-        candidates: Phrases are chosen among so many of the most similar ones, or as many as are
-            wanted, if that is more; >= 1.
+        candidates: Number of the most similar phrases to choose among, but at least the requested
+            number of phrases; >= 1.
         root: Evidence enters the evidence embedding by its signed square root, which damps single
             channels. Shares of the logit never do.
         prior: Weight of the probing set's mean embedding added to the unit evidence embedding;
@@ -76,7 +77,7 @@ class RationaleSettings:
         """Check that values are in range.
 
         Raises:
-            ValueError: A value is not, or is no finite number.
+            ValueError: A value is out of range, or is not a finite number.
         """
         if self.wording not in get_args(WordingKind):
             raise ValueError(f"wording is one of {', '.join(get_args(WordingKind))}")

@@ -35,8 +35,9 @@ _FALLBACK = "category"
 _LIKENESS_STEPS = 127
 # By evidence alone, and over all phrases, a phrase less probable than this is never chosen.
 _PLAUSIBLE = 0.1
-# By how much a deviation of the score raises a phrase's log-odds in the order: what is probable of
-# all such images ("indoor scene") comes after what this one's evidence speaks for.
+# How much a deviation of the score raises a phrase's log-odds when phrases are ordered. So phrases
+# that are probable of all such images ("indoor scene") come after those that this image's evidence
+# speaks for.
 _SPECIFIC = 0.2
 
 
@@ -66,7 +67,7 @@ class Wording(Protocol):
 
 @dataclass(frozen=True)
 class PhraseSupports:
-    """Facts about the vocabulary's phrases, beside the channel embeddings.
+    """Facts about the vocabulary's phrases, in addition to the channel embeddings.
 
     Attributes:
         supports: (D, V) correlations, see core.concepts.supports.
@@ -75,7 +76,7 @@ class PhraseSupports:
         calibration: Converts evidence to probability.
         apart: (P, 2) pairs of phrases of the same meaning, which exclude each other.
         repeats: (R, 2) class and phrase, where the phrase only repeats the class's name.
-        attributes: The table, where its classes are the head's; None: they are not.
+        attributes: The class table, if its classes are the head's; None: they are not.
     """
 
     supports: Float32Array

@@ -1,7 +1,7 @@
 """Tables of classes and phrases: what is visibly true of photographs of a class.
 
 The product's own, data/photos/attributes.txt, has ImageNet's 1000 classes; a user's table gives
-phrases a line each: "phrase: class, class, ...".
+one line per phrase: "phrase: class, class, ...".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from textcam_service.errors import ArtefactMissing, VocabularyError
 
 PACKAGED = PHOTOS / "attributes.txt"
 GRADES = {"+": 0.87, "~": 0.52, "?": 0.25}
-"""By the mark of a line: in what share of a class's photographs its phrases are plainly true."""
+"""By mark of a line: the share of a class's photographs in which its phrases are plainly true."""
 
 _CLASS = re.compile(r"(\d+) (.+)")
 _PERCENT = re.compile(r"(.+?)\s+(\d+(?:\.\d+)?)\s*%")
@@ -44,10 +44,10 @@ def read_class_table(path: Path) -> Table:
     """Read a table by class.
 
     A line "INDEX name" begins a class; the lines after it begin with a mark of GRADES and hold
-    phrases, parted by ";". Lines with "#" are comments.
+    phrases, separated by ";". Lines with "#" are comments.
 
     Raises:
-        VocabularyError: A line is none of these, or a phrase stands twice in a class.
+        VocabularyError: A line has neither form, or a phrase is listed twice in a class.
     """
     table: dict[str, dict[int, float]] = {}
     index = -1
@@ -61,7 +61,7 @@ def read_class_table(path: Path) -> Table:
             for phrase in filter(None, (part.strip() for part in rest.split(";"))):
                 row = table.setdefault(phrase, {})
                 if index in row:
-                    raise VocabularyError(f"{path}, line {number}: '{phrase}' stands twice")
+                    raise VocabularyError(f"{path}, line {number}: '{phrase}' is listed twice")
                 row[index] = GRADES[mark]
         else:
             raise VocabularyError(
@@ -74,8 +74,8 @@ def read_class_table(path: Path) -> Table:
 def read_phrase_table(path: Path, class_names: Sequence[str]) -> Table:
     """Read a user's table by phrase: "phrase: class, class?, class 40%", "#" begins a comment line.
 
-    A class is its name, the first of its names, or its index; "?" after it says: often, not
-    nearly always; a percentage, in what share of its photographs. Where names have commas, part
+    A class is given by its name, the first of its names, or its index. "?" after it means: often,
+    not nearly always. A percentage is the share of its photographs. If names have commas, separate
     the classes by ";".
 
     Args:
@@ -137,15 +137,15 @@ class Tables:
     """Tables of classes and phrases beside the packaged one.
 
     Attributes:
-        own: Of the backbone's classes.
-        imagenet: Of ImageNet's, where the backbone's are others.
+        own: Table of the backbone's classes.
+        imagenet: Table of ImageNet's classes, if the backbone's are others.
     """
 
     own: Table = field(default_factory=dict)
     imagenet: Table = field(default_factory=dict)
 
     def over(self, others: Tables) -> Tables:
-        """Return these lines, and others' of phrases that these lack."""
+        """Return these lines, and the other table's lines for phrases that these lack."""
         return Tables({**others.own, **self.own}, {**others.imagenet, **self.imagenet})
 
     def unused(self, phrases: Sequence[str]) -> list[str]:
@@ -162,7 +162,7 @@ class Tables:
 
     @staticmethod
     def of(manifest: Mapping[str, Any]) -> Tables:
-        """Build the tables from JSON; empty if it says nothing."""
+        """Build the tables from JSON; empty if it holds none."""
         return Tables(
             *(
                 {p: {int(i): v for i, v in row.items()} for p, row in manifest.get(n, {}).items()}
@@ -188,7 +188,7 @@ def imagenet_names() -> tuple[str, ...]:
 
 
 def read_tables(path: Path, class_names: Sequence[str]) -> Tables:
-    """Read a user's table, whose classes are the backbone's or ImageNet's.
+    """Read a user's table of the backbone's classes or of ImageNet's.
 
     Raises:
         VocabularyError: It cannot be read, or names classes that neither has.

@@ -54,14 +54,14 @@ class BankSettings:
     """Settings of a bank, and what is known of its images and phrases.
 
     Attributes:
-        channels: How channels become directions.
-        per_class: At most so many images per class that the backbone predicts; None: all.
-            Balances a set in which a few classes have most of the images.
-        rationale: How phrases will be chosen with the bank; None: see default_rationale.
-        kinds: What each phrase names, of PHRASE_KINDS or ""; empty: not known.
-        tables: The user's, of classes and phrases.
-        labels: True class of images, by path; of the others it is not known.
-        command: What the user typed, for the manifest.
+        channels: Settings of the channels' directions.
+        per_class: Maximum number of images per class that the backbone predicts; None: all. It
+            balances a set in which a few classes have most of the images.
+        rationale: Settings of the choice of phrases with the bank; None: see default_rationale.
+        kinds: Kind of each phrase, of PHRASE_KINDS or ""; empty: not known.
+        tables: The user's tables of classes and phrases.
+        labels: True classes of images, by path; those of other images are not known.
+        command: The user's command line, for the manifest.
     """
 
     channels: ChannelSettings = field(default_factory=ChannelSettings)
@@ -85,18 +85,18 @@ def build_bank(
     """Build a bank and write it to a folder.
 
     Args:
-        backbone: The one that will be served.
-        embedder: Of images and phrases.
+        backbone: The backbone that will be served.
+        embedder: Embedder of images and phrases.
         images: The probing set.
         phrases: The vocabulary.
-        output: The bank's folder; replaced if it is there.
-        settings: How it is built.
+        output: Folder of the bank; an existing bank is replaced.
+        settings: Settings of the bank.
         progress: Called with a step's name and size; what it returns is called as work is done.
 
     Raises:
-        ProbingSetError: Too few images for 2 M samples, or no channel tells them apart.
+        ProbingSetError: Too few images for 2 M samples, or no channel distinguishes them.
         InvalidSettings: Regions with a direction that is not between two sets of samples.
-        EmbedderError: Mosaics or dense regions of an embedder that does not see parts.
+        EmbedderError: Mosaics or dense regions are requested, but the embedder does not see parts.
         FolderTaken: `output` holds anything but a bank.
     """
     require_replaceable(output, WRITTEN)
@@ -134,11 +134,12 @@ def build_bank(
 
 
 def default_rationale(tables: Tables, class_names: Sequence[str]) -> RationaleSettings:
-    """Return the settings of phrases that a bank has unless its builder says otherwise.
+    """Return the default settings of phrases for a bank.
 
-    A table of the head's own classes is truth about them, so that a phrase may be said at even
-    odds; but chance ties few classes to channels, so that the evidence must say more (measured on
-    birds: tests/bench/RESULTS.md). ImageNet's many classes go by the defaults.
+    A table of the head's own classes is the truth about them, so a phrase may be chosen at even
+    odds. But with few classes, channels correlate with phrases by chance, so the evidence must be
+    stronger (measured on birds: tests/bench/RESULTS.md). ImageNet's many classes use the usual
+    defaults.
     """
     if tables.own and not knows_imagenet(class_names):
         return RationaleSettings(min_probability=0.5, min_odds=6.0)
@@ -148,9 +149,9 @@ def default_rationale(tables: Tables, class_names: Sequence[str]) -> RationaleSe
 def probing_order(predicted: IntArray, per_class: int | None) -> IntArray:
     """Choose and order the probing images: (N,) predicted classes -> indices.
 
-    The first `per_class` of each predicted class stay, in a fixed shuffle. ReLU channels tie
-    at 0 and ties go by sample index; in the files' own order the same few neighbouring
-    images would stand for "least exciting" in every channel.
+    The images are shuffled in a fixed way, and the first `per_class` of each predicted class stay.
+    ReLU channels tie at 0 and ties go by sample index; in the files' own order the same few
+    neighbouring images would be the "least activating" ones of every channel.
     """
     count: Counter[int] = Counter()
     kept = []
@@ -175,16 +176,16 @@ def require_enough(images: Sequence[Path], samples: int) -> None:
 def _too_few(count: int, unreadable: int, samples: int) -> ProbingSetError:
     beside = f" (unreadable: {unreadable})" if unreadable else ""
     return ProbingSetError(
-        f"{count} images{beside} are too few for the {samples} most and least exciting ones of "
-        f"each channel; give {2 * samples} or more, or lower --samples"
+        f"{count} images{beside} are too few: each channel needs its {samples} most and least "
+        f"activating images; give {2 * samples} or more, or lower --samples"
     )
 
 
 def _require_live(scores: Float32Array) -> None:
     if not np.ptp(scores, axis=0).any():
         raise ProbingSetError(
-            f"no channel of the backbone answers any of the {len(scores)} images more than "
-            "another, as with copies of one image; give images that differ"
+            f"no channel of the backbone responds to any of the {len(scores)} images more than to "
+            "another, as with copies of a single image; give images that differ"
         )
 
 
@@ -196,7 +197,7 @@ def _readable(images: Sequence[Path], seen: Extraction, chosen: IntArray) -> lis
 
 
 def _require_regions(embedder: Embedder, settings: ChannelSettings) -> None:
-    """Refuse before the work what would fail after it."""
+    """Refuse, before the work, settings that would fail after it."""
     if settings.regions is None:
         return
     if settings.direction not in TWO_CLASS:

@@ -21,7 +21,7 @@ from textcam_service.artefacts.files import (
 )
 from textcam_service.errors import ArtefactError
 
-_FORMAT = 1  # moves with what a chunk means, so that others' chunks are never read
+_FORMAT = 1  # changes with the meaning of chunks, so that older ones are never read
 
 
 class Chunk(NamedTuple):
@@ -29,7 +29,7 @@ class Chunk(NamedTuple):
 
     Attributes:
         tensors: Arrays by name.
-        manifest: What else is known, as JSON.
+        manifest: Further data, as JSON.
     """
 
     tensors: Tensors
@@ -37,14 +37,14 @@ class Chunk(NamedTuple):
 
 
 class ChunkStore:
-    """Chunks of one kind in a work folder; the folder's owner removes it when all is done."""
+    """Chunks of one kind in a work folder; the folder's owner removes the folder at the end."""
 
     def __init__(self, folder: Path, kind: str, tensors: Collection[str]) -> None:
         """Open a store; nothing is written yet.
 
         Args:
             folder: Work folder, which other kinds may share.
-            kind: Names the chunks' files.
+            kind: Name of the kind, in the names of the chunks' files.
             tensors: Names of the arrays that each chunk holds.
         """
         self._folder, self._kind, self._tensors = folder, kind, frozenset(tensors)
@@ -54,7 +54,7 @@ class ChunkStore:
 
         Args:
             identity: All that the chunk depends on, as JSON.
-            compute: Called when no whole chunk of this identity is there.
+            compute: Called if there is no complete chunk of this identity.
         """
         chunk = self.load(identity)
         if chunk is None:

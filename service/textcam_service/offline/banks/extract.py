@@ -38,7 +38,7 @@ class Extraction:
         activation_scores: (N, D).
         embeddings: (N, E) unit vectors.
         logits: (N, C) of the backbone.
-        evidence: (N, D) each channel's evidence for that class, by the default method.
+        evidence: (N, D) each channel's evidence for the most probable class, by the default method.
         opinions: (N, 1000) logits of the embedder's classifier; (N, 0) where it has none.
         skipped: The images that could not be read.
     """
@@ -63,12 +63,12 @@ def extract(
     work: Path,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Extraction:
-    """Run the probing set, resuming what `work` holds of the same run.
+    """Run the probing set, resuming an interrupted run from its chunks in `work`.
 
     Args:
         images: The probing set.
-        backbone: The served one.
-        embedder: Of the space the bank will live in.
+        backbone: The served backbone.
+        embedder: Embedder that defines the bank's space.
         work: Folder for finished chunks; the caller removes it when the bank is written.
         progress: Called with the number of images finished since the last call.
 
@@ -136,7 +136,7 @@ def _embedded(embedder: Embedder, pictures: Sequence[Image.Image]) -> tuple[Floa
 
 
 def _nothing(backbone: Backbone, embedder: Embedder) -> tuple[Float32Array, ...]:
-    """Return the arrays of no image, so that chunks of damaged files alone have shapes."""
+    """Return empty arrays, for chunks in which all files are damaged."""
     channels, classes = backbone.manifest.channel_count, len(backbone.manifest.class_names)
     opinions = _CLASSES if isinstance(embedder, ClassifierEmbedder) else 0
     widths = (channels, classes, channels, embedder.dimension, opinions)

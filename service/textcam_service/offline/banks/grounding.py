@@ -3,7 +3,7 @@
 Each phrase is grounded by the best source at hand: a user's table of the backbone's own classes,
 with the images' labels where they are given; the packaged table of ImageNet's classes through an
 independent classifier; or a CLIP's image-text scores. A phrase that none of them knows is not
-grounded, and never said.
+grounded, and never chosen.
 
 Letters in shapes: N probing images, V phrases, C classes.
 """
@@ -23,13 +23,15 @@ from textcam_service.core.types import BoolArray, Float32Array, FloatArray, IntA
 from textcam_service.core.vectors import unit
 from textcam_service.offline.banks.attribute_tables import Table, matrix
 
-# At this temperature the packaged classifier is as sure as it is right (0.87 of 800 photographs).
+# At this temperature the packaged classifier's confidence equals its accuracy (0.87 on 800
+# photographs).
 _RIGHT = 0.6
-# Its second and third thoughts tell more of an image than its first: softened for correlations.
+# Its second and third classes say more about an image than its first, so correlations use softened
+# probabilities.
 _SOFT = 3.0
 _SAME_TEXT = 0.6  # cosine of sentence embeddings above which two phrases say the same
 _SAME_AS_CLASS = 0.65
-_LETTERS = 3  # shorter words tell no class
+_LETTERS = 3  # shorter words identify no class
 BY_SCORES = "image_text_scores"
 
 
@@ -44,8 +46,8 @@ class Opinions:
         source: "labels", "class_table" or "image_text_scores"; "+" between several.
         alike: (V, V) correlation of phrases over the images or the table's classes.
         table: (C, V) of the head's own classes; None: the table's classes are not the head's.
-        reference: (N, C) probabilities of another classifier of the same classes, whose sureness
-            is right; None: there is none.
+        reference: (N, C) probabilities of another, well calibrated classifier of the same classes;
+            None: there is none.
     """
 
     values: Float32Array
@@ -65,12 +67,12 @@ class Opinions:
 def by_class_table(
     logits: FloatArray, table: Table, phrases: Sequence[str], *, of_head: bool
 ) -> Opinions:
-    """Ask a classifier of the table's classes.
+    """Ground phrases by a classifier of the table's classes.
 
     Args:
-        logits: (N, C) of a classifier that is not the explained one.
-        table: Of its classes.
-        phrases: V of them.
+        logits: (N, C) logits of a classifier other than the explained one.
+        table: Table of its classes.
+        phrases: The V phrases.
         of_head: True if the head's classes are the table's.
     """
     rows = matrix(table, phrases, logits.shape[1])
@@ -85,13 +87,13 @@ def by_class_table(
 def by_labels(
     shares: FloatArray, table: Table, phrases: Sequence[str], *, labelled: bool
 ) -> Opinions:
-    """Take what is true of the images' own classes.
+    """Ground phrases by the images' own classes.
 
     Args:
-        shares: (N, C) of the backbone's classes: 1 at an image's label, or the probabilities of
-            the backbone itself, where there are no labels.
-        table: Of the backbone's classes.
-        phrases: V of them.
+        shares: (N, C) weights of the backbone's classes: 1 at an image's label, or the backbone's
+            own probabilities if there are no labels.
+        table: Table of the backbone's classes.
+        phrases: The V phrases.
         labelled: True if `shares` are labels.
     """
     rows = matrix(table, phrases, shares.shape[1])
@@ -102,7 +104,7 @@ def by_labels(
 
 
 def by_scores(image_embeddings: FloatArray, text_embeddings: FloatArray, scale: float) -> Opinions:
-    """Ask a CLIP that multiplies cosines by `scale`: (N, E) and (V, E) unit vectors."""
+    """Ground phrases by a CLIP that multiplies cosines by `scale`: (N, E), (V, E) unit vectors."""
     values = np.asarray(image_embeddings @ text_embeddings.T, np.float32)
     labels = soft_labels(values, scale)
     return Opinions(values, labels, labels.mean(axis=0), BY_SCORES, correlations(values, values))
@@ -111,7 +113,7 @@ def by_scores(image_embeddings: FloatArray, text_embeddings: FloatArray, scale: 
 def recognition(
     image_embeddings: FloatArray, name_embeddings: FloatArray, predicted: IntArray
 ) -> float:
-    """Measure how well an embedder tells a network's classes by their names.
+    """Measure how well an embedder recognises a network's classes by their names.
 
     Args:
         image_embeddings: (N, E) unit vectors of the probing images.
@@ -119,9 +121,9 @@ def recognition(
         predicted: (N,) the network's class of each image.
 
     Returns:
-        How often an image is nearer to the name of its class than to another class's, each name's
-        mean over the images taken off: 1 always, 0.5 by chance. Where it is near chance, and names
-        are plain words, nothing that the embedder thinks of phrases means anything.
+        How often an image is nearer to the name of its class than to another class's name: 1
+        always, 0.5 by chance. Each name's mean over the images is subtracted first. If it is near
+        chance although the names are plain words, the embedder's scores of phrases mean nothing.
     """
     near = np.asarray(image_embeddings @ name_embeddings.T, np.float32)
     near = near - near.mean(axis=0)
@@ -173,13 +175,13 @@ def repeated_names(
 ) -> IntArray:
     """Find phrases that only repeat a class's name: (R, 2) of class and phrase.
 
-    All words of the phrase are of the name, or both say the same by sentence embeddings.
+    The name has all words of the phrase, or both mean the same by sentence embeddings.
 
     Args:
-        class_names: C of them.
-        phrases: V of them.
+        class_names: The C names.
+        phrases: The V phrases.
         name_embeddings: (C, E) unit vectors of a sentence encoder; None: words alone count.
-        text_embeddings: (V, E) likewise.
+        text_embeddings: (V, E) unit vectors of the phrases, by the same encoder.
     """
     words = [_words(phrase) for phrase in phrases]
     names = [_words(name) for name in class_names]

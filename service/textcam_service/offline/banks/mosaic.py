@@ -19,7 +19,7 @@ class RegionView:
 
     Attributes:
         picture: RGB.
-        seen: What the network saw of it.
+        seen: The part of it that the network saw.
         windows: Its regions, no two equal.
     """
 
@@ -53,8 +53,8 @@ def embed_regions(
 def _tiled(views: Sequence[RegionView], embedder: Embedder, side: int) -> tuple[Float32Array, int]:
     able = part_embedder(embedder)
     tiles = [view.picture.crop(window.box) for view in views for window in view.windows]
-    # Shuffled: a tile also sees the edges of those beside it, and were they of the same image,
-    # what stands beside the region there would be back.
+    # Shuffled, because a tile also sees the edges of its neighbours. If these came from the same
+    # image, they could bring back the region's surroundings.
     order = np.random.default_rng(0).permutation(len(tiles))
     shuffled = [tiles[index] for index in order]
     starts = range(0, len(tiles), side**2)
@@ -90,7 +90,7 @@ def mosaic(
 
 
 def copies(picture: Image.Image, times: int) -> Image.Image:
-    """Repeat a picture times x times, every second one mirrored so that its edges go on."""
+    """Repeat a picture times x times, every second one mirrored so that edges continue."""
     pixels = np.asarray(picture)
     across = np.concatenate([pixels[:, :: -1 if i % 2 else 1] for i in range(times)], axis=1)
     return Image.fromarray(

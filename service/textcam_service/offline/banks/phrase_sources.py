@@ -32,10 +32,10 @@ class PhraseSources:
     """Sources by which phrases are grounded.
 
     Attributes:
-        probing: Of the probing images.
-        backbone: The served one.
-        embedder: Of the bank.
-        tables: The user's.
+        probing: Data of the probing images.
+        backbone: The served backbone.
+        embedder: Embedder of the bank.
+        tables: The user's tables.
     """
 
     probing: Probing
@@ -45,7 +45,7 @@ class PhraseSources:
 
 
 def phrase_opinions(sources: PhraseSources, vocabulary: Vocabulary) -> Opinions:
-    """Ask the best source for each phrase what it holds of the probing images."""
+    """Return the opinions of each phrase's best source on the probing images."""
     probing, backbone, embedder = sources.probing, sources.backbone, sources.embedder
     tables, phrases = sources.tables, vocabulary.phrases
     names = backbone.manifest.class_names

@@ -34,9 +34,9 @@ def bank_supports(
     """Compute what a bank knows of V phrases.
 
     Args:
-        sources: What grounds them.
+        sources: Sources that ground the phrases.
         vocabulary: The phrases, with their embeddings and kinds.
-        settings: How phrases will be chosen.
+        settings: Settings of the choice of phrases.
     """
     probing, backbone, embedder = sources.probing, sources.backbone, sources.embedder
     phrases = vocabulary.phrases
@@ -69,14 +69,14 @@ def fitted(
     kinds: Sequence[str],
     settings: RationaleSettings,
 ) -> PhraseSupports:
-    """Fit likeness and calibration anew to the supports that stand there.
+    """Fit likeness and calibration anew, to changed supports.
 
     Args:
-        found: With other supports than it was fitted to.
-        probing: Of the probing images.
-        opinions: What is thought of the phrases in them.
+        found: Facts about the phrases, with supports other than those of the fit.
+        probing: Data of the probing images.
+        opinions: Opinions on the phrases in these images.
         kinds: V of PHRASE_KINDS or "".
-        settings: How phrases are chosen.
+        settings: Settings of the choice of phrases.
     """
     calibration = _by_evidence(found.supports, probing, opinions)
     calibration = replace(calibration, temperature=found.calibration.temperature)
@@ -90,10 +90,10 @@ def fitted(
 def chosen_phrases(
     supports: PhraseSupports, known: Sequence[str], phrases: Sequence[str]
 ) -> PhraseSupports:
-    """Keep what a bank knows of some phrases; of others it knows nothing.
+    """Keep a bank's data of phrases in another vocabulary; phrases new to the bank have none.
 
     Args:
-        supports: Of the bank.
+        supports: Supports of the bank.
         known: Its V phrases.
         phrases: The new vocabulary.
     """
@@ -140,7 +140,7 @@ def _by_evidence(supports: Float32Array, probing: Probing, opinions: Opinions) -
 
 
 def _calibrated(wording: SupportWording, probing: Probing, opinions: Opinions) -> Calibration:
-    """Fit the calibration to what is said of the probing images, and measure its reliability."""
+    """Fit the calibration to phrases chosen for the probing images; measure its reliability."""
     calibration, scores, said = wording.bank.calibration, [], []
     # All at once: a threshold would go by the probabilities that are fitted here.
     wording = replace(wording, settings=replace(wording.settings, min_probability=0.0))

@@ -58,7 +58,7 @@ def read_probing(folder: Path) -> Probing | None:
     """Read the kept data of the probing images beside a bank; None: there is none.
 
     Raises:
-        ArtefactCorrupt: A digest is another.
+        ArtefactCorrupt: A digest does not match.
     """
     try:
         return Probing.of(read_artefact(folder, "probing")[0])

@@ -1,8 +1,8 @@
-"""Activated regions in place of whole images: what excites a channel and nothing beside it.
+"""Activated regions in place of whole images: the parts that activate a channel, without the rest.
 
-The selected images alone go through the backbone a second time: maps of a whole probing set
-would not fit in memory. Kept are R x E floats, R regions, no two of them equal: channels that
-are excited at the same place share one.
+Only the selected images go through the backbone a second time, because maps of a whole probing set
+would not fit in memory. R x E floats are kept, for R different regions: channels that are activated
+at the same place share one.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class RegionSamples:
-    """Regions of the images that excite each channel most and least.
+    """Regions of the images that activate each channel most and least.
 
     Attributes:
         embeddings: (R, E) unit vectors.
-        low: (D, M) the rows that stand for the least exciting images.
-        high: (D, M) the rows of the most exciting ones.
-        passes: How many pictures the embedder was given.
+        low: (D, M) rows of `embeddings` for the least activating images.
+        high: (D, M) rows of `embeddings` for the most activating images.
+        passes: Number of pictures that the embedder received.
     """
 
     embeddings: Float32Array
@@ -59,10 +59,11 @@ class _Part:
 
     Attributes:
         embeddings: (R, E).
-        image: (R,) whose each is; ascending.
-        negative: (R,) whether it may stand for its image in a channel that it does not excite.
-        excited: (K, 3) image, channel and region, for each image that a channel wants.
-        passes: (1,) how many pictures the embedder was given.
+        image: (R,) index of each region's image; ascending.
+        negative: (R,) True if the region may represent its image in a channel that it does not
+            activate.
+        excited: (K, 3) image, channel and region, for each image that a channel needs.
+        passes: (1,) number of pictures that the embedder received.
     """
 
     embeddings: Float32Array
@@ -86,11 +87,11 @@ def region_samples(
     """Embed the activated regions of each channel's extreme images, resuming what `work` holds.
 
     Args:
-        images: N of the probing set, all readable.
-        scores: (N, D) their activation scores.
-        backbone: The served one.
-        embedder: Of the space the bank will live in.
-        settings: With regions.
+        images: N images of the probing set, all readable.
+        scores: (N, D) activation scores of the images.
+        backbone: The served backbone.
+        embedder: Embedder that defines the bank's space.
+        settings: Settings with regions.
         work: Folder for finished chunks; the caller removes it when the bank is written.
         progress: Called with the step's name and size; what it returns is called as work is done.
 
@@ -109,8 +110,8 @@ def region_samples(
     live = np.flatnonzero(scores.max(axis=0) > scores.min(axis=0))
     wanted = _by_image(high[live], live)
     selected = np.unique(np.concatenate([low[live], high[live]]))
-    # An image that excites no channel most still shows something: what excites the channel that
-    # comes nearest to its own maximum.
+    # An image that activates no channel most still has a region: that of the channel that comes
+    # nearest to its own maximum.
     relative = scores[:, live] / np.maximum(scores[:, live].max(axis=0), 1e-12)
     for index in set(selected.tolist()) - set(wanted):
         wanted[index] = live[[int(relative[index].argmax())]]
@@ -130,7 +131,7 @@ def region_samples(
 
 
 def _by_image(high: IntArray, channels: IntArray) -> dict[int, IntArray]:
-    """Group the channels by the images that excite them most: {image: (K,)}."""
+    """Group the channels by the images that activate them most: {image: (K,)}."""
     order = np.argsort(high.ravel(), kind="stable")
     found = high.ravel()[order]
     owner = np.repeat(channels, high.shape[1])[order]
@@ -217,15 +218,15 @@ def _assembled(parts: Sequence[_Part], low: IntArray, high: IntArray, images: in
     first = np.cumsum(counts) - counts
 
     def drawn(samples: IntArray, seed: int) -> IntArray:
-        # One of each image's regions, by the channel: not the same for all of them.
+        # One region of each image, which differs between channels.
         share = np.random.default_rng(seed).random(samples.shape)
         place = first[samples] + (share * counts[samples]).astype(np.int64)
         return np.asarray(negative[np.minimum(place, len(negative) - 1)])
 
     # A dead channel's images may be unselected; its rows are never read.
     lowest = np.stack([drawn(own, channel) for channel, own in enumerate(low)])
-    # Among the M most exciting images of a channel that seldom answers are some where its map is
-    # nowhere positive: they are like the least exciting ones, and are treated like them.
+    # If a channel seldom responds, its map is nowhere positive in some of its M most activating
+    # images. They are treated like its least activating images.
     silent = np.stack([drawn(own, len(low) + channel) for channel, own in enumerate(high)])
     return RegionSamples(
         np.concatenate([part.embeddings for part in parts]),

@@ -37,24 +37,24 @@ def replace_vocabulary(
 ) -> tuple[BankArtefact, tuple[str, ...]]:
     """Write a bank with other phrases; needs no images.
 
-    Phrases that the bank has keep what it knows of them. Others are grounded by what it kept of its
-    probing images.
+    Phrases that the bank has keep their data. Other phrases are grounded by the data of the probing
+    images in the bank.
 
     Args:
-        folder: The bank's.
-        embedder: The one that it was built with.
+        folder: Folder of the bank.
+        embedder: Embedder that the bank was built with.
         phrases: The vocabulary.
-        output: The new bank's folder; replaced if it is there.
-        backbone: The one that it was built for; needed for phrases that it has not.
-        kinds: What each phrase names; empty: not known.
-        tables: The user's, of classes and phrases; None: there are none.
+        output: Folder of the new bank; an existing bank is replaced.
+        backbone: Backbone that the bank was built for; needed for phrases that the bank lacks.
+        kinds: Kind of each phrase; empty: not known.
+        tables: The user's tables of classes and phrases; None: there are none.
 
     Returns:
-        The new bank, and the phrases that it cannot ground: they are never said.
+        The new bank, and the phrases that it cannot ground: they are never chosen.
 
     Raises:
-        BundleMismatch: The embedder or the backbone is another, or a table is given to a bank
-            that kept nothing of its probing images.
+        BundleMismatch: The embedder or the backbone is not the bank's, or a table is given to a
+            bank without data of its probing images.
     """
     artefact = read_bank(folder)
     bank, known = artefact.bank, artefact.vocabulary
@@ -62,10 +62,10 @@ def replace_vocabulary(
     _require_own(bank, embedder, backbone)
     if tables is not None and (kept is None or backbone is None):
         raise BundleMismatch(
-            f"the bank in {folder} kept nothing of its probing images, as the package's own, so "
+            f"the bank in {folder} has no data of its probing images, like the packaged bank, so "
             "that no table can ground new phrases; build a bank with the table"
             if kept is None
-            else "a table grounds phrases by the bank's backbone; give it"
+            else "a table grounds phrases by the bank's backbone; give the backbone too"
         )
     texts = _embedded(embedder, phrases, known)
     own_kinds = tuple(kinds) if any(kinds) else _known_kinds(phrases, known)
@@ -113,7 +113,7 @@ def _known_kinds(phrases: Sequence[str], known: Vocabulary) -> tuple[str, ...]:
 
 
 def _embedded(embedder: Embedder, phrases: Sequence[str], known: Vocabulary) -> Float32Array:
-    """Embed the phrases that a vocabulary has not; take the others from it."""
+    """Embed the phrases that a vocabulary lacks; take the others from it."""
     rows = dict(zip(known.phrases, known.embeddings, strict=True))
     new = [phrase for phrase in phrases if phrase not in rows]
     if new:

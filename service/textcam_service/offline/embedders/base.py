@@ -61,7 +61,7 @@ class PartEmbedder(Embedder, Protocol):
         """(height, width) of its input, pixels.
 
         Raises:
-            EmbedderError: Its image tower has no dense map that is known how to pool.
+            EmbedderError: Its image tower has no dense map that this package can pool.
         """
 
     def embed_parts(self, pictures: Sequence[Picture], parts: Sequence[FloatArray]) -> Float32Array:
@@ -91,14 +91,14 @@ def part_embedder(embedder: Embedder) -> PartEmbedder:
     """Return an embedder as one that sees parts of a picture.
 
     Raises:
-        EmbedderError: It is none.
+        EmbedderError: It does not see parts.
     """
     if not isinstance(embedder, PartEmbedder):
         raise EmbedderError(
             f"{embedder.identity} gives one embedding per picture and none of its parts; "
             "--regions crop needs none"
         )
-    _ = embedder.part_size  # whether its tower can: said now, not after hours of extraction
+    _ = embedder.part_size  # raises now, not after hours of extraction, if its tower cannot
     return embedder
 
 
@@ -108,8 +108,8 @@ def embed_with_templates(
     """Embed phrases, each as the normalised mean of its templates' embeddings: (V, E) unit.
 
     Args:
-        embedder: Of the space.
-        phrases: V of them.
+        embedder: Embedder that defines the space.
+        phrases: The V phrases.
         templates: Each with one "{}" for the phrase; at least one.
     """
     total = np.zeros((len(phrases), embedder.dimension), np.float64)

@@ -1,8 +1,8 @@
 """Embeddings of parts of a picture, out of an image tower's dense map in one pass.
 
-Each tower pools its last map as it does for the whole picture, but over the part's cells only;
-so the whole picture, taken as a part, gets exactly the tower's own embedding. In between
-nothing is cut off: cells see what their receptive field reaches, also beyond the part.
+Each tower pools its last map as for the whole picture, but over the part's cells only. So a part
+that is the whole picture gets exactly the tower's own embedding. Nothing is cut off before the
+pooling: cells see all of their receptive field, also beyond the part.
 """
 
 from __future__ import annotations
@@ -80,10 +80,11 @@ def cell_shares(start: FloatArray, end: FloatArray, cells: int, shift: float) ->
     """Compute how much of each cell along one side belongs to intervals.
 
     Args:
-        start: (P,) of the intervals, as shares of the side.
-        end: (P,) likewise; 0 and 1 are the picture's border, to which border cells reach.
-        cells: How many.
-        shift: By how much they lie off an even grid, as a share of the side.
+        start: (P,) starts of the intervals, as shares of the side.
+        end: (P,) ends of the intervals. 0 and 1 are the picture's border, to which border cells
+            reach.
+        cells: Number of cells.
+        shift: Offset of the cells from an even grid, as a share of the side.
 
     Returns:
         (P, cells), 0..1.
@@ -109,7 +110,7 @@ def stretched_batches(
         pictures: N upright RGB images.
         parts: Per picture, as DenseTower.embed takes them.
         size: (height, width) of the input, pixels.
-        batch: How many pictures at most.
+        batch: Maximum number of pictures.
     """
     height, width = size
     for start in range(0, len(pictures), batch):

@@ -81,7 +81,7 @@ class OpenClipEmbedder:
         """(height, width) of the image tower's input, pixels.
 
         Raises:
-            EmbedderError: The tower has no dense map that is known how to pool.
+            EmbedderError: The tower has no dense map that this package can pool.
         """
         return self._tower.size
 

@@ -22,7 +22,7 @@ def dense_tower(visual: Any, name: str) -> DenseTower:
     """Return the tower behind an open_clip model's `visual`, on its device.
 
     Raises:
-        EmbedderError: It pools in a way that is not known here, or has no dense map.
+        EmbedderError: This package cannot pool as the tower does, or it has no dense map.
     """
     kinds: dict[type, Callable[[Any], Pooling]] = {
         TimmModel: _Convolutional,
@@ -50,11 +50,11 @@ def _require_own_embedding(tower: DenseTower, visual: Any) -> None:
     """Require that the whole picture as a part has the tower's own embedding.
 
     Raises:
-        ValueError: It is not.
+        ValueError: The embeddings differ.
     """
     weight = next(visual.parameters())
     generator = torch.Generator().manual_seed(0)
-    # Noise that grows to the right: cells that were all alike would hide how they are pooled.
+    # Noise that grows to the right, because equal cells would hide how they are pooled.
     pixels = torch.randn(1, 3, *tower.size, generator=generator) + 1
     pixels = (pixels * torch.linspace(0, 3, tower.size[1])).to(weight)
     with torch.inference_mode():

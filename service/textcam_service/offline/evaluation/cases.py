@@ -35,12 +35,12 @@ class Case:
     """One image.
 
     Attributes:
-        name: Of the file, or the scene's number.
-        source: The picture, or where it lies; opened when it is looked at.
+        name: Name of the file, or the scene's number.
+        source: The picture, or its path; opened when it is needed.
         class_index: The true class; None: not known.
-        phrases: True of the image, whichever class is predicted.
-        scene: What was rendered; None: a photograph.
-        masks: (K, h, w) of the scene's objects.
+        phrases: Phrases that are true of the image, whichever class is predicted.
+        scene: The rendered scene; None: a photograph.
+        masks: (K, h, w) masks of the scene's objects.
         doubtful: Phrases that may be true of the image: judged neither right nor wrong.
     """
 
@@ -80,7 +80,7 @@ class Truth:
 
     Attributes:
         cases: The images.
-        class_phrases: By class: phrases that are right when it is explained.
+        class_phrases: By class: phrases that are right if the class is explained.
         class_words: By class: the words that a good rationale mentions; empty: not known.
     """
 
@@ -102,8 +102,8 @@ class Observation:
         prediction: Its most probable class.
         logits: (C,).
         activation_maps: (D, H, W).
-        crop: What the network saw of the image.
-        further: What else the backbone answered, as BackboneOutput.further.
+        crop: The part of the image that the network saw.
+        further: Further outputs of the backbone; see BackboneOutput.further.
     """
 
     case: Case
@@ -145,11 +145,11 @@ def read_truth(path: Path) -> Truth:
 
     JSON: {"images": [{"file": "a.jpg", "class_index": 3, "phrases": ["dog"], "doubtful":
     ["wet nose"]}, ...], "class_phrases": {"3": ["dog", "animal"]}}. Files are relative to the
-    truth file; class_index, phrases, doubtful and class_phrases may be left out, but not both of
-    the phrases.
+    truth file; class_index, phrases, doubtful and class_phrases may be left out, but not both
+    phrases and class_phrases.
 
     Raises:
-        InvalidTruth: The file is not there, malformed, or says nothing.
+        InvalidTruth: The file does not exist, is malformed, or names no image or no phrase.
     """
     try:
         content = json.loads(path.read_text("utf-8-sig"))
@@ -162,7 +162,7 @@ def read_truth(path: Path) -> Truth:
         raise InvalidTruth(f"{path} cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidTruth(
-            f"{path} is no truth file ({type(error).__name__}: {error}); it must hold "
+            f"{path} is not a truth file ({type(error).__name__}: {error}); it must hold "
             '{"images": [{"file": ..., "phrases": [...]}], "class_phrases": {"0": [...]}}'
         ) from error
     if not cases or not (given or any(case.phrases for case in cases)):
@@ -173,7 +173,7 @@ def read_truth(path: Path) -> Truth:
 def _photograph(folder: Path, entry: Mapping[str, Any]) -> Case:
     class_index = entry.get("class_index")
     if class_index is not None and (not isinstance(class_index, int) or class_index < 0):
-        raise ValueError(f"class_index {class_index!r} is no index")
+        raise ValueError(f"class_index {class_index!r} is not an index")
     file = folder / entry["file"]
     if not file.is_file():
         raise FileNotFoundError(f"{file} is not there")
@@ -184,7 +184,7 @@ def _photograph(folder: Path, entry: Mapping[str, Any]) -> Case:
 
 def _phrases(given: Any) -> frozenset[str]:
     if not isinstance(given, list) or not all(isinstance(phrase, str) for phrase in given):
-        raise TypeError(f"{given!r} is no list of phrases")
+        raise TypeError(f"{given!r} is not a list of phrases")
     return frozenset(given)
 
 
@@ -220,10 +220,10 @@ def explain_case(
     """Explain a case by a bundle.
 
     Args:
-        bundle: What explains.
-        observation: By the same backbone.
-        count: How many phrases at most, or all that is wanted of the words.
-        target: What is explained; None: the observation's prediction.
+        bundle: Bundle that explains.
+        observation: Output of the same backbone for the case.
+        count: Maximum number of phrases, or the whole filter of phrases.
+        target: Class that is explained; None: the observation's prediction.
     """
     terms = terms_of(bundle, observation, target)
     vertices = bundle.backbone.vertices(observation.seen)

@@ -30,8 +30,8 @@ class Fit:
     """Data that a control's calibration is fitted on, as the bank's own was.
 
     Attributes:
-        probing: Of the probing images.
-        opinions: What is thought of the phrases in them.
+        probing: Data of the probing images.
+        opinions: Opinions on the phrases in these images.
     """
 
     probing: Probing
@@ -41,7 +41,7 @@ class Fit:
 def fit_of(
     bundle: ModelBundle, embedder: Embedder | None, probing: Probing | None
 ) -> tuple[Fit | None, str]:
-    """Return what a bundle's controls are fitted on; None, with the reason: they cannot be."""
+    """Return the data that a bundle's controls are fitted on; else None and the reason."""
     calibration = bundle.calibration
     if calibration is None:
         return None, ""
@@ -66,8 +66,8 @@ def shuffled_channels(bundle: ModelBundle, fit: Fit | None = None) -> ModelBundl
     """Give every channel another channel's supports, or direction.
 
     Args:
-        bundle: Of the true bank.
-        fit: For a calibration of its own; None: the true one's is kept.
+        bundle: Bundle with the true bank.
+        fit: Data for a calibration of its own; None: the true bank's is kept.
     """
     bank = bundle.artefact.bank
     order = np.random.default_rng(0).permutation(len(bank.channel_embeddings))
@@ -111,14 +111,14 @@ def with_supports(
 def says_of_image(bundle: ModelBundle, embedder: Embedder, fit: Fit | None = None) -> Explain:
     """Return a function that explains by the embedder's opinion of the whole image.
 
-    It has no evidence. By supports, the image's embedding stands for the evidence and the phrases'
-    embeddings for their supports, calibrated as the bank is. By embeddings, it is freed of the
-    probing set's mean as the channels' directions are, and gets the same prior.
+    It has no evidence. By supports, the image's embedding replaces the evidence and the phrases'
+    embeddings replace their supports, calibrated as the bank is. By embeddings, the probing set's
+    mean is removed from it, as from the channels' directions, and it gets the same prior.
 
     Args:
-        bundle: For its vocabulary and settings.
-        embedder: Of the bank's space.
-        fit: Needed by supports.
+        bundle: Bundle with the vocabulary and the settings.
+        embedder: Embedder of the bank's space.
+        fit: Data for the calibration; needed by supports.
     """
     if bundle.calibration is None:
         return _by_sparse_choice(bundle, embedder)

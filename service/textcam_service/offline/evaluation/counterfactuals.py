@@ -32,10 +32,10 @@ class Removals:
     """Phrases that are true of scenes, each taken out of its scene.
 
     Attributes:
-        observations: Of the scenes as they are.
-        places: (P,) whose scene each is of.
+        observations: Observations of the unchanged scenes.
+        places: (P,) index of each phrase's scene.
         phrases: (P,) places in the vocabulary.
-        costs: (P,) what its removal takes from the predicted class's logit.
+        costs: (P,) drop of the predicted class's logit when the phrase is removed.
     """
 
     observations: Sequence[Observation]
@@ -47,8 +47,8 @@ class Removals:
 def removals(bundle: ModelBundle, observations: Sequence[Observation], truth: Truth) -> Removals:
     """Take phrases out of scenes: the class's own, and as many others that are true of the scene.
 
-    The renderer gives every object of which the phrase is true other words in its place (or the
-    scene another floor). At most four of each kind are drawn from the vocabulary.
+    In every object of which the phrase is true, the renderer replaces its words by others (or the
+    scene's floor by another). At most four of each kind are drawn from the vocabulary.
     """
     rng = np.random.default_rng(0)
     place = {phrase: index for index, phrase in enumerate(bundle.phrases)}
@@ -79,13 +79,13 @@ def counterfactual_agreement(
     """Correlate the ranks of phrases' effects with what their removal from the scene costs.
 
     Args:
-        removed: What was removed.
-        estimate: Whose effects are judged; or (P,) any other estimates of the costs.
+        removed: The removed phrases.
+        estimate: Bundle with the effects to judge; or (P,) any other estimates of the costs.
 
     Returns:
-        "rank_correlation" over all pairs of scene and phrase, "within_scene" the mean of each
-        scene's own (0 where all its estimates are equal), both with bounds of 95 % when the scenes
-        are drawn anew; "pairs", how many.
+        "rank_correlation" is over all pairs of scene and phrase. "within_scene" is the mean of each
+        scene's own correlation (0 if all its estimates are equal). Both have bounds of 95 % for
+        scenes that are drawn anew. "pairs" is the number of pairs.
     """
     own = effects_of(removed, estimate) if isinstance(estimate, ModelBundle) else estimate
     rows = [np.flatnonzero(removed.places == place) for place in np.unique(removed.places)]

@@ -38,9 +38,9 @@ def perturbation(
     """Measure deletion, insertion (Petsiuk 2018), drop and increase (Chattopadhay 2018).
 
     Deletion greys the hottest pixels first, insertion brings them back to a blurred image; both
-    are areas under the predicted class's probability over 16 steps. Drop is by how much the
-    probability falls, in shares of it, when only the heat's pixels stay; increase, how often it
-    rises. Differences under about 0.02 are noise.
+    are areas under the predicted class's probability over 16 steps. Drop is the relative fall of
+    the probability when only the heat's pixels stay; increase is how often it rises instead.
+    Differences under about 0.02 are noise.
     """
     areas, drops, rises = [], [], []
     ties = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def perturbation(
         soft = np.asarray(
             observation.case.image.filter(ImageFilter.GaussianBlur(_BLUR)), np.float32
         )
-        # Ties, as of all the pixels without heat, go by chance, not from the top down.
+        # Ties, such as all pixels without heat, are ordered at random, not from the top down.
         order = np.lexsort((ties.random(heat.size), -heat.ravel()))
         rank = np.empty(heat.size)
         rank[order] = np.arange(heat.size) / heat.size
@@ -80,8 +80,8 @@ def perturbation(
 def channel_ablation(bundle: ModelBundle, observations: Sequence[Observation]) -> float:
     """Measure the largest error of "without a group's channels the logit falls by its evidence".
 
-    Relative to the largest logit. Rounding for a linear head and CAM; elsewhere, by how much
-    evidence misses what the channels do. nan where the head cannot be run by itself.
+    The error is relative to the largest logit. For a linear head and CAM it is rounding; elsewhere
+    it is how far the evidence misses the channels' effect. nan if the head cannot run separately.
     """
     if Capability.HEAD not in bundle.backbone.capabilities:
         return float("nan")
@@ -103,10 +103,10 @@ def randomisation(
 ) -> dict[str, dict[str, float]]:
     """Measure how alike explanations stay when parameters are randomised (Adebayo et al. 2018).
 
-    Cumulative: the head, then the later half of the layers' kernels, then all of them. "map" is
-    the mean rank correlation of saliency maps of the same class, "map_absolute" the mean of its
-    magnitude, "words" the mean Jaccard index of the first three phrases, of images of which
-    either says something.
+    Cumulative: the head, then the later half of the layers' kernels, then all of them. "map" is the
+    mean rank correlation of saliency maps of the same class, and "map_absolute" the mean of its
+    magnitude. "words" is the mean Jaccard index of the first three phrases, over images for which
+    either has phrases.
     """
     found = {}
     for name, share in (("head", 0.0), ("half of the layers", 0.5), ("all layers", 1.0)):

@@ -30,7 +30,7 @@ class LocalizationMetrics:
     """Measures of how well heatmaps find the key object, means over images.
 
     Attributes:
-        pointing: Share of images whose highest point is on it (Zhang et al. 2018).
+        pointing: Share of images with the heatmap's highest point on it (Zhang et al. 2018).
         energy: Share of the heat on it (Wang et al. 2020).
         iou_best: Intersection over union at the best of 19 thresholds for all images.
         iou_fixed: The same at half of the maximum.
@@ -69,8 +69,8 @@ def judge_groups(
     Only phrases that are true of some object of the scene can point right or wrong.
 
     Args:
-        bundle: What is judged.
-        observations: Of scenes.
+        bundle: Bundle that is judged.
+        observations: Observations of scenes.
         shown: The group's own map; its phrase's relative map, which figures draw; or the target's
             whole map, a control.
 

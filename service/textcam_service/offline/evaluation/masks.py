@@ -11,7 +11,7 @@ from textcam_service.core.types import BoolArray, Float32Array, UInt8Array
 from textcam_service.offline.evaluation.cases import Observation
 
 MaskOf = Callable[[Float32Array, UInt8Array], BoolArray]
-"""From a heatmap (h, w), 0..1, and its image (h, w, 3) to a mask (h, w)."""
+"""Function of a heatmap (h, w), 0..1, and its image (h, w, 3) to a mask (h, w)."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ def judge_masks(
     """Judge the masks that are cut out of heatmaps by the key objects' own.
 
     Args:
-        observations: Of scenes; those whose key object is wholly hidden are passed over.
-        heats: Of each, (h, w).
+        observations: Observations of scenes; scenes with a wholly hidden key object are skipped.
+        heats: Heatmap (h, w) of each observation.
         mask_of: Cuts a mask out of a heatmap.
     """
     rows = []

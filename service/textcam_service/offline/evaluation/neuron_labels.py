@@ -1,4 +1,4 @@
-"""Final-layer label accuracy: are units of known meaning called by their name?
+"""Final-layer label accuracy: how often units of known meaning are labelled with their name.
 
 CLIP-Dissect (Oikarinen and Weng 2023): each unit of a classifier's last layer stands for its
 class, so its best concept should be its class's name.
@@ -19,12 +19,12 @@ from textcam_service.core.types import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class NeuronLabelMetrics:
-    """Shares of the units whose own name is among the first.
+    """Shares of the units with their own name among the first.
 
     Attributes:
-        top_1: First.
-        top_5: Among the first five.
-        units: How many units were judged.
+        top_1: Share with the own name first.
+        top_5: Share with the own name among the first five.
+        units: Number of judged units.
     """
 
     top_1: float
@@ -48,9 +48,9 @@ def neuron_label_ranks(
         scores: (N, C) logits over the probing set.
         embeddings: (N, E) unit embeddings of the same images.
         texts: (V, E) unit embeddings of the phrases.
-        phrases: V of them, all names among them.
+        phrases: The V phrases, including all names.
         names: C class names.
-        settings: How a unit becomes a direction; 2 M <= N.
+        settings: Settings of the units' directions; 2 M <= N.
     """
     return own_ranks(name_fits(scores, embeddings, texts, settings), phrases, names)
 
@@ -75,7 +75,7 @@ def name_fits(
         scores: (N, U) of the units over the probing set.
         embeddings: (N, E) unit embeddings of the same images.
         texts: (V, E) unit embeddings.
-        settings: How a unit becomes a direction; 2 M <= N.
+        settings: Settings of the units' directions; 2 M <= N.
     """
     if settings.direction == "soft_wpmi":
         # It gives the mean of the texts, weighted by its scores: of axes, that is the scores.

@@ -15,7 +15,7 @@ from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.dataset import ImageFolder
 from textcam_service.offline.evaluation.cases import Case, explain_case, observe
 
-MIN_HELD_OUT = 50  # fewer cannot tell 98 % from less
+MIN_HELD_OUT = 50  # fewer cannot distinguish 98 % from less
 _BATCH = 16
 
 

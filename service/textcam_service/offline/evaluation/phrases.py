@@ -1,4 +1,4 @@
-"""Measures of said phrases against the truth."""
+"""Measures of a rationale's phrases against the truth."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ _INTERVAL = 0.025, 0.975
 
 
 class SaidPhrase(NamedTuple):
-    """A phrase that is said of an image.
+    """A phrase in the rationale of an image.
 
     Attributes:
         text: The phrase.
-        evidence: Its share of the logit; nan: it has none, as a control's that reads no channels.
-        probability: That it is true; None: the bank is not calibrated.
+        evidence: Its share of the logit; nan: it has none, like the phrases of a control without
+            channels.
+        probability: Probability that it is true; None: the bank is not calibrated.
     """
 
     text: str
@@ -42,19 +43,19 @@ class PhraseMetrics:
     """Measures of the said phrases; doubtful ones count neither as right nor as wrong.
 
     Attributes:
-        precision: Share of right ones among all that is said, of all images together.
-        precision_1: Share of images whose first phrase is right, of those that say something.
-        precision_3: Share of right ones among the first three, mean over images that say something.
-        none: Share of images of which nothing is said.
+        precision: Share of right phrases among all said phrases, of all images together.
+        precision_1: Share of images with a right first phrase, among images with phrases.
+        precision_3: Share of right phrases among the first three, mean over images with phrases.
+        none: Share of images without phrases.
         recall: Share of the class's words that its right phrases mention, mean over all images;
             nan: not known.
-        evidence_share: Of the evidence under said phrases, for and against, the right ones' share,
+        evidence_share: Share of right phrases in the evidence of all said phrases, for and against,
             of all images together; nan: the phrases have no evidence.
-        swapped: Precision of the same lists when each is judged on other images, which is what
-            saying common things to everything reaches.
+        swapped: Precision of the same lists if each is judged on other images: the precision that
+            common phrases reach on any image.
         ece: Expected calibration error of the said phrases' probabilities, in ten ranges; nan: they
             have none.
-        phrases: How many are said, mean over all images.
+        phrases: Number of said phrases, mean over all images.
     """
 
     precision: float
@@ -70,13 +71,13 @@ class PhraseMetrics:
 
 @dataclass(frozen=True)
 class Judged:
-    """Said phrases of one image beside its truth, in folded letters.
+    """Said phrases of one image with its truth, in folded letter case.
 
     Attributes:
         said: Best first, at most PHRASES.
-        right: Phrases that are true.
-        doubtful: Phrases that may be.
-        words: That a good rationale mentions; empty: not known.
+        right: Phrases that are true of it.
+        doubtful: Phrases that may be true of it.
+        words: Words that a good rationale mentions; empty: not known.
     """
 
     said: tuple[SaidPhrase, ...]
@@ -93,7 +94,7 @@ class Judged:
 
 
 def judged(observation: Observation, truth: Truth, said: Sequence[SaidPhrase]) -> Judged:
-    """Put what is said of an image beside its truth."""
+    """Pair the said phrases of an image with its truth."""
     case, index = observation.case, observation.prediction.class_index
     return Judged(
         tuple(said[:PHRASES]),
@@ -106,12 +107,12 @@ def judged(observation: Observation, truth: Truth, said: Sequence[SaidPhrase]) -
 def judge_phrases(
     observations: Sequence[Observation], truth: Truth, explain: Explain
 ) -> PhraseMetrics:
-    """Judge what is said of each image, whatever its letter case."""
+    """Judge the said phrases of each image, in any letter case."""
     return phrase_metrics([judged(each, truth, explain(each)) for each in observations])
 
 
 def phrase_metrics(rows: Sequence[Judged]) -> PhraseMetrics:
-    """Judge what is said of images, at least one."""
+    """Judge the said phrases of one or more images."""
     return _Sums.of(rows).metrics(np.ones(len(rows)))
 
 
@@ -120,7 +121,7 @@ def phrase_intervals(rows: Sequence[Judged]) -> tuple[PhraseMetrics, PhraseMetri
     sums, drawn = _Sums.of(rows), np.random.default_rng(0)
     counts = drawn.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), _RESAMPLED)
     found = np.array([list(asdict(sums.metrics(weights)).values()) for weights in counts])
-    # Where no image says anything, no draw knows its precision.
+    # If no image has phrases, no draw has a precision.
     bounds = [
         np.quantile(own[known], _INTERVAL) if (known := ~np.isnan(own)).any() else (math.nan,) * 2
         for own in found.T
@@ -175,13 +176,13 @@ def says(bundle: ModelBundle) -> Explain:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums over N images, whose quotients are the measures; images can be weighted.
+    """Sums over N images; their quotients are the measures, and images can be weighted.
 
     Attributes:
         above: (N, F) in the order of _QUOTIENTS.
         below: (N, F).
         gaps: (N, B) sums of probability less truth, by range of probability.
-        counts: (N,) how many phrases have a probability and are not doubtful.
+        counts: (N,) number of phrases that have a probability and are not doubtful.
     """
 
     above: Float64Array

@@ -67,13 +67,15 @@ def evaluate(
     """Judge a bundle's explanations of the predicted classes.
 
     Args:
-        bundle: What is judged.
+        bundle: Bundle that is judged.
         truth: Images with their truth. Where true classes are known, only images that the
-            network gets right are judged: what it saw in the others has no known truth. Of
-            scenes all maps are kept in memory, of photographs a batch's.
-        embedder: Of the bank's space, for the control that asks it alone, and for the calibration
-            of controls by supports; None: left out, and they keep the bank's.
-        probing: Of the bank's probing images, for the same; None: likewise.
+            network gets right are judged: what it saw in the others has no known truth. All maps of
+            scenes are kept in memory; of photographs only a batch's.
+        embedder: Embedder of the bank's space, for the control that uses it alone and for the
+            calibration of controls by supports. None: that control is left out, and the others keep
+            the bank's calibration.
+        probing: Data of the bank's probing images, for the same purposes; None: as without an
+            embedder.
         biased: The bundle's twin from the biased world; None: cues are not judged.
         progress: Called with the name of each step.
 
@@ -127,7 +129,7 @@ def _explainers(
 def _words(
     bundle: ModelBundle, truth: Truth, explainers: Mapping[str, Explain], *, keep: bool
 ) -> tuple[Report, list[Observation]]:
-    """Judge the words beside the controls'; return the report and the kept observations."""
+    """Judge the words and the controls' words; return the report and the kept observations."""
     rows: dict[str, list[Judged]] = {name: [] for name in explainers}
     kept: list[Observation] = []
     images = known = right = 0
@@ -141,7 +143,7 @@ def _words(
         images, known, right = images + len(batch), known + len(told), right + len(hits)
     if known == images and not right:
         raise InvalidTruth(
-            f"the network is right on none of the {known} images whose class is given; is "
+            f"the network is right on none of the {known} images with a known class; is "
             "class_index counted in the backbone's order? Leave it out to judge what it predicts"
         )
     low, high = phrase_intervals(rows[METHOD])

@@ -53,15 +53,15 @@ def judge_cues(
     """Explain scenes of the two betrayed classes, with their cue, by both twins.
 
     Args:
-        biased: Trained in the biased world.
-        unbiased: Its twin.
+        biased: Bundle of the network that was trained in the biased world.
+        unbiased: Bundle of its unbiased twin.
         count: Scenes per cue.
-        bias: Of the world.
-        seed: Of the scenes.
+        bias: Bias of the world.
+        seed: Seed of the scenes.
 
     Returns:
         By cue: "named" and "named_by_twin", how often one of the cue's phrases is among the first
-        three, by each bank's own settings; "auroc", how well the cue's score tells the twins apart
+        three, by each bank's own settings; "auroc", how well the cue's score separates the twins
         over images (the highest of its phrases' scores, see Choice.scores; by embeddings their
         highest similarity to the evidence embedding); "accuracy_without", of the biased twin when
         the cue is gone, and "accuracy_with"; "rank_correlation", of the evidence of the channels
@@ -171,7 +171,7 @@ class _Twin:
 
     Attributes:
         bundle: The network's.
-        class_index: Which the cue betrays.
+        class_index: Class that the cue betrays.
         names: Phrases that name the cue.
         logits: (n, C).
         evidence: (n, D) for the betrayed class.

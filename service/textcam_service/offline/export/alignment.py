@@ -20,9 +20,9 @@ def backbone_offset(
 
     Args:
         graph: INPUT -> ACTIVATION_MAPS and others.
-        layout: How the target layer holds the maps.
-        size: Of its input.
-        vertices: As BackboneManifest.vertices.
+        layout: Layout of the maps in the target layer.
+        size: Size of its input.
+        vertices: See BackboneManifest.vertices.
     """
     if vertices or layout.kind == "tokens":
         return 0.0, 0.0

@@ -1,4 +1,4 @@
-"""The plan that every exporter ends in, and its writing.
+"""Export plans, which all exporters produce, and their writing.
 
 An exporter goes through five steps: choose the target layer, split the network there, translate
 its parts to ONNX, verify them against the original, write the folder. The first four differ
@@ -30,14 +30,14 @@ class ExportedHead:
     """A translated head.
 
     Attributes:
-        kind: As BackboneManifest.head_kind.
+        kind: See BackboneManifest.head_kind.
         graph: The serialised graph; None: the head has a closed form, or does not run on its own.
-        contexts: Names of the graph's inputs beside the maps and the class weights.
-        further: Names of the graph's outputs beside the logits and the maps' gradient.
+        contexts: Names of the graph's inputs besides the maps and the class weights.
+        further: Names of the graph's outputs besides the logits and the maps' gradient.
         linear: Weights (C, D) and bias (C,) of a closed form.
-        logits_error: As ExportReport.logits_error, of this head alone.
-        gradient_error: As ExportReport.gradient_error, of this head alone.
-        without: Why there are no gradients; empty if there are.
+        logits_error: ExportReport.logits_error of this head alone.
+        gradient_error: ExportReport.gradient_error of this head alone.
+        without: Reason why there are no gradients; empty if there are some.
     """
 
     kind: str
@@ -56,20 +56,20 @@ class ExportPlan:
 
     Attributes:
         architecture: Name of the network.
-        target_layer: Where the activation maps are taken.
+        target_layer: Name of the layer with the activation maps.
         weights_digest: Identity of network, weights, preprocessing and classes.
-        preprocessing: From pixels to the input.
+        preprocessing: Conversion of pixels to the input.
         class_names: C names.
-        layout: How the target layer's tensor holds the maps.
+        layout: Layout of the maps in the target layer's tensor.
         backbone: The serialised graph INPUT -> LOGITS, ACTIVATION_MAPS, `outputs`.
         outputs: Names of the backbone's outputs after the logits and the maps.
-        head: From the target layer to the logits.
-        logits_error: Of the backbone, as ExportReport.logits_error.
-        maps_error: Of the backbone, as ExportReport.maps_error.
+        head: Head from the target layer to the logits.
+        logits_error: ExportReport.logits_error of the backbone.
+        maps_error: ExportReport.maps_error of the backbone.
         exporter: Versions of the tools.
         layers: Names of the further layers, the first to compute first.
-        layers_head: From the first of the further layers to the logits; None: there are none.
-        vertices: As BackboneManifest.vertices.
+        layers_head: Head from the first of the further layers to the logits; None: there are none.
+        vertices: See BackboneManifest.vertices.
     """
 
     architecture: str

@@ -14,8 +14,8 @@ class ExportReport:
 
     Attributes:
         architecture: Name of the network.
-        target_layer: Where the activation maps are taken.
-        head_kind: As BackboneManifest.head_kind.
+        target_layer: Name of the layer with the activation maps.
+        head_kind: See BackboneManifest.head_kind.
         weights_digest: Identity of network, weights, preprocessing and classes.
         logits_error: Largest difference of a logit, relative to the largest logit. Covers the
             whole network, and each head run on its own.
@@ -25,8 +25,8 @@ class ExportReport:
             exported, or where they have a closed form.
         maps_shape: (D, H, W), or (D, V, 1) on the vertices of a graph.
         class_count: C.
-        without: Why there are no gradients; empty if there are.
-        preprocessing: From pixels to the input.
+        without: Reason why there are no gradients; empty if there are some.
+        preprocessing: Conversion of pixels to the input.
     """
 
     architecture: str

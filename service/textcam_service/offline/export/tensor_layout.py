@@ -116,7 +116,7 @@ class VertexSource:
         count: V.
         positions: (V, 2) x and y in pixels of the input, the same for each image; None: the
             network computes them.
-        point: Where the network holds them, (N, V, 2), in that case.
+        point: Hook point at which the network computes them, (N, V, 2).
     """
 
     count: int

@@ -22,8 +22,8 @@ def cell_offset(run: MapsOf, height: int, width: int) -> tuple[float, float]:
 
     A square of an image is replaced by another image's pixels. The centre of the change in the
     maps is compared with the centre of the square. This measures the network with its weights.
-    Strides and paddings alone do not tell the offset: kernels learn to make up for the half cell
-    by which these put a cell off.
+    Strides and paddings alone do not determine the offset: kernels learn to compensate for the half
+    cell by which these shift a cell.
 
     Squares lie in pairs about the image's middle, so that its border, which cuts the changes,
     favours no side. Changes count by their squares and above their mean, so that what reaches all
@@ -34,8 +34,8 @@ def cell_offset(run: MapsOf, height: int, width: int) -> tuple[float, float]:
 
     Args:
         run: The network, for any number of images.
-        height: Of its input.
-        width: Of its input.
+        height: Height of its input.
+        width: Width of its input.
     """
     rng = np.random.default_rng(0)
     count = _SIDE**2

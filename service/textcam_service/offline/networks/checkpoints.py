@@ -15,7 +15,7 @@ from torch import nn
 
 from textcam_service.errors import ExportRefused
 
-# Keys under which training loops keep the weights, beside epochs and optimisers.
+# Keys under which training loops store the weights, besides epochs and optimisers.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIX = re.compile(r"^((module|_orig_mod)\.)+")  # of DataParallel's and torch.compile's names
 
@@ -27,7 +27,7 @@ class Checkpoint:
     Attributes:
         path: Path of the file.
         state: Tensors by name.
-        class_names: As the file states them; None: it states none.
+        class_names: Class names that the file states; None: it states none.
     """
 
     path: str
@@ -86,7 +86,7 @@ def read_checkpoint(path: str, tags: Sequence[str] = ()) -> Checkpoint:
 
     Args:
         path: A .safetensors file, or one that torch.save wrote. It holds tensors by name, alone
-            or as "state_dict", "model_state_dict" or "model" beside other things, of which
+            or as "state_dict", "model_state_dict" or "model" together with other things, of which
             "class_names" is read.
         tags: Weights tags that could have been given instead, for errors.
 

@@ -49,7 +49,7 @@ def load_network(name: str, weights: str | None = None) -> Network:
     except Exception as error:  # the libraries' own, and any that fetching weights may raise
         mend = "give a tag that the library lists and can fetch, or a local checkpoint"
         if name.startswith("import:"):
-            mend = "mend what raises that; give a torch.nn.Module, or what returns one"
+            mend = "fix the cause; give a torch.nn.Module, or a function that returns one"
         raise ExportRefused(
             f"{name} with weights {weights!r} cannot be loaded ({type(error).__name__}: {error}); "
             f"{mend}"

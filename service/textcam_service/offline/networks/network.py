@@ -30,12 +30,12 @@ class Network:
     """A classifier, ready to run.
 
     Attributes:
-        name: As given to load_network.
+        name: Name given to load_network.
         module: Images (N, 3, h, w) to logits (N, C), in evaluation mode, on the CPU.
-        preprocessing: From pixels to its input.
+        preprocessing: Conversion of pixels to its input.
         class_names: C names, no two equal.
-        vertex_positions: For a network whose activations stand on vertices of a graph: (V, 2) x
-            and y in pixels of its input, or the name of the module that returns them, (N, V, 2).
+        vertex_positions: For a network with activations on the vertices of a graph: (V, 2) x and y
+            in pixels of its input, or the name of the module that returns them, (N, V, 2).
         smoke_tested: The module has passed smoke_test.check_logits, which counted its classes.
     """
 

@@ -33,7 +33,7 @@ def check_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Te
 
     Args:
         name: Name of the network, for errors.
-        module: In evaluation mode.
+        module: The module, in evaluation mode.
         images: (N, 3, h, w).
 
     Returns:
@@ -44,7 +44,7 @@ def check_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Te
     """
     if any(isinstance(child, torch.jit.ScriptModule) for child in module.modules()):
         raise ExportRefused(
-            f"{name} is a ScriptModule, whose inside cannot be read; give the module that it was "
+            f"{name} is a ScriptModule, which cannot be inspected; give the module that it was "
             "made from, or an ONNX file, onnx:FILE"
         )
     try:
@@ -119,7 +119,7 @@ def _require_logits(name: str, answer: Any, count: int) -> torch.Tensor:
 def _ends_in_sigmoid(module: nn.Module, images: torch.Tensor) -> bool:
     """Return True if the last operation is a sigmoid, as recorded by autograd.
 
-    Values alone do not tell: true logits may lie in [0, 1] too.
+    Values alone do not show it: true logits may lie in [0, 1] too.
     """
     logits = _run(module, images.clone().requires_grad_(True).clone())  # it may work in place
     step = logits.grad_fn

@@ -82,6 +82,11 @@ class ReloadingFiles(Generic[T]):
                 self._poll()
             return self._value
 
+    @property
+    def current(self) -> T:
+        """Last valid version, without a look at the files."""
+        return self._value
+
     def poll(self) -> None:
         """Check the files now; never raises."""
         with self._lock:
@@ -114,7 +119,7 @@ class ReloadingFiles(Generic[T]):
         except ValueError:
             raise
         except Exception as error:
-            # Libraries raise undocumented errors, whose messages may quote the files.
+            # Libraries raise undocumented errors; their messages may quote the files.
             raise ValueError(f"it cannot be parsed ({type(error).__name__})") from error
 
     def _read(self) -> tuple[bytes, ...]:

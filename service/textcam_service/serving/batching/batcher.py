@@ -118,14 +118,16 @@ class Batcher(Generic[Item, Result]):
         """Take a slot for an item that is being prepared; a batch may wait for it.
 
         Args:
-            deadline: For the end of inference, on time.monotonic()'s clock; None if there is none.
+            deadline: Deadline for the end of inference, on time.monotonic()'s clock; None if there
+                is none.
             lane: Interactive items go first; audit items have a guaranteed share.
             max_wait_s: Maximum seconds until the end of inference; an idle session ignores it.
 
         Raises:
             QueueFull: max_queue items of the lane wait already, or the items ahead would make this
                 one wait longer than max_wait_s.
-            DeadlineUnreachable: With the items ahead, it would be late, or make another item late.
+            DeadlineUnreachable: After the items ahead it would be late, or it would make another
+                item late.
             DeadlineExpired: The deadline has passed, or even an idle session could not meet it.
             SessionFailed: The session is gone, or hangs.
             ShuttingDown: drain() was called.
@@ -225,7 +227,7 @@ class Batcher(Generic[Item, Result]):
                 self._queues.deadlines.idle_at = None
                 if self._failed_in_a_row >= _PROBE_AFTER and self._probe is not None:
                     self._failed_in_a_row = 0
-                    await self._probe()  # tells bad items from a bad session
+                    await self._probe()  # distinguishes bad items from a bad session
 
     async def _linger(self) -> None:
         """Wait for items in preparation, but not so long that a ready one misses its deadline."""
@@ -319,7 +321,7 @@ class Batcher(Generic[Item, Result]):
             self._discard(slot)
 
     def on_exit(self, slot: Slot[Item, Result], cancelled: bool) -> None:
-        """Remove an item whose caller has left."""
+        """Remove an item after its caller has left."""
         self._discard(slot)
         if cancelled:
             events = self._events

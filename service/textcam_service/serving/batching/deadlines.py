@@ -55,7 +55,7 @@ class QueueItem(Protocol):
     """A queued item.
 
     Attributes:
-        deadline: On the queues' clock; infinity if there is none.
+        deadline: Deadline on the queues' clock; infinity if there is none.
         admitted: When it was admitted, on that clock.
         lane: Its lane.
         is_ready: Whether it can run.
@@ -86,7 +86,7 @@ class DeadlineCheck:
     Attributes:
         idle_at: When the session is predicted to be idle; None while it is idle.
         observed_at: When a batch's duration was last observed.
-        audit_deficit: Items of batches that the audit lane is owed.
+        audit_deficit: Number of items by which the audit lane is behind its share.
     """
 
     def __init__(
@@ -105,7 +105,8 @@ class DeadlineCheck:
         Raises:
             QueueFull: max_queue items of the lane wait already, or the items ahead would make this
                 one wait longer than max_wait_s.
-            DeadlineUnreachable: With the items ahead, it would be late, or make another item late.
+            DeadlineUnreachable: After the items ahead it would be late, or it would make another
+                item late.
             DeadlineExpired: The deadline has passed, or even an idle session could not meet it.
         """
         waiting = len(self._lanes[lane])

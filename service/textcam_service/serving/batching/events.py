@@ -15,10 +15,10 @@ class BatcherEvents(Protocol):
         """Called when the number of items that wait for inference changes."""
 
     def on_expired(self) -> None:
-        """Called when an item's deadline passed before inference, or its caller left at it."""
+        """Called when an item's deadline passed before inference, or its caller left then."""
 
     def on_cancelled(self) -> None:
-        """Called once for each admitted item whose caller left before the deadline.
+        """Called once for each admitted item if its caller left before the deadline.
 
         A waiting item leaves the queue. The result of a running item is discarded; the rest of its
         batch is not affected.

@@ -42,7 +42,7 @@ def completion_times(
         max_batch: Maximum items of a batch.
         audits: Number of waiting audit items, which get their share of full batches.
         share: The audit lane's share of each batch, 0 .. 1.
-        deficit: Items that the audit lane is owed so far.
+        deficit: Number of items by which the audit lane is behind its share so far.
     """
     done: list[float] = []
     full = latency.of(max_batch)
@@ -82,7 +82,7 @@ def choose_batch(
         now: Current time, on the deadlines' clock.
         latency: Latency of batches by size.
         max_batch: Maximum items of a batch.
-        deficit: Items that the audit lane is owed.
+        deficit: Number of items by which the audit lane is behind its share.
     """
     first = min(len(interactive), max_batch)
     displaced = _displaced(first, len(audit), deficit, max_batch)

@@ -23,7 +23,7 @@ def deadline_passed(deadline: float | None) -> bool:
     So the cancellation may arrive here slightly before the deadline.
 
     Args:
-        deadline: On time.monotonic()'s clock; None if there is none.
+        deadline: Deadline on time.monotonic()'s clock; None if there is none.
     """
     return deadline is not None and time.monotonic() >= deadline - _CLOCK_TOLERANCE_S
 
@@ -69,7 +69,7 @@ class Slot(Generic[Item, Result]):
     """An admitted item's position in the queue; given up when its context ends.
 
     Attributes:
-        deadline: On time.monotonic()'s clock; infinity if there is none.
+        deadline: Deadline on time.monotonic()'s clock; infinity if there is none.
         lane: Lane of the item.
         admitted: When it was admitted, on that clock.
         submitted: When the item was submitted.

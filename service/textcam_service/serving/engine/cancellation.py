@@ -11,7 +11,7 @@ class CancellationToken:
     """Flag by which a thread learns that its result is no longer awaited.
 
     Args:
-        deadline: On time.monotonic()'s clock; None: none.
+        deadline: Deadline on time.monotonic()'s clock; None: none.
     """
 
     def __init__(self, deadline: float | None) -> None:
@@ -23,7 +23,7 @@ class CancellationToken:
         self._cancelled = True
 
     def raise_if_cancelled(self) -> None:
-        """Stop work whose result is no longer awaited.
+        """Stop the work if its result is no longer awaited.
 
         Raises:
             DeadlineExpired: The deadline passed, or cancel() was called.

@@ -18,9 +18,9 @@ class RequestContext:
     Attributes:
         job: The job, degraded if the server is under pressure.
         degradations: Parts that the job leaves out.
-        plan: How its CAM method runs.
-        deadline: On time.monotonic()'s clock; None: none.
-        max_wait_s: Longest time until its response that is admitted.
+        plan: The way in which its CAM method runs.
+        deadline: Deadline on time.monotonic()'s clock; None: none.
+        max_wait_s: Longest admissible time until its response, seconds.
         lane: Its lane.
         record: Its record.
         token: Cancelled once the result is no longer awaited.

@@ -15,7 +15,7 @@ class Encoder(Protocol[EncodedT_co]):
     """Encodes the result of a job."""
 
     def check(self, job: ExplainJob, image: ImageInfo, map_count: int) -> None:
-        """Refuse a job whose response cannot fit a message, before the work is done.
+        """Refuse a job if its response cannot fit a message, before the work is done.
 
         Args:
             job: The job.

@@ -49,7 +49,7 @@ class Engine:
         tracer: Records each batch; None: no traces.
 
     Attributes:
-        bundle: As given.
+        bundle: The served model.
     """
 
     def __init__(
@@ -70,8 +70,9 @@ class Engine:
             bundle.backbone,
             self._session_thread,
             self._threads.answering,
-            # Each admitted request asks for one gradient per target at a time. None is refused for
-            # lack of room, but one is refused if by those ahead of it its deadline would pass.
+            # Each admitted request asks for one gradient per target at a time. No gradient is
+            # refused for lack of room. It is refused if its deadline would pass because of those
+            # ahead of it.
             BatchLimits(settings.max_batch, 0.0, settings.max_concurrent * settings.max_targets),
             settings.max_long_requests,
             metrics,
@@ -134,7 +135,7 @@ class Engine:
         return min(queued, self._settings.max_long_requests) if is_long else queued
 
     def default_job(self, image: bytes | UInt8Array) -> ExplainJob:
-        """Return the job of a request that says nothing but its image."""
+        """Return the job of a request that gives only its image."""
         return ExplainJob(
             image, self.bundle.default_method, PhraseFilter(self._settings.default_phrases)
         )
@@ -153,11 +154,12 @@ class Engine:
         Args:
             job: The image, and the explanation to make.
             encoder: Encodes the result.
-            deadline: On time.monotonic()'s clock; None: none.
+            deadline: Deadline on time.monotonic()'s clock; None: none.
             lane: The request's lane.
-            record: Notes what is done and how long it takes; None: no client's request, and not
-                counted as one.
-            max_wait_s: The job is refused if by the time of those ahead it would take longer.
+            record: Record of the stages and their times; None: this is not a client's request, and
+                is not counted as one.
+            max_wait_s: Maximum seconds; the job is refused if the jobs ahead would make it take
+                longer.
 
         Raises:
             TextCamError: See MethodRunner.check_passes, MethodRunner.reserve and ExplainFlow.run.

@@ -118,7 +118,7 @@ class ExplainFlow:
 
     @contextmanager
     def _track_lateness(self, deadline: float) -> Iterator[None]:
-        """Tell the estimate of latencies if an admitted request missed its deadline."""
+        """Report to the latency estimate if an admitted request missed its deadline."""
         try:
             yield
         finally:

@@ -44,7 +44,7 @@ _LONG_RETRY_S = 1.0
 
 
 class MethodPlan(Enum):
-    """Way to run a CAM method beside other requests."""
+    """Way to run a CAM method alongside other requests."""
 
     INLINE = "inline"
     """Arithmetic only: in the answering thread."""
@@ -93,7 +93,7 @@ class MethodRunner:
         backbone: The network.
         session_thread: The one thread that runs sessions.
         workers: Executor of the methods' own arithmetic.
-        limits: Of batches of gradients; a chunk is as large as a batch.
+        limits: Limits of batches of gradients; a chunk is as large as a batch.
         max_long: Requests of many passes at a time.
         metrics: Counters.
     """
@@ -144,7 +144,7 @@ class MethodRunner:
             max_passes: Passes of network and head beyond the first that are allowed.
 
         Raises:
-            InvalidArgument: It takes more.
+            InvalidArgument: The method takes more passes.
         """
         head = 0 if self._backbone.is_linear else method.head_passes(*self._size)
         passes = targets * (method.image_passes(*self._size) + head)
@@ -196,7 +196,7 @@ class MethodRunner:
             method: One that the backbone supports.
             subject: The score to explain.
             output: The backbone's output of the image.
-            deadline: On time.monotonic()'s clock; None: none.
+            deadline: Deadline on time.monotonic()'s clock; None: none.
 
         Raises:
             DeadlineExpired: It passed between two chunks.

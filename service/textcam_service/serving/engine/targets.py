@@ -23,7 +23,7 @@ class ClassScores:
         class_names: C names.
 
     Attributes:
-        logits: As given.
+        logits: The logits, (C,).
         probabilities: (C,), softmax over all classes.
     """
 

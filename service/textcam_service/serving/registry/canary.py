@@ -54,13 +54,13 @@ def is_guarded(settings: ServerSettings) -> bool:
 def check_drift(
     agreement: ExplanationAgreement, settings: ServerSettings, name: str, version: str
 ) -> None:
-    """Refuse a new version that agrees too little; a measure that is no number is too little.
+    """Refuse a new version that agrees too little; a measure of nan is too little.
 
     Args:
-        agreement: Of the new version with the served one.
+        agreement: Agreement of the new version with the served one.
         settings: The thresholds, and the store.
-        name: Of the model.
-        version: The new one.
+        name: Name of the model.
+        version: The new version.
 
     Raises:
         DriftRefused: A threshold is missed.
@@ -104,7 +104,7 @@ def _scene(index: int) -> UInt8Array:
 
 
 async def _explain(engine: Engine, job: ExplainJob) -> ExplainResult:
-    """Explain behind the requests of others; wait for a full queue, which is no refusal."""
+    """Explain after clients' requests; wait while the queue is full, which is no refusal."""
     encoder = IdentityEncoder()
     until = time.monotonic() + _PATIENCE_S
     while time.monotonic() < until:

@@ -109,7 +109,7 @@ class ModelRegistry:
         )
 
     def engine(self, bundle: ModelBundle) -> Engine:
-        """Make an engine, not started yet, whose health counts in is_ready()."""
+        """Make an engine, not started yet; its health counts in is_ready()."""
 
         def on_health_change(healthy: bool) -> None:
             (self._failing.discard if healthy else self._failing.add)(engine)
@@ -122,7 +122,7 @@ class ModelRegistry:
         """Return the name of the model that a request means.
 
         Args:
-            name: As given; empty: the only model that is served.
+            name: Name as given; empty: the only model that is served.
             can_see: Selects the models that errors may name.
 
         Raises:
@@ -145,7 +145,7 @@ class ModelRegistry:
         """Keep the version that a request names open for as long as the context lasts.
 
         Args:
-            ref: As the request names it.
+            ref: Name and version as the request gives them.
             can_see: Selects the models that errors may name.
 
         Raises:

@@ -1,9 +1,9 @@
 """Watcher of a store: loads, warms, compares and switches to each version that becomes current.
 
 If a step fails, the version before stays; the failure is counted, logged and tried again. Versions
-that were taken are marked in the store. So a server that starts goes back to a version that was
-taken, not to one that was refused, and compares the current one with the same version as servers
-that run.
+that were taken are marked in the store. So a starting server goes back to a version that was taken,
+not to one that was refused. It compares the current version with the same one as the running
+servers.
 """
 
 from __future__ import annotations

@@ -229,5 +229,5 @@ def probing():
 )
 def test_supports_that_would_fail_at_the_first_request_are_refused(changes, tmp_path):
     bank_folder(tmp_path / "bank", **changes)
-    with pytest.raises(ArtefactCorrupt, match="do not fit its channels and phrases, or are no num"):
+    with pytest.raises(ArtefactCorrupt, match="do not fit its channels and phrases, or are not nu"):
         read_bank(tmp_path / "bank")

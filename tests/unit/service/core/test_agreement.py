@@ -92,9 +92,9 @@ def test_each_missed_threshold_is_named():
     found = ExplanationAgreement(60, 0.97, 0.98, 0.9, float("nan"), 0.4)
     missed = found.missed(AgreementThresholds(share_difference=0.3))
     assert missed == [
-        "top1 0.970, at least 0.98 is asked",
-        "first_phrase nan, at least 0.95 is asked",
-        "share_difference 0.400, at most 0.3 is asked",
+        "top1 0.970, at least 0.98 is required",
+        "first_phrase nan, at least 0.95 is required",
+        "share_difference 0.400, at most 0.3 is required",
     ]
     assert not found.meets(AgreementThresholds())
     assert found.meets(AgreementThresholds(0.97, 0.98, -1.0)) is False  # nan meets nothing
@@ -104,5 +104,5 @@ def test_a_difference_that_was_not_measured_misses_a_threshold_below_one():
     found = ExplanationAgreement(60, 1.0, 1.0, 1.0, 1.0)
     assert found.meets(AgreementThresholds())
     assert found.missed(AgreementThresholds(share_difference=0.99)) == [
-        "share_difference not measured, at most 0.99 is asked"
+        "share_difference not measured, at most 0.99 is required"
     ]

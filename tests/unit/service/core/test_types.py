@@ -11,8 +11,8 @@ USUAL = Preprocessing(256, 224, 224, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0
     [
         ({"interpolation": "nearest"}, "interpolation 'nearest' is not one of bilinear, bicubic"),
         ({"crop_mode": "centre"}, "crop_mode 'centre' is not one of center, squash, border"),
-        ({"resize": 0}, "resize 0 is no positive whole number of pixels"),
-        ({"height": 224.0}, r"height 224\.0 is no positive whole number"),
+        ({"resize": 0}, "resize 0 is not a positive whole number of pixels"),
+        ({"height": 224.0}, r"height 224\.0 is not a positive whole number"),
         ({"mean": (0.5, 0.5)}, "is not three finite numbers"),
         ({"mean": (0.5, 0.5, float("nan"))}, "is not three finite numbers"),
         ({"std": (0.25, 0.0, 0.25)}, "is not three finite numbers above 0"),

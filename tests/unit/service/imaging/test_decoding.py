@@ -409,9 +409,9 @@ def test_a_very_long_image_costs_no_giant():
     [
         ({"interpolation": "nearest"}, "'nearest' is not one of bilinear, bicubic, lanczos"),
         ({"crop_mode": "stretch"}, "'stretch' is not one of center, squash, border"),
-        ({"resize": 36.5}, "resize 36.5 is no positive whole number"),
-        ({"height": 0}, "height 0 is no positive"),
-        ({"width": -32}, "width -32 is no positive"),
+        ({"resize": 36.5}, "resize 36.5 is not a positive whole number"),
+        ({"height": 0}, "height 0 is not a positive"),
+        ({"width": -32}, "width -32 is not a positive"),
         ({"mean": (0.5,)}, "mean .* is not three"),
         ({"mean": (0.5, 0.5, math.nan)}, "mean .* finite"),
         ({"mean": 0.5}, "mean 0.5 is not three"),

@@ -49,7 +49,7 @@ def test_an_unknown_kind_is_refused_with_those_there_are(kind, tmp_path):
 def test_a_line_that_nearly_says_a_kind_is_refused(line, tmp_path):
     path = tmp_path / "words.txt"
     path.write_text(f"{line}\npaw\n")
-    with pytest.raises(VocabularyError, match="a kind is said by '# kind: KIND', with one"):
+    with pytest.raises(VocabularyError, match="a kind is set by '# kind: KIND', with one"):
         read_vocabulary(path)
 
 
@@ -173,7 +173,7 @@ def test_a_vocabulary_may_have_a_mark_and_indented_comments_and_is_utf_8(tmp_pat
     file.write_bytes("\ufeffcaf\xe9\n  # of places\n\n bar \n".encode())
     assert read_phrases(file) == ("caf\xe9", "bar")
     file.write_bytes("caf\xe9\n".encode("latin-1"))
-    with pytest.raises(VocabularyError, match=r"words\.txt is no UTF-8 text .*save it as UTF-8"):
+    with pytest.raises(VocabularyError, match=r"words\.txt is not UTF-8 text .*save it as UTF-8"):
         read_phrases(file)
 
 

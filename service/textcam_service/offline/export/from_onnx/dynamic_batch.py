@@ -34,10 +34,12 @@ class OnnxClassifier:
     """A user's classifier for any number of images.
 
     Attributes:
-        file: As it was read.
+        file: The classifier as it was read.
         model: Its graph with a free batch; sizes that it reads off the images come from COUNT.
-        looped: The batch could not be made free: the graph takes one image, and must be looped.
-        shapes: Of the tensors that hold one image after the other, by name, without the batch.
+        looped: True if the batch could not be made free: the graph takes one image, and must be
+            looped.
+        shapes: Shapes of the tensors that hold one image after the other, by name, without the
+            batch.
     """
 
     file: OnnxFile

@@ -60,11 +60,11 @@ def export_onnx(
             their softmax, which is cut off. N may be fixed: it is made free, or, if it is 1
             and cannot be, the backbone runs one image of a batch after the other.
         output: The backbone's folder; an existing backbone there is replaced.
-        preprocessing: From pixels to its input.
+        preprocessing: Conversion of pixels to its input.
         class_names: C names; empty: those in the file's metadata ("class_names", "names",
             "classes" or "labels": a list, or a mapping by index), else "class 0" ...
         target_layer: Name of a tensor, or of the node that gives it; empty: the last one that
-            holds maps, that all of the network passes through, and most of whose positions
+            holds maps, that all of the network passes through, and that has mostly positions that
             matter to the logits.
 
     Raises:
@@ -183,8 +183,8 @@ def _verify(
     )
     if not max(logits_error, maps_error) <= TOLERANCE:
         raise ExportRefused(
-            f"{file.path}: cut for batches of any size, it answers otherwise than for each image "
-            f"by itself, by {logits_error:.2g} (logits) and {maps_error:.2g} (activation maps); "
+            f"{file.path}: split for batches of any size, it differs from the results of single "
+            f"images by {logits_error:.2g} (logits) and {maps_error:.2g} (activation maps); "
             "export it in evaluation mode, so that no image depends on the others of its batch"
         )
     return logits_error, maps_error

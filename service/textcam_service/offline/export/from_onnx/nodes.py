@@ -18,7 +18,7 @@ _OPSET = 18  # that any onnxruntime of the service takes
 
 
 def reachable(nodes: Iterable[onnx.NodeProto], start: str) -> set[str]:
-    """Return all tensors whose values depend on a tensor's values, not only on its size."""
+    """Return all tensors that depend on a tensor's values, not only on its size."""
     found = {start}
     for node in nodes:  # ONNX wants them in order
         if node.op_type != "Shape" and not found.isdisjoint(node.input):

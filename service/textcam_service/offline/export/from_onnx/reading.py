@@ -33,7 +33,7 @@ class OnnxFile:
         image: Name of its input: (N, 3, h, w) float32.
         logits: Name of its output: (N, C).
         batch: Number of images it takes; 0: any number.
-        class_names: From its metadata; empty: they name none.
+        class_names: Class names from its metadata; empty: there are none.
     """
 
     path: Path
@@ -139,7 +139,7 @@ def _cut_softmax(path: Path, graph: onnx.GraphProto) -> None:
     if shaped is not None and shaped.op_type in {"Sigmoid", "HardSigmoid"}:
         raise ExportRefused(
             f"{path} ends in a {shaped.op_type}: its classes do not exclude each other, but the "
-            "service says the softmax over all of them; to have its maps nevertheless, make "
+            "service computes a softmax over all of them; to get its maps nevertheless, make "
             f"{shaped.input[0].removeprefix(OWN)!r} its output"
         )
     if last is not None and last.op_type in {"Softmax", "LogSoftmax"}:

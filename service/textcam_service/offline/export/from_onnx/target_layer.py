@@ -33,11 +33,11 @@ class OnnxSplit:
 
     Attributes:
         target: The tensor.
-        layout: How it holds its maps.
+        layout: Layout of the maps in it.
         backbone: INPUT -> LOGITS, ACTIVATION_MAPS, and PREFIX if there is one.
         outputs: The backbone's outputs for the sample images, by name.
         head: ACTIVATION_MAPS, PREFIX -> LOGITS; None: it does not run on its own.
-        without: Why it does not.
+        without: Reason why the head does not run.
     """
 
     target: str
@@ -54,12 +54,12 @@ class OnnxSplit:
 
     @property
     def contexts(self) -> tuple[str, ...]:
-        """Names of the head's inputs beside the maps."""
+        """Names of the head's inputs besides the maps."""
         return (PREFIX,) if self.layout.prefix else ()
 
 
 def choose_split(classifier: OnnxClassifier, pixels: Float32Array) -> OnnxSplit:
-    """Split at the last tensor that all of the network passes and whose positions matter.
+    """Split at the last tensor that all of the network passes and that has positions that matter.
 
     Args:
         classifier: The classifier.

@@ -1,4 +1,4 @@
-"""A head's graph whose backward half runs only if a gradient is wanted.
+"""Graphs of heads that run their backward half only if a gradient is requested.
 
 onnxruntime runs every node of a graph, whichever outputs are fetched: a forward pass of the head
 took as long as one with its gradient (with ViT-B/16, 2.4 times a graph without the gradient). Two

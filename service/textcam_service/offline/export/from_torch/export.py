@@ -46,11 +46,11 @@ def export_network(
         network: The classifier.
         output: The backbone's folder; an existing backbone there is replaced.
         target_layer: A module's name, or "input of NAME"; empty: see choose_target.
-        layers: Further layers, whose maps and gradients some methods take.
+        layers: Further layers; some methods take their maps and gradients.
         tolerance: Largest difference between onnxruntime and torch, of logits and of
-            activation maps, relative to the largest value. A head whose own logits differ by
-            more, or whose gradients differ in norm by more than 1e-3 of theirs, is exported
-            without gradients, or not at all.
+            activation maps, relative to the largest value. If the head's own logits differ by more,
+            or its gradients differ in norm by more than 1e-3 of theirs, it is exported without
+            gradients, or not at all.
 
     Raises:
         ExportRefused: The network returns no logits, a layer holds no maps, the exporter cannot
@@ -120,9 +120,9 @@ class _Choice:
     """The layers to split at.
 
     Attributes:
-        target: Of the target layer.
-        layers: Of the further layers, in the order given.
-        vertices: Where the maps lie; None: on a grid.
+        target: Hook point of the target layer.
+        layers: Hook points of the further layers, in the order given.
+        vertices: Vertices on which the maps lie; None: they lie on a grid.
     """
 
     target: HookPoint
@@ -154,7 +154,7 @@ def _hook_point(network: Network, name: str) -> HookPoint:
 
 def _run_trunk(parts: Split, images: torch.Tensor, target: HookPoint) -> TrunkSample:
     """Run the trunk in torch, and refuse maps that do not hold one image after the other."""
-    with torch.no_grad():  # what inference_mode() makes cannot be differentiated by later
+    with torch.no_grad():  # tensors made in inference_mode() cannot be differentiated by later
         logits, maps, *further = parts.trunk(images)
     if any(len(tensor) != len(images) for tensor in (maps, *further)):
         raise ExportRefused(

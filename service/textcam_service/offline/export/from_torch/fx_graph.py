@@ -80,7 +80,7 @@ def extract_head(
         if node not in needed:
             continue
         if _is_size(node) and node not in after:
-            # Of the image only the batch's size is free.
+            # Only the batch's size is free.
             copies[node] = graph.call_function(aten.sym_size.int, (copies[start], 0))
         else:
             copies[node] = graph.node_copy(node, lambda n: copies.get(n, copies[start]))
@@ -89,7 +89,7 @@ def extract_head(
 
 
 def descendants(graph: fx.Graph, starts: set[fx.Node]) -> set[fx.Node]:
-    """Return all nodes whose values depend on the starts' values, not only on their sizes."""
+    """Return all nodes that depend on the starts' values, not only on their sizes."""
     found = set(starts)
     for node in graph.nodes:
         if not _is_size(node) and any(source in found for source in _inputs(node)):

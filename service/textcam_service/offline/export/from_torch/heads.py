@@ -57,7 +57,7 @@ def export_target_head(
     Args:
         network: The classifier.
         parts: Its parts.
-        sample: What the head takes and gives.
+        sample: Inputs and outputs of the head.
         tolerance: Largest relative difference of a logit.
     """
     closed_form = _closed_form(network, sample)

@@ -92,7 +92,7 @@ class Head(nn.Module):
 
     Attributes:
         body: The layer's tensor and crossings -> logits.
-        layout: How the layer's tensor holds the maps.
+        layout: Layout of the maps in the layer's tensor.
         contexts: Names of the further inputs: the prefix, if any, then the crossings.
         taps: Nodes of the body that hold later layers' tensors, with their layouts.
     """
@@ -149,11 +149,12 @@ def split(
     """Split a network at a hook point.
 
     Args:
-        network: In evaluation mode.
+        network: The network, in evaluation mode.
         images: (N >= 2, 3, h, w) to trace it with.
         point: The target layer.
-        further: Other layers whose maps and gradients are wanted.
-        vertices: On which the maps stand; the trunk returns their positions too. None: on a grid.
+        further: Other layers, for their maps and gradients.
+        vertices: Vertices on which the maps lie; the trunk returns their positions too. None: the
+            maps lie on a grid.
 
     Raises:
         ExportRefused: A hook point holds no maps, too much of the image goes around it, or a

@@ -43,7 +43,7 @@ class Target:
     """The chosen layer.
 
     Attributes:
-        point: Where its maps are taken.
+        point: Hook point of its maps.
         head: The linear layer over the mean of its maps; None: the head is of another kind.
     """
 
@@ -95,7 +95,7 @@ def choose_target(network: Network, images: torch.Tensor, vertices: int = 0) -> 
 
 
 def linear_head(network: Network, images: torch.Tensor) -> LinearHead | None:
-    """Return the linear layer whose output is the logits; None if there is none."""
+    """Return the linear layer that gives the logits; None if there is none."""
     seen: list[tuple[str, nn.Linear, torch.Tensor]] = []
     with contextlib.ExitStack() as hooks, torch.inference_mode():
         for name, module in network.module.named_modules():
@@ -120,7 +120,7 @@ def is_close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
 
 
 def _averaged(network: Network, images: torch.Tensor, vertices: int) -> Target | None:
-    """Return the layer whose global average the last linear layer takes."""
+    """Return the layer with the global average that the last linear layer takes."""
     head = linear_head(network, images)
     if head is None:
         return None
@@ -147,7 +147,7 @@ def _averaged(network: Network, images: torch.Tensor, vertices: int) -> Target |
 def _last_spatial(
     network: Network, images: torch.Tensor, vertices: int, misses: list[str]
 ) -> HookPoint | None:
-    """Return the last hook point that is a bottleneck and whose positions matter.
+    """Return the last hook point that is a bottleneck and has positions that matter.
 
     Args:
         network: The network to explain.
@@ -197,7 +197,7 @@ def _normalised(module: nn.Module, hooks: list[_Hook], chosen: _Hook) -> HookPoi
 
 
 def _outermost(hooks: list[_Hook], chosen: _Hook) -> HookPoint:
-    """Return the outermost module whose output is the chosen tensor; else its own hook point."""
+    """Return the outermost module that returns the chosen tensor; else its own hook point."""
     same = [hook.point for hook in hooks if hook.tensor is chosen.tensor]
     outputs = [point for point in same if not point.at_input]
     return outputs[-1] if outputs else chosen.point

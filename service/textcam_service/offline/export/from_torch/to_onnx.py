@@ -30,7 +30,7 @@ def to_onnx(
 
     Args:
         what: Name of the module, for errors.
-        module: In evaluation mode.
+        module: The module, in evaluation mode.
         given: Example inputs, batch first.
         inputs: Their names.
         outputs: Names of the module's outputs.

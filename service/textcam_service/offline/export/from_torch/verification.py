@@ -28,7 +28,7 @@ def backbone_errors(graph: bytes, eager: nn.Module, images: torch.Tensor) -> tup
     """Measure the largest relative difference of logits and of maps, in batches of 1 and all.
 
     Args:
-        graph: Of the backbone.
+        graph: Graph of the backbone.
         eager: The network as it stands: images -> logits, maps.
         images: (N, 3, h, w).
     """
@@ -49,8 +49,8 @@ def head_errors(
     """Measure how closely a head's graph agrees with torch, in batches of 1 and all.
 
     Args:
-        graph: Of the head; with gradients where `given` has class weights.
-        head: As torch runs it.
+        graph: Graph of the head, with gradients if `given` has class weights.
+        head: The head as torch runs it.
         given: The graph's inputs, by name.
         further: Names of its further outputs; see head_vjp.eager_gradients.
 

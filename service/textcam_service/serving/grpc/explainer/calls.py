@@ -36,7 +36,7 @@ class ExplainCalls:
         """Explain one image.
 
         Args:
-            message: As it came.
+            message: The message as received.
             request: Its envelope; see envelope().
             default_lane: Its lane if it names none.
 

@@ -58,7 +58,7 @@ class HeatmapEncoder:
 
         Raises:
             DeadlineExpired: The response is no longer awaited.
-            ResponseTooLarge: With those before, it is over the limit.
+            ResponseTooLarge: Together with the heatmaps before, it is over the limit.
         """
         self._token.raise_if_cancelled()
         image = self._image

@@ -60,6 +60,6 @@ def _read_token(token: str) -> str:
     except (binascii.Error, ValueError):
         pass
     raise InvalidArgument(
-        "page_token is none that this server gave; leave it out for the first page",
+        "page_token did not come from this server; leave it out for the first page",
         field="page_token",
     )

@@ -54,7 +54,7 @@ def read_job(
     """Check a request and read the job out of it.
 
     Args:
-        request: As it came.
+        request: The request as received.
         bundle: The model that it names.
         settings: Limits and defaults.
 
@@ -122,7 +122,7 @@ def _read_kinds(numbers: Sequence[types_pb.PhraseKind], bundle: ModelBundle) -> 
     kinds = frozenset(known[number] for number in numbers)
     if kinds and not any(bundle.kinds):
         raise InvalidArgument(
-            f"the vocabulary of model '{bundle.name}' says no kinds of phrases; leave kinds out",
+            f"the vocabulary of model '{bundle.name}' has no kinds of phrases; leave kinds out",
             field="kinds",
         )
     return kinds

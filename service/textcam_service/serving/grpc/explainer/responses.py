@@ -32,12 +32,12 @@ from textcam_service.version import __version__
 
 # A stream's response repeats the request id around the message; the timings come last.
 _ENVELOPE_BYTES = 1024
-_REMEMBERED = 64  # models and methods whose provenance is kept encoded
+_REMEMBERED = 64  # models and methods with their provenance kept encoded
 _DEGRADATIONS = {own: types_pb.Degradation.Value(f"DEGRADATION_{own.name}") for own in Degradation}
 
 
 class ResponseEncoder:
-    """Encodes results as ExplainResponse; but for the timings, see add_timings().
+    """Encodes results as ExplainResponse, without the timings; see add_timings().
 
     Args:
         max_bytes: Limit of a message.

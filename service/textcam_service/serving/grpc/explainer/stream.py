@@ -17,7 +17,7 @@ from textcam_service.serving.status import status_of
 from textcam_service.serving.telemetry.tracing import Metadata
 from textcam_service.settings import ServerSettings
 
-_PARTS = 8  # so many streams of clients that do not read may hold all bytes; one may not
+_PARTS = 8  # number of streams that may hold all bytes if their clients do not read
 _FIRST = 4
 
 
@@ -26,7 +26,7 @@ class _Undelivered:
     """A response that waits to be read by the client.
 
     Attributes:
-        message: As it is sent.
+        message: The message as sent.
         size: Its bytes.
         frees: The id that other items may have from then on; empty: none.
     """
@@ -43,8 +43,8 @@ class Stream:
         dataplane: Counts undelivered responses, and rejects items.
         calls: Explains items.
         settings: Bounds of items that are in work or undelivered, and of their bytes.
-        deadline: Of the call, on time.monotonic()'s clock; None: none.
-        metadata: Of the call.
+        deadline: Deadline of the call, on time.monotonic()'s clock; None: none.
+        metadata: Metadata of the call.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Stream:
         check_request_id(request_id, "request.request_id")
         if request_id and request_id not in self._ids:
             return
-        fault = "is that of an item that was not answered yet" if request_id else "is missing"
+        fault = "belongs to an item that has no answer yet" if request_id else "is missing"
         raise InvalidArgument(
             f"the request id '{request_id}' {fault}; answers are matched by it",
             field="request.request_id",

@@ -75,13 +75,13 @@ class BatchOutputs:
     """Requested outputs of a batch, one array each, into which results are written once.
 
     Args:
-        names: Of the requested outputs, in order.
+        names: Names of the requested outputs, in order.
         specs: See output_specs().
         count: Number of images.
 
     Attributes:
-        arrays: By name: (count, ...); 0 or empty where an image has fewer phrases.
-        datatypes: By name.
+        arrays: Arrays (count, ...) by name; 0 or empty where an image has fewer phrases.
+        datatypes: Data types by name.
     """
 
     def __init__(self, names: Sequence[str], specs: OutputSpecs, count: int) -> None:
@@ -100,7 +100,7 @@ class RowEncoder:
 
     Args:
         arrays: See BatchOutputs.
-        index: Of the image.
+        index: Index of the image.
     """
 
     def __init__(self, arrays: Mapping[str, Array], index: int) -> None:
@@ -129,8 +129,8 @@ def write_response(
     """Encode the response.
 
     Args:
-        request: As it came; its form of contents, raw or typed, is the response's.
-        outputs: With all results written.
+        request: The request as received; the response has its form of contents, raw or typed.
+        outputs: The outputs, with all results written.
         bundle: The model.
         method: The CAM method.
     """

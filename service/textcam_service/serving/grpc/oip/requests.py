@@ -51,7 +51,7 @@ class Batch:
     Attributes:
         count: Number of images.
         size: Bytes that the request takes while it is in work.
-        shape: Of the input.
+        shape: Shape of the input.
         outputs: Names of the requested outputs, in order.
         template: The job of each image, with an empty image.
     """
@@ -75,7 +75,7 @@ def read_model(name: str, version: str) -> ModelRef:
 def read_batch(
     request: oip.ModelInferRequest, bundle: ModelBundle, settings: ServerSettings
 ) -> Batch:
-    """Read all but the images, whose contents are not touched: quick, whatever the size.
+    """Read all but the images; their contents are not touched, so this is quick at any size.
 
     Raises:
         InvalidRequest: Inputs, outputs or parameters are not those of ModelMetadata.
@@ -93,8 +93,8 @@ def read_batch(
 def charged_images(request: oip.ModelInferRequest, settings: ServerSettings) -> int:
     """Return the charge of a request to its caller's rate: its images, or 1 if it has none.
 
-    It is due at once, also for a request that is refused. If a refusal kept a part of the price,
-    a caller who asks again as soon as that much is there would never have the whole.
+    It is charged at once, also for a request that is refused. If a refusal charged only a part, a
+    caller that retries as soon as that part is available would never reach the whole.
     """
     try:
         _, count = _read_input(request, settings)
@@ -144,7 +144,7 @@ def _size(request: oip.ModelInferRequest, shape: tuple[int, ...], most: int) -> 
     # ByteSize() of typed pixels would walk through them for half a second.
     parts = (request, tensor, *request.outputs)
     passed_over: int = sum(one.ByteSize() for part in parts for one in part.parameters.values())
-    # Alone it is admitted: else the server would be busy for it for ever.
+    # Alone it is admitted; otherwise the server would always be too busy for it.
     return min(_TYPED_BYTES * math.prod(shape) + passed_over, most)
 
 
@@ -153,8 +153,8 @@ def _check_parameters(tensor: Any, field: str) -> None:
     for name in tensor.parameters:
         if name not in _PASSED_OVER_BY_TENSOR:
             raise InvalidArgument(
-                f"the parameter '{name}' of '{tensor.name}' is not taken: tensors come whole, and "
-                "within the messages; leave it out",
+                f"the parameter '{name}' of '{tensor.name}' is not supported: tensors come "
+                "whole, and within the messages; leave it out",
                 field=f"{field}.parameters",
             )
 
@@ -200,7 +200,7 @@ def _read_template(
             method = _read_method(value, bundle)
         elif name not in _PASSED_OVER:
             raise InvalidArgument(
-                f"the parameter '{name}' is not taken as it stands; there are 'max_phrases' "
+                f"the parameter '{name}' is not supported as given; there are 'max_phrases' "
                 "(int64), 'class' (int64 or string) and 'method' (string)",
                 field="parameters",
             )

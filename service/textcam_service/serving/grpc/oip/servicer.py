@@ -59,21 +59,21 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         self._is_ready = is_ready
 
     async def ServerLive(self, request: Any, context: Any) -> oip.ServerLiveResponse:  # noqa: N802
-        """Say that the server runs; not counted, for probes ask it."""
+        """Report that the server runs; not counted, because probes call it."""
         del request, context
         return oip.ServerLiveResponse(live=True)
 
     async def ServerReady(  # noqa: N802
         self, request: Any, context: Any
     ) -> oip.ServerReadyResponse:
-        """Say whether the server can take requests; not counted, for probes ask it."""
+        """Report if the server can take requests; not counted, because probes call it."""
         del request, context
         return oip.ServerReadyResponse(ready=self._is_ready(""))
 
     async def ModelReady(  # noqa: N802
         self, request: oip.ModelReadyRequest, context: Any
     ) -> oip.ModelReadyResponse:
-        """Say whether a model can take requests; NOT_FOUND if it is not served."""
+        """Report if a model can take requests; NOT_FOUND if it is not served."""
         try:
             with self._dataplane.counted("ModelReady"):
                 return oip.ModelReadyResponse(ready=self._is_model_ready(request))
@@ -149,8 +149,8 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
             specs = output_specs(engine.bundle, batch.template.phrase_filter.max_phrases)
             least = least_bytes(specs, batch.outputs, batch.count)
             check_bytes(least, batch.count, settings.max_message_bytes)
-            # Admitted as a whole, until its end: no image of it is refused for those of later
-            # requests, nor for the batch's own.
+            # The batch is admitted as a whole, until its end. So none of its images is refused
+            # because of later requests or of its other images.
             places = min(
                 batch.count,
                 engine.max_concurrency(batch.template.method),

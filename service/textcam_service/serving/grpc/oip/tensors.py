@@ -135,10 +135,10 @@ def add_output(
     """Add an output, raw or as typed contents.
 
     Args:
-        response: Gets it.
-        name: Of the output.
-        datatype: Of the output.
-        array: Of numpy_type(datatype).
+        response: Response that gets the output.
+        name: Name of the output.
+        datatype: Data type of the output.
+        array: Array of numpy_type(datatype).
         raw: True for raw contents.
     """
     tensor = response.outputs.add(name=name, datatype=datatype, shape=array.shape)

@@ -107,7 +107,9 @@ def test_a_probing_set_that_is_too_small_is_refused_before_anything_is_loaded(ph
     absent = ["--embedder", "open_clip:absent:absent", "--backbone", tmp_path / "absent"]
     code, said = run("bank", "build", "--images", folder, "--output", tmp_path / "bank", *absent)
     assert code == 1
-    assert said.startswith("Error: 4 images (unreadable: 3) are too few for the 100")
+    assert said.startswith(
+        "Error: 4 images (unreadable: 3) are too few: each channel needs its 100"
+    )
 
 
 def test_a_shrinkage_that_leaves_no_inverse_is_refused(tmp_path):

@@ -17,7 +17,7 @@ def test_a_number_is_in_range_and_never_nan():
     for given in ("1.5", "x"):
         with pytest.raises(click.BadParameter):
             kind.convert(given, None, None)
-    with pytest.raises(click.BadParameter, match="'nan' is no probability"):
+    with pytest.raises(click.BadParameter, match="'nan' is not a probability"):
         kind.convert("nan", None, None)
 
 

@@ -104,8 +104,8 @@ def test_a_class_table_gives_phrases_their_grade(tmp_path):
         ("0 cat\nfur; tail\n", "line 2: neither"),
         ("cat\n", "line 1: neither"),
         ("0\n+ fur\n", "line 1: neither"),
-        ("0 cat\n+ fur; tail\n? tail\n", "line 3: 'tail' stands twice"),
-        ("0 cat\n+ fur; fur\n", "line 2: 'fur' stands twice"),
+        ("0 cat\n+ fur; tail\n? tail\n", "line 3: 'tail' is listed twice"),
+        ("0 cat\n+ fur; fur\n", "line 2: 'fur' is listed twice"),
     ],
 )
 def test_a_class_table_that_is_malformed_is_refused_with_its_line(text, said, tmp_path):

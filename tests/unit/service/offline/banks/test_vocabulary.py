@@ -64,5 +64,5 @@ def test_another_embedder_or_backbone_is_refused(folder, tmp_path):
 
 
 def test_a_table_needs_what_was_kept_of_the_probing_images(folder, tmp_path):
-    with pytest.raises(BundleMismatch, match="kept nothing of its probing images"):
+    with pytest.raises(BundleMismatch, match="has no data of its probing images"):
         replace_vocabulary(folder, Embedder(), ("red",), tmp_path / "other", tables=Tables())

@@ -47,13 +47,13 @@ def test_a_truth_file_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "no truth file"),
-        ("[]", "no truth file"),
-        ('{"images": [{}]}', "no truth file"),
+        ("{", "not a truth file"),
+        ("[]", "not a truth file"),
+        ('{"images": [{}]}', "not a truth file"),
         ('{"images": [{"file": "none.png"}]}', "none.png is not there"),
-        ('{"images": [{"file": "truth.json", "phrases": "dog"}]}', "no list of phrases"),
-        ('{"images": [{"file": "truth.json", "doubtful": ["a", 1]}]}', "no list of phrases"),
-        ('{"images": [{"file": "truth.json", "class_index": "3"}]}', "is no index"),
+        ('{"images": [{"file": "truth.json", "phrases": "dog"}]}', "not a list of phrases"),
+        ('{"images": [{"file": "truth.json", "doubtful": ["a", 1]}]}', "not a list of phrases"),
+        ('{"images": [{"file": "truth.json", "class_index": "3"}]}', "is not an index"),
         ('{"images": []}', "names no image"),
     ],
 )

@@ -32,7 +32,7 @@ def test_the_standard_preprocessing_resizes_to_8_sevenths_of_the_longer_side():
 
 
 def test_an_input_of_no_pixels_is_refused():
-    with pytest.raises(ValueError, match="no positive whole number of pixels"):
+    with pytest.raises(ValueError, match="not a positive whole number of pixels"):
         standard_preprocessing(0)
 
 

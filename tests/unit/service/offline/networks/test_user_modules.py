@@ -1,0 +1,85 @@
+"""Users' modules by name: what they state, and what is refused."""
+
+import sys
+
+import pytest
+import torch
+from textcam_service.errors import ExportRefused
+from textcam_service.offline.networks.user_modules import load_user_module
+from torch import nn
+
+_MODULES = """
+from torch import nn
+from textcam_service.core.types import Preprocessing
+
+class Tiny(nn.Module):
+    preprocessing = Preprocessing(16, 16, 16, "bilinear", (0.5,) * 3, (0.25,) * 3)
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 4, 4, 4), nn.Linear(4, 3)
+    def forward(self, x):
+        return self.head(self.stem(x).mean((2, 3)))
+
+made = Tiny()
+
+def named():
+    own = Tiny()
+    own.class_names = ["a", "b", "a"]
+    return own
+
+def misprepared():
+    own = Tiny()
+    own.preprocessing = "usual"
+    return own
+
+def number():
+    return 7
+"""
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    (tmp_path / "own_modules.py").write_text(_MODULES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_modules", raising=False)
+    return lambda name, weights=None: load_user_module(f"import:own_modules:{name}", weights)
+
+
+def test_classes_are_counted_and_numbered_unless_the_module_names_them(load):
+    counted, named = load("Tiny"), load("named")
+    assert counted.class_names == ("class 0", "class 1", "class 2")
+    assert counted.smoke_tested
+    assert named.class_names == ("a (0)", "b", "a (2)")
+    assert not named.smoke_tested
+    assert counted.preprocessing.height == 16
+
+
+def test_weights_are_drawn_the_same_at_every_load_or_read_from_a_file(load, tmp_path):
+    one, other = load("Tiny").module, load("Tiny", "none").module
+    assert torch.equal(one.head.weight, other.head.weight)
+    nn.init.normal_(one.head.weight)
+    torch.save(one.state_dict(), tmp_path / "w.pt")
+    read = load("Tiny", str(tmp_path / "w.pt")).module
+    assert torch.equal(read.head.weight, one.head.weight)
+
+
+def test_an_instance_is_taken_as_it_is(load):
+    assert load("made").module is sys.modules["own_modules"].made
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("absent", "give import:package.module:attribute, with the package on PYTHONPATH"),
+        ("number", "import:own_modules:number gives int, no torch.nn.Module"),
+        ("misprepared", r"its `preprocessing` is no core\.types\.Preprocessing"),
+    ],
+)
+def test_what_is_no_classifier_is_refused(load, name, said):
+    with pytest.raises(ExportRefused, match=said):
+        load(name)
+
+
+def test_an_unknown_package_is_refused():
+    with pytest.raises(ExportRefused, match="No module named 'absent_package'"):
+        load_user_module("import:absent_package:Tiny", None)
