@@ -12,6 +12,7 @@ from textcam_service.offline.export.from_torch.target_layer import (
     linear_head,
 )
 from textcam_service.offline.networks.network import Network
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 SIZE = Preprocessing(36, 32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -94,6 +95,66 @@ def test_the_last_bottleneck_is_chosen_before_any_other_head():
 
 def test_a_layer_that_the_image_goes_around_is_not_chosen():
     assert str(chosen(Around(nn.Linear(6, 4))).point) == "stem"
+
+
+class AttentionPool(nn.Module):
+    """Tokens, read by one learned query; names as in timm's AttentionPoolLatent."""
+
+    def __init__(self):
+        super().__init__()
+        self.latent, self.kv = nn.Parameter(torch.randn(1, 1, 6)), nn.Linear(6, 12)
+
+    def forward(self, tokens):
+        keys, values = self.kv(tokens).chunk(2, -1)
+        return ((self.latent @ keys.transpose(1, 2)).softmax(-1) @ values)[:, 0]
+
+
+class Reader(nn.Module):
+    """The same under names of a user's, over maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(6))
+        self.key, self.value = nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 1)
+
+    def forward(self, maps):
+        shares = (self.query @ self.key(maps).flatten(2)).softmax(-1)
+        return (self.value(maps).flatten(2) * shares[:, None]).sum(-1)
+
+
+class Attended(Convolutions):
+    """Read by an attention pooling, behind a layer normalisation or not."""
+
+    def __init__(self, pool, normalised):
+        super().__init__(nn.Linear(6, 4))
+        self.norm, self.pool, self.normalised = nn.LayerNorm(6), pool, normalised
+
+    def forward(self, x):
+        maps = self.body(self.stem(x).relu())
+        if self.normalised:
+            maps = self.norm(maps.flatten(2).transpose(1, 2))
+        return self.head(self.pool(maps).tanh())
+
+
+def test_an_attention_pooling_is_explained_at_the_layer_that_it_takes():
+    torch.manual_seed(0)
+    assert str(chosen(Attended(AttentionPool(), normalised=True)).point) == "norm"
+    assert str(chosen(Attended(Reader(), normalised=False)).point) == "body"
+
+
+def test_a_pooling_of_a_timm_transformer_is_explained_at_its_norm():
+    module = VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2, num_classes=4,
+        global_pool="map", class_token=False,
+    )  # fmt: skip
+    assert str(chosen(module).point) == "norm"
+
+
+def test_a_head_of_convolutions_that_pools_at_its_end_is_looked_into():
+    """As SqueezeNet's, whose last convolution has a map for each class."""
+    layers = nn.Conv2d(6, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    module = nn.Sequential(nn.Conv2d(3, 6, 4, 4), nn.ReLU(), nn.Sequential(*layers))
+    assert str(chosen(module).point) == "2.1"
 
 
 # Logits that add up to the same number, whatever the image is.
