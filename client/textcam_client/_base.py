@@ -126,6 +126,8 @@ class ClientBase:
         """Open a channel with `api`, grpc or grpc.aio; raises OSError for PEM files."""
         address, tls = self._settings.address, self._settings.tls
         options = channel_options(self._settings.max_message_bytes)
+        if not self._peer.proxy:
+            options.append(("grpc.enable_http_proxy", 0))
         # Image files are compressed already.
         plain = grpc.Compression.NoCompression
         if tls is None:

@@ -36,15 +36,17 @@ class Retry:
     multiplier: float = 2.0
     max_backoff: float = 1.0
 
-    def delay_after(self, error: CallError, attempt: int, *, answered: bool = True) -> float | None:
+    def delay_after(
+        self, error: CallError, attempt: int, *, has_responded: bool = True
+    ) -> float | None:
         """Return the seconds before the next try, or None if there is none.
 
         Args:
             error: Error of try number `attempt`.
             attempt: Number of the try, from 1.
-            answered: True if the server has ever responded.
+            has_responded: True if the server has ever responded.
         """
-        patience = float("inf") if answered else _TRIES_WITHOUT_RESPONSE
+        patience = float("inf") if has_responded else _TRIES_WITHOUT_RESPONSE
         if attempt >= (patience if self.attempts is None else self.attempts):
             return None
         if isinstance(error, Unavailable):
@@ -90,7 +92,7 @@ class Attempts:
             DeadlineExceeded, Unavailable: gRPC reported success without a response. This happens if
                 the deadline passes while the server sends it.
         """
-        self._peer.answered = True
+        self._peer.has_responded = True
         if response is not None:
             return response
         left = self.remaining()
@@ -101,7 +103,7 @@ class Attempts:
     def delay_after(self, error: CallError) -> float | None:
         """Return the seconds before the next try; None if `error` is final."""
         self._made += 1
-        delay = self._retry.delay_after(error, self._made, answered=self._peer.answered)
+        delay = self._retry.delay_after(error, self._made, has_responded=self._peer.has_responded)
         if delay is None or time.monotonic() + delay >= self._deadline:
             return None
         return delay

@@ -104,15 +104,15 @@ def made(birds, head, seen, *, of_head=True, shuffled=None, table=None):
     """
     shares = np.eye(len(head.species), dtype=np.float32)[seen.labels]
     table = table_of(birds, head.species) if table is None else table
-    opinions = by_labels(shares, table, birds.phrases, labelled=True)
+    grounding = by_labels(shares, table, birds.phrases, labelled=True)
     weights = head.weights if of_head else None
-    supports = phrase_supports(seen.scores, opinions.values, weights, opinions.table)
+    supports = phrase_supports(seen.scores, grounding.values, weights, grounding.table)
     if shuffled is not None:
         supports = supports[np.random.default_rng(shuffled).permutation(len(supports))]
     projected = evidence_by_phrase(seen.evidence, supports)
-    calibration = fit_calibration(projected, opinions.labels, opinions.prior, opinions.source)
+    calibration = fit_calibration(projected, grounding.labels, grounding.prior, grounding.source)
     none = np.zeros((0, 2), np.int64)
-    alike = stored_likeness(likeness(opinions.alike, supports))
+    alike = stored_likeness(likeness(grounding.alike, supports))
     return PhraseSupports(supports, alike, calibration, none, none)
 
 

@@ -81,14 +81,14 @@ def ours(backbone, name, images, channels=None):
     made = []
     for index, (one, image) in enumerate(zip(seen, images, strict=True)):
         maps = one.activation_maps[:channels]
-        subject = MethodInput(maps, one.logits, weights, image, linear, one.layers)
+        inputs = MethodInput(maps, one.logits, weights, image, linear, one.layers)
 
         def answer(ask, one=one, index=index):
             if gradients is not None and type(ask).__name__ == "Gradient":
                 return gradients[index]  # asked for the whole batch at once
             return backbone.query(ask, one)
 
-        terms = run_method(METHODS[name].queries(subject, settings), answer)
+        terms = run_method(METHODS[name].queries(inputs, settings), answer)
         found = terms.saliency_map
         if found is None:
             found = saliency_map(terms.weights, maps)

@@ -19,7 +19,7 @@ import numpy as np
 from bench_truth import PROBING, RIVALS, WORK
 from bench_truth import SETTINGS as SCENE_SETTINGS
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
-from textcam_service.core.rationale.phrases import centre_texts
+from textcam_service.core.rationale.phrases import center_texts
 from textcam_service.offline.banks.build import probing_order
 from textcam_service.offline.banks.extract import extract
 from textcam_service.offline.dataset import ImageFolder
@@ -120,7 +120,7 @@ def photographs(folders, backbone_folder):
         tell(CONTROL, samples, neuron_label_ranks(moved, embeddings, texts, names, names, other))
         # What MiniLM and the names allow: units whose direction is what the embedder makes of a
         # picture that is surely of the class.
-        own = embedder.class_embeddings @ centre_texts(texts).T
+        own = embedder.class_embeddings @ center_texts(texts).T
         tell(REFERENCE, samples, own_ranks(own, names, names))
     return report
 

@@ -29,7 +29,7 @@ from textcam_service.offline.evaluation.cases import (
     scene_case,
 )
 from textcam_service.offline.evaluation.cases import scene_truth as truth_of
-from textcam_service.offline.evaluation.localization import centred_gaussian, heat_of
+from textcam_service.offline.evaluation.localization import centered_gaussian, heat_of
 from textcam_service.offline.evaluation.masks import judge_masks
 from textcam_service.scenes.classes import CLASSES
 from textcam_service.scenes.probing import render_probing_set
@@ -58,7 +58,7 @@ def main():
         for name, mask_of in methods(best).items()
     }
     observations = seen[EVALUATION_SEED][0]
-    gaussian = [centred_gaussian(observation) for observation in observations]
+    gaussian = [centered_gaussian(observation) for observation in observations]
     for name, mask_of in (("fixed 0.5", fixed_at(0.5)), ("seeds", seeds)):
         figures = judge_masks(observations, gaussian, mask_of)
         report["masks"][f"centred Gaussian, {name}"] = asdict(figures)

@@ -33,7 +33,7 @@ from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.attribute_tables import matrix, packaged_table
 from textcam_service.offline.banks.build import BankSettings, build_bank
-from textcam_service.offline.banks.phrase_sources import PhraseSources, phrase_opinions
+from textcam_service.offline.banks.phrase_sources import PhraseSources, ground_phrases
 from textcam_service.offline.banks.probing import Probing
 from textcam_service.offline.dataset import ImageFolder, read_vocabulary
 from textcam_service.offline.embedders.loading import load_embedder
@@ -173,12 +173,12 @@ def shuffled(bundle, embedder, folder):
     """Control: each channel has another's supports, and the probabilities are fitted to them."""
     probing = Probing.of(read_artefact(folder, "probing")[0])
     sources = PhraseSources(probing, bundle.backbone, embedder)
-    opinions = phrase_opinions(sources, bundle.artefact.vocabulary)
+    grounding = ground_phrases(sources, bundle.artefact.vocabulary)
     known = bundle.artefact.bank.supports
     order = np.random.default_rng(0).permutation(len(known.supports))
     rows = known.supports[order]
     projected = evidence_by_phrase(probing.evidence, rows)
-    fitted = fit_calibration(projected, opinions.labels, opinions.prior, opinions.source)
+    fitted = fit_calibration(projected, grounding.labels, grounding.prior, grounding.source)
     fitted = replace(fitted, temperature=known.calibration.temperature)
     bank = replace(bundle.artefact.bank, supports=replace(known, supports=rows, calibration=fitted))
     return replace(bundle, artefact=replace(bundle.artefact, bank=bank)), fitted.slope
@@ -200,7 +200,7 @@ class Ungated(Calibration):
     def scores(self, projected):
         return np.maximum(super().scores(projected), 0.05)
 
-    def speaks_for(self, scores, min_odds):
+    def is_supported(self, scores, min_odds):
         return self.grounded.copy()
 
 

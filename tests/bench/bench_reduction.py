@@ -105,7 +105,7 @@ def judged(bundle, reference, other):
     return {
         "logit": float(np.abs(reference.logits - other.logits).max()) / spread,
         "top_logit": float(abs(reference.logits[top] - other.logits[top])) / spread,
-        "same_class": bool(other.logits.argmax() == top),
+        "top1": bool(other.logits.argmax() == top),
         "margin": float(first - second) / spread,
         "first_phrase": first[0] == first[1],
         "map_correlation": float(np.corrcoef(maps)[0, 1]),
@@ -138,16 +138,16 @@ def tolerance(bundle, sources, cases):
 
 def summary(marks):
     logits = [mark["logit"] for mark in marks]
-    lost = [mark["margin"] for mark in marks if not mark["same_class"]]
+    lost = [mark["margin"] for mark in marks if not mark["top1"]]
     return {
         "images": len(marks),
         "median": float(np.median(logits)),
         "p99": float(np.percentile(logits, 99)),
         "most": max(logits),
         "most_top_logit": max(mark["top_logit"] for mark in marks),
-        "same_class": float(np.mean([mark["same_class"] for mark in marks])),
+        "top1": float(np.mean([mark["top1"] for mark in marks])),
         "widest_margin_lost": max(lost, default=0.0),
-        "same_first_phrase": float(np.mean([mark["first_phrase"] for mark in marks])),
+        "first_phrase": float(np.mean([mark["first_phrase"] for mark in marks])),
         "least_map_correlation": min(mark["map_correlation"] for mark in marks),
     }
 
@@ -155,8 +155,8 @@ def summary(marks):
 def show(row):
     print(
         f"{row['case']:<34}{row['images']:>7}{row['median']:>8.3f}{row['p99']:>8.3f}"
-        f"{row['most']:>8.3f}{row['same_class']:>12.3f}{row['widest_margin_lost']:>13.3f}"
-        f"{row['same_first_phrase']:>14.3f}{row['least_map_correlation']:>11.4f}",
+        f"{row['most']:>8.3f}{row['top1']:>12.3f}{row['widest_margin_lost']:>13.3f}"
+        f"{row['first_phrase']:>14.3f}{row['least_map_correlation']:>11.4f}",
         flush=True,
     )
 

@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 from textcam_service.core.concepts.activated_regions import RegionSettings
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
-from textcam_service.core.rationale.phrases import centre_texts
+from textcam_service.core.rationale.phrases import center_texts
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
@@ -38,7 +38,7 @@ from textcam_service.offline.embedders.base import TEMPLATES, embed_with_templat
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import observe, scene_truth
 from textcam_service.offline.evaluation.controls import with_directions
-from textcam_service.offline.evaluation.phrases import judge_phrases, says
+from textcam_service.offline.evaluation.phrases import bundle_explainer, judge_phrases
 from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.offline.networks.scenes import PREPROCESSING
@@ -132,7 +132,7 @@ def main():
     torch.set_num_threads(1)
     begun, count = time.monotonic(), arguments.scenes
     embedder = load_embedder("scenes")
-    texts = centre_texts(embed_with_templates(embedder, PHRASES, TEMPLATES))
+    texts = center_texts(embed_with_templates(embedder, PHRASES, TEMPLATES))
     ways = {**WAYS, **ABLATIONS} if arguments.ablations else WAYS
     seed = 300 if arguments.tuning else 600
     report = {"scenes": count, "planted": {}}
@@ -356,7 +356,7 @@ def worded(bundle, seen, truth, probing, settings):
         bank = changed.artefact.bank
         parameters = {**bank.parameters, "rationale": asdict(rationale)}
         changed = with_rationale(changed, replace(bank, parameters=parameters), rationale)
-        found[name] = asdict(judge_phrases(seen, truth, says(changed)))
+        found[name] = asdict(judge_phrases(seen, truth, bundle_explainer(changed)))
     return found
 
 

@@ -30,13 +30,18 @@ from textcam_service.offline.evaluation.cases import explain_case, observe, scen
 from textcam_service.offline.evaluation.controls import (
     EMBEDDER,
     control_bundles,
-    says_of_image,
+    embedder_explainer,
     with_directions,
 )
-from textcam_service.offline.evaluation.phrases import PHRASES, SaidPhrase, judge_phrases, says
+from textcam_service.offline.evaluation.phrases import (
+    PHRASES,
+    SaidPhrase,
+    bundle_explainer,
+    judge_phrases,
+)
 from textcam_service.offline.evaluation.report import as_json, as_text, write_report
 from textcam_service.offline.evaluation.run import evaluate
-from textcam_service.offline.evaluation.spurious_cues import judge_cues, moved_settings
+from textcam_service.offline.evaluation.spurious_cues import judge_cues, perturbed_settings
 from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
@@ -111,27 +116,31 @@ def by_embeddings(bundle):
 
 def moved(bundle, seen, truth, as_set, cues):
     """Words and cues with each setting of the choice moved by a tenth."""
-    moves = {"as set": lambda own: own, **moved_settings(bundle.settings)}
+    moves = {"as set": lambda own: own, **perturbed_settings(bundle.settings)}
     shown = ("precision", "precision_1", "precision_3", "recall", "ece", "phrases")
     table = {}
     own = {cue: figures["named"] for cue, figures in as_set.items()}
     own |= {f"{cue}, twin": figures["named_by_twin"] for cue, figures in as_set.items()}
     for name, change in moves.items():
         other = replace(bundle, settings=change(bundle.settings))
-        figures = asdict(judge_phrases(seen, truth, says(other)))
+        figures = asdict(judge_phrases(seen, truth, bundle_explainer(other)))
         table[name] = {column: figures[column] for column in shown} | cues.get(name, own)
     return table
 
 
 def papers_words(bundle, seen, truth, embedder):
     others = control_bundles(bundle)
-    explainers = {"LDA": says(bundle)} | {name: says(other) for name, other in others.items()}
-    explainers[EMBEDDER] = says_of_image(bundle, embedder)
+    explainers = {"LDA": bundle_explainer(bundle)} | {
+        name: bundle_explainer(other) for name, other in others.items()
+    }
+    explainers[EMBEDDER] = embedder_explainer(bundle, embedder)
     return {name: asdict(judge_phrases(seen, truth, own)) for name, own in explainers.items()}
 
 
 def words_with(bundle, seen, truth, directions):
-    return asdict(judge_phrases(seen, truth, says(with_directions(bundle, directions.embeddings))))
+    return asdict(
+        judge_phrases(seen, truth, bundle_explainer(with_directions(bundle, directions.embeddings)))
+    )
 
 
 def rivals(bundle, seen, truth, scores, embeddings, texts):
@@ -144,7 +153,7 @@ def rivals(bundle, seen, truth, scores, embeddings, texts):
 
 
 def ablations(bundle, seen, truth, scores, embeddings, texts):
-    table = {"as shipped": asdict(judge_phrases(seen, truth, says(bundle)))}
+    table = {"as shipped": asdict(judge_phrases(seen, truth, bundle_explainer(bundle)))}
     variants = {f"M = {m}": {"samples": m} for m in (20, 50, 200, 500, 1000)}
     variants |= {f"shrinkage {g}": {"shrinkage": g} for g in (0.1, 0.5, 0.8)}
     variants |= {"common direction removed": {"remove_common": True}}

@@ -186,7 +186,7 @@ def test_grad_cam_draws_the_same_finer_cam_of_the_papers_contrast(net):
 
     The paper and torchcam take their mean and 0.6; grad-cam is given that contrast as its target.
     """
-    logits = net.subject().logits
+    logits = net.inputs().logits
     similar = np.argsort(np.abs(logits - logits[net.class_index]))[1:4]
 
     def contrast(logits):
@@ -202,23 +202,23 @@ def test_a_contrast_of_classes_is_explained_as_grad_cam_does(net):
     """Any class weights, e.g. one class rather than another."""
     weights = np.zeros(1000)
     weights[[net.class_index, net.class_index + 1, net.class_index + 2]] = 1, -0.7, 0.2
-    subject = net.subject(weights)
+    inputs = net.inputs(weights)
     theirs = net.grad_cam(
         gradcam.GradCAM(net.model, [net.target], net.to_maps),
         [lambda logits: logits @ torch.from_numpy(weights).float()],
     )
     for name in ("grad_cam", "finer_cam"):
-        ours = net.explain(name, subject)
+        ours = net.explain(name, inputs)
         assert difference(drawn_by_grad_cam(ours, net.size), theirs) <= TOLERANCE
 
 
 @every_net
 def test_torchcam_forgets_grad_cam_plus_plus_denominator(net):
     """torchcam divides a copy, so its alpha is the numerator g^2; undone, it is this map."""
-    subject = net.subject()
-    gradient = net.answer(Gradient(subject.class_weights))
+    inputs = net.inputs()
+    gradient = net.answer(Gradient(inputs.class_weights))
     weights = (np.maximum(gradient, 0).astype(np.float64) ** 3).sum(axis=(1, 2))
-    expected = drawn_by_torchcam(saliency_map(weights, subject.activation_maps))
+    expected = drawn_by_torchcam(saliency_map(weights, inputs.activation_maps))
     # Its maps are so small that its normalisation's own 1e-8 shows.
     theirs = drawn_by_torchcam(net.torchcam(torchcam.GradCAMpp, normalized=False))
     assert difference(expected, theirs) <= TOLERANCE
@@ -242,12 +242,12 @@ def test_torchcam_makes_the_same_cam(net):
 @pytest.mark.parametrize("net", [resnet50, swin_t], indirect=True)
 def test_on_gap_and_linear_the_linear_methods_are_one(net):
     """CAM = Grad-CAM = HiResCAM = XGrad-CAM = Recipro-CAM, in units of the logit."""
-    subject = net.subject()
-    expected = net.explain("cam", subject)
+    inputs = net.inputs()
+    expected = net.explain("cam", inputs)
     bias = float(net.head.bias[net.class_index])
-    assert expected.mean() + bias == pytest.approx(subject.logits[net.class_index], rel=1e-4)
+    assert expected.mean() + bias == pytest.approx(inputs.logits[net.class_index], rel=1e-4)
     for name in ("grad_cam", "hires_cam", "xgrad_cam", "recipro_cam"):
-        np.testing.assert_allclose(net.explain(name, subject), expected, atol=1e-5)
+        np.testing.assert_allclose(net.explain(name, inputs), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("net", [vit_b_16], indirect=True)
@@ -256,16 +256,16 @@ def test_hires_cam_vanishes_before_a_tokens_normalisation(net):
 
     True of any weights, here and in grad-cam; hence no map to compare.
     """
-    subject = net.subject()
-    ours = net.explain("hires_cam", subject)
-    gradient = net.answer(Gradient(subject.class_weights))
-    size = np.abs(gradient * subject.activation_maps).sum(axis=0) * subject.cells
+    inputs = net.inputs()
+    ours = net.explain("hires_cam", inputs)
+    gradient = net.answer(Gradient(inputs.class_weights))
+    size = np.abs(gradient * inputs.activation_maps).sum(axis=0) * inputs.cells
     assert np.abs(ours).max() < 1e-5 * size.min()
     with gradcam.HiResCAM(net.model, [net.target], net.to_maps) as peer:
         theirs = peer.get_cam_image(
-            net.image, None, None, subject.activation_maps[None], gradient[None], False
+            net.image, None, None, inputs.activation_maps[None], gradient[None], False
         )
-    assert np.abs(theirs).max() * subject.cells < 1e-5 * size.min()
+    assert np.abs(theirs).max() * inputs.cells < 1e-5 * size.min()
 
 
 def test_torchcam_makes_the_same_legrad_of_the_networks_score():
@@ -295,7 +295,7 @@ def test_torchcam_makes_the_same_legrad_of_the_networks_score():
         assert isinstance(ask, AttentionGradients)
         return attention_gradients(net, blocks[2:], ask.class_weights)
 
-    terms = run_method(METHODS["legrad"].queries(net.subject(), MethodSettings()), answer)
+    terms = run_method(METHODS["legrad"].queries(net.inputs(), MethodSettings()), answer)
     ours, expected = terms.saliency_map, np.mean(theirs, axis=0)
     assert difference(drawn_by_torchcam(ours), drawn_by_torchcam(expected)) <= TOLERANCE
     np.testing.assert_allclose(ours, expected, rtol=1e-4)

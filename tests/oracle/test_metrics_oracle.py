@@ -20,7 +20,7 @@ from textcam_service.offline.evaluation.cases import explain_case, observe, scen
 from textcam_service.offline.evaluation.faithfulness import perturbation, randomisation
 from textcam_service.offline.evaluation.localization import (
     TOLERANCE,
-    centred_gaussian,
+    centered_gaussian,
     heat_of,
     judge_groups,
     judge_localization,
@@ -98,7 +98,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(params=["product", "gaussian"])
 def heat(request, world):
-    return heat_of(world[0]) if request.param == "product" else centred_gaussian
+    return heat_of(world[0]) if request.param == "product" else centered_gaussian
 
 
 def pixels_of(observation):

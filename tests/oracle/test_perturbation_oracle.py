@@ -131,10 +131,10 @@ def test_grad_cam_draws_the_same_ablation_cam(name, layer, request):
     """grad-cam divides the drops by the score, which turns the map over where that is negative."""
     net = request.getfixturevalue(name)
     peer = gradcam.AblationCAM(net.model, [net.target], ablation_layer=layer())
-    subject = net.subject()
-    sign = np.sign(subject.logits[net.class_index])
+    inputs = net.inputs()
+    sign = np.sign(inputs.logits[net.class_index])
     theirs = net.grad_cam(peer)
-    ours = sign * net.explain("ablation_cam", subject)
+    ours = sign * net.explain("ablation_cam", inputs)
     assert difference(drawn_by_grad_cam(ours, net.size), theirs) <= TOLERANCE
 
 
@@ -144,6 +144,6 @@ def test_grad_cam_draws_the_same_ablation_cam_by_the_closed_form():
     model = calibrated(zoo.resnet18(), 64)
     net = Net(model, model.layer4, 64, head=model.fc, class_index=0)
     theirs = net.grad_cam(gradcam.AblationCAM(model, [net.target]))
-    subject = net.subject()
-    ours = np.sign(subject.logits[0]) * net.explain("ablation_cam", subject)
+    inputs = net.inputs()
+    ours = np.sign(inputs.logits[0]) * net.explain("ablation_cam", inputs)
     assert difference(drawn_by_grad_cam(ours, 64), theirs) <= TOLERANCE

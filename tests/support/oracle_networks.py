@@ -61,7 +61,7 @@ class Net:
     def maps(self, output):
         return array((output if self.to_maps is None else self.to_maps(output))[0])
 
-    def subject(self, class_weights=None):
+    def inputs(self, class_weights=None):
         logits, output = self.run(self.image)
         one_hot = np.eye(logits.shape[1])[self.class_index]
         return MethodInput(
@@ -84,17 +84,15 @@ class Net:
             maps = torch.from_numpy(ask.activation_maps)
             return array(self.run(self.image.repeat(len(maps), 1, 1, 1), maps)[0])
 
-    def explain(self, name, subject=None, settings=None):
+    def explain(self, name, inputs=None, settings=None):
         """The method's map."""
-        subject = subject or self.subject()
-        terms = run_method(
-            METHODS[name].queries(subject, settings or MethodSettings()), self.answer
-        )
+        inputs = inputs or self.inputs()
+        terms = run_method(METHODS[name].queries(inputs, settings or MethodSettings()), self.answer)
         if terms.saliency_map is not None:
             return terms.saliency_map
         if terms.weights.ndim == 3:
-            return (terms.weights * subject.activation_maps).sum(axis=0)
-        return saliency_map(terms.weights, subject.activation_maps)
+            return (terms.weights * inputs.activation_maps).sum(axis=0)
+        return saliency_map(terms.weights, inputs.activation_maps)
 
     def grad_cam(self, peer, targets=None):
         """What grad-cam draws: (size, size), 0..1."""

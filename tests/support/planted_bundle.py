@@ -8,8 +8,8 @@ from textcam_service.core.concepts.supports import correlations, phrase_supports
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.grounding import Opinions
-from textcam_service.offline.banks.phrase_supports import fitted
+from textcam_service.offline.banks.grounding import Grounding
+from textcam_service.offline.banks.phrase_supports import refit
 from textcam_service.offline.banks.probing import Probing
 from textcam_service.offline.evaluation.controls import Fit
 
@@ -29,7 +29,7 @@ def planted_bundle():
     answers = np.eye(PHRASES, dtype=np.float32)
     scores = truth @ answers + 0.2 * rng.random((IMAGES, CHANNELS)).astype(np.float32)
     labels = 0.05 + 0.85 * truth  # nobody is quite sure
-    opinions = Opinions(truth, labels, labels.mean(axis=0), "labels", correlations(truth, truth))
+    grounding = Grounding(truth, labels, labels.mean(axis=0), "labels", correlations(truth, truth))
     logits = np.zeros((IMAGES, 2), np.float32)
     embeddings = (truth + 1e-3) / np.linalg.norm(truth + 1e-3, axis=1, keepdims=True)
     probing = Probing(
@@ -44,11 +44,11 @@ def planted_bundle():
         nothing,
         nothing,
     )
-    supports = fitted(blank, probing, opinions, ("",) * PHRASES, SETTINGS)
+    supports = refit(blank, probing, grounding, ("",) * PHRASES, SETTINGS)
     bank = ConceptBank(
         np.eye(CHANNELS, PHRASES, dtype=np.float32), np.zeros(CHANNELS, bool), None, None, "", "e",
         {}, supports,
     )  # fmt: skip
     words = Vocabulary(names, np.eye(PHRASES, dtype=np.float32), "e")
     bundle = ModelBundle("planted", "1", None, BankArtefact(bank, words, "", ""), SETTINGS)
-    return bundle, Fit(probing, opinions), truth
+    return bundle, Fit(probing, grounding), truth

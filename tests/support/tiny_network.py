@@ -91,7 +91,7 @@ class Tiny:
         flat = (raw_weights @ self.readout * slope) @ self.mixing
         return flat.reshape(self.maps.shape).astype(np.float32)
 
-    def subject(self, class_index=0, class_weights=None):
+    def inputs(self, class_index=0, class_weights=None):
         weights = np.eye(len(self.bias))[class_index] if class_weights is None else class_weights
         return MethodInput(
             activation_maps=self.maps,
@@ -123,8 +123,8 @@ class Tiny:
                 return np.maximum(np.tensordot(raw, self.attention, 1), 0).astype(np.float32)
         raise AssertionError(ask)
 
-    def explain(self, name, subject=None, settings=SETTINGS):
-        return run_method(METHODS[name].queries(subject or self.subject(), settings), self.answer)
+    def explain(self, name, inputs=None, settings=SETTINGS):
+        return run_method(METHODS[name].queries(inputs or self.inputs(), settings), self.answer)
 
     def passes(self, kind):
         return [
@@ -137,10 +137,10 @@ class Tiny:
 def explained_by(maps, gradient, name, **given):
     """The method's terms for maps and their gradient alone."""
     maps = np.asarray(maps, np.float32)
-    subject = MethodInput(maps, np.zeros(2, np.float32), np.array([1.0, 0]), np.zeros((3, 4, 4)))
+    inputs = MethodInput(maps, np.zeros(2, np.float32), np.array([1.0, 0]), np.zeros((3, 4, 4)))
     settings = MethodSettings(**given)
     return run_method(
-        METHODS[name].queries(subject, settings), lambda _: np.asarray(gradient, np.float32)
+        METHODS[name].queries(inputs, settings), lambda _: np.asarray(gradient, np.float32)
     )
 
 

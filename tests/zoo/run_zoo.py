@@ -98,12 +98,12 @@ def visit(name):
         weights = np.zeros(len(one.logits))
         weights[int(one.logits.argmax())] = 1
         linear = backbone.head_weights if backbone.is_linear else None
-        subject = MethodInput(one.activation_maps, one.logits, weights, image, linear, one.layers)
+        inputs = MethodInput(one.activation_maps, one.logits, weights, image, linear, one.layers)
         ran = []
         for method in METHODS:
             if not KNOWN[method].needs <= backbone.capabilities:
                 continue
-            steps = KNOWN[method].queries(subject, MethodSettings())
+            steps = KNOWN[method].queries(inputs, MethodSettings())
             terms = run_method(steps, lambda ask: backbone.query(ask, one))
             found = terms.saliency_map
             if found is None:

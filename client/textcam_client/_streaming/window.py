@@ -164,7 +164,7 @@ class Window:
         if item is None:
             return
         self._land(item)
-        self._peer.answered = True
+        self._peer.has_responded = True
         if response.HasField("error"):
             error = from_status(response.error, response.request_id)
             self._leaving = self._leaving or isinstance(error, Unavailable)
@@ -253,7 +253,9 @@ class Window:
 
     def _failed(self, item: _Item, error: CallError, now: float) -> None:
         item.error = error
-        delay = self._retry.delay_after(error, item.attempts, answered=self._peer.answered)
+        delay = self._retry.delay_after(
+            error, item.attempts, has_responded=self._peer.has_responded
+        )
         hint = error.retry_after
         # A hint past this item's deadline ends the item alone; others may have more time.
         if delay is not None and hint is not None and now + hint < item.deadline:

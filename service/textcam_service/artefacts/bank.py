@@ -29,7 +29,7 @@ from textcam_service.artefacts.supports import (
     supports_manifest,
     supports_tensors,
 )
-from textcam_service.core.rationale.phrases import centre_texts
+from textcam_service.core.rationale.phrases import center_texts
 from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports
 from textcam_service.core.types import PHRASE_KINDS, BoolArray, Float32Array
@@ -88,7 +88,7 @@ class Vocabulary:
 
     def centred(self) -> Float32Array:
         """Remove the vocabulary's mean direction from the embeddings: (V, E) unit vectors."""
-        return centre_texts(self.embeddings)
+        return center_texts(self.embeddings)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.shared.options import OUTPUT, need
+from textcam_service.cli.shared.options import OUTPUT, require_extra
 from textcam_service.cli.shared.parameters import known_method
 
 _FOLDER = click.Path(path_type=Path)
@@ -90,7 +90,7 @@ def evaluate(
     those of the bank's vocabulary, in any letter case. A phrase that is neither true nor doubtful
     counts as wrong; a doubtful one does not count.
     """
-    need("offline")
+    require_extra("offline")
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.offline.banks.probing import read_probing  # noqa: PLC0415 - torch
     from textcam_service.offline.embedders.loading import load_embedder  # noqa: PLC0415 - torch

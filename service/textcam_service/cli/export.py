@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.shared.options import OUTPUT, need
+from textcam_service.cli.shared.options import OUTPUT, require_extra
 from textcam_service.cli.shared.parameters import height_and_width, model_options
 
 
@@ -89,7 +89,7 @@ def export(
     its end is removed, and a fixed batch size becomes dynamic. Unless its head is linear, it has
     no gradients.
     """
-    need("offline")
+    require_extra("offline")
     from textcam_service.artefacts.backbone import FILES  # noqa: PLC0415
     from textcam_service.artefacts.files import require_replaceable  # noqa: PLC0415 - safetensors
 

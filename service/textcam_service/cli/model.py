@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.shared.options import backbone_option, need
+from textcam_service.cli.shared.options import backbone_option, require_extra
 
 _STORE = click.option(
     "--store", required=True, help="The store: a folder or fsspec URL, such as s3://bucket/models."
@@ -150,7 +150,7 @@ def model_prune(name: str, store: str, keep: int, dry_run: bool) -> None:
 
 
 def _open(store: str) -> Any:
-    need("service")
+    require_extra("service")
     from textcam_service.store.models import ModelStore  # noqa: PLC0415 - fsspec, onnxruntime
 
     return ModelStore(store)

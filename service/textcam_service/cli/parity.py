@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from textcam_service.artefacts.packaged import PHOTOS
-from textcam_service.cli.shared.options import backbone_option, comparison_options, need
+from textcam_service.cli.shared.options import backbone_option, comparison_options, require_extra
 
 
 @click.command(short_help="Compare a device's explanations with the CPU's.")
@@ -38,7 +38,7 @@ from textcam_service.cli.shared.options import backbone_option, comparison_optio
     show_default=True,
     help="As for `textcam serve`: most images of a batch.",
 )
-def parity(
+def parity(  # noqa: PLR0917 - one argument per option
     backbone: Path,
     bank: Path | None,
     images: tuple[Path, ...],
@@ -49,6 +49,7 @@ def parity(
     min_top1: float,
     min_map_correlation: float,
     min_first_phrase: float,
+    max_share_difference: float,
 ) -> None:
     """Compare a device's explanations with those of the CPU, and fail if they differ too much.
 
@@ -58,7 +59,7 @@ def parity(
       textcam parity --images photos/ --providers tensorrt --precision fp16 --engine-cache engines/
       textcam serve --providers tensorrt --precision fp16 --engine-cache engines/
     """
-    need("service")
+    require_extra("service")
     from textcam_service.artefacts.parity import require_parity  # noqa: PLC0415
     from textcam_service.core.agreement import AgreementThresholds  # noqa: PLC0415
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
@@ -71,7 +72,9 @@ def parity(
     own = ModelBundle.load("cpu", backbone, folder, providers=("cpu",))
     other = ModelBundle.load("device", backbone, folder, providers=providers, device=options)
     figures = compare(own, other, ImageFolder.find(images))
-    wanted = AgreementThresholds(min_top1, min_map_correlation, min_first_phrase)
+    wanted = AgreementThresholds(
+        min_top1, min_map_correlation, min_first_phrase, max_share_difference
+    )
     device = f"{other.backbone.execution_provider}, {other.backbone.precision}"
     require_parity(figures, wanted, device)
     click.echo(f"{device}: {figures.compared_with(wanted)}")

@@ -11,8 +11,8 @@ from textcam_service.cli.shared.options import (
     OUTPUT,
     backbone_option,
     comparison_options,
-    need,
     progress_bars,
+    require_extra,
 )
 
 _FOLDER = click.Path(path_type=Path)
@@ -64,6 +64,7 @@ def quantize(  # noqa: PLR0917 - one argument per option
     min_top1: float,
     min_map_correlation: float,
     min_first_phrase: float,
+    max_share_difference: float,
     output: Path,
 ) -> None:
     """Make an int8 backbone for CPUs, if it explains as the float one does.
@@ -76,7 +77,7 @@ def quantize(  # noqa: PLR0917 - one argument per option
       textcam quantize --backbone build/backbone --images photos/ --output build/int8
       textcam serve --backbone build/int8
     """
-    need("offline")
+    require_extra("offline")
     from textcam_service.core.agreement import AgreementThresholds  # noqa: PLC0415 - numpy
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
     from textcam_service.offline.dataset import ImageFolder  # noqa: PLC0415
@@ -94,7 +95,9 @@ def quantize(  # noqa: PLR0917 - one argument per option
             ImageFolder.find(held_out) if held_out else others,
             output,
             QuantizationSettings(float_layers, reduce_range),
-            AgreementThresholds(min_top1, min_map_correlation, min_first_phrase),
+            AgreementThresholds(
+                min_top1, min_map_correlation, min_first_phrase, max_share_difference
+            ),
             progress=progress,
         )
     click.echo(f"{output}: {report}")

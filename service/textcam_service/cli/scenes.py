@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from textcam_service.cli.shared.options import OUTPUT, need
+from textcam_service.cli.shared.options import OUTPUT, require_extra
 
 
 @click.command(short_help="Render images of the built-in world.")
@@ -24,7 +24,7 @@ from textcam_service.cli.shared.options import OUTPUT, need
 )
 def scenes(count: int, seed: int, biased: bool, output: Path) -> None:
     """Render scenes of the built-in world, ten classes in turn, with their ground truth."""
-    need("offline")
+    require_extra("offline")
     from tqdm import tqdm  # noqa: PLC0415 - of the offline extra
 
     from textcam_service.scenes.classes import BIASED  # noqa: PLC0415 - numpy

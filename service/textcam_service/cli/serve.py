@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.shared.options import need
+from textcam_service.cli.shared.options import require_extra
 
 _log = logging.getLogger(__name__)
 _PREFIX = "TEXTCAM_"
@@ -81,7 +81,7 @@ def serve(config: Path | None, **flags: Any) -> None:
     once; or in the file of --config. Flags win over the environment, and the environment
     over the file.
     """
-    need("service")
+    require_extra("service")
     import asyncio  # noqa: PLC0415
 
     from textcam_service.serving.telemetry.logs import set_up_logs  # noqa: PLC0415

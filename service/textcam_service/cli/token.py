@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from textcam_service.cli.shared.options import need
+from textcam_service.cli.shared.options import require_extra
 from textcam_service.errors import InvalidSettings
 
 
@@ -48,7 +48,7 @@ def create(name: str, **rights: Any) -> None:
     The file (setting `callers`) is {"callers": [ENTRY, ...]}. It holds the token's hash, so only
     you have the token. The server reads the file again when it changes.
     """
-    need("service")
+    require_extra("service")
     from pydantic import ValidationError  # noqa: PLC0415 - of the extra
 
     # All of the extra.

@@ -115,16 +115,16 @@ class ExplanationAgreement:
         )
 
 
-def compare_rationales(one: Rationale, other: Rationale, *, same_class: bool) -> ImageAgreement:
+def compare_rationales(one: Rationale, other: Rationale, *, top1: bool) -> ImageAgreement:
     """Measure how alike two rationales of an image are.
 
     Args:
         one: Rationale of the first model.
         other: Rationale of the second one.
-        same_class: Both models find the same class most probable.
+        top1: Both models find the same class most probable.
     """
     return ImageAgreement(
-        top1=same_class,
+        top1=top1,
         map_correlation=map_correlation(one.saliency_map, other.saliency_map),
         first_phrase=_first_phrase(one) == _first_phrase(other),
         share_difference=share_difference(evidence_shares(one), evidence_shares(other)),

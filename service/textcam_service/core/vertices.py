@@ -41,8 +41,8 @@ class Vertices:
         """
         height, width = drawn_grid(len(self.positions), self.height, self.width)
         x, y = np.asarray(self.positions, np.float64).T
-        across = (_centres(width, self.width)[:, None] - x) ** 2
-        down = (_centres(height, self.height)[:, None] - y) ** 2
+        across = (_cell_centers(width, self.width)[:, None] - x) ** 2
+        down = (_cell_centers(height, self.height)[:, None] - y) ** 2
         values = maps[..., 0]
         placed = np.empty((*values.shape[:-1], height, width), np.float32)
         # Row by row: all weights at once, V of each cell, would take 16 V^2 floats.
@@ -86,5 +86,5 @@ def placed(rationale: Rationale, vertices: Vertices) -> Rationale:
     return replace(rationale, saliency_map=whole, groups=tuple(own[:-1]), rest=own[-1])
 
 
-def _centres(cells: int, pixels: int) -> Float64Array:
+def _cell_centers(cells: int, pixels: int) -> Float64Array:
     return (np.arange(cells) + 0.5) * pixels / cells

@@ -93,8 +93,8 @@ def predicted_evidence(
     backbone: Backbone, output: BackboneOutput, image: Float32Array
 ) -> Float64Array:
     """Compute each channel's evidence (D,) for the predicted class, by the default method."""
-    subject = _method_input(backbone, output, image, int(output.logits.argmax()), None)
-    steps = default_method(backbone).queries(subject, MethodSettings())
+    inputs = _method_input(backbone, output, image, int(output.logits.argmax()), None)
+    steps = default_method(backbone).queries(inputs, MethodSettings())
     terms = run_method(steps, lambda query: backbone.query(query, output))
     return channel_evidence(terms.weights, output.activation_maps)
 

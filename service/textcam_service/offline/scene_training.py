@@ -189,7 +189,7 @@ def _augmented(
     images: UInt8Array, chosen: Tensor, mean: Sequence[float], std: Sequence[float]
 ) -> Tensor:
     """Mirror and shift images at random and normalise them; no word or class changes."""
-    batch = _normalised(images[chosen.numpy()], mean, std)
+    batch = _normalize(images[chosen.numpy()], mean, std)
     if torch.rand(()) < 0.5:
         batch = batch.flip(3)
     side = batch.shape[3]
@@ -199,7 +199,7 @@ def _augmented(
     return cut.contiguous(memory_format=torch.channels_last)
 
 
-def _normalised(images: UInt8Array, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def _normalize(images: UInt8Array, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return (batch - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
 
@@ -207,7 +207,7 @@ def _normalised(images: UInt8Array, mean: Sequence[float], std: Sequence[float])
 def _predicted(network: nn.Module, images: UInt8Array) -> IntArray:
     with torch.inference_mode():
         logits = [
-            network(_normalised(images[start : start + _CHUNK], *_CLASSIFIER))
+            network(_normalize(images[start : start + _CHUNK], *_CLASSIFIER))
             for start in range(0, len(images), _CHUNK)
         ]
     return np.asarray(torch.cat(logits).argmax(1).numpy(), np.int64)
@@ -219,7 +219,7 @@ def _zero_shot(model: Any, tokenizer: Any) -> dict[str, float]:
     images = render_all(_lone_scene, _HELD_OUT_SCENES)
     accuracy = {}
     with torch.inference_mode():
-        seen = model.encode_image(_normalised(images, *_CLIP), normalize=True)
+        seen = model.encode_image(_normalize(images, *_CLIP), normalize=True)
         for kind, words in _KINDS.items():
             texts = [f"{word} floor" if kind == "floor" else word for word in words]
             said = sum(

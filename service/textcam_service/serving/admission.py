@@ -36,12 +36,12 @@ class AdmissionControl:
         self._draining = False
 
     @contextmanager
-    def admit(self, size: int, places: int = 1) -> Iterator[None]:
-        """Hold places for work while it lasts; admitted work is finished, also during a drain.
+    def admit(self, size: int, concurrency: int = 1) -> Iterator[None]:
+        """Hold room for work while it lasts; admitted work is finished, also during a drain.
 
         Args:
             size: Bytes of the request.
-            places: Images that are in work at a time, at most.
+            concurrency: Most images that are in work at a time.
 
         Raises:
             ShuttingDown: stop() was called.
@@ -51,7 +51,7 @@ class AdmissionControl:
             raise ShuttingDown(
                 "the server shuts down; another replica will answer", retry_after_s=_DRAIN_RETRY_S
             )
-        full = self._in_flight + places > self._max_concurrent
+        full = self._in_flight + concurrency > self._max_concurrent
         if full or self._bytes_in_work + size > self._max_bytes:
             error = ServerBusy(
                 f"the server is busy: {self._in_flight} requests are in progress, and they and "
@@ -61,11 +61,11 @@ class AdmissionControl:
             )
             self._metrics.on_rejected(error.reason)
             raise error
-        self._add_in_work(places, size)
+        self._add_in_work(concurrency, size)
         try:
             yield
         finally:
-            self._add_in_work(-places, -size)
+            self._add_in_work(-concurrency, -size)
 
     def add_undelivered(self, items: int, size: int) -> None:
         """Count streams' items that the client has not read yet, and their responses' bytes.

@@ -101,7 +101,7 @@ class DataPlane:
             return await call(engine, record)
 
     async def handle_part(self, request: RpcRequest, engine: Engine, call: Call[_T]) -> _T:
-        """Handle one image of a batch; the caller holds the batch's lease and places.
+        """Handle one image of a batch; the caller holds the batch's lease and its room.
 
         Raises:
             TextCamError: See the call.

@@ -149,11 +149,12 @@ def test_compressed_messages_are_not_inflated(guarded):
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def test_health_is_open_and_reflection_is_not(guarded):
+@pytest.mark.parametrize("path", [REFLECTION, REFLECTION.replace("v1alpha", "v1")])
+def test_health_is_open_and_reflection_is_not(guarded, path):
     channel = grpc.insecure_channel(guarded.address)
-    for path in OPEN:
-        assert channel.unary_unary(path)(b"", timeout=10)
-    reflect = channel.stream_stream(REFLECTION)
+    for probe in OPEN:
+        assert channel.unary_unary(probe)(b"", timeout=10)
+    reflect = channel.stream_stream(path)
     for token, expected in (
         (None, grpc.StatusCode.UNAUTHENTICATED),
         ("lister", grpc.StatusCode.PERMISSION_DENIED),

@@ -43,6 +43,10 @@ def test_a_jwt_calls_by_its_scopes(guarded, photos):
     for token in (signed(), signed(CURVE, "ES256", "ec")):
         with client_of(guarded, token) as client:
             assert client.explain(photos[0]).predictions
+    rights = ["textcam:method:Explain", "textcam:model:photos"]
+    for changes in ({"scope": rights}, {"scope": None, "scp": rights}):
+        with client_of(guarded, signed(**changes)) as client:
+            assert client.explain(photos[0]).predictions
     with client_of(guarded, signed(scope="textcam:method:ListModels")) as client:
         assert client.models() == ()
         with pytest.raises(PermissionDenied):

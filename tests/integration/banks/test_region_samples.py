@@ -10,7 +10,7 @@ from PIL import Image
 from textcam_service.cli.bank.build import bank_build
 from textcam_service.core.concepts.activated_regions import RegionSettings
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
-from textcam_service.core.rationale.phrases import centre_texts
+from textcam_service.core.rationale.phrases import center_texts
 from textcam_service.errors import EmbedderError, InvalidSettings
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.build import BankSettings, build_bank
@@ -171,7 +171,7 @@ def test_planted_concepts_are_recovered_better_than_by_whole_images(world, embed
     """One pass per image, and by far more of 276 phrases among the first three of 280."""
     planted = Planted(tmp_path / "planted", world[2].manifest.preprocessing)
     phrases = vocabulary()
-    texts = centre_texts(embed_with_templates(embedder, phrases))
+    texts = center_texts(embed_with_templates(embedder, phrases))
     own = np.array([phrases.index(phrase) for phrase in planted.phrases])
 
     def recovered(embeddings, samples=None):

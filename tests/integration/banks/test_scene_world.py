@@ -20,7 +20,7 @@ from textcam_service.offline.banks.vocabulary import replace_vocabulary
 from textcam_service.offline.embedders.loading import load_embedder
 from textcam_service.offline.evaluation.cases import Case, Truth, logits_of, observe, scene_truth
 from textcam_service.offline.evaluation.run import evaluate
-from textcam_service.offline.evaluation.spurious_cues import judge_cues, moved_settings
+from textcam_service.offline.evaluation.spurious_cues import judge_cues, perturbed_settings
 from textcam_service.offline.export.from_torch.export import export_network
 from textcam_service.offline.networks.loading import load_network
 from textcam_service.runtime.backbone import Backbone
@@ -170,7 +170,7 @@ def test_cues_are_named_in_the_biased_world_and_not_in_the_other(world, embedder
         assert figures["logit_cost"] > 1
         assert min(moves[cue] for moves in moved.values()) >= 0.8
         assert max(moves[f"{cue}, twin"] for moves in moved.values()) <= 0.1
-    assert list(moved) == list(moved_settings(RATIONALE))
+    assert list(moved) == list(perturbed_settings(RATIONALE))
 
     # A setting that lets nothing more through is obeyed: the cue is then never the second phrase.
     strict = replace(RATIONALE, min_new=99.0, min_more=99.0)

@@ -97,8 +97,8 @@ def pair(request, folders):
 def explained(bundle, seen, image, method, index):
     """A rationale of a class under a method, as the pipeline makes it."""
     target = predictions(seen.logits, bundle.class_names, [index])[0]
-    subject = method_input(bundle, seen, image, target, None)
-    steps = METHODS[method].queries(subject, MethodSettings(chunk=4))
+    inputs = method_input(bundle, seen, image, target, None)
+    steps = METHODS[method].queries(inputs, MethodSettings(chunk=4))
     terms = run_method(steps, lambda ask: bundle.backbone.query(ask, seen))
     return make_rationale(bundle, seen, terms, target, None, PhraseFilter(3))
 

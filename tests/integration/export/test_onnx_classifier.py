@@ -79,9 +79,9 @@ def test_another_head_runs_forward_for_gradient_free_methods(tmp_path):
     (one,) = backbone.forward(pixels(1))
     own = backbone.head_logits(one.activation_maps[None], one)[0]
     np.testing.assert_allclose(own, one.logits, atol=1e-5)
-    subject = MethodInput(one.activation_maps, one.logits, np.eye(5)[2], pixels(1)[0])
+    inputs = MethodInput(one.activation_maps, one.logits, np.eye(5)[2], pixels(1)[0])
     for name in ("eigen_cam", "recipro_cam", "ablation_cam", "score_cam"):
-        steps = METHODS[name].queries(subject, MethodSettings())
+        steps = METHODS[name].queries(inputs, MethodSettings())
         terms = run_method(steps, lambda ask: backbone.query(ask, one))
         assert np.isfinite(terms.weights).all()
         assert np.ptp(terms.weights) > 0

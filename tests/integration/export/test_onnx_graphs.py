@@ -192,9 +192,9 @@ def test_tokens_are_cut_before_the_class_token_has_read_them(tmp_path):
     report, backbone = export(path)
     assert (report.target_layer, report.head_kind) == ("tokens", "forward")
     (one,) = backbone.forward(PIXELS[:1])
-    subject = MethodInput(one.activation_maps, one.logits, np.eye(4)[1], PIXELS[0])
+    inputs = MethodInput(one.activation_maps, one.logits, np.eye(4)[1], PIXELS[0])
     for name in ("recipro_cam", "eigen_cam"):
-        steps = METHODS[name].queries(subject, MethodSettings())
+        steps = METHODS[name].queries(inputs, MethodSettings())
         terms = run_method(steps, lambda ask: backbone.query(ask, one))
         assert np.ptp(terms.weights) > 0
 

@@ -162,11 +162,20 @@ def test_figures_are_what_counting_by_hand_finds(made):
     assert figures.map_correlation_p5 == pytest.approx(np.percentile(maps, 5), abs=1e-4)
 
 
-def test_below_a_threshold_nothing_is_written_and_the_figures_are_told(made, tmp_path):
+@pytest.mark.parametrize(
+    ("option", "figures"),
+    [
+        (("--min-map-correlation", "1"), ("correlation of saliency maps 0.", "at least 1;")),
+        (("--max-share-difference", "0"), ("difference of evidence shares 0.", "(at most 0)")),
+    ],
+)
+def test_below_a_threshold_nothing_is_written_and_the_figures_are_told(
+    made, tmp_path, option, figures
+):
     folder, _ = made
-    refused = command(folder, tmp_path / "out", "--min-map-correlation", "1")
+    refused = command(folder, tmp_path / "out", *option)
     assert refused.returncode == 1
-    for said in ("correlation of saliency maps 0.", "at least 1;", "nothing was written"):
+    for said in (*figures, "nothing was written"):
         assert said in refused.stderr
     assert "--float-layers above 0" in refused.stderr
     assert not list(tmp_path.iterdir())

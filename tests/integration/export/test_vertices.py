@@ -119,7 +119,7 @@ def images(count=2):
     return np.random.default_rng(3).normal(size=(count, 3, SIDE, SIDE)).astype(np.float32)
 
 
-def subject_of(backbone, seen, image, class_index):
+def inputs_of(backbone, seen, image, class_index):
     weights = np.eye(CLASSES)[class_index]
     linear = backbone.head_weights if backbone.is_linear else None
     vertices = backbone.vertices(seen)
@@ -127,8 +127,8 @@ def subject_of(backbone, seen, image, class_index):
 
 
 def answered(backbone, name, seen, image, class_index):
-    subject = subject_of(backbone, seen, image, class_index)
-    steps = METHODS[name].queries(subject, MethodSettings(smooth_samples=2))
+    inputs = inputs_of(backbone, seen, image, class_index)
+    steps = METHODS[name].queries(inputs, MethodSettings(smooth_samples=2))
     return run_method(steps, lambda ask: backbone.query(ask, seen))
 
 

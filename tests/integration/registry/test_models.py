@@ -149,7 +149,7 @@ async def test_fifty_switches_under_load(store, made):
                 memory.append(process.memory_info().rss / 2**20)
         assert load.seen.total() == load.sent
         assert len(load.seen) == 2
-        await until(lambda: not caller.server.models._leaving, "old versions closed")
+        await until(lambda: not caller.server.models._closing, "old versions closed")
         await until(lambda: process.num_threads() <= threads + 12, "their threads ended")
         assert caller.metric("textcam_model_swaps_total", model="m") == 51
         assert caller.metric("textcam_queue_depth_images") == 0
@@ -169,7 +169,7 @@ async def test_an_old_version_closes_only_after_its_answers(store, made):
             answer = await old.explain(old.default_job(picture(0)), IdentityEncoder())
             assert answer.bundle.version == "1"
             assert (await caller.refused(version="1"))[0] is grpc.StatusCode.NOT_FOUND
-        await until(lambda: not caller.server.models._leaving, "the old version closed")
+        await until(lambda: not caller.server.models._closing, "the old version closed")
 
 
 async def test_a_version_that_left_is_freed_at_once(store, made):

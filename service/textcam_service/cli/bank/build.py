@@ -15,8 +15,8 @@ from textcam_service.cli.bank.report import print_calibration, print_unused, sum
 from textcam_service.cli.shared.options import (
     OUTPUT,
     backbone_option,
-    need,
     progress_bars,
+    require_extra,
     settings_of,
 )
 from textcam_service.core.concepts.activated_regions import RegionSettings
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     default="packaged",
     show_default=True,
     help="Embedder of images and phrases: 'packaged' (for images like ImageNet's), 'scenes' (the "
-    "rendered world's CLIP) or 'open_clip:MODEL:PRETRAINED', with a tag or a checkpoint's path.",
+    "rendered world's CLIP), 'open_clip:MODEL:PRETRAINED', with a tag, a checkpoint's path or "
+    "TAG@PATH, 'open_clip:local-dir:FOLDER' or 'open_clip:hf-hub:REPOSITORY'.",
 )
 @click.option(
     "--direction",
@@ -159,7 +160,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
       textcam bank build --images photos/ --vocabulary words.txt \\
           --embedder open_clip:ViT-B-32:laion2b_s34b_b79k --output build/bank
     """
-    need("offline")
+    require_extra("offline")
     if labels is not None and attributes is None:
         raise click.UsageError(
             "--labels needs --attributes, the table of what is true of the classes"

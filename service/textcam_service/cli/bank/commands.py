@@ -10,7 +10,7 @@ import click
 from textcam_service.cli.bank.build import bank_build
 from textcam_service.cli.bank.report import summary
 from textcam_service.cli.bank.vocabulary import bank_vocabulary
-from textcam_service.cli.shared.options import need
+from textcam_service.cli.shared.options import require_extra
 
 
 @click.group()
@@ -27,7 +27,7 @@ bank.add_command(bank_vocabulary)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON.")
 def bank_inspect(folder: Path, as_json: bool) -> None:
     """Print what a bank folder holds."""
-    need("service")
+    require_extra("service")
     from textcam_service.artefacts.bank import read_bank  # noqa: PLC0415 - safetensors
 
     artefact = read_bank(folder)
@@ -69,7 +69,7 @@ def bank_inspect(folder: Path, as_json: bool) -> None:
 )
 def bank_verify(folder: Path, backbone: Path | None) -> None:
     """Check a bank's digests, and that it fits a backbone; exit status 1 if not."""
-    need("service")
+    require_extra("service")
     from textcam_service.artefacts.bank import read_bank  # noqa: PLC0415 - safetensors
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from textcam_service.cli.bank.report import print_ungrounded, print_unused, summary
-from textcam_service.cli.shared.options import OUTPUT, need
+from textcam_service.cli.shared.options import OUTPUT, require_extra
 
 
 @click.command("vocabulary", short_help="Give a bank another vocabulary.")
@@ -56,7 +56,7 @@ def bank_vocabulary(
     Phrases that the bank has keep their supports. Phrases that no source grounds are listed, and
     never chosen.
     """
-    need("offline")
+    require_extra("offline")
     from textcam_service.offline.banks.attribute_tables import read_tables  # noqa: PLC0415 - torch
     from textcam_service.offline.banks.vocabulary import replace_vocabulary  # noqa: PLC0415 - torch
     from textcam_service.offline.dataset import read_vocabulary  # noqa: PLC0415

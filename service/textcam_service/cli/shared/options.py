@@ -48,6 +48,12 @@ def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of a comparison: --bank, --images and those of AgreementThresholds."""
     share, old = click.FloatRange(0, 1), "--min-correlation"
     for names, kind, default, fault in (
+        (
+            ("--max-share-difference",),
+            share,
+            1.0,
+            "shares of the evidence differ by more; 1 for no check",
+        ),
         (("--min-first-phrase",), share, 0.95, "fewer images keep their first phrase"),
         (
             ("min_map_correlation", "--min-map-correlation", old),
@@ -82,7 +88,7 @@ def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
 
 
-def need(extra: str) -> None:
+def require_extra(extra: str) -> None:
     """Check that the packages of an extra are installed.
 
     Raises:

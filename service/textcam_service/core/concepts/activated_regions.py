@@ -113,7 +113,7 @@ def activated_cells(activation_map: FloatArray, share: float) -> BoolArray:
     grown = np.zeros_like(above)
     grown[np.unravel_index(int(activation_map.argmax()), above.shape)] = True
     while True:
-        wider = _with_neighbours(grown) & above
+        wider = _dilate(grown) & above
         if np.array_equal(wider, grown):
             return np.asarray(grown, np.bool_)
         grown = wider
@@ -188,7 +188,7 @@ def _reach(
     return max(low, start), min(high, start + length)
 
 
-def _with_neighbours(cells: BoolArray) -> BoolArray:
+def _dilate(cells: BoolArray) -> BoolArray:
     tall = cells.copy()
     tall[1:] |= cells[:-1]
     tall[:-1] |= cells[1:]

@@ -197,8 +197,8 @@ def _shrunk_scatter(
     varies = variance > (10 * np.finfo(np.float64).eps) ** 2
     std = np.where(varies, np.sqrt(variance), 1.0)
     mean_variance = varies.mean(axis=1)
-    standardised = centred / std[:, None]
-    gram = standardised @ standardised.transpose(0, 2, 1)
+    standardized = centred / std[:, None]
+    gram = standardized @ standardized.transpose(0, 2, 1)
     scatter = np.sum(gram**2, axis=(1, 2)) / samples**2
     fourth = np.sum(np.diagonal(gram, axis1=1, axis2=2) ** 2, axis=1) / samples
     spread = (fourth - scatter) / (dimensions * samples)

@@ -20,7 +20,7 @@ _BY_SUPPORTS = 0.25
 _FULL_SUPPORT = 0.3
 
 
-def standardise(values: FloatArray, axis: int = 0) -> Float32Array:
+def standardize(values: FloatArray, axis: int = 0) -> Float32Array:
     """Subtract the mean along an axis and divide by the deviation; what never varies becomes 0."""
     centred = np.asarray(values, np.float32)
     centred = centred - centred.mean(axis=axis, keepdims=True, dtype=np.float64).astype(np.float32)
@@ -31,12 +31,12 @@ def standardise(values: FloatArray, axis: int = 0) -> Float32Array:
 
 def correlations(left: FloatArray, right: FloatArray) -> Float32Array:
     """Correlate columns over rows: (N, D), (N, V) -> (D, V) of Pearson's r, 0 where none varies."""
-    return np.asarray(standardise(left).T @ standardise(right) / len(left), np.float32)
+    return np.asarray(standardize(left).T @ standardize(right) / len(left), np.float32)
 
 
 def phrase_supports(
     scores: FloatArray,
-    opinions: FloatArray,
+    phrase_scores: FloatArray,
     head_weights: FloatArray | None = None,
     attributes: FloatArray | None = None,
 ) -> Float32Array:
@@ -44,7 +44,7 @@ def phrase_supports(
 
     Args:
         scores: (N, D) activation scores of the probing images.
-        opinions: (N, V) score of each phrase in each image, by the embedder or the table.
+        phrase_scores: (N, V) score of each phrase in each image, by the embedder or the table.
         head_weights: (C, D) weights of a linear head with the table's classes; None: left out.
         attributes: (C, V) the table's probabilities; needed with `head_weights`.
 
@@ -52,7 +52,7 @@ def phrase_supports(
         (D, V) correlations; with a head, for phrases that its table knows, the sum of both over
         the root of 2, so that chance gives the same deviation as one of them.
     """
-    found = correlations(scores, opinions)
+    found = correlations(scores, phrase_scores)
     if head_weights is None:
         return found
     assert attributes is not None  # noqa: S101 - the caller has both or none

@@ -6,13 +6,13 @@ how common the phrase is. All phrases share one deviation, because with few clas
 spread over the probing images is the signal. a, b and d come from a logistic regression on soft
 labels: the scores of a class table, or of the embedder, over the probing images.
 
-If a table has the head's own classes, the network's opinion of the image is more precise: o_v is
-how true the phrase is of the network's classes, weighted by their probabilities. Then logit P(v) =
-0.2 logit P_e(v) + 0.75 logit o_v + 1.4. A table describes classes, not single images, so these
-three numbers cannot be fitted to it. They are constants, measured on photographs with phrases that
-were judged by eye (tests/bench/RESULTS.md).
+If a table has the head's own classes, the network's classification of the image is more precise:
+o_v is how true the phrase is of the network's classes, weighted by their probabilities. Then
+logit P(v) = 0.2 logit P_e(v) + 0.75 logit o_v + 1.4. A table describes classes, not single images,
+so these three numbers cannot be fitted to it. They are constants, measured on photographs with
+phrases that were judged by eye (tests/bench/RESULTS.md).
 
-If the labels are an embedder's opinion of each image, they are noisy, and phrases are chosen
+If the labels are an embedder's scores of each image, they are noisy, and phrases are chosen
 because their scores are high. So a second fit, on the phrases chosen for the probing images, keeps
 each label's likelihood ratio and replaces its prior by the fit (EM).
 
@@ -35,7 +35,7 @@ from textcam_service.core.types import (
     IntArray,
 )
 
-_BY_EVIDENCE, _BY_OPINION, _SHIFT = 0.2, 0.75, 1.4
+_BY_EVIDENCE, _BY_ATTRIBUTES, _SHIFT = 0.2, 0.75, 1.4
 _CLIPPED = 6.0  # greatest log likelihood ratio that one label has
 
 
@@ -80,18 +80,24 @@ class Calibration:
         """Convert scores (..., V) to probabilities over all phrases, by evidence alone."""
         return sigmoid(self._by_evidence(scores))
 
-    def probabilities(self, scores: FloatArray, opinion: FloatArray | None = None) -> Float64Array:
+    def probabilities(
+        self, scores: FloatArray, by_attributes: FloatArray | None = None
+    ) -> Float64Array:
         """Convert scores to probabilities of phrases that the evidence speaks for.
 
         Args:
             scores: (..., V).
-            opinion: (..., V) o, see above; None: evidence decides alone.
+            by_attributes: (..., V) o, see above; None: evidence decides alone.
 
         Returns:
             (..., V), 0..1; 0 where the phrase is not grounded.
         """
-        if opinion is not None:
-            total = _BY_EVIDENCE * self._by_evidence(scores) + _BY_OPINION * logit(opinion) + _SHIFT
+        if by_attributes is not None:
+            total = (
+                _BY_EVIDENCE * self._by_evidence(scores)
+                + _BY_ATTRIBUTES * logit(by_attributes)
+                + _SHIFT
+            )
         elif self.said is not None:
             slope, prior_weight, offset = self.said
             total = slope * scores + (prior_weight * logit(self.prior) + offset)
@@ -107,7 +113,7 @@ class Calibration:
             logit(probabilities, 1e-9) + log_likelihood_ratio(labels, self.prior[phrases])
         )
 
-    def speaks_for(self, scores: FloatArray, min_odds: float) -> BoolArray:
+    def is_supported(self, scores: FloatArray, min_odds: float) -> BoolArray:
         """Return True where evidence multiplies a phrase's odds by `min_odds`: (..., V)."""
         raised = self.slope * np.asarray(scores) >= np.log(min_odds)
         return np.asarray(raised & (np.asarray(scores) > 0) & self.grounded)

@@ -60,7 +60,7 @@ def fit_calibration(
     return replace(blank, slope=slope, prior_weight=prior_weight, offset=offset)
 
 
-def fit_said(
+def fit_chosen(
     calibration: Calibration, scores: Float64Array, labels: FloatArray, phrases: IntArray
 ) -> Calibration:
     """Fit the chosen phrases of the probing images, by EM on noisy labels.
@@ -95,7 +95,7 @@ def with_reliability(
     return replace(calibration, bins=reliability(probabilities, labels))
 
 
-def opinion_temperature(logits: FloatArray, reference: FloatArray) -> float:
+def fit_temperature(logits: FloatArray, reference: FloatArray) -> float:
     """Find the temperature at which a network is as confident as a reference of the same classes.
 
     Args:

@@ -22,7 +22,7 @@ _SWEEPS = 200
 _CONVERGED = 1e-10
 
 
-def centre_texts(text_embeddings: FloatArray) -> Float32Array:
+def center_texts(text_embeddings: FloatArray) -> Float32Array:
     """Remove a vocabulary's mean direction: (V, E) unit vectors -> (V, E) unit vectors.
 
     Without this step the mean direction decides, and every rationale has the same phrases. A single

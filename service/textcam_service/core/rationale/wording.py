@@ -125,13 +125,13 @@ class SupportWording:
         """Choose phrases for the evidence (D,) of a class, out of an image's logits (C,)."""
         calibration, settings = self.bank.calibration, self.settings
         projected = evidence_by_phrase(evidence, self.bank.supports)
-        scores, opinion = calibration.scores(projected), self._opinion(logits)
-        probabilities = calibration.probabilities(scores, opinion)
-        eligible = calibration.speaks_for(scores, settings.min_odds)
+        scores, by_attributes = calibration.scores(projected), self._attribute_probabilities(logits)
+        probabilities = calibration.probabilities(scores, by_attributes)
+        eligible = calibration.is_supported(scores, settings.min_odds)
         eligible = eligible & self._admitted(class_index, phrase_filter)
-        if opinion is None:
+        if by_attributes is None:
             eligible = eligible & (calibration.by_evidence(scores) >= _PLAUSIBLE)
-        priority = _priority(scores, probabilities, opinion is not None)
+        priority = _priority(scores, probabilities, by_attributes is not None)
         own, least = settings.min_probability, phrase_filter.min_probability
         least = own if least is None else least
         sure = Candidates(
@@ -179,7 +179,7 @@ class SupportWording:
         broad = np.flatnonzero(eligible & self._broad)
         return broad[np.argmax(candidates.priority[broad])][None] if len(broad) else broad
 
-    def _opinion(self, logits: FloatArray) -> Float64Array | None:
+    def _attribute_probabilities(self, logits: FloatArray) -> Float64Array | None:
         table, temperature = self.bank.attributes, self.bank.calibration.temperature
         if table is None or not temperature:
             return None
@@ -216,9 +216,9 @@ class SupportWording:
         return exclusive
 
 
-def _priority(scores: FloatArray, probabilities: FloatArray, of_opinion: bool) -> FloatArray:
+def _priority(scores: FloatArray, probabilities: FloatArray, by_attributes: bool) -> FloatArray:
     """Compute the values (V,) that order phrases; being common alone is worth nothing."""
-    return logit(probabilities) + _SPECIFIC * scores if of_opinion else scores
+    return logit(probabilities) + _SPECIFIC * scores if by_attributes else scores
 
 
 @dataclass(frozen=True)

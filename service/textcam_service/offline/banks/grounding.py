@@ -36,8 +36,8 @@ BY_SCORES = "image_text_scores"
 
 
 @dataclass(frozen=True)
-class Opinions:
-    """Opinions of a source on V phrases in N images.
+class Grounding:
+    """Grounding of V phrases in N images by one source.
 
     Attributes:
         values: (N, V) in any unit: what channels are correlated with.
@@ -66,7 +66,7 @@ class Opinions:
 
 def by_class_table(
     logits: FloatArray, table: Table, phrases: Sequence[str], *, of_head: bool
-) -> Opinions:
+) -> Grounding:
     """Ground phrases by a classifier of the table's classes.
 
     Args:
@@ -81,12 +81,12 @@ def by_class_table(
     values = softmax(np.asarray(logits) / _SOFT).astype(np.float32) @ rows
     prior = (labels.mean(axis=0) + rows.mean(axis=0)) / 2
     own = (rows, sure) if of_head else (None, None)
-    return Opinions(values, labels, prior, "class_table", _columns_alike(rows), *own)
+    return Grounding(values, labels, prior, "class_table", _columns_alike(rows), *own)
 
 
 def by_labels(
     shares: FloatArray, table: Table, phrases: Sequence[str], *, labelled: bool
-) -> Opinions:
+) -> Grounding:
     """Ground phrases by the images' own classes.
 
     Args:
@@ -100,14 +100,14 @@ def by_labels(
     values = np.asarray(shares, np.float32) @ rows
     prior = np.where(rows.any(axis=0), values.mean(axis=0), 0)
     source = "labels" if labelled else "own_predictions"
-    return Opinions(values, values, prior, source, _columns_alike(rows), rows)
+    return Grounding(values, values, prior, source, _columns_alike(rows), rows)
 
 
-def by_scores(image_embeddings: FloatArray, text_embeddings: FloatArray, scale: float) -> Opinions:
+def by_scores(image_embeddings: FloatArray, text_embeddings: FloatArray, scale: float) -> Grounding:
     """Ground phrases by a CLIP that multiplies cosines by `scale`: (N, E), (V, E) unit vectors."""
     values = np.asarray(image_embeddings @ text_embeddings.T, np.float32)
     labels = soft_labels(values, scale)
-    return Opinions(values, labels, labels.mean(axis=0), BY_SCORES, correlations(values, values))
+    return Grounding(values, labels, labels.mean(axis=0), BY_SCORES, correlations(values, values))
 
 
 def recognition(
@@ -132,7 +132,7 @@ def recognition(
     return float(wins.mean() / max(1, near.shape[1] - 1))
 
 
-def first_known(sources: Sequence[Opinions]) -> Opinions:
+def first_grounded(sources: Sequence[Grounding]) -> Grounding:
     """Take each phrase from the first source that knows it."""
     found = sources[0]
     for other in sources[1:]:
@@ -140,7 +140,7 @@ def first_known(sources: Sequence[Opinions]) -> Opinions:
         if not (other.grounded & ~known).any():
             continue
         values = np.where(known, found.values, other.values)
-        found = Opinions(
+        found = Grounding(
             values,
             np.where(known, found.labels, other.labels),
             np.where(known, found.prior, other.prior),

@@ -16,11 +16,11 @@ from textcam_service.offline.banks.attribute_tables import (
     packaged_table,
 )
 from textcam_service.offline.banks.grounding import (
-    Opinions,
+    Grounding,
     by_class_table,
     by_labels,
     by_scores,
-    first_known,
+    first_grounded,
 )
 from textcam_service.offline.banks.probing import Probing
 from textcam_service.offline.embedders.base import ClassifierEmbedder, Embedder
@@ -44,8 +44,8 @@ class PhraseSources:
     tables: Tables = field(default_factory=Tables)
 
 
-def phrase_opinions(sources: PhraseSources, vocabulary: Vocabulary) -> Opinions:
-    """Return the opinions of each phrase's best source on the probing images."""
+def ground_phrases(sources: PhraseSources, vocabulary: Vocabulary) -> Grounding:
+    """Ground each phrase in the probing images by its best source."""
     probing, backbone, embedder = sources.probing, sources.backbone, sources.embedder
     tables, phrases = sources.tables, vocabulary.phrases
     names = backbone.manifest.class_names
@@ -62,7 +62,7 @@ def phrase_opinions(sources: PhraseSources, vocabulary: Vocabulary) -> Opinions:
         found.append(by_scores(probing.embeddings, vocabulary.embeddings, embedder.logit_scale))
         if tables.own:
             found.insert(0, _own_classes(probing, phrases, backbone, tables.own))
-    return first_known(found)
+    return first_grounded(found)
 
 
 def _as_packaged(table: Table) -> Table:
@@ -73,7 +73,7 @@ def _as_packaged(table: Table) -> Table:
 
 def _own_classes(
     probing: Probing, phrases: Sequence[str], backbone: Backbone, table: Table
-) -> Opinions:
+) -> Grounding:
     classes = len(backbone.manifest.class_names)
     labelled = probing.labels >= 0
     shares = np.eye(classes, dtype=np.float32)[np.where(labelled, probing.labels, 0)]

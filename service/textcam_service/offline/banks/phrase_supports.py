@@ -13,15 +13,15 @@ from textcam_service.core.concepts.supports import evidence_by_phrase, likeness,
 from textcam_service.core.rationale.calibration import Calibration
 from textcam_service.core.rationale.calibration_fitting import (
     fit_calibration,
-    fit_said,
-    opinion_temperature,
+    fit_chosen,
+    fit_temperature,
     with_reliability,
 )
 from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports, SupportWording, stored_likeness
 from textcam_service.core.types import Float32Array, FloatArray, IntArray
-from textcam_service.offline.banks.grounding import BY_SCORES, Opinions, repeated_names, same_text
-from textcam_service.offline.banks.phrase_sources import PhraseSources, phrase_opinions
+from textcam_service.offline.banks.grounding import BY_SCORES, Grounding, repeated_names, same_text
+from textcam_service.offline.banks.phrase_sources import PhraseSources, ground_phrases
 from textcam_service.offline.banks.probing import Probing
 from textcam_service.offline.embedders.base import ClassifierEmbedder
 
@@ -40,13 +40,13 @@ def bank_supports(
     """
     probing, backbone, embedder = sources.probing, sources.backbone, sources.embedder
     phrases = vocabulary.phrases
-    opinions = phrase_opinions(sources, vocabulary)
-    head = backbone.head_weights if backbone.is_linear and opinions.table is not None else None
-    supports = phrase_supports(probing.scores, opinions.values, head, opinions.table)
+    grounding = ground_phrases(sources, vocabulary)
+    head = backbone.head_weights if backbone.is_linear and grounding.table is not None else None
+    supports = phrase_supports(probing.scores, grounding.values, head, grounding.table)
     attributes, temperature = None, 0.0
-    if opinions.reference is not None and opinions.table is not None:
-        attributes = ClassAttributes.of(opinions.table)
-        temperature = opinion_temperature(probing.logits, opinions.reference)
+    if grounding.reference is not None and grounding.table is not None:
+        attributes = ClassAttributes.of(grounding.table)
+        temperature = fit_temperature(probing.logits, grounding.reference)
     names = backbone.manifest.class_names
     apart: IntArray = np.zeros((0, 2), np.int64)
     repeats = repeated_names(names, phrases)
@@ -55,17 +55,17 @@ def bank_supports(
         apart = same_text(plain)
         said = embedder.embed_texts([name.split(",")[0] for name in names])
         repeats = repeated_names(names, phrases, said, plain)
-    calibration = replace(_by_evidence(supports, probing, opinions), temperature=temperature)
-    alike = stored_likeness(likeness(opinions.alike, supports))
+    calibration = replace(_by_evidence(supports, probing, grounding), temperature=temperature)
+    alike = stored_likeness(likeness(grounding.alike, supports))
     found = PhraseSupports(supports, alike, calibration, apart, repeats, attributes)
     wording = SupportWording(found, vocabulary.kinds or ("",) * len(phrases), settings)
-    return replace(found, calibration=_calibrated(wording, probing, opinions))
+    return replace(found, calibration=_calibrated(wording, probing, grounding))
 
 
-def fitted(
+def refit(
     found: PhraseSupports,
     probing: Probing,
-    opinions: Opinions,
+    grounding: Grounding,
     kinds: Sequence[str],
     settings: RationaleSettings,
 ) -> PhraseSupports:
@@ -74,17 +74,17 @@ def fitted(
     Args:
         found: Facts about the phrases, with supports other than those of the fit.
         probing: Data of the probing images.
-        opinions: Opinions on the phrases in these images.
+        grounding: Grounding of the phrases in these images.
         kinds: V of PHRASE_KINDS or "".
         settings: Settings of the choice of phrases.
     """
-    calibration = _by_evidence(found.supports, probing, opinions)
+    calibration = _by_evidence(found.supports, probing, grounding)
     calibration = replace(calibration, temperature=found.calibration.temperature)
-    alike = stored_likeness(likeness(opinions.alike, found.supports))
+    alike = stored_likeness(likeness(grounding.alike, found.supports))
     wording = SupportWording(
         replace(found, likeness=alike, calibration=calibration), kinds, settings
     )
-    return replace(wording.bank, calibration=_calibrated(wording, probing, opinions))
+    return replace(wording.bank, calibration=_calibrated(wording, probing, grounding))
 
 
 def chosen_phrases(
@@ -134,19 +134,19 @@ def chosen_phrases(
     )
 
 
-def _by_evidence(supports: Float32Array, probing: Probing, opinions: Opinions) -> Calibration:
+def _by_evidence(supports: Float32Array, probing: Probing, grounding: Grounding) -> Calibration:
     projected = evidence_by_phrase(probing.evidence, supports)
-    return fit_calibration(projected, opinions.labels, opinions.prior, opinions.source)
+    return fit_calibration(projected, grounding.labels, grounding.prior, grounding.source)
 
 
-def _calibrated(wording: SupportWording, probing: Probing, opinions: Opinions) -> Calibration:
+def _calibrated(wording: SupportWording, probing: Probing, grounding: Grounding) -> Calibration:
     """Fit the calibration to phrases chosen for the probing images; measure its reliability."""
     calibration, scores, said = wording.bank.calibration, [], []
     # All at once: a threshold would go by the probabilities that are fitted here.
     wording = replace(wording, settings=replace(wording.settings, min_probability=0.0))
     phrase_filter = PhraseFilter(_SAID)
     pairs = [*zip(probing.evidence, probing.logits, strict=True)]
-    by_scores_alone = opinions.source == BY_SCORES
+    by_scores_alone = grounding.source == BY_SCORES
     for evidence, logits in pairs if by_scores_alone else ():
         choice = wording.choose(
             evidence.astype(np.float64), logits, int(logits.argmax()), phrase_filter
@@ -156,15 +156,15 @@ def _calibrated(wording: SupportWording, probing: Probing, opinions: Opinions) -
     if by_scores_alone:
         rows = np.repeat(np.arange(len(said)), [len(own) for own in said])
         places = np.concatenate(said)
-        labels = opinions.labels[rows, places]
-        calibration = fit_said(calibration, np.concatenate(scores), labels, places)
+        labels = grounding.labels[rows, places]
+        calibration = fit_chosen(calibration, np.concatenate(scores), labels, places)
         wording = replace(wording, bank=replace(wording.bank, calibration=calibration))
     given, true = [], []
     for row, (evidence, logits) in enumerate(pairs):
         choice = wording.choose(
             evidence.astype(np.float64), logits, int(logits.argmax()), phrase_filter
         )
-        own: FloatArray = opinions.labels[row, choice.indices]
+        own: FloatArray = grounding.labels[row, choice.indices]
         assert choice.probabilities is not None  # noqa: S101 - by supports
         if by_scores_alone:
             own = calibration.denoised(choice.probabilities, own, choice.indices)

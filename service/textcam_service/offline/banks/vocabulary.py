@@ -21,7 +21,12 @@ from textcam_service.offline.banks.attribute_tables import Tables, read_tables_o
 from textcam_service.offline.banks.phrase_sources import PhraseSources
 from textcam_service.offline.banks.phrase_supports import bank_supports, chosen_phrases
 from textcam_service.offline.banks.probing import read_probing
-from textcam_service.offline.embedders.base import TEMPLATES, Embedder, embed_with_templates
+from textcam_service.offline.embedders.base import (
+    TEMPLATES,
+    Embedder,
+    embed_with_templates,
+    require_embedder,
+)
 from textcam_service.runtime.backbone import Backbone
 
 
@@ -93,11 +98,7 @@ def replace_vocabulary(
 
 
 def _require_own(bank: ConceptBank, embedder: Embedder, backbone: Backbone | None) -> None:
-    if embedder.identity != bank.embedder:
-        raise BundleMismatch(
-            f"the bank was built with {bank.embedder}, and this embedder is "
-            f"{embedder.identity}; give the same, or build the bank again"
-        )
+    require_embedder(embedder, bank.embedder)
     if backbone is not None and backbone.manifest.weights_digest != bank.backbone_digest:
         raise BundleMismatch(
             f"the bank was built for backbone {bank.backbone_digest}, and this one is "

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from textcam_service.core.types import Float32Array, FloatArray, UInt8Array
-from textcam_service.errors import EmbedderError
+from textcam_service.errors import BundleMismatch, EmbedderError
 
 Picture: TypeAlias = "Image.Image | UInt8Array"
 
@@ -100,6 +100,27 @@ def part_embedder(embedder: Embedder) -> PartEmbedder:
         )
     _ = embedder.part_size  # raises now, not after hours of extraction, if its tower cannot
     return embedder
+
+
+def require_embedder(embedder: Embedder, identity: str) -> None:
+    """Require that an embedder is the one that a bank names.
+
+    Raises:
+        BundleMismatch: It is another, or the same weights with something else around them.
+    """
+    if embedder.identity == identity:
+        return
+    weights = getattr(embedder, "weights_digest", None)
+    why = (
+        " (the weights are the same; its activation, preprocessing or tokenizer differ, or it "
+        "was built when banks did not tell them)"
+        if weights is not None and identity.endswith(f"@{weights}")
+        else ""
+    )
+    raise BundleMismatch(
+        f"the bank was built with {identity}, and this embedder is {embedder.identity}{why}; "
+        "give the same, or build the bank again"
+    )
 
 
 def embed_with_templates(

@@ -103,6 +103,7 @@ def stretched_batches(
     parts: Sequence[FloatArray],
     size: tuple[int, int],
     batch: int = 32,
+    resampling: Image.Resampling = Image.Resampling.BICUBIC,
 ) -> Iterator[tuple[list[Image.Image], Sequence[FloatArray]]]:
     """Yield pictures stretched to a tower's input, a batch at a time, with their parts.
 
@@ -111,13 +112,13 @@ def stretched_batches(
         parts: Per picture, as DenseTower.embed takes them.
         size: (height, width) of the input, pixels.
         batch: Maximum number of pictures.
+        resampling: Filter of the tower's own preprocessing.
     """
     height, width = size
     for start in range(0, len(pictures), batch):
         some = slice(start, start + batch)
         stretched = [
-            as_pillow(picture).resize((width, height), Image.Resampling.BICUBIC)
-            for picture in pictures[some]
+            as_pillow(picture).resize((width, height), resampling) for picture in pictures[some]
         ]
         yield stretched, parts[some]
 

@@ -10,8 +10,9 @@ def load_embedder(spec: str) -> Embedder:
     """Load an embedder.
 
     Args:
-        spec: "packaged"; "open_clip:MODEL:PRETRAINED" with a pretrained tag of that model or
-            the path of a local checkpoint; or "scenes", the CLIP of the rendered world.
+        spec: "packaged"; "scenes", the CLIP of the rendered world; "open_clip:MODEL:PRETRAINED",
+            with a tag of that model, the path of a checkpoint, or TAG@PATH;
+            "open_clip:local-dir:FOLDER"; or "open_clip:hf-hub:REPOSITORY".
 
     Raises:
         EmbedderError: The spec is malformed, or what it names is unknown or does not load.
@@ -39,6 +40,7 @@ def load_embedder(spec: str) -> Embedder:
             "pip install 'textcam-service[offline]'"
         ) from error
     raise EmbedderError(
-        f"unknown embedder {spec!r}; give 'packaged', 'scenes' or 'open_clip:MODEL:PRETRAINED', "
-        "PRETRAINED being a tag or a checkpoint's path"
+        f"unknown embedder {spec!r}; give 'packaged', 'scenes', 'open_clip:MODEL:PRETRAINED', "
+        "PRETRAINED being a tag, a checkpoint's path or TAG@PATH, 'open_clip:local-dir:FOLDER' or "
+        "'open_clip:hf-hub:REPOSITORY'"
     )

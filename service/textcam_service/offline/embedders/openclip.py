@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,13 @@ import open_clip
 import torch
 from PIL import Image
 
+from textcam_service.artefacts.files import canonical_json, sha256
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import EmbedderError
 from textcam_service.offline.embedders.base import Picture, as_pillow
 from textcam_service.offline.embedders.dense import DenseTower, stretched_batches, unit_rows
+from textcam_service.offline.embedders.openclip_identity import identity_facts, load_tokenizer
+from textcam_service.offline.embedders.openclip_sources import clip_source
 from textcam_service.offline.embedders.openclip_towers import dense_tower
 from textcam_service.offline.networks.loading import state_digest
 
@@ -24,35 +26,49 @@ _TEXT_BATCH = 256
 
 
 class OpenClipEmbedder:
-    """A CLIP by model name and weights, loaded by open_clip; on a GPU where torch has one.
+    """A CLIP that open_clip loads; on a GPU where torch has one.
+
+    Attributes:
+        identity: Name and digest of weights, preprocessing, activation and tokenizer. What is
+            open_clip's default for the name is left out of the digest.
+        weights_digest: Digest of the weights alone.
 
     Raises:
-        EmbedderError: Model, tag or path is unknown, or the weights cannot be fetched or read.
+        EmbedderError: Model, tag or path is unknown; the weights or the tokenizer cannot be
+            fetched or read; or nothing tells the weights' preprocessing or activation.
     """
 
     def __init__(self, model_name: str, pretrained: str) -> None:
         """Load the model.
 
         Args:
-            model_name: One of `open_clip.list_models()`.
-            pretrained: A pretrained tag of that model, or the path of a local checkpoint.
+            model_name: One of `open_clip.list_models()`, "local-dir" or "hf-hub".
+            pretrained: A pretrained tag, TAG@PATH or PATH, see clip_source; or the folder or
+                the repository.
         """
-        _check_known(model_name, pretrained)
+        source = clip_source(model_name, pretrained)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            model, _, preprocess = open_clip.create_model_and_transforms(
-                model_name, pretrained=pretrained, precision="fp32", device=self._device
+            model, preprocess = open_clip.create_model_from_pretrained(
+                source.model,
+                pretrained=source.pretrained,
+                precision="fp32",
+                device=self._device,
+                **source.options,
             )
-            self._tokenizer: Any = open_clip.get_tokenizer(model_name)
         except Exception as error:  # open_clip's own, and whatever fetching weights may raise
             raise EmbedderError(
-                f"open_clip cannot load {model_name} with weights {pretrained!r} "
+                f"open_clip cannot load {source.model} with weights {source.pretrained!r} "
                 f"({type(error).__name__}: {error}); without a network, fetch the checkpoint "
                 "elsewhere and give its path"
             ) from error
+        self._tokenizer = load_tokenizer(source)
         self._model: Any = model.eval().requires_grad_(False)
         self._preprocess: Any = preprocess
-        self.identity = f"open_clip/{model_name}@{state_digest(model)}"
+        self.weights_digest = state_digest(model)
+        facts = identity_facts(source, model.visual.preprocess_cfg, self._tokenizer)
+        digest = sha256(canonical_json([facts, self.weights_digest]))
+        self.identity = f"open_clip/{source.label}@{digest if facts else self.weights_digest}"
         self.dimension = self.embed_texts(["a"]).shape[1]
         self.logit_scale = float(model.logit_scale.detach().exp())
 
@@ -88,7 +104,9 @@ class OpenClipEmbedder:
     def embed_parts(self, pictures: Sequence[Picture], parts: Sequence[FloatArray]) -> Float32Array:
         """Embed parts of pictures, see PartEmbedder: (sum of P, E) unit vectors."""
         found: list[Float32Array] = [np.zeros((0, self.dimension), np.float32)]
-        for stretched, some in stretched_batches(pictures, parts, self.part_size, _BATCH):
+        for stretched, some in stretched_batches(
+            pictures, parts, self.part_size, _BATCH, self._filter
+        ):
             with torch.inference_mode():
                 vectors = self._tower.embed(self._pixels(stretched), some)
             found.append(unit_rows(vectors))
@@ -98,19 +116,11 @@ class OpenClipEmbedder:
     def _tower(self) -> DenseTower:
         return dense_tower(self._model.visual, self.identity)
 
+    @property
+    def _filter(self) -> Image.Resampling:
+        bilinear = self._model.visual.preprocess_cfg["interpolation"] == "bilinear"
+        return Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
+
     def _pixels(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
         prepared = [self._preprocess(picture) for picture in pictures]
         return torch.stack(prepared).to(self._device)
-
-
-def _check_known(model_name: str, pretrained: str) -> None:
-    if model_name not in open_clip.list_models():
-        raise EmbedderError(
-            f"open_clip has no model {model_name!r}; `open_clip.list_models()` names them"
-        )
-    tags = open_clip.list_pretrained_tags_by_model(model_name)
-    if pretrained not in tags and not Path(pretrained).is_file():
-        raise EmbedderError(
-            f"{pretrained!r} is neither a file nor a pretrained tag of open_clip's {model_name}; "
-            f"its tags: {', '.join(tags) or 'none'}"
-        )

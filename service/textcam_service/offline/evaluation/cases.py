@@ -114,7 +114,7 @@ class Observation:
     further: Mapping[str, Float32Array] = field(default_factory=dict)
 
     @property
-    def seen(self) -> BackboneOutput:
+    def output(self) -> BackboneOutput:
         """Output of the backbone for the case."""
         return BackboneOutput(self.logits, self.activation_maps, self.further)
 
@@ -226,10 +226,10 @@ def explain_case(
         target: Class that is explained; None: the observation's prediction.
     """
     terms = terms_of(bundle, observation, target)
-    vertices = bundle.backbone.vertices(observation.seen)
+    vertices = bundle.backbone.vertices(observation.output)
     target = target or observation.prediction
     phrase_filter = count if isinstance(count, PhraseFilter) else PhraseFilter(count)
-    return make_rationale(bundle, observation.seen, terms, target, None, phrase_filter, vertices)
+    return make_rationale(bundle, observation.output, terms, target, None, phrase_filter, vertices)
 
 
 def terms_of(
@@ -237,7 +237,7 @@ def terms_of(
 ) -> CamTerms:
     """Run the bundle's method on a case; arguments as of explain_case."""
     image, _ = prepare(observation.case.image, bundle.backbone.manifest.preprocessing)
-    return attribute(bundle, observation.seen, image, target or observation.prediction, None)
+    return attribute(bundle, observation.output, image, target or observation.prediction, None)
 
 
 def predict(

@@ -12,9 +12,9 @@ from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.core.rationale.wording import PhraseSupports, SupportWording
 from textcam_service.core.types import Float32Array, Float64Array
 from textcam_service.model.bundle import ModelBundle
-from textcam_service.offline.banks.grounding import Opinions
-from textcam_service.offline.banks.phrase_sources import PhraseSources, phrase_opinions
-from textcam_service.offline.banks.phrase_supports import fitted
+from textcam_service.offline.banks.grounding import Grounding
+from textcam_service.offline.banks.phrase_sources import PhraseSources, ground_phrases
+from textcam_service.offline.banks.phrase_supports import refit
 from textcam_service.offline.banks.probing import Probing
 from textcam_service.offline.embedders.base import Embedder
 from textcam_service.offline.evaluation.cases import Observation
@@ -31,11 +31,11 @@ class Fit:
 
     Attributes:
         probing: Data of the probing images.
-        opinions: Opinions on the phrases in these images.
+        grounding: Grounding of the phrases in these images.
     """
 
     probing: Probing
-    opinions: Opinions
+    grounding: Grounding
 
 
 def fit_of(
@@ -50,10 +50,10 @@ def fit_of(
     if embedder is None:
         return None, "the bank's embedder is not given"
     sources = PhraseSources(probing, bundle.backbone, embedder)
-    opinions = phrase_opinions(sources, bundle.artefact.vocabulary)
-    if opinions.source != calibration.source:
+    grounding = ground_phrases(sources, bundle.artefact.vocabulary)
+    if grounding.source != calibration.source:
         return None, f"the bank was fitted on {calibration.source}, which it does not hold"
-    return Fit(probing, opinions), ""
+    return Fit(probing, grounding), ""
 
 
 def control_bundles(bundle: ModelBundle, fit: Fit | None = None) -> Mapping[str, ModelBundle]:
@@ -103,13 +103,13 @@ def with_supports(
     """Replace a bundle's supports (D, V), calibrated anew if there is a fit."""
     found = replace(_supports_of(bundle), supports=supports)
     if fit is not None:
-        found = fitted(found, fit.probing, fit.opinions, bundle.kinds, bundle.settings)
+        found = refit(found, fit.probing, fit.grounding, bundle.kinds, bundle.settings)
     bank = replace(bundle.artefact.bank, supports=found)
     return replace(bundle, artefact=replace(bundle.artefact, bank=bank))
 
 
-def says_of_image(bundle: ModelBundle, embedder: Embedder, fit: Fit | None = None) -> Explain:
-    """Return a function that explains by the embedder's opinion of the whole image.
+def embedder_explainer(bundle: ModelBundle, embedder: Embedder, fit: Fit | None = None) -> Explain:
+    """Return a function that explains by the embedder's scores of the whole image.
 
     It has no evidence. By supports, the image's embedding replaces the evidence and the phrases'
     embeddings replace their supports, calibrated as the bank is. By embeddings, the probing set's
@@ -127,7 +127,7 @@ def says_of_image(bundle: ModelBundle, embedder: Embedder, fit: Fit | None = Non
     blind = replace(_supports_of(bundle).calibration, temperature=0.0)  # without the network's
     known = replace(_supports_of(bundle), supports=texts, calibration=blind, attributes=None)
     probing = replace(fit.probing, evidence=fit.probing.embeddings)
-    known = fitted(known, probing, fit.opinions, bundle.kinds, bundle.settings)
+    known = refit(known, probing, fit.grounding, bundle.kinds, bundle.settings)
     wording = SupportWording(known, bundle.kinds, bundle.settings)
 
     def explain(observation: Observation) -> list[SaidPhrase]:

@@ -92,7 +92,7 @@ def channel_ablation(bundle: ModelBundle, observations: Sequence[Observation]) -
         for group in rationale.groups:
             maps = observation.activation_maps.copy()
             maps[group.channel_ids] = 0
-            without = float(bundle.backbone.head_logits(maps[None], observation.seen)[0, index])
+            without = float(bundle.backbone.head_logits(maps[None], observation.output)[0, index])
             worst = max(worst, abs(rationale.logit - without - group.evidence))
         largest = max(largest, abs(rationale.logit))
     return worst / largest
@@ -112,11 +112,11 @@ def randomisation(
     for name, share in (("head", 0.0), ("half of the layers", 0.5), ("all layers", 1.0)):
         with TemporaryDirectory() as folder:
             other = replace(bundle, backbone=_randomised(bundle.backbone, share, Path(folder)))
-            found[name] = _likeness(bundle, other, observations)
+            found[name] = _similarity(bundle, other, observations)
     return found
 
 
-def _likeness(
+def _similarity(
     bundle: ModelBundle, other: ModelBundle, observations: Sequence[Observation]
 ) -> dict[str, float]:
     maps, words = [], []

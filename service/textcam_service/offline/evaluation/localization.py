@@ -130,7 +130,7 @@ def heat_of(bundle: ModelBundle) -> HeatOf:
     return heat
 
 
-def centred_gaussian(observation: Observation) -> Float32Array:
+def centered_gaussian(observation: Observation) -> Float32Array:
     """Draw a control: the same bump in the middle of every image, a quarter of it wide."""
     height, width = observation.case.image.height, observation.case.image.width
     y, x = np.mgrid[0:height, 0:width]

@@ -13,7 +13,7 @@ import numpy as np
 
 from textcam_service.core.concepts import baselines
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings, channel_directions
-from textcam_service.core.rationale.phrases import centre_texts
+from textcam_service.core.rationale.phrases import center_texts
 from textcam_service.core.types import FloatArray, IntArray
 
 
@@ -82,7 +82,7 @@ def name_fits(
         likeness = embeddings @ texts.T
         return baselines.soft_wpmi(scores, likeness, np.eye(len(texts)), settings.samples)
     directions = channel_directions(scores, embeddings, settings)
-    return np.asarray(directions.embeddings @ centre_texts(texts).T)
+    return np.asarray(directions.embeddings @ center_texts(texts).T)
 
 
 def neuron_label_metrics(ranks: IntArray) -> NeuronLabelMetrics:

@@ -43,7 +43,7 @@ def compare(
                 for bundle, seen in zip((own, other), pair, strict=True)
             )
             classes = [seen.prediction.class_index for seen in pair]
-            found.append(compare_rationales(one, two, same_class=classes[0] == classes[1]))
+            found.append(compare_rationales(one, two, top1=classes[0] == classes[1]))
         progress(len(paths))
     if len(found) < MIN_HELD_OUT:
         raise ProbingSetError(

@@ -143,8 +143,8 @@ def phrase_reliability(rows: Sequence[Judged]) -> Mapping[str, Mapping[str, floa
     }
 
 
-def others(count: int) -> IntArray:
-    """Draw another image for each, round by round: (R, N), nowhere its own.
+def derangements(count: int) -> IntArray:
+    """Draw random derangements of images: (R, N), each image in another's place.
 
     In a fixed random circle each gets the one before it; fewer than two have no other.
     """
@@ -161,7 +161,7 @@ def folded(phrase: str) -> str:
     return phrase.strip().casefold()
 
 
-def says(bundle: ModelBundle) -> Explain:
+def bundle_explainer(bundle: ModelBundle) -> Explain:
     """Return a function that explains an observation as the product does."""
 
     def explain(observation: Observation) -> list[SaidPhrase]:
@@ -250,7 +250,7 @@ def _quotients(row: Judged) -> tuple[list[float], list[float]]:
 def _swapped(rows: Sequence[Judged]) -> tuple[Float64Array, Float64Array]:
     """Count by image how many of its phrases are right, and are judged, on other images."""
     right, clear = np.zeros(len(rows)), np.zeros(len(rows))
-    for exchanged in others(len(rows)):
+    for exchanged in derangements(len(rows)):
         for place, other in enumerate(exchanged.tolist()):
             marks = rows[other].marks(rows[place].said)
             right[place] += np.nansum(marks)

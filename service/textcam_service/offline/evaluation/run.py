@@ -9,18 +9,18 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from textcam_service.core.methods import Capability
-from textcam_service.errors import BundleMismatch, InvalidTruth
+from textcam_service.errors import InvalidTruth
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.banks.probing import Probing
-from textcam_service.offline.embedders.base import Embedder
+from textcam_service.offline.embedders.base import Embedder, require_embedder
 from textcam_service.offline.evaluation.cases import Observation, Truth, observed
 from textcam_service.offline.evaluation.controls import (
     EMBEDDER,
     SHUFFLED,
     Fit,
     control_bundles,
+    embedder_explainer,
     fit_of,
-    says_of_image,
     shuffled_channels,
 )
 from textcam_service.offline.evaluation.counterfactuals import counterfactual_agreement, removals
@@ -30,7 +30,7 @@ from textcam_service.offline.evaluation.faithfulness import (
     randomisation,
 )
 from textcam_service.offline.evaluation.localization import (
-    centred_gaussian,
+    centered_gaussian,
     heat_of,
     judge_groups,
     judge_localization,
@@ -38,12 +38,12 @@ from textcam_service.offline.evaluation.localization import (
 from textcam_service.offline.evaluation.phrases import (
     Explain,
     Judged,
+    bundle_explainer,
     folded,
     judged,
     phrase_intervals,
     phrase_metrics,
     phrase_reliability,
-    says,
 )
 from textcam_service.offline.evaluation.spurious_cues import judge_cues
 from textcam_service.scenes.classes import CLASSES
@@ -94,11 +94,8 @@ def evaluate(
     for one in (bundle, biased):
         if one is not None and (of_scenes or one is biased):
             _require_scene_classes(one)
-    if embedder is not None and embedder.identity != bundle.artefact.bank.embedder:
-        raise BundleMismatch(
-            f"the bank was built with {bundle.artefact.bank.embedder}, and the embedder is "
-            f"{embedder.identity}; give the same"
-        )
+    if embedder is not None:
+        require_embedder(embedder, bundle.artefact.bank.embedder)
     notes = _require_sayable(bundle, truth)
     progress("words")
     fit, why = fit_of(bundle, embedder, probing)
@@ -119,10 +116,12 @@ def evaluate(
 def _explainers(
     bundle: ModelBundle, embedder: Embedder | None, fit: Fit | None
 ) -> dict[str, Explain]:
-    explainers = {METHOD: says(bundle)}
-    explainers |= {name: says(other) for name, other in control_bundles(bundle, fit).items()}
+    explainers = {METHOD: bundle_explainer(bundle)}
+    explainers |= {
+        name: bundle_explainer(other) for name, other in control_bundles(bundle, fit).items()
+    }
     if embedder is not None and (fit is not None or bundle.calibration is None):
-        explainers[EMBEDDER] = says_of_image(bundle, embedder, fit)
+        explainers[EMBEDDER] = embedder_explainer(bundle, embedder, fit)
     return explainers
 
 
@@ -165,7 +164,7 @@ def _scene_tables(
     truth: Truth,
     progress: Callable[[str], None],
 ) -> Mapping[str, Table]:
-    heats = {METHOD: heat_of(bundle), "control: centred Gaussian": centred_gaussian}
+    heats = {METHOD: heat_of(bundle), "control: centred Gaussian": centered_gaussian}
     progress("place")
     place = {name: asdict(judge_localization(judged, heat)) for name, heat in heats.items()}
     shuffled = shuffled_channels(bundle)

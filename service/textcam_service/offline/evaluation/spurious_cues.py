@@ -67,7 +67,7 @@ def judge_cues(
         the cue is gone, and "accuracy_with"; "rank_correlation", of the evidence of the channels
         that support the cue with the logit that its removal costs.
 
-        By move of a setting of the choice (see moved_settings): each cue's "named", and that
+        By move of a setting of the choice (see perturbed_settings): each cue's "named", and that
         by the twin; empty where the words go by embeddings.
 
     Raises:
@@ -77,7 +77,7 @@ def judge_cues(
         raise InvalidTruth(
             "the twins' banks have different vocabularies or embedders; build both alike"
         )
-    moves = moved_settings(biased.settings) if biased.calibration is not None else {}
+    moves = perturbed_settings(biased.settings) if biased.calibration is not None else {}
     found: dict[str, dict[str, float]] = {}
     moved: dict[str, dict[str, float]] = {move: {} for move in moves}
     for class_index, cue in bias.cue_phrases.items():
@@ -114,18 +114,18 @@ def judge_cues(
     return found, moved
 
 
-def moved_settings(
+def perturbed_settings(
     settings: RationaleSettings,
 ) -> dict[str, Callable[[RationaleSettings], RationaleSettings]]:
-    """Return functions that move each setting of the choice by a tenth, down and up."""
+    """Return functions that perturb each setting of the choice by a tenth, down and up."""
 
-    def mover(name: str, factor: float) -> Callable[[RationaleSettings], RationaleSettings]:
+    def perturb(name: str, factor: float) -> Callable[[RationaleSettings], RationaleSettings]:
         least = 1.0 if name == "min_odds" else 0.0
         value = max(getattr(settings, name) * factor, least)
         return lambda own: replace(own, **{name: value})
 
     return {
-        f"{name} x {factor:g}": mover(name, factor)
+        f"{name} x {factor:g}": perturb(name, factor)
         for name in ("min_new", "min_more", "min_odds")
         for factor in (0.9, 1.1)
     }

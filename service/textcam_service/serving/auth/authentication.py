@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from textcam_service.errors import Unauthenticated
 from textcam_service.serving.auth.reloading import ReloadEvents, ReloadingFiles
+from textcam_service.serving.auth.scopes import read_scopes
 from textcam_service.settings import ServerSettings, faults_of
 
 EVERYTHING = frozenset({"*"})
@@ -26,7 +27,6 @@ _ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 _CLOCK_SKEW_S = 10
-_SCOPE = "textcam"
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Principal:
         rate: Images and other calls per second; 0 for no limit.
         burst: Images and other calls at once.
         proven: Whether the caller is authenticated, not only known by its address.
+        faults: Of a JWT's scopes, for the log; see Scopes.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Principal:
     rate: float
     burst: int
     proven: bool = True
+    faults: tuple[str, ...] = ()
 
     def is_allowed(self, granted: frozenset[str], name: str) -> bool:
         """Return True if `granted`, the caller's methods or models, includes a name."""
@@ -115,7 +117,7 @@ class Authenticator:
     Args:
         settings: See ServerSettings.
         events: Callbacks for changed files.
-        methods: Short names of all gRPC methods that the callers' file may grant.
+        methods: Short names of all gRPC methods that may be granted.
 
     Raises:
         InvalidSettings: A file is missing or broken.
@@ -125,6 +127,7 @@ class Authenticator:
         self, settings: ServerSettings, events: ReloadEvents, methods: Collection[str]
     ) -> None:
         self._settings = settings
+        self._methods = methods
         self._entries: ReloadingFiles[tuple[CallerEntry, ...]] | None = None
         self._keys: ReloadingFiles[tuple[jwt.PyJWK, ...]] | None = None
         if settings.callers:
@@ -204,9 +207,9 @@ class Authenticator:
             raise Unauthenticated(
                 f"the token belongs to no caller and is not a valid JWT ({error}); use a valid one"
             ) from error
-        scopes = str(claims.get("scope", "")).split()
-        methods, models = (_granted(scopes, kind) for kind in ("method", "model"))
-        return self._with_default_rate(f"subject {claims['sub']}", methods, models)
+        scopes = read_scopes(claims, self._methods)
+        caller = self._with_default_rate(f"subject {claims['sub']}", scopes.methods, scopes.models)
+        return replace(caller, faults=scopes.faults)
 
     def _caller(self, entry: CallerEntry) -> Principal:
         defaults = self._settings
@@ -229,12 +232,6 @@ def _bearer(tokens: Sequence[str]) -> str:
     if len(tokens) > 1 or scheme.lower() != "bearer" or not token:
         raise Unauthenticated("send the metadata 'authorization' once, as 'Bearer TOKEN'")
     return token
-
-
-def _granted(scopes: Sequence[str], kind: str) -> frozenset[str]:
-    """Return the names in scopes such as textcam:method:Explain or textcam:model:*."""
-    prefix = f"{_SCOPE}:{kind}:"
-    return frozenset(scope.removeprefix(prefix) for scope in scopes if scope.startswith(prefix))
 
 
 def read_callers(content: bytes, methods: Collection[str]) -> tuple[CallerEntry, ...]:

@@ -15,6 +15,7 @@ from textcam_service.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
 _LOGGED = 100  # characters of a refused name
+_FAULTS = 5  # of a token's scopes
 _METHOD: ContextVar[str] = ContextVar("method")
 _CREDENTIALS: ContextVar[Credentials] = ContextVar("credentials")
 _CALLER: ContextVar[str] = ContextVar("caller", default="")
@@ -122,7 +123,8 @@ class Authorizer:
         self, caller: Principal, granted: frozenset[str], kind: str, name: str, label: str
     ) -> None:
         if not caller.is_allowed(granted, name):
-            _log.info("%r may not use the %s %r", caller.name, kind, name[:_LOGGED])
+            why = f"; its token: {'; '.join(caller.faults[:_FAULTS])}" if caller.faults else ""
+            _log.info("%r may not use the %s %r%s", caller.name, kind, name[:_LOGGED], why)
             raise PermissionDenied(
                 f"this caller has no right to the {label}; ask the operator to grant it"
             )

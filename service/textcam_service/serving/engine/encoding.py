@@ -27,7 +27,7 @@ class Encoder(Protocol[EncodedT_co]):
         """
 
     def encode(self, result: ExplainResult, token: CancellationToken) -> EncodedT_co:
-        """Encode a result; runs in an answering thread.
+        """Encode a result; runs in a responding thread.
 
         Args:
             result: The result.

@@ -69,7 +69,7 @@ class Engine:
         self._methods = MethodRunner(
             bundle.backbone,
             self._session_thread,
-            self._threads.answering,
+            self._threads.responding,
             # Each admitted request asks for one gradient per target at a time. No gradient is
             # refused for lack of room. It is refused if its deadline would pass because of those
             # ahead of it.

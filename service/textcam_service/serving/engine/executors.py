@@ -15,7 +15,7 @@ Answer = TypeVar("Answer")
 
 
 class PriorityExecutor:
-    """Threads that decode images and answer requests, answers first.
+    """Threads that decode images and respond to requests, responses first.
 
     In one queue, the images of a burst would all be decoded before the first answer. With two,
     decoding still runs ahead of inference: while a batch runs, there is nothing to answer.
@@ -25,7 +25,7 @@ class PriorityExecutor:
 
     Attributes:
         decoding: Executor of the first step of requests.
-        answering: Executor of the last step of requests; goes first.
+        responding: Executor of the last step of requests; goes first.
     """
 
     def __init__(self, threads: int) -> None:
@@ -34,7 +34,7 @@ class PriorityExecutor:
         self._waiting: PriorityQueue[tuple[int, int, Future[Any], Callable[[], Any]]]
         self._waiting = PriorityQueue()
         self._numbers = count()
-        self.answering: Executor = _Lane(partial(self._submit, 0))
+        self.responding: Executor = _Lane(partial(self._submit, 0))
         self.decoding: Executor = _Lane(partial(self._submit, 1))
 
     def shutdown(self) -> None:

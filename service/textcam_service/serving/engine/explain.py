@@ -152,13 +152,13 @@ class ExplainFlow:
         return _Inferred(decoded.info, output, scores, targets)
 
     async def _attribute(self, request: RequestContext, inferred: _Inferred) -> _Attribution:
-        """Run the CAM method in the session; leave an INLINE one to the answering thread."""
+        """Run the CAM method in the session; leave an INLINE one to the responding thread."""
         if request.plan is MethodPlan.INLINE:
             return partial(self._attribute_inline, request, inferred)
         with request.record.stage("attribution"):
             results = await _gather(
-                self._methods.run(request.job.method, subject, inferred.output, request.deadline)
-                for _, subject in inferred.targets
+                self._methods.run(request.job.method, inputs, inferred.output, request.deadline)
+                for _, inputs in inferred.targets
             )
         return lambda: results
 
@@ -166,7 +166,7 @@ class ExplainFlow:
         """Run the CAM method in the current thread."""
         run, method = self._methods.run_inline, request.job.method
         with request.record.stage("attribution"):
-            return [run(method, subject, inferred.output) for _, subject in inferred.targets]
+            return [run(method, inputs, inferred.output) for _, inputs in inferred.targets]
 
     async def _explain_and_encode(
         self,
@@ -184,11 +184,11 @@ class ExplainFlow:
             self._observe_stages(request.record)
             return response
 
-        with self._answering(request):
-            return await run_in_executor(self._threads.answering, finish)
+        with self._responding(request):
+            return await run_in_executor(self._threads.responding, finish)
 
     @contextmanager
-    def _answering(self, request: RequestContext) -> Iterator[None]:
+    def _responding(self, request: RequestContext) -> Iterator[None]:
         """Cancel the thread's work if its request ends first; learn how long it takes."""
         began = time.monotonic()
         try:
@@ -208,10 +208,10 @@ class ExplainFlow:
         explained = partial(make_rationale, self._bundle, inferred.output)
         explanations = []
         with request.record.stage("rationale"):
-            for (target, subject), own in zip(inferred.targets, results, strict=True):
+            for (target, inputs), own in zip(inferred.targets, results, strict=True):
                 request.token.raise_if_cancelled()
                 rationale = explained(
-                    own.terms, *target, request.job.phrase_filter, subject.vertices
+                    own.terms, *target, request.job.phrase_filter, inputs.vertices
                 )
                 said = sentence(*target, rationale)
                 passes = own.network_passes, own.head_passes

@@ -47,7 +47,7 @@ class MethodPlan(Enum):
     """Way to run a CAM method alongside other requests."""
 
     INLINE = "inline"
-    """Arithmetic only: in the answering thread."""
+    """Arithmetic only: in the responding thread."""
     SESSION = "session"
     """One further pass: a turn of the session's thread."""
     LONG = "long"
@@ -181,20 +181,20 @@ class MethodRunner:
             self._long -= 1
 
     def run_inline(
-        self, method: Method, subject: MethodInput, output: BackboneOutput
+        self, method: Method, inputs: MethodInput, output: BackboneOutput
     ) -> MethodResult:
         """Run a method of MethodPlan.INLINE in the current thread."""
-        steps = method.queries(subject, self.settings)
+        steps = method.queries(inputs, self.settings)
         return MethodResult(run_method(steps, partial(self._backbone.query, output=output)))
 
     async def run(
-        self, method: Method, subject: MethodInput, output: BackboneOutput, deadline: float | None
+        self, method: Method, inputs: MethodInput, output: BackboneOutput, deadline: float | None
     ) -> MethodResult:
         """Run a method to its end.
 
         Args:
             method: One that the backbone supports.
-            subject: The score to explain.
+            inputs: The image, and the score to explain.
             output: The backbone's output of the image.
             deadline: Deadline on time.monotonic()'s clock; None: none.
 
@@ -202,17 +202,17 @@ class MethodRunner:
             DeadlineExpired: It passed between two chunks.
         """
         permit = self._chunks if self.plan(method) is MethodPlan.LONG else nullcontext()
-        return await self._run(method, subject, output, deadline, permit)
+        return await self._run(method, inputs, output, deadline, permit)
 
     async def _run(
         self,
         method: Method,
-        subject: MethodInput,
+        inputs: MethodInput,
         output: BackboneOutput,
         deadline: float | None,
         permit: AbstractAsyncContextManager[None],
     ) -> MethodResult:
-        steps = method.queries(subject, self.settings)
+        steps = method.queries(inputs, self.settings)
         passes = {"network_passes": 0, "head_passes": 0}
         answer: Any = None
         while True:

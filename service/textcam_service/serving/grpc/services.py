@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from grpc_reflection.v1alpha import reflection
 from textcam.oip import open_inference_pb2_grpc
 from textcam.v1 import explainer_pb2_grpc
 
@@ -15,6 +14,7 @@ from textcam_service.serving.grpc.explainer.servicer import ExplainerServicer
 from textcam_service.serving.grpc.health import SERVICE_NAME as HEALTH
 from textcam_service.serving.grpc.health import Health
 from textcam_service.serving.grpc.oip.servicer import OpenInferenceServicer
+from textcam_service.serving.grpc.reflection import add_reflection
 from textcam_service.settings import ServerSettings
 
 
@@ -41,5 +41,4 @@ def add_services(
         OpenInferenceServicer(dataplane, settings, is_serving), server
     )
     health.add_to(server)
-    names = (EXPLAINER, OPEN_INFERENCE, HEALTH, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
+    add_reflection(server, (EXPLAINER, OPEN_INFERENCE, HEALTH))

@@ -92,7 +92,7 @@ async def compare(
     return ExplanationAgreement.average(found)
 
 
-def fixed_set(folder: Path) -> list[bytes | UInt8Array]:
+def comparison_images(folder: Path) -> list[bytes | UInt8Array]:
     """Return the images that a bundle's folder holds for its canary; else rendered scenes."""
     files = [path.read_bytes() for path in canary_images(folder / CANARY)]
     return [*files] if files else [_scene(index) for index in range(_SCENES)]
@@ -120,5 +120,5 @@ def _agreement(old: ExplainResult, new: ExplainResult) -> ImageAgreement:
     return compare_rationales(
         old.explanations[0].rationale,
         new.explanations[0].rationale,
-        same_class=tops[0] == tops[1],
+        top1=tops[0] == tops[1],
     )

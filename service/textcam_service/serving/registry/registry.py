@@ -80,7 +80,7 @@ class ModelRegistry:
         # By name: the current version, then earlier ones that are kept, the latest first.
         self._versions: dict[str, tuple[_Version, ...]] = {}
         self._failing: set[Engine] = set()
-        self._leaving: dict[asyncio.Task[None], _Version] = {}
+        self._closing: dict[asyncio.Task[None], _Version] = {}
 
     @property
     def current(self) -> tuple[ModelBundle, ...]:
@@ -134,7 +134,7 @@ class ModelRegistry:
         if not self.names:
             raise ModelLoading("no model is loaded yet", retry_after_s=_LOADING_RETRY_S)
         if len(self.names) > 1:
-            known = self._listed(can_see)
+            known = self._visible_names(can_see)
             raise InvalidArgument(
                 f"several models are served: name one{known and f' of {known}'}", field="model"
             )
@@ -175,25 +175,25 @@ class ModelRegistry:
         self._versions[bundle.name] = held[:count]
         for old in held[count:]:
             task = asyncio.create_task(old.close(self._settings.drain_seconds))
-            self._leaving[task] = old
-            task.add_done_callback(self._left)
+            self._closing[task] = old
+            task.add_done_callback(self._on_closed)
         self._metrics.describe(bundle)
         self._on_change()
 
     async def close(self, patience_s: float) -> None:
         """Close all versions, leased or not, within `patience_s` seconds for their queues."""
-        left = [*self._leaving.values(), *(own for held in self._versions.values() for own in held)]
-        for task in self._leaving:
+        left = [*self._closing.values(), *(own for held in self._versions.values() for own in held)]
+        for task in self._closing:
             task.cancel()
         await asyncio.gather(*(version.engine.close(patience_s) for version in left))
 
-    def _left(self, task: asyncio.Task[None]) -> None:
-        self._failing.discard(self._leaving.pop(task).engine)
+    def _on_closed(self, task: asyncio.Task[None]) -> None:
+        self._failing.discard(self._closing.pop(task).engine)
         if not task.cancelled():
             task.result()
             freeze_gc()  # an engine and its parts refer to each other
 
-    def _listed(self, can_see: Visibility) -> str:
+    def _visible_names(self, can_see: Visibility) -> str:
         return ", ".join(f"'{name}'" for name in sorted(self.names) if can_see(name))
 
     def _version(self, ref: ModelRef, can_see: Visibility) -> _Version:
@@ -201,7 +201,7 @@ class ModelRegistry:
         if not self.names:
             raise ModelLoading("no model is loaded yet", retry_after_s=_LOADING_RETRY_S)
         if name not in self.names:
-            known = self._listed(can_see)
+            known = self._visible_names(can_see)
             raise UnknownModel(
                 f"no model '{name}' is served here{known and f', only {known}'}",
                 field="model.name",

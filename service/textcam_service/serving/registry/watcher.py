@@ -27,7 +27,7 @@ from textcam_service.serving.registry.canary import (
     MEASURES,
     check_drift,
     compare,
-    fixed_set,
+    comparison_images,
     is_guarded,
 )
 from textcam_service.serving.registry.daemon_thread import run_in_daemon_thread
@@ -81,7 +81,7 @@ class Watcher:
         self._warned_empty = self._warned_unmarked = False
         # By model: the folder of the served version, and the one before it, for a roll-back.
         self._folders: dict[str, tuple[Path, ...]] = {}
-        metrics.looked.set_to_current_time()
+        metrics.store_polled.set_to_current_time()
 
     async def run(self) -> None:
         """Poll for ever."""
@@ -103,12 +103,12 @@ class Watcher:
         except Exception as error:  # noqa: BLE001 - no error of a store may end the watch
             self._count("", error)
             return
-        self._metrics.looked.set_to_current_time()
+        self._metrics.store_polled.set_to_current_time()
         if not current and not self._warned_empty:
             self._warned_empty = True
             _log.warning(
                 "no model is published and current in %s: this server answers nothing until one "
-                "is; looking every %g s",
+                "is; polled every %g s",
                 self._store.location,
                 self._settings.store_poll_s,
             )
@@ -245,7 +245,9 @@ class Watcher:
         if not versions:
             return
         with self._models.lease(ModelRef(name)) as old:
-            agreement = await compare(old, new, await run_in_daemon_thread(fixed_set, folder))
+            agreement = await compare(
+                old, new, await run_in_daemon_thread(comparison_images, folder)
+            )
         for measure in MEASURES:
             self._metrics.drift.labels(name, measure).set(getattr(agreement, measure))
         report = {"model": name, "from": versions[0], "to": pointer.version, **asdict(agreement)}
@@ -259,7 +261,7 @@ class Watcher:
         self._metrics.load_failures.labels(name, reason).inc()
         _log.error(
             "%s: %s",
-            f"model '{name}' stays as it is" if name else "the store cannot be looked at",
+            f"model '{name}' stays as it is" if name else "the store cannot be read",
             error,
             exc_info=None if known else error,
         )

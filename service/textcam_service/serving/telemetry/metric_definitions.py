@@ -197,7 +197,7 @@ METRICS = (
         _MAX,
     ),
     Declaration(
-        "looked",
+        "store_polled",
         Gauge,
         "textcam_store_look_timestamp_seconds",
         "Time of the last successful check of the store, at first of the start; 0 without a store.",

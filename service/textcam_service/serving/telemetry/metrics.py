@@ -34,7 +34,7 @@ class Metrics:
     swaps: Counter
     load_failures: Counter
     pending: Gauge
-    looked: Gauge
+    store_polled: Gauge
     drift: Gauge
 
     def __init__(self) -> None:

@@ -197,15 +197,15 @@ def test_what_is_answered_quickens_a_slowed_window_up_to_its_capacity():
 
 def test_a_server_that_never_answered_is_given_up_soon_and_one_that_did_is_waited_for():
     peer = Peer("")
-    for answered, patience in ((False, 4), (True, 50)):
-        peer.answered = answered
+    for has_responded, patience in ((False, 4), (True, 50)):
+        peer.has_responded = has_responded
         window = Window(1, Retry(), 1000.0, "run", peer)
         window.add(pb.ExplainRequest(), ImageSource(b""), 0.0)
         for attempt in range(patience):
             assert not window.head_done, attempt
             assert window.launch(10.0 * attempt)
             window.broken(Unavailable("nobody"), 10.0 * attempt)
-        assert window.head_done is not answered
+        assert window.head_done is not has_responded
 
 
 def staggered(count: int, retry: Retry = STEADY) -> Window:

@@ -63,7 +63,7 @@ def test_shares_are_of_all_evidence_and_their_difference_is_at_most_one():
 
 def test_rationales_are_compared_by_map_first_phrase_and_shares():
     one, other = rationale({"fur": 1.0, "wood": 2.0}), rationale({"fur": 2.0, "ice": 1.0})
-    found = compare_rationales(one, other, same_class=False)
+    found = compare_rationales(one, other, top1=False)
     assert found == ImageAgreement(
         top1=False,
         map_correlation=pytest.approx(1),
@@ -71,8 +71,8 @@ def test_rationales_are_compared_by_map_first_phrase_and_shares():
         share_difference=pytest.approx(0.5),
     )
     silent = rationale({})
-    assert not compare_rationales(one, silent, same_class=True).first_phrase
-    assert compare_rationales(silent, silent, same_class=True).first_phrase
+    assert not compare_rationales(one, silent, top1=True).first_phrase
+    assert compare_rationales(silent, silent, top1=True).first_phrase
 
 
 def test_agreement_is_the_mean_over_images():

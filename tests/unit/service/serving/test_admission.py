@@ -27,7 +27,7 @@ def in_flight(metrics):
 
 
 def test_places_are_held_while_work_lasts_and_given_back_however_it_ends(admission, metrics):
-    with contextlib.suppress(KeyError), admission.admit(10, places=3):
+    with contextlib.suppress(KeyError), admission.admit(10, concurrency=3):
         assert in_flight(metrics) == 3
         with pytest.raises(ServerBusy) as busy, admission.admit(0):
             pass

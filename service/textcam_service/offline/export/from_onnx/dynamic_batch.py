@@ -16,6 +16,7 @@ from textcam_service.offline.export.from_onnx.nodes import (
     attribute,
     is_close,
     reachable,
+    run_loaded,
     run_model,
     session,
     weight,
@@ -128,8 +129,9 @@ def _sizes(file: OnnxFile, model: onnx.ModelProto, pixels: Float32Array) -> _Siz
     asked = {name: f"size:{name}" for name in sorted(reachable(model.graph.node, file.image))}
     made = with_outputs(model, [file.logits, *asked.values()])
     made.graph.node.extend(helper.make_node("Shape", [name], [own]) for name, own in asked.items())
+    loaded = session(made, file.path)
     try:
-        found = run_model(made, file.path, {file.image: pixels})
+        found = run_loaded(loaded, file.path, {file.image: pixels})
     except ExportRefused as refused:
         raise ExportRefused(
             f"{refused}; export it with a free batch size, and state its --input-size"

@@ -14,6 +14,7 @@ from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import ExportRefused
 
 TOLERANCE = 1e-4
+_OPSET = 18  # that any onnxruntime of the service takes
 
 
 def reachable(nodes: Iterable[onnx.NodeProto], start: str) -> set[str]:
@@ -64,7 +65,22 @@ def session(model: onnx.ModelProto, what: object) -> ort.InferenceSession:
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:
-        raise ExportRefused(f"{what}: onnxruntime cannot load it: {error}") from error
+        raise ExportRefused(
+            f"{what}: onnxruntime cannot load it: {error}{_remedy(model, error)}"
+        ) from error
+
+
+def _remedy(model: onnx.ModelProto, error: Exception) -> str:
+    """Say what to do about a model that is newer than onnxruntime."""
+    newer = ("IR version", "opset", "is not a registered function/op")
+    if not any(word in str(error) for word in newer):
+        return ""
+    opset = next((own.version for own in model.opset_import if not own.domain), 0)
+    return (
+        f"; its opset is {opset} and its IR version {model.ir_version}: export it with an older "
+        f"opset, as opset_version={_OPSET} of torch.onnx.export, or install a newer "
+        f"onnxruntime than {ort.__version__}"
+    )
 
 
 def run_model(
@@ -75,7 +91,17 @@ def run_model(
     Raises:
         ExportRefused: onnxruntime cannot load it, or cannot run it on these inputs.
     """
-    loaded = session(model, what)
+    return run_loaded(session(model, what), what, feeds)
+
+
+def run_loaded(
+    loaded: ort.InferenceSession, what: object, feeds: Mapping[str, FloatArray]
+) -> dict[str, Float32Array]:
+    """Run a loaded graph once, and return its outputs by name.
+
+    Raises:
+        ExportRefused: onnxruntime cannot run it on these inputs.
+    """
     names = [output.name for output in loaded.get_outputs()]
     try:
         return dict(zip(names, loaded.run(names, feeds), strict=True))

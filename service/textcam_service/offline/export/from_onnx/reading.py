@@ -15,9 +15,10 @@ from onnx import compose, inliner, numpy_helper
 
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.from_onnx.nodes import run_model, with_outputs
+from textcam_service.offline.export.from_onnx.portable import in_float32, in_order, with_older_ir
 
 OWN = "own:"  # sets a file's names apart from the product's
-_PASS_ON = {"Identity", "Dropout"}
+_PASS_ON = {"Identity", "Dropout", "Cast"}  # a probability's Cast is to another float
 _RESHAPE = {"Flatten", "Reshape", "Squeeze", "Cast"}
 _NAME_KEYS = ("class_names", "names", "classes", "labels")
 
@@ -44,7 +45,7 @@ class OnnxFile:
 
 
 def read_onnx(path: Path, size: tuple[int, int]) -> OnnxFile:
-    """Read an ONNX file, with external data beside it.
+    """Read an ONNX file, with external data beside it. Halves in it become float32.
 
     Args:
         path: The file.
@@ -56,7 +57,10 @@ def read_onnx(path: Path, size: tuple[int, int]) -> OnnxFile:
     """
     try:
         given = onnx.load(str(path))
+        in_order(given.graph)
+        in_float32(given)
         onnx.checker.check_model(given)
+        with_older_ir(given)
         given = inliner.inline_local_functions(given)
     except Exception as error:  # protobuf's and onnx's own, and the file system's
         raise ExportRefused(f"{path} is no ONNX model: {error}") from error

@@ -24,6 +24,7 @@ from textcam_service.offline.export.from_onnx.split import (
 from textcam_service.offline.export.tensor_layout import Layout
 
 _CANDIDATES = 40
+_NAMED = 5  # tensors in an error
 
 
 @dataclass(frozen=True)
@@ -67,21 +68,26 @@ def choose_split(classifier: OnnxClassifier, pixels: Float32Array) -> OnnxSplit:
     Raises:
         ExportRefused: There is no such tensor.
     """
-    tried = 0
+    tried: list[str] = []
+    passed: list[str] = []
     for name, layout in _candidates(classifier):
         try:
             head = head_model(classifier, name, layout)
             parts = _split(classifier, name, layout, pixels, head)
         except ExportRefused:
-            continue  # the image goes around it, or it is of another type
+            passed.append(f"{name.removeprefix(OWN)!r} (more of the image goes around it)")
+            continue  # or it is of another type
         if _is_spatial(parts):
             return parts
-        tried += 1
-        if tried >= _CANDIDATES:
+        tried.append(f"{name.removeprefix(OWN)!r} (few of its positions matter)")
+        if len(tried) >= _CANDIDATES:
             break
+    near = (
+        "; ".join([*tried, *passed][:_NAMED]) or "none of its tensors has the image's proportions"
+    )
     raise ExportRefused(
         f"{classifier.file.path}: no tensor holds maps through which all of the network passes and "
-        "whose positions matter to the logits; choose one with --target-layer"
+        f"whose positions matter to the logits; choose one with --target-layer; near: {near}"
     )
 
 

@@ -18,16 +18,16 @@ from textcam_service.artefacts.backbone import ACTIVATION_MAPS, CLASS_WEIGHTS, L
 _INSIDE = "_pulled"
 
 
-def conditional_gradient(serialised: bytes) -> bytes:
+def conditional_gradient(serialized: bytes) -> bytes:
     """Move all nodes that the logits do not need into an If; class weights of 0 skip it.
 
     The outputs stay the same: with weights of 0, all gradients are 0.
 
     Args:
-        serialised: A graph of ACTIVATION_MAPS, CLASS_WEIGHTS and contexts to LOGITS and gradients,
+        serialized: A graph of ACTIVATION_MAPS, CLASS_WEIGHTS and contexts to LOGITS and gradients,
             each (N, ...) with all extents known but N.
     """
-    model = onnx.load_from_string(serialised)
+    model = onnx.load_from_string(serialized)
     graph = model.graph
     forward = _ancestors(graph.node, LOGITS)
     backward = [node for index, node in enumerate(graph.node) if index not in forward]

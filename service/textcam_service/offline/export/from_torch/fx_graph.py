@@ -6,6 +6,7 @@ import torch
 from torch import fx, nn
 
 from textcam_service.errors import ExportRefused
+from textcam_service.offline.export.from_torch.translatable import Translatable
 
 aten = torch.ops.aten
 _MAX_CONTEXTS = 8
@@ -21,7 +22,8 @@ def trace(model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     """
     free = {"image": {0: torch.export.Dim.DYNAMIC}}
     try:
-        program = torch.export.export(model, (images,), dynamic_shapes=free, strict=False)
+        with Translatable():
+            program = torch.export.export(model, (images,), dynamic_shapes=free, strict=False)
         module = program.run_decompositions({}).module()
     except Exception as error:  # any that tracing may meet in a foreign network
         raise ExportRefused(

@@ -20,6 +20,9 @@ from textcam_service.offline.networks.network import Network
 HEAD_TOLERANCE = 1e-4
 _MIN_SHARE = 0.5  # share of positions with a gradient
 _CANDIDATES = 40
+_NAMED = 5  # layers in an error
+_READING = ("pool", "attention", "attn")  # in names of classes that pool by attention
+_KEYS = {"k", "key", "keys", "kv", "qkv", "to_k", "to_kv", "to_qkv", "k_proj", "key_proj"}
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,11 @@ def choose_target(network: Network, images: torch.Tensor, vertices: int = 0) -> 
     If the logits are a linear layer over the mean of a layer's maps, it is that layer. Otherwise
     it is the last layer that is a bottleneck (all of the network passes through it) and spatial
     (most of its positions still matter to the logits). The last block's output of a transformer
-    that is read at its class token is not spatial.
+    that is read at its class token is not spatial. Keys and values of a pooling by attention are
+    passed over, for the layer that it takes.
 
     If a layer normalisation takes that layer's tensor, its output is chosen instead, although in
-    a residual block the rest of the tensor goes around it: see _normalised.
+    a residual block the rest of the tensor goes around it: see _layer_norm_output.
 
     Args:
         network: The network to explain.
@@ -82,11 +86,13 @@ def choose_target(network: Network, images: torch.Tensor, vertices: int = 0) -> 
     found = _averaged(network, images, vertices)
     if found is not None:
         return found
-    point = _last_spatial(network, images, vertices)
+    misses: list[str] = []
+    point = _last_spatial(network, images, vertices, misses)
     if point is None:
+        near = "; ".join(misses[:_NAMED]) or "none of its modules takes or gives such a tensor"
         raise ExportRefused(
             f"{network.name}: no layer holds maps whose positions matter to the logits and "
-            "through which all of the network passes; choose one with --target-layer"
+            f"through which all of the network passes; choose one with --target-layer; near: {near}"
         )
     return Target(point, None)
 
@@ -141,42 +147,76 @@ def _averaged(network: Network, images: torch.Tensor, vertices: int) -> Target |
     return Target((outputs or matching)[-1], head)
 
 
-def _last_spatial(network: Network, images: torch.Tensor, vertices: int) -> HookPoint | None:
-    """Return the last hook point that is a bottleneck and has positions that matter."""
+def _last_spatial(
+    network: Network, images: torch.Tensor, vertices: int, misses: list[str]
+) -> HookPoint | None:
+    """Return the last hook point that is a bottleneck and has positions that matter.
+
+    Args:
+        network: The network to explain.
+        images: Sample images (N, 3, h, w).
+        vertices: As for choose_target.
+        misses: Takes the layers that hold maps and are not both, the last first, with the reason.
+    """
     module = copy.deepcopy(network.module)
     for child in module.modules():
         if hasattr(child, "inplace"):
             setattr(child, "inplace", False)  # noqa: B010 - of no torch type; it spoils gradients
     hooks: list[_Hook] = []
     logits = _watch(module, images.clone().requires_grad_(True), vertices, hooks.append)
+    readers = _readers(module, hooks, images)
     hooks = [hook for hook in hooks if hook.tensor.requires_grad and not hook.pools]
     if not hooks:
         return None
-    torch.manual_seed(0)
-    score = (logits * torch.randn_like(logits)).sum()
     gradients = torch.autograd.grad(
-        score, [hook.tensor for hook in hooks], allow_unused=True, retain_graph=False
+        _score(logits), [hook.tensor for hook in hooks], allow_unused=True, retain_graph=False
     )
     tried: set[int] = set()
     for hook, gradient in reversed(list(zip(hooks, gradients, strict=True))):
         if gradient is None or id(hook.tensor) in tried or len(tried) >= _CANDIDATES:
             continue
+        if hook.point.name.startswith(readers):
+            continue
         tried.add(id(hook.tensor))
         size = hook.layout.maps(gradient).abs().sum(dim=(0, 1))
         share = (size > 1e-6 * size.max()).float().mean()
         point = _outermost(hooks, hook)
-        if share > _MIN_SHARE and _is_bottleneck(module, images, point):
-            return _normalised(module, hooks, hook) or point
+        if share <= _MIN_SHARE:
+            misses.append(f"'{point}' ({share:.0%} of its positions matter)")
+        elif _is_bottleneck(module, images, point):
+            return _layer_norm_output(module, hooks, hook) or point
+        else:
+            misses.append(f"'{point}' (more of the image goes around it)")
     return None
 
 
-def _normalised(module: nn.Module, hooks: list[_Hook], chosen: _Hook) -> HookPoint | None:
+def _readers(module: nn.Module, hooks: list[_Hook], images: torch.Tensor) -> tuple[str, ...]:
+    """Return how names begin inside of modules that pool maps by attention.
+
+    They take maps, and give none of that grid. Keys and values inside are no features.
+    """
+    grids = {(hook.point, hook.layout.height, hook.layout.width) for hook in hooks}
+    found = []
+    for hook in hooks:
+        name = hook.point.name
+        given = (HookPoint(name), hook.layout.height, hook.layout.width)
+        if not hook.point.at_input or given in grids or hook.tensor.shape == images.shape:
+            continue
+        child = module.get_submodule(name)
+        kind = type(child).__name__.casefold()
+        parts = {part.casefold() for part, _ in child.named_children()}
+        if any(word in kind for word in _READING) or not parts.isdisjoint(_KEYS):
+            found.append(f"{name}.")
+    return tuple(found)
+
+
+def _layer_norm_output(module: nn.Module, hooks: list[_Hook], chosen: _Hook) -> HookPoint | None:
     """Return the output of the layer normalisation that takes the chosen tensor, if any does.
 
     Before it, gradients are orthogonal to each position's activations: evidence would cancel.
     """
     for hook in hooks:
-        same = hook.point.at_input and hook.tensor is chosen.tensor
+        same = hook.point.at_input and _is_same(hook.tensor, chosen.tensor)
         if same and isinstance(module.get_submodule(hook.point.name), nn.LayerNorm):
             return HookPoint(hook.point.name)
     return None
@@ -184,9 +224,15 @@ def _normalised(module: nn.Module, hooks: list[_Hook], chosen: _Hook) -> HookPoi
 
 def _outermost(hooks: list[_Hook], chosen: _Hook) -> HookPoint:
     """Return the outermost module that returns the chosen tensor; else its own hook point."""
-    same = [hook.point for hook in hooks if hook.tensor is chosen.tensor]
+    same = [hook.point for hook in hooks if _is_same(hook.tensor, chosen.tensor)]
     outputs = [point for point in same if not point.at_input]
     return outputs[-1] if outputs else chosen.point
+
+
+def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return True for a tensor and itself, and for a view of all of it, as tokens[:, 0:]."""
+    place = (one.data_ptr(), one.shape, one.stride()) if one is not other else None
+    return place is None or place == (other.data_ptr(), other.shape, other.stride())
 
 
 def _is_bottleneck(module: nn.Module, images: torch.Tensor, point: HookPoint) -> bool:
@@ -203,8 +249,17 @@ def _is_bottleneck(module: nn.Module, images: torch.Tensor, point: HookPoint) ->
         hook.remove()
     if not logits.requires_grad:
         return True
-    (gradient,) = torch.autograd.grad(logits.sum(), given, allow_unused=True)
+    (gradient,) = torch.autograd.grad(_score(logits), given, allow_unused=True)
     return gradient is None or not bool(gradient.any())
+
+
+def _score(logits: torch.Tensor) -> torch.Tensor:
+    """Weight the logits by seeded noise, and add them up.
+
+    Their plain sum has no gradient where they add up to a constant, as [z, -z] do.
+    """
+    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
+    return (logits * weights).sum()
 
 
 def _watch(module: nn.Module, images: torch.Tensor, vertices: int, record: Any) -> torch.Tensor:

@@ -26,7 +26,7 @@ def to_onnx(
     inputs: Sequence[str],
     outputs: Sequence[str],
 ) -> bytes:
-    """Translate a module to a serialised graph with a free batch dimension, all weights inside.
+    """Translate a module to a serialized graph with a free batch dimension, all weights inside.
 
     Args:
         what: Name of the module, for errors.
@@ -60,8 +60,8 @@ def to_onnx(
         raise ExportRefused(f"{what}: torch cannot export it to ONNX: {reason}") from error
     for node in graph.graph.node:
         del node.metadata_props[:]  # stack traces with this machine's paths
-    serialised: bytes = graph.SerializeToString()
-    return serialised
+    serialized: bytes = graph.SerializeToString()
+    return serialized
 
 
 def _free_batch(module: nn.Module, count: int) -> tuple[Any, ...]:

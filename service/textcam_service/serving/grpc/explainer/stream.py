@@ -80,20 +80,20 @@ class Stream:
             while (response := await self._done.get()) is not None:
                 self._ids.discard(response.frees)  # before its reader can use the id again
                 yield response.message
-                self._hold(-1, -response.size)
+                self._add_undelivered(-1, -response.size)
                 self._slots.release()
             await reader
         finally:
             for task in (reader, *self._tasks):
                 task.cancel()
-            self._hold(-self._items, -self._bytes)
+            self._add_undelivered(-self._items, -self._bytes)
 
     async def _read(self, items: AsyncIterator[pb.ExplainStreamRequest]) -> None:
         try:
             async for item in items:
                 await self._slots.acquire()
                 await self._wait_for_room()
-                self._hold(1)
+                self._add_undelivered(1)
                 task = asyncio.create_task(self._explain(item.request))
                 self._tasks.add(task)
                 task.add_done_callback(self._on_explained)
@@ -128,7 +128,7 @@ class Stream:
                 message.error.CopyFrom(status_of(error))
         size = message.ByteSize()
         self._largest = self._seen = max(self._seen, size)
-        self._hold(0, size)
+        self._add_undelivered(0, size)
         self._done.put_nowait(_Undelivered(message, size, own))
 
     def _check_id(self, request_id: str) -> None:
@@ -142,7 +142,7 @@ class Stream:
             field="request.request_id",
         )
 
-    def _hold(self, items: int, size: int = 0) -> None:
+    def _add_undelivered(self, items: int, size: int = 0) -> None:
         self._items += items
         self._bytes += size
         self._dataplane.admission.add_undelivered(items, size)

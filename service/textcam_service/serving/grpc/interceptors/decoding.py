@@ -72,13 +72,19 @@ def _decoder(path: str, decode: Callable[[bytes], Any]) -> Callable[[bytes], Any
         try:
             return decode(content)
         except DecodeError:  # its message says nothing useful about the content
-            kind = Default().FindMethodByName(path[1:].replace("/", ".")).input_type.full_name
             return UndecodableMessage(
-                f"the request's bytes are not a valid {kind}; encode it by the server's contract, "
-                "which its reflection service describes"
+                f"the request's bytes are not a valid {_kind(path)}; encode it by the server's "
+                "contract, which its reflection service describes"
             )
 
     return decode_or_error
+
+
+def _kind(path: str) -> str:
+    """Return the full name of a method's request; for reflection v1, that of v1alpha."""
+    name = path[1:].replace("/", ".").replace("reflection.v1.", "reflection.v1alpha.")
+    kind: str = Default().FindMethodByName(name).input_type.full_name
+    return kind
 
 
 async def _decoded(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:

@@ -28,16 +28,27 @@ from textcam_service.serving.engine.jobs import (
     check_request_id,
 )
 from textcam_service.serving.grpc.oip.outputs import output_specs
-from textcam_service.serving.grpc.oip.tensors import Array, read_bytes, read_pixels, read_shape
+from textcam_service.serving.grpc.oip.tensors import (
+    Array,
+    decode_base64,
+    read_bytes,
+    read_pixels,
+    read_shape,
+    refuse_base64,
+)
 from textcam_service.settings import ServerSettings
 
 IMAGE, PIXELS = "image", "pixels"
 _DATATYPES = {IMAGE: "BYTES", PIXELS: "UINT8"}
+_SHOWN = 40  # characters of an unknown content type
 _WHOLE = ("int64_param", "uint64_param")
 # Parameters of requests that platforms add; they say nothing about explaining.
 _PASSED_OVER = {"priority", "timeout", "sequence_id", "sequence_start", "sequence_end"}
 # Parameters of tensors: how a client's library encodes them over HTTP, or in itself.
-_PASSED_OVER_BY_TENSOR = {"binary_data", "binary_data_size", "content_type"}
+_PASSED_OVER_BY_TENSOR = {"binary_data", "binary_data_size"}
+# How a client's library encodes elements: as they are, or files as base64.
+_CONTENT_TYPE = "content_type"
+_PLAIN, _BASE64 = {"", "np", "raw"}, {"base64", "pillow_image"}
 # Each pixel is held as a uint32, and as the uint8 that is made of it.
 _TYPED_BYTES = 5
 # Outputs that need a map per phrase.
@@ -53,6 +64,7 @@ class Batch:
         size: Bytes that the request takes while it is in work.
         shape: Shape of the input.
         outputs: Names of the requested outputs, in order.
+        is_base64: Whether the images are files in base64.
         template: The job of each image, with an empty image.
     """
 
@@ -60,6 +72,7 @@ class Batch:
     size: int
     shape: tuple[int, ...]
     outputs: tuple[str, ...]
+    is_base64: bool
     template: ExplainJob
 
     def job(self, image: bytes | Array) -> ExplainJob:
@@ -87,7 +100,8 @@ def read_batch(
     groups = not _WITH_GROUPS.isdisjoint(outputs)
     shape, count = _read_input(request, settings)
     size = _size(request, shape, settings.max_bytes_in_work)
-    return Batch(count, size, shape, outputs, replace(template, include_groups=groups))
+    is_base64 = _read_content_type(request) in _BASE64
+    return Batch(count, size, shape, outputs, is_base64, replace(template, include_groups=groups))
 
 
 def charged_images(request: oip.ModelInferRequest, settings: ServerSettings) -> int:
@@ -110,7 +124,12 @@ def read_images(request: oip.ModelInferRequest, batch: Batch) -> Sequence[bytes 
         InvalidTensor: The contents are not what the input's type and shape say.
     """
     if request.inputs[0].name == IMAGE:
-        return read_bytes(request, 0, batch.shape)
+        elements = read_bytes(request, 0, batch.shape)
+        if batch.is_base64:
+            return [decode_base64(each, place) for place, each in enumerate(elements)]
+        for place, each in enumerate(elements):
+            refuse_base64(each, place)
+        return elements
     pixels = read_pixels(request, 0, batch.shape)
     return list(pixels.reshape(batch.count, *batch.shape[-3:]))
 
@@ -150,13 +169,40 @@ def _size(request: oip.ModelInferRequest, shape: tuple[int, ...], most: int) -> 
 
 def _check_parameters(tensor: Any, field: str) -> None:
     """Check the parameters of an input or of a requested output."""
-    for name in tensor.parameters:
-        if name not in _PASSED_OVER_BY_TENSOR:
+    for name, parameter in tensor.parameters.items():
+        if name == _CONTENT_TYPE:
+            _check_content_type(parameter, tensor.name, f"{field}.parameters")
+        elif name not in _PASSED_OVER_BY_TENSOR:
             raise InvalidArgument(
                 f"the parameter '{name}' of '{tensor.name}' is not supported: tensors come "
                 "whole, and within the messages; leave it out",
                 field=f"{field}.parameters",
             )
+
+
+def _check_content_type(parameter: oip.InferParameter, tensor: str, field: str) -> None:
+    """Check how a tensor is encoded: base64 stands for files alone, text for outputs of text."""
+    given = parameter.string_param
+    is_output = tensor not in _DATATYPES
+    taken = _PLAIN | (_BASE64 if tensor == IMAGE else set()) | ({"str"} if is_output else set())
+    if parameter.WhichOneof("parameter_choice") != "string_param" or given not in taken:
+        listed = ", ".join(f"'{each}'" for each in sorted(taken - {""}))
+        raise InvalidArgument(
+            f"the content_type '{given[:_SHOWN]}' of '{tensor}' is not taken, only {listed}; leave "
+            "it out where the elements are as ModelMetadata says",
+            field=field,
+        )
+
+
+def _read_content_type(request: oip.ModelInferRequest) -> str:
+    """Return the input's content type: its own, or else the request's; checked."""
+    (tensor,) = request.inputs
+    if _CONTENT_TYPE in tensor.parameters:
+        return str(tensor.parameters[_CONTENT_TYPE].string_param)
+    if _CONTENT_TYPE not in request.parameters:
+        return ""
+    _check_content_type(request.parameters[_CONTENT_TYPE], tensor.name, "parameters")
+    return str(request.parameters[_CONTENT_TYPE].string_param)
 
 
 def _count_pixel_images(shape: tuple[int, ...]) -> int:
@@ -198,7 +244,7 @@ def _read_template(
             target = Classes((_read_class(value, bundle),))
         elif name == "method" and isinstance(value, str):
             method = _read_method(value, bundle)
-        elif name not in _PASSED_OVER:
+        elif name not in {*_PASSED_OVER, _CONTENT_TYPE}:
             raise InvalidArgument(
                 f"the parameter '{name}' is not supported as given; there are 'max_phrases' "
                 "(int64), 'class' (int64 or string) and 'method' (string)",

@@ -151,16 +151,16 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
             check_bytes(least, batch.count, settings.max_message_bytes)
             # The batch is admitted as a whole, until its end. So none of its images is refused
             # because of later requests or of its other images.
-            places = min(
+            concurrency = min(
                 batch.count,
                 engine.max_concurrency(batch.template.method),
                 settings.stream_concurrency,
                 settings.max_concurrent,
             )
-            with self._dataplane.admission.admit(batch.size, places):
+            with self._dataplane.admission.admit(batch.size, concurrency):
                 contents = await asyncio.to_thread(read_images, request, batch)
                 outputs = BatchOutputs(batch.outputs, specs, batch.count)
-                failure = await self._explain(batch, contents, places, engine, outputs, call)
+                failure = await self._explain(batch, contents, concurrency, engine, outputs, call)
                 if failure is not None:
                     return failure
                 response = await asyncio.to_thread(
@@ -173,13 +173,13 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         self,
         batch: Batch,
         images: Sequence[bytes | Array],
-        places: int,
+        concurrency: int,
         engine: Engine,
         outputs: BatchOutputs,
         call: RpcRequest,
     ) -> Status | None:
-        """Explain all images, `places` at a time; return the status of the first that failed."""
-        slots = asyncio.Semaphore(places)
+        """Explain all images, `concurrency` at a time; return the first failure's status."""
+        slots = asyncio.Semaphore(concurrency)
 
         async def explain(index: int, image: bytes | Array) -> None:
             job, encoder = batch.job(image), outputs.encoder(index)

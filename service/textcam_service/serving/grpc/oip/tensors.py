@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
+import re
 import struct
 from typing import Any, TypeAlias
 
@@ -21,6 +24,9 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "FP32": (np.dtype("<f4"), "fp32_contents"),
     "BYTES": (np.dtype(object), "bytes_contents"),
 }
+_BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/=_\s-]{24}|[A-Za-z0-9+/=_\s-]*$")
+# As JPEG, PNG and WebP begin in base64, and URLs that hold a file.
+_BASE64_IMAGES = (b"/9j/", b"iVBORw0KGgo", b"UklGR", b"data:image/")
 _MOST_DIMENSIONS = 4
 _PIECE = 2**16
 
@@ -111,6 +117,42 @@ def read_bytes(request: oip.ModelInferRequest, place: int, shape: tuple[int, ...
         at = end
     _require_count(len(found), shape, f"inputs[{place}]")
     return found
+
+
+def decode_base64(element: bytes, place: int) -> bytes:
+    """Decode an element of BYTES that is base64; one that is a file as it stands stays.
+
+    Args:
+        element: Its bytes.
+        place: Of the element, for the message.
+
+    Raises:
+        InvalidTensor: It is text, but not valid base64.
+    """
+    try:
+        return base64.b64decode(b"".join(element.split()), validate=True)
+    except binascii.Error as error:
+        if _BASE64_TEXT.match(element):
+            raise InvalidTensor(
+                f"element {place} is not valid base64, which its content_type says; encode the "
+                "file's bytes by the standard alphabet, with padding",
+                field="inputs[0].contents",
+            ) from error
+        return element
+
+
+def refuse_base64(element: bytes, place: int) -> None:
+    """Refuse an element that begins as an image in base64 does; no image file begins so.
+
+    Raises:
+        InvalidTensor: It does.
+    """
+    if element.startswith(_BASE64_IMAGES):
+        raise InvalidTensor(
+            f"element {place} is an image as base64 text; send the file's bytes, or say "
+            "content_type 'base64' in the input's parameters",
+            field="inputs[0].contents",
+        )
 
 
 def _require_count(found: int, shape: tuple[int, ...], field: str) -> None:

@@ -9,7 +9,7 @@ from textcam_service.core.concepts.supports import (
     evidence_by_phrase,
     likeness,
     phrase_supports,
-    standardise,
+    standardize,
     strongest_support,
 )
 
@@ -32,16 +32,16 @@ def test_what_never_varies_correlates_with_nothing():
     left[:, 0] = 3.3
     found = correlations(left, np.stack([left[:, 1], np.full(20, -1.5)], axis=1))
     assert found == pytest.approx(np.array([[0, 0], [1, 0]]), abs=1e-6)
-    assert standardise(left)[:, 0].tolist() == [0.0] * 20
+    assert standardize(left)[:, 0].tolist() == [0.0] * 20
 
 
 def test_a_head_adds_its_weights_correlation_and_keeps_the_deviation_of_chance():
-    scores, opinions = RNG.standard_normal((60, 5)), RNG.random((60, 3))
+    scores, phrase_scores = RNG.standard_normal((60, 5)), RNG.random((60, 3))
     weights, table = RNG.standard_normal((12, 5)), RNG.random((12, 3))
-    by_images = pearson(scores, opinions)
-    np.testing.assert_allclose(phrase_supports(scores, opinions), by_images, atol=1e-5)
+    by_images = pearson(scores, phrase_scores)
+    np.testing.assert_allclose(phrase_supports(scores, phrase_scores), by_images, atol=1e-5)
     both = (by_images + pearson(weights, table)) / np.sqrt(2)
-    found = phrase_supports(scores, opinions, weights, table)
+    found = phrase_supports(scores, phrase_scores, weights, table)
     np.testing.assert_allclose(found, both, atol=1e-5)
     chance = np.random.default_rng(0).standard_normal((100, 400))
     other = np.random.default_rng(1).standard_normal((100, 40))
@@ -52,11 +52,11 @@ def test_a_head_adds_its_weights_correlation_and_keeps_the_deviation_of_chance()
 
 
 def test_a_phrase_that_the_heads_table_does_not_know_has_its_support_by_images_alone():
-    scores, opinions = RNG.standard_normal((60, 5)), RNG.random((60, 2))
+    scores, phrase_scores = RNG.standard_normal((60, 5)), RNG.random((60, 2))
     weights, table = RNG.standard_normal((12, 5)), RNG.random((12, 2))
     table[:, 1] = 0
-    found = phrase_supports(scores, opinions, weights, table)
-    np.testing.assert_allclose(found[:, 1], pearson(scores, opinions)[:, 1], atol=1e-5)
+    found = phrase_supports(scores, phrase_scores, weights, table)
+    np.testing.assert_allclose(found[:, 1], pearson(scores, phrase_scores)[:, 1], atol=1e-5)
 
 
 def test_evidence_counts_by_its_direction_alone():

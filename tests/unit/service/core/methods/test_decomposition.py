@@ -58,23 +58,23 @@ def test_components_are_those_of_the_singular_value_decomposition(channels):
 def test_decom_cam_adds_sub_maps_by_what_they_show():
     """Step by step, with the plain decomposition, 3 sub-maps of the 9 steepest channels."""
     network, settings = Tiny(seed=3), MethodSettings(decom_channels=9, decom_maps=3)
-    subject = network.subject()
-    gradient = network.gradient(subject.class_weights).astype(np.float64)
+    inputs = network.inputs()
+    gradient = network.gradient(inputs.class_weights).astype(np.float64)
     chosen = np.argsort(gradient.sum(axis=(1, 2)))[-9:]
     terms = (gradient * network.maps)[chosen].reshape(9, -1) * 12
     centred = terms - terms.mean(axis=1, keepdims=True)
     components = np.linalg.svd(centred)[0][:, :3].T @ centred
     components *= np.sign(components @ terms.sum(axis=0))[:, None]
-    reference = blur(subject.image, 1 / 16)
+    reference = blur(inputs.image, 1 / 16)
 
     def score(image):
-        return subject.score(network.answer(ImagePasses(image[None].astype(np.float32))))[0]
+        return inputs.score(network.answer(ImagePasses(image[None].astype(np.float32))))[0]
 
     expected = 0
     for component in components.reshape(3, 3, 4):
-        mask = resample(component, *subject.image.shape[1:])
+        mask = resample(component, *inputs.image.shape[1:])
         mask = (mask - mask.min()) / np.ptp(mask)
-        shown = score(subject.image * mask + reference * (1 - mask)) - score(reference)
+        shown = score(inputs.image * mask + reference * (1 - mask)) - score(reference)
         expected = expected + shown * component / np.ptp(component)
     found = network.explain("decom_cam", settings=settings)
     np.testing.assert_allclose(found.saliency_map, expected, atol=1e-4)

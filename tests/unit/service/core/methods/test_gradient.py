@@ -58,8 +58,8 @@ def test_finer_cam_asks_for_a_class_rather_than_the_nearest_ones():
             asks.append(ask.class_weights)
             return G.astype(np.float32)
 
-        subject = MethodInput(A.astype(np.float32), logits, np.array(class_weights), np.zeros(1))
-        run_method(METHODS["finer_cam"].queries(subject, MethodSettings(**given)), answer)
+        inputs = MethodInput(A.astype(np.float32), logits, np.array(class_weights), np.zeros(1))
+        run_method(METHODS["finer_cam"].queries(inputs, MethodSettings(**given)), answer)
         return asks[0]
 
     np.testing.assert_allclose(asked([1.0, 0, 0, 0, 0]), [1, -0.2, 0, -0.2, -0.2])
@@ -72,7 +72,7 @@ def test_finer_cam_asks_for_a_class_rather_than_the_nearest_ones():
 
 def test_finer_cam_does_not_account_for_a_single_classes_logit():
     network = Tiny(linear=True)
-    subject = network.subject()
-    terms = network.explain("finer_cam", subject)
+    inputs = network.inputs()
+    terms = network.explain("finer_cam", inputs)
     evidence = (spatial(terms.weights) * network.maps).mean(axis=(1, 2)).sum()
-    assert abs(evidence + network.bias[0] - subject.logits[0]) > 0.05
+    assert abs(evidence + network.bias[0] - inputs.logits[0]) > 0.05

@@ -16,11 +16,11 @@ def test_score_cam_is_the_softmax_of_masked_scores():
     """Maps as large as the image, so that masks are the maps scaled to 0..1."""
     network = Tiny()
     network.maps = np.random.default_rng(1).random((4, 9, 8)).astype(np.float32)
-    subject = MethodInput(network.maps, np.zeros(4), np.array([0, 1.0, -0.5, 0]), network.image)
+    inputs = MethodInput(network.maps, np.zeros(4), np.array([0, 1.0, -0.5, 0]), network.image)
     scaled = [(a - a.min()) / (a.max() - a.min()) for a in network.maps]
     images = np.stack([network.image * mask for mask in scaled])
-    expected = softmax(subject.score(network.answer(ImagePasses(images))))
-    found = network.explain("score_cam", subject).weights
+    expected = softmax(inputs.score(network.answer(ImagePasses(images))))
+    found = network.explain("score_cam", inputs).weights
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert np.ptp(found) > 0.05
 
@@ -58,14 +58,14 @@ def test_ss_cam_without_noise_is_score_cam():
 def test_ablation_cam_is_the_drop_of_the_score():
     network = Tiny(seed=4)
     network.maps[6] = 0
-    subject = network.subject(class_weights=[0, 2.0, -1, 0])
+    inputs = network.inputs(class_weights=[0, 2.0, -1, 0])
     expected = []
     for channel in range(20):
         without = network.maps.copy()
         without[channel] = 0
-        logits = network.logits(np.stack([network.maps, without])) @ subject.class_weights
+        logits = network.logits(np.stack([network.maps, without])) @ inputs.class_weights
         expected.append(logits[0] - logits[1])
-    found = network.explain("ablation_cam", subject).weights
+    found = network.explain("ablation_cam", inputs).weights
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert found[6] == 0
     assert sum(network.passes(HeadPasses)) == 19
@@ -74,14 +74,14 @@ def test_ablation_cam_is_the_drop_of_the_score():
 def test_recipro_cam_is_the_score_of_single_positions():
     network = Tiny(seed=4)
     network.maps[:, 1, 2] = 0
-    subject = network.subject(class_weights=[0, 2.0, -1, 0])
+    inputs = network.inputs(class_weights=[0, 2.0, -1, 0])
     expected = np.zeros((3, 4))
     for row, column in np.ndindex(3, 4):
         alone = np.zeros_like(network.maps)
         alone[:, row, column] = network.maps[:, row, column]
-        expected[row, column] = network.logits(alone[None])[0] @ subject.class_weights
-    empty = network.logits(0 * network.maps[None])[0] @ subject.class_weights
-    found = network.explain("recipro_cam", subject).saliency_map
+        expected[row, column] = network.logits(alone[None])[0] @ inputs.class_weights
+    empty = network.logits(0 * network.maps[None])[0] @ inputs.class_weights
+    found = network.explain("recipro_cam", inputs).saliency_map
     np.testing.assert_allclose(found, 12 * (expected - empty), atol=1e-5)
     assert sum(network.passes(HeadPasses)) == 12
 
@@ -89,10 +89,10 @@ def test_recipro_cam_is_the_score_of_single_positions():
 @pytest.mark.parametrize("name", ["ablation_cam", "recipro_cam"])
 def test_the_closed_form_of_a_linear_head_equals_the_passes(name):
     network = Tiny(linear=True)
-    subject = network.subject(class_weights=[1.0, 0, -1, 0.5])
-    closed = network.explain(name, subject)
+    inputs = network.inputs(class_weights=[1.0, 0, -1, 0.5])
+    closed = network.explain(name, inputs)
     assert not network.asks
-    hidden = MethodInput(network.maps, subject.logits, subject.class_weights, network.image)
+    hidden = MethodInput(network.maps, inputs.logits, inputs.class_weights, network.image)
     passed = network.explain(name, hidden)
     assert network.asks
     np.testing.assert_allclose(

@@ -40,21 +40,21 @@ def test_each_method_names_its_source_and_its_cost(name):
 @pytest.mark.parametrize("class_weights", [[1.0, 0, 0, 0], [0, 1, -1, 0.3]])
 def test_on_gap_and_linear_the_linear_methods_are_one(class_weights):
     network = Tiny(linear=True)
-    subject = network.subject(class_weights=class_weights)
-    expected = whole_map(network.explain("cam", subject), network.maps)
+    inputs = network.inputs(class_weights=class_weights)
+    expected = whole_map(network.explain("cam", inputs), network.maps)
     for name in ("grad_cam", "hires_cam", "xgrad_cam", "recipro_cam"):
-        found = whole_map(network.explain(name, subject), network.maps)
+        found = whole_map(network.explain(name, inputs), network.maps)
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_exact_methods_account_for_the_logit_and_others_do_not(name):
     network = Tiny(linear=True)
-    subject = network.subject(class_weights=[0, 1.0, -1, 0])
-    terms = network.explain(name, subject)
+    inputs = network.inputs(class_weights=[0, 1.0, -1, 0])
+    terms = network.explain(name, inputs)
     evidence = (spatial(terms.weights) * network.maps).mean(axis=(1, 2)).sum()
-    bias = subject.class_weights @ network.bias
-    accounted = evidence + bias == pytest.approx(float(subject.score(subject.logits)), abs=1e-5)
+    bias = inputs.class_weights @ network.bias
+    accounted = evidence + bias == pytest.approx(float(inputs.score(inputs.logits)), abs=1e-5)
     # Finer-CAM takes this contrast as it is; of a single class it explains another score.
     assert accounted == (METHODS[name].complete or name == "finer_cam")
 
@@ -64,8 +64,8 @@ def test_a_contrast_is_explained_as_a_class_of_that_score(name, linear):
     weights = np.array([0, 1.0, -0.5, 0.25])
     network = Tiny(linear=linear)
     twin = network.contrasted(weights)
-    of_class = twin.explain("grad_cam" if name == "finer_cam" else name, twin.subject(0))
-    of_contrast = network.explain(name, network.subject(class_weights=weights))
+    of_class = twin.explain("grad_cam" if name == "finer_cam" else name, twin.inputs(0))
+    of_contrast = network.explain(name, network.inputs(class_weights=weights))
     np.testing.assert_allclose(
         whole_map(of_contrast, network.maps), whole_map(of_class, network.maps), atol=1e-5
     )
@@ -110,19 +110,19 @@ def test_passes_are_bounded_and_come_in_chunks(name, linear, chunk):
             assert sum(passes) == most
 
 
-def test_asks_are_float32_and_leave_the_subject_alone():
+def test_asks_are_float32_and_leave_the_inputs_alone():
     network = Tiny()
-    subject = network.subject()
-    before = subject.activation_maps.copy(), subject.image.copy()
+    inputs = network.inputs()
+    before = inputs.activation_maps.copy(), inputs.image.copy()
     for name in OTHERS:
-        network.explain(name, subject)
+        network.explain(name, inputs)
     for ask in network.asks:
         if isinstance(ask, ImagePasses):
             assert ask.images.dtype == np.float32
         if isinstance(ask, HeadPasses):
             assert ask.activation_maps.dtype == np.float32
-    np.testing.assert_array_equal(subject.activation_maps, before[0])
-    np.testing.assert_array_equal(subject.image, before[1])
+    np.testing.assert_array_equal(inputs.activation_maps, before[0])
+    np.testing.assert_array_equal(inputs.image, before[1])
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -37,7 +37,7 @@ def test_with_nothing_grounded_nothing_is_said():
     scores = found.scores(projected) + 100
     assert not found.probabilities(scores).any()
     assert not found.probabilities(scores, np.ones(4)).any()
-    assert not found.speaks_for(scores, 1.0).any()
+    assert not found.is_supported(scores, 1.0).any()
 
 
 def test_probabilities_by_hand():
@@ -78,10 +78,10 @@ def test_what_is_said_has_a_fit_of_its_own_by_hand():
 def test_evidence_speaks_for_a_phrase_whose_odds_it_multiplies():
     least = np.log(1.3) / 2
     scores = np.array([[least + 1e-6, least - 1e-6, 9], [0, -1, 9]])
-    assert MADE.speaks_for(scores, 1.3).tolist() == [[True, False, False], [False] * 3]
+    assert MADE.is_supported(scores, 1.3).tolist() == [[True, False, False], [False] * 3]
     # Odds that need not rise: still nothing is said against which the evidence speaks.
-    assert MADE.speaks_for(scores, 1.0).tolist() == [[True, True, False], [False] * 3]
-    assert not replace(MADE, slope=-2.0).speaks_for(scores, 1.0).any()
+    assert MADE.is_supported(scores, 1.0).tolist() == [[True, True, False], [False] * 3]
+    assert not replace(MADE, slope=-2.0).is_supported(scores, 1.0).any()
 
 
 def test_a_label_counts_by_its_odds_beyond_the_prior():

@@ -9,8 +9,8 @@ from textcam_service.core.rationale.calibration import Calibration
 from textcam_service.core.rationale.calibration_fitting import (
     _logistic,
     fit_calibration,
-    fit_said,
-    opinion_temperature,
+    fit_chosen,
+    fit_temperature,
     with_reliability,
 )
 
@@ -87,7 +87,7 @@ def test_a_network_is_cooled_until_it_is_as_sure_as_the_reference(temperature):
     reference = np.random.default_rng(0).dirichlet(np.full(20, 0.2), 100) + 1e-9
     reference /= reference.sum(axis=1, keepdims=True)
     logits = temperature * np.log(reference) + 3.0
-    assert opinion_temperature(logits, reference) == pytest.approx(temperature)
+    assert fit_temperature(logits, reference) == pytest.approx(temperature)
 
 
 def planted(count, rng):
@@ -108,7 +108,7 @@ def planted(count, rng):
 
 def test_em_finds_what_is_said_behind_noisy_labels():
     calibration, scores, labels, phrases, odds, true = planted(20_000, np.random.default_rng(2))
-    found = fit_said(calibration, scores, labels, phrases)
+    found = fit_chosen(calibration, scores, labels, phrases)
     said = found.said
     fitted = said[0] * scores + said[1] * log_odds(calibration.prior[phrases]) + said[2]
     assert np.abs(chance(fitted) - chance(odds)).mean() < 0.02
@@ -123,4 +123,4 @@ def test_em_finds_what_is_said_behind_noisy_labels():
 
 def test_too_little_said_leaves_the_calibration_as_it_was():
     calibration, *given = planted(29, np.random.default_rng(0))[:4]
-    assert fit_said(calibration, *given) is calibration
+    assert fit_chosen(calibration, *given) is calibration

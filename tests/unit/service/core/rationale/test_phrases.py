@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import nnls
 from textcam_service.core.rationale.phrases import (
     _non_negative_fit,
-    centre_texts,
+    center_texts,
     choose_phrases,
     evidence_embedding,
 )
@@ -95,5 +95,5 @@ def test_the_choice_lowers_the_objective_below_the_best_single_phrase():
 
 def test_centred_texts_lose_their_mean_direction_and_one_phrase_stays():
     texts = unit(np.array([[1.0, 0.2], [1.0, -0.2]]))
-    assert centre_texts(texts) == pytest.approx(np.array([[0, 1], [0, -1]]))
-    assert centre_texts(texts[:1]) == pytest.approx(texts[:1])
+    assert center_texts(texts) == pytest.approx(np.array([[0, 1], [0, -1]]))
+    assert center_texts(texts[:1]) == pytest.approx(texts[:1])

@@ -7,7 +7,7 @@ import pytest
 from textcam_service.core.cam import channel_evidence
 from textcam_service.core.methods import CamTerms
 from textcam_service.core.rationale.phrases import (
-    centre_texts,
+    center_texts,
 )
 from textcam_service.core.rationale.rationale import ExplainedScore, explain_target, sentence
 from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
@@ -33,7 +33,7 @@ def synthetic(seed, count, channels=40, dimensions=12, phrases=30):
         "wording": EmbeddingWording(
             unit(rng.standard_normal((channels, dimensions))).astype(np.float32),
             unit(rng.standard_normal(dimensions)).astype(np.float32),
-            centre_texts(unit(rng.standard_normal((phrases, dimensions)))),
+            center_texts(unit(rng.standard_normal((phrases, dimensions)))),
             ("part", "") * (phrases // 2),
             RationaleSettings(),
         ),

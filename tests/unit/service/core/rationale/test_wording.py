@@ -8,7 +8,7 @@ from textcam_service.core.concepts.attributes import ClassAttributes
 from textcam_service.core.concepts.supports import evidence_by_phrase, likeness, phrase_supports
 from textcam_service.core.rationale.calibration import Calibration
 from textcam_service.core.rationale.calibration_fitting import fit_calibration
-from textcam_service.core.rationale.phrases import centre_texts, choose_phrases, evidence_embedding
+from textcam_service.core.rationale.phrases import center_texts, choose_phrases, evidence_embedding
 from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings, WordSettings
 from textcam_service.core.rationale.wording import (
     EmbeddingWording,
@@ -245,7 +245,7 @@ def embeddings():
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
     kinds = ("part", "colour", "") * 10
-    return EmbeddingWording(vectors(40), vectors(1)[0], centre_texts(vectors(30)), kinds, SETTINGS)
+    return EmbeddingWording(vectors(40), vectors(1)[0], center_texts(vectors(30)), kinds, SETTINGS)
 
 
 def test_by_embeddings_words_are_the_papers(embeddings):

@@ -8,7 +8,7 @@ from textcam_service.offline.banks.grounding import (
     by_class_table,
     by_labels,
     by_scores,
-    first_known,
+    first_grounded,
     recognition,
     repeated_names,
     same_text,
@@ -75,7 +75,7 @@ def test_a_clip_grounds_every_phrase_by_its_cosines():
 def test_each_phrase_is_taken_from_the_first_source_that_knows_it():
     labels = by_labels(np.eye(3)[RNG.integers(0, 2, 30)], TABLE, PHRASES, labelled=True)
     clip = by_scores(unit(RNG.standard_normal((30, 8))), unit(RNG.standard_normal((3, 8))), 20.0)
-    found = first_known([labels, clip])
+    found = first_grounded([labels, clip])
     for name in ("values", "labels"):
         np.testing.assert_array_equal(getattr(found, name)[:, 0], getattr(labels, name)[:, 0])
         np.testing.assert_array_equal(getattr(found, name)[:, 1:], getattr(clip, name)[:, 1:])
@@ -88,9 +88,9 @@ def test_each_phrase_is_taken_from_the_first_source_that_knows_it():
 def test_a_source_that_adds_nothing_is_not_named():
     clip = by_scores(unit(RNG.standard_normal((30, 8))), unit(RNG.standard_normal((3, 8))), 20.0)
     labels = by_labels(np.eye(3)[[0, 1, 2] * 10], TABLE, PHRASES, labelled=True)
-    assert first_known([clip, labels]) is clip
+    assert first_grounded([clip, labels]) is clip
     nothing = by_labels(np.eye(3)[[0, 1, 2] * 10], {}, PHRASES, labelled=True)
-    assert first_known([nothing, clip]).source == "image_text_scores"
+    assert first_grounded([nothing, clip]).source == "image_text_scores"
 
 
 def test_pairs_of_phrases_whose_sentences_are_alike_say_the_same():

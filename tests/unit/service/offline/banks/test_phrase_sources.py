@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from textcam_service.artefacts.bank import Vocabulary
 from textcam_service.offline.banks.attribute_tables import Tables, packaged_table
-from textcam_service.offline.banks.phrase_sources import PhraseSources, phrase_opinions
+from textcam_service.offline.banks.phrase_sources import PhraseSources, ground_phrases
 from textcam_service.offline.banks.probing import Probing
 
 KNOWN = next(iter(packaged_table()))
@@ -53,20 +53,20 @@ def grounded(opinions):
 
 
 def test_a_clip_grounds_every_phrase():
-    found = phrase_opinions(sources(Clip()), VOCABULARY)
+    found = ground_phrases(sources(Clip()), VOCABULARY)
     assert found.source == "image_text_scores"
     assert grounded(found) == list(PHRASES)
 
 
 def test_a_classifier_grounds_the_phrases_of_the_packaged_table():
-    found = phrase_opinions(sources(Classifier()), VOCABULARY)
+    found = ground_phrases(sources(Classifier()), VOCABULARY)
     assert found.source == "class_table"
     assert grounded(found) == [KNOWN]
 
 
 def test_a_users_lines_of_imagenet_are_read_beside_the_packaged_ones_in_any_letter_case():
     tables = Tables(imagenet={"OWN phrase": {3: 0.5}, KNOWN.upper(): {7: 1.0}})
-    found = phrase_opinions(sources(Classifier(), tables=tables), VOCABULARY)
+    found = ground_phrases(sources(Classifier(), tables=tables), VOCABULARY)
     assert grounded(found) == [KNOWN, "own phrase"]
 
 
@@ -76,7 +76,7 @@ def test_a_users_lines_of_imagenet_are_read_beside_the_packaged_ones_in_any_lett
 )
 def test_a_table_of_the_own_classes_goes_first(labels, source, second):
     tables = Tables(own={"own phrase": {1: 0.9}})
-    found = phrase_opinions(sources(Classifier(), labels, tables), VOCABULARY)
+    found = ground_phrases(sources(Classifier(), labels, tables), VOCABULARY)
     assert found.source == source
     assert grounded(found) == [KNOWN, "own phrase"]
     column = found.labels[:, 1]

@@ -73,4 +73,4 @@ def test_a_vocabulary_of_new_phrases_alone_says_nothing():
     found = chosen_phrases(replace(supports(), attributes=None), PHRASES, ("green", "blue"))
     assert not found.calibration.grounded.any()
     assert (found.apart.shape, found.repeats.shape, found.attributes) == ((0, 2), (0, 2), None)
-    assert not found.calibration.speaks_for(np.full(2, 9.0), 1.0).any()
+    assert not found.calibration.is_supported(np.full(2, 9.0), 1.0).any()

@@ -11,9 +11,9 @@ from textcam_service.offline.banks.grounding import BY_SCORES
 from textcam_service.offline.evaluation import controls
 from textcam_service.offline.evaluation.controls import (
     control_bundles,
+    embedder_explainer,
     fit_of,
     random_channels,
-    says_of_image,
     shuffled_channels,
 )
 
@@ -71,11 +71,11 @@ def test_a_fit_needs_probing_images_the_embedder_and_the_same_labels(planted, mo
     embedder = SimpleNamespace(identity="e")
     assert fit_of(bundle, embedder, None) == (None, "the bank has no probing images beside it")
     assert fit_of(bundle, None, fit.probing) == (None, "the bank's embedder is not given")
-    monkeypatch.setattr(controls, "phrase_opinions", lambda *_: fit.opinions)
+    monkeypatch.setattr(controls, "ground_phrases", lambda *_: fit.grounding)
     found, why = fit_of(replace(bundle, backbone=SimpleNamespace()), embedder, fit.probing)
-    assert (found.opinions, why) == (fit.opinions, "")
-    other = replace(fit.opinions, source=BY_SCORES)
-    monkeypatch.setattr(controls, "phrase_opinions", lambda *_: other)
+    assert (found.grounding, why) == (fit.grounding, "")
+    other = replace(fit.grounding, source=BY_SCORES)
+    monkeypatch.setattr(controls, "ground_phrases", lambda *_: other)
     found, why = fit_of(bundle, embedder, fit.probing)
     assert found is None
     assert why == "the bank was fitted on labels, which it does not hold"
@@ -89,7 +89,7 @@ def test_the_embedders_opinion_is_its_own_and_not_the_channels(planted):
     rows = [row for row in range(200) if truth[row].sum() == 1][:20]
     shown = iter(fit.probing.embeddings[rows])
     embedder = SimpleNamespace(embed_images=lambda _: next(shown)[None])
-    explain = says_of_image(bundle, embedder, fit)
+    explain = embedder_explainer(bundle, embedder, fit)
     seen = SimpleNamespace(
         case=SimpleNamespace(image=None),
         prediction=SimpleNamespace(class_index=0),

@@ -11,7 +11,7 @@ from textcam_service.offline.evaluation.cases import (
     scene_truth,
 )
 from textcam_service.offline.evaluation.localization import (
-    centred_gaussian,
+    centered_gaussian,
     judge_groups,
     judge_localization,
     points_at,
@@ -46,7 +46,7 @@ def test_a_perfect_map_scores_one_and_its_opposite_nought():
     opposite = judge_localization(seen, lambda o: (~o.case.key_mask).astype(np.float32))
     assert opposite.energy == 0
     assert opposite.iou_best == 0
-    assert centred_gaussian(seen[0]).argmax() == 48 * 96 + 48
+    assert centered_gaussian(seen[0]).argmax() == 48 * 96 + 48
 
 
 def toy_observation(means, corners):

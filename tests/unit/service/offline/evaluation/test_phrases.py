@@ -15,9 +15,9 @@ from textcam_service.offline.evaluation.cases import (
 from textcam_service.offline.evaluation.phrases import (
     Judged,
     SaidPhrase,
+    derangements,
     judge_phrases,
     judged,
-    others,
     phrase_intervals,
     phrase_metrics,
     phrase_reliability,
@@ -109,13 +109,13 @@ def test_saying_nothing_is_told_apart_from_saying_wrong_things():
 
 
 def test_lists_are_exchanged_with_every_other_image_and_never_stay():
-    rounds = others(7)
+    rounds = derangements(7)
     assert len(rounds) == 20
     for exchanged in rounds:
         assert sorted(exchanged) == list(range(7))
         assert (exchanged != np.arange(7)).all()
     assert len({tuple(exchanged) for exchanged in rounds}) > 10
-    assert others(1).shape == (0, 1)
+    assert derangements(1).shape == (0, 1)
 
 
 def test_what_is_said_of_everything_is_as_right_of_other_images():

@@ -9,7 +9,7 @@ from textcam_service.core.rationale.settings import RationaleSettings
 from textcam_service.offline.evaluation import spurious_cues
 from textcam_service.offline.evaluation.spurious_cues import (
     cue_phrases,
-    moved_settings,
+    perturbed_settings,
     without_cue,
 )
 from textcam_service.scenes.classes import BIASED, CLASSES, SceneClass, class_scene
@@ -33,7 +33,7 @@ def test_a_cue_is_taken_away_and_the_key_stays():
 
 def test_each_setting_of_the_choice_is_moved_by_a_tenth_either_way_and_no_other():
     settings = RationaleSettings(min_new=0.5, min_more=0.4, min_odds=1.05)
-    moves = {name: change(settings) for name, change in moved_settings(settings).items()}
+    moves = {name: change(settings) for name, change in perturbed_settings(settings).items()}
     assert list(moves) == [
         "min_new x 0.9", "min_new x 1.1", "min_more x 0.9", "min_more x 1.1",
         "min_odds x 0.9", "min_odds x 1.1",
@@ -45,7 +45,7 @@ def test_each_setting_of_the_choice_is_moved_by_a_tenth_either_way_and_no_other(
     assert moves["min_new x 0.9"].min_new == pytest.approx(0.45)
     assert moves["min_odds x 0.9"].min_odds == 1.0  # not below what it may be
     # Moves are of the judged bank's value, whatever another bank's is.
-    other = moved_settings(settings)["min_new x 1.1"](RationaleSettings(min_new=9.0))
+    other = perturbed_settings(settings)["min_new x 1.1"](RationaleSettings(min_new=9.0))
     assert other.min_new == pytest.approx(0.55)
 
 

@@ -1,10 +1,13 @@
 """Methods, models and rates of the current call's caller."""
 
 import json
+import time
 from contextvars import copy_context
 from hashlib import sha256
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from textcam_service.errors import AccessRefused
 from textcam_service.serving.auth.authentication import Credentials
 from textcam_service.serving.auth.authorization import Authorizer
@@ -84,3 +87,35 @@ def test_an_open_server_guards_nothing():
     access = Authorizer(ServerSettings(), Metrics(), METHODS)
     assert (access.guards, access.limits_models, access.can_see("cats")) == (False, False, True)
     access.authorize_model("cats", 1)
+
+
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        (
+            {"scp": ["textcam:method:explain"]},
+            "'textcam:method:explain' names no method",
+        ),
+        ({"permissions": []}, "no scope in 'scope' or 'scp'"),
+        ({"scope": {}}, "'scope' is no text or list of texts"),
+    ],
+)
+def test_the_log_says_what_in_a_refused_tokens_scopes_was_not_understood(
+    tmp_path, caplog, claims, said
+):
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": [{**public, "kid": "a"}]}))
+    usual = {"iss": "i", "aud": "a", "sub": "u", "exp": time.time() + 600}
+    token = jwt.encode({**usual, **claims}, key, "ES256", {"kid": "a"})
+    settings = ServerSettings(
+        jwt_keys=tmp_path / "keys.json", jwt_issuer="i", jwt_audience="a", port=0
+    )
+
+    def authorize():
+        access = Authorizer(settings, Metrics(), METHODS)
+        access.authorize_call("Explain", Credentials((f"Bearer {token}",), (), "address"), 0)
+
+    with caplog.at_level("INFO"), pytest.raises(AccessRefused):
+        copy_context().run(authorize)
+    assert said in caplog.text

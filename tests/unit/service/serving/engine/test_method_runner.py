@@ -38,7 +38,7 @@ async def runner(bundle, metrics):
 
 
 @pytest.fixture
-def subject(bundle):
+def inputs(bundle):
     """The most probable class of an image of noise, with the network's output."""
     image = np.random.default_rng(0).standard_normal((3, SIDE, SIDE)).astype(np.float32)
     (output,) = bundle.backbone.forward(image[None])
@@ -75,9 +75,9 @@ def test_only_requests_of_many_passes_are_bounded(runner, metrics):
 
 
 async def test_a_run_is_what_the_method_finds_at_once_and_its_passes_are_counted(
-    runner, bundle, subject, metrics
+    runner, bundle, inputs, metrics
 ):
-    given, output = subject
+    given, output = inputs
     result = await runner.run(SCORE, given, output, None)
     alone = runner.run_inline(SCORE, given, output)
     np.testing.assert_allclose(result.terms.weights, alone.terms.weights, rtol=1e-4)
@@ -88,16 +88,16 @@ async def test_a_run_is_what_the_method_finds_at_once_and_its_passes_are_counted
     assert counted == result.network_passes
 
 
-async def test_a_deadline_ends_a_method_between_two_chunks(runner, subject, metrics):
-    given, output = subject
+async def test_a_deadline_ends_a_method_between_two_chunks(runner, inputs, metrics):
+    given, output = inputs
     with pytest.raises(DeadlineExpired, match="after 0 passes of Score-CAM; allow more time"):
         await runner.run(SCORE, given, output, time.monotonic() - 1)
     assert metrics.registry.get_sample_value("textcam_expired_total") == 1
 
 
-async def test_requests_take_turns_chunk_by_chunk(runner, subject, bundle, monkeypatch):
+async def test_requests_take_turns_chunk_by_chunk(runner, inputs, bundle, monkeypatch):
     """None of several that run at a time waits until another is done."""
-    given, output = subject
+    given, output = inputs
     query, turns = type(bundle.backbone).query, []
 
     def noted(self, asked, seen):

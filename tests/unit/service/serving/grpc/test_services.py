@@ -51,5 +51,6 @@ async def test_reflection_names_every_service(channel):
         "textcam.v1.ExplainerService",
         "inference.GRPCInferenceService",
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
     }

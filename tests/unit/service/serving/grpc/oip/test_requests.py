@@ -1,10 +1,19 @@
 """Requests of the Open Inference Protocol as jobs."""
 
+import base64
+
 import numpy as np
 import pytest
 from small_models import load_model, write_model
 from textcam.oip import open_inference_pb2 as oip
-from textcam_service.errors import BatchTooLarge, TextCamError, UnknownClass, UnsupportedMethod
+from textcam_service.errors import (
+    BatchTooLarge,
+    InvalidArgument,
+    InvalidTensor,
+    TextCamError,
+    UnknownClass,
+    UnsupportedMethod,
+)
 from textcam_service.serving.engine.jobs import Classes, HeatmapForm, TopK
 from textcam_service.serving.grpc.oip.requests import charged_images, read_batch, read_images
 from textcam_service.settings import ServerSettings
@@ -104,3 +113,76 @@ def test_more_images_than_are_ever_in_work_are_refused_by_their_shape(bundle):
     with pytest.raises(BatchTooLarge) as refused:
         read_batch(files(*[b"x"] * 9), bundle, SETTINGS)
     assert refused.value.field == "inputs[0].shape"
+
+
+PHOTO = b"\xff\xd8\xff\xe0photo"
+
+
+def typed(given, content_type, *elements):
+    """A request whose content type stands at the input, an output or the request."""
+    request = files(*elements, outputs=["logits", "phrases"])
+    places = {"input": request.inputs[0], "request": request}
+    places |= {output.name: output for output in request.outputs}
+    places[given].parameters["content_type"].string_param = content_type
+    return request
+
+
+@pytest.mark.parametrize("place", ["input", "request"])
+@pytest.mark.parametrize("content_type", ["base64", "pillow_image"])
+def test_files_in_base64_are_decoded_and_others_stay(bundle, place, content_type):
+    encoded = base64.b64encode(PHOTO)
+    request = typed(place, content_type, encoded, base64.encodebytes(PHOTO * 9), PHOTO)
+    images = read_images(request, read_batch(request, bundle, SETTINGS))
+    assert images == [PHOTO, PHOTO * 9, PHOTO]
+
+
+@pytest.mark.parametrize("spoilt", [b"abcde", b"ab-_" * 9, base64.b64encode(PHOTO)[:-1]])
+def test_what_is_no_base64_in_spite_of_its_content_type_is_refused(bundle, spoilt):
+    request = typed("input", "base64", PHOTO, spoilt)
+    with pytest.raises(InvalidTensor, match="element 1 is not valid base64"):
+        read_images(request, read_batch(request, bundle, SETTINGS))
+
+
+@pytest.mark.parametrize(
+    "head", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n\0", b"RIFF\x10\0\0\0WEBP", b"url"]
+)
+def test_base64_without_a_content_type_is_told_so(bundle, head):
+    encoded = base64.b64encode(head + b"0" * 30)
+    request = files(PHOTO, b"data:image/png;base64," + encoded if head == b"url" else encoded)
+    with pytest.raises(InvalidTensor, match=r"element 1 is an image as base64 .* content_type"):
+        read_images(request, read_batch(request, bundle, SETTINGS))
+
+
+@pytest.mark.parametrize(
+    ("place", "content_type"),
+    [("input", "np"), ("request", "np"), ("logits", "np"), ("phrases", "str"), ("input", "")],
+)
+def test_content_types_of_what_is_sent_anyway_are_taken(bundle, place, content_type):
+    request = typed(place, content_type, PHOTO)
+    assert read_images(request, read_batch(request, bundle, SETTINGS)) == [PHOTO]
+
+
+@pytest.mark.parametrize(
+    ("place", "content_type"),
+    [
+        ("input", "str"),
+        ("input", "pd"),
+        ("input", "datetime"),
+        ("request", "pd"),
+        ("logits", "base64"),
+        ("phrases", "pd"),
+    ],
+)
+def test_other_content_types_are_refused_by_name(bundle, place, content_type):
+    with pytest.raises(InvalidArgument, match=f"content_type '{content_type}' of .* 'np'"):
+        read_batch(typed(place, content_type, PHOTO), bundle, SETTINGS)
+
+
+def test_pixels_are_never_base64(bundle):
+    request = oip.ModelInferRequest(
+        inputs=[TENSOR(name="pixels", datatype="UINT8", shape=[1, 1, 3])],
+        raw_input_contents=[b"abc"],
+    )
+    request.inputs[0].parameters["content_type"].string_param = "base64"
+    with pytest.raises(InvalidArgument, match="content_type 'base64' of 'pixels'"):
+        read_batch(request, bundle, SETTINGS)
