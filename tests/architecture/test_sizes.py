@@ -23,6 +23,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 MANY_PARAMETERS = {
     "textcam_service.offline.export.from_torch.head_vjp:_Decompositions._attend": "torch's",
     "textcam_service.offline.export.from_torch.head_vjp:_convolution_backward": "ATen's signature",
+    "textcam_service.offline.export.from_torch.translatable:attend": "torch's signature",
     "textcam_client._base:ClientBase.__init__": "one keyword per setting",
     "textcam_client.aio:AsyncClient.explain": "one keyword per option of a request",
     "textcam_client.client:Client.explain": "one keyword per option of a request",
