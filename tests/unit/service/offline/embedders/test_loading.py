@@ -11,7 +11,7 @@ from textcam_service.offline.embedders.loading import load_embedder
     "spec", ["", "packaged:x", "scenes:x", "open_clip", "open_clip:ViT-B-32", "clip:a:b"]
 )
 def test_a_malformed_name_is_refused_with_the_forms_that_there_are(spec):
-    with pytest.raises(EmbedderError, match=r"give 'packaged', 'scenes' or 'open_clip:MODEL:"):
+    with pytest.raises(EmbedderError, match=r"give 'packaged', 'scenes', 'open_clip:MODEL:"):
         load_embedder(spec)
 
 
