@@ -111,7 +111,7 @@ def test_what_does_not_agree_is_not_written(bundle, images, judged, tmp_path):
 
 
 def test_sets_and_folders_that_overlap_are_refused(bundle, images, tmp_path):
-    with pytest.raises(ProbingSetError, match="images that calibrate cannot judge too"):
+    with pytest.raises(ProbingSetError, match="images for calibration cannot also be compared"):
         quantize(bundle, images[:3], images[2:], tmp_path / "int8")
     with pytest.raises(InvalidSettings, match="holds the float backbone"):
         quantize(bundle, images[:2], images[2:], bundle.backbone.folder)

@@ -57,7 +57,7 @@ def test_phrases_that_nothing_grounds_are_named_up_to_ten(artefact, capsys):
     grounded = artefact.bank.supports.calibration.grounded.copy()
     grounded[2] = False
     print_calibration(changed(artefact, images=1000, grounded=grounded))
-    assert "nothing grounds 1 of the phrases" in capsys.readouterr().err
+    assert "no source grounds 1 of the phrases" in capsys.readouterr().err
     print_ungrounded([f"p{index}" for index in range(12)])
     told = capsys.readouterr().err
     assert "p9 ..." in told

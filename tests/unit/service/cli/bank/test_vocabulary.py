@@ -43,5 +43,5 @@ def test_a_table_without_the_backbone_whose_classes_it_names_is_refused(folder, 
         "--attributes", tmp_path / "table.json", "--output", tmp_path / "other",
     )  # fmt: skip
     assert code == 2
-    assert "--attributes needs --backbone, whose classes it names" in said
+    assert "--attributes needs --backbone, because the table names its classes" in said
     assert not (tmp_path / "other").exists()
