@@ -28,7 +28,7 @@ def main() -> None:
     wanted = ["class_name", "phrases", "phrase_probabilities", "saliency_map"]
     outputs = [triton.InferRequestedOutput(name) for name in wanted]
     answer = client.infer(
-        arguments.model, [image], outputs=outputs, parameters={"phrases": 3}, client_timeout=30
+        arguments.model, [image], outputs=outputs, parameters={"max_phrases": 3}, client_timeout=30
     )
     names, phrases, probabilities, maps = (answer.as_numpy(name) for name in wanted)
 
