@@ -330,11 +330,12 @@ def test_the_default_network_passes_the_gate_on_photographs(backbone_folder, tmp
     shared = ROOT.parent / "shared"
     if not shared.is_dir():
         pytest.skip("SKIPPED: ../shared is not there; int8 was not compared on photographs")
+    if not HAS_VNNI:
+        pytest.skip("SKIPPED: this CPU has no VNNI; its int8 sums overflow, and the gate refuses")
     bundle = ModelBundle.load("photos", backbone_folder, BANK, providers=CPU)
     chosen, _ = split(ImageFolder.find([shared / "caltech"]), 128)
     photographs = ImageFolder.find([shared / "photos"])
-    settings = QuantizationSettings(reduce_range=not HAS_VNNI)
-    report = quantize(bundle, chosen, photographs, tmp_path / "int8", settings)
+    report = quantize(bundle, chosen, photographs, tmp_path / "int8")
     print(report)
     assert report.figures.images == len(photographs)
     assert report.figures.top1 < 1  # int8 is not float
