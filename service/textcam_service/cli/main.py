@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from copy import copy
 from typing import Any
 
 import click
@@ -22,10 +21,15 @@ from textcam_service.errors import TextCamError
 from textcam_service.version import __version__
 
 _HELP = {"help_option_names": ["-h", "--help"]}
+# Spellings that work too, and that help does not list.
+_ALIASES = {"quantise": "quantize"}
 
 
 class _Group(click.Group):
     """Group that turns errors of TextCAM and of the file system into one line and status 1."""
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return super().get_command(context, _ALIASES.get(name, name))
 
     def invoke(self, context: click.Context) -> Any:
         from textcam_client import TextCamClientError  # noqa: PLC0415 - light, but only here
@@ -59,7 +63,3 @@ def main() -> None:
 
 for _command in (bank, evaluate, explain, export, model, parity, quantize, scenes, serve, token):
     main.add_command(_command)
-# The British spelling works too, and help does not list it.
-_ALIAS = copy(quantize)
-_ALIAS.hidden = True
-main.add_command(_ALIAS, "quantise")
