@@ -50,17 +50,21 @@ def picture(index, rng, side=96, noise=9.0):
     return written.getvalue()
 
 
-def page_rows(count, seed=0, classes=CLASSES, concepts=CONCEPTS, maps=()):
+def page_rows(count, seed=0, classes=CLASSES, concepts=CONCEPTS, maps=(), evidence_count=8):
     """Rows whose parts add up; `maps` are the indices of rows that have maps."""
     rng = np.random.default_rng(seed)
-    return [_row(index, rng, classes, concepts, index in maps) for index in range(count)]
+    return [
+        _row(index, rng, (classes, concepts), index in maps, evidence_count)
+        for index in range(count)
+    ]
 
 
-def _row(index, rng, classes, concepts, mapped):
+def _row(index, rng, names, mapped, evidence_count):
+    classes, concepts = names
     label = index % len(classes)
     day = bool(rng.random() < 0.7)
     evidence = {concepts[number]: float(rng.normal(1.1, 0.35)) for number in OWN[label]}
-    for number in rng.choice(len(concepts), min(8, len(concepts)), replace=False):
+    for number in rng.choice(len(concepts), min(evidence_count, len(concepts)), replace=False):
         evidence.setdefault(concepts[number], float(rng.normal(0, 0.25)))
     if not day:
         evidence[concepts[OWN[label][0]]] -= 0.9
@@ -173,8 +177,8 @@ def cue_finding(rows, index, classes, concepts):
         class_name=classes[index],
         concepts=[cue],
         basis="slice light: day against night",
-        statement=f"“{cue}” raises {classes[index]} by 0.90 logits more by day than by night, "
-        "though it is no part of the object.",
+        statement=f"“{cue}” raises {classes[index]} by {0.9 - 0.3 * index:.2f} logits more "
+        "by day than by night, though it is no part of the object.",
         effect=around(0.9 - 0.3 * index, 0.11),
         adjusted_p=0.0004 + 0.01 * index,
         counts={"day": 412, "night": 178},

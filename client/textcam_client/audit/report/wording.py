@@ -28,8 +28,7 @@ def plain(value: float | None) -> str:
     """Return a number with two decimals and a true minus sign."""
     if value is None or not math.isfinite(value):
         return _NONE
-    text = f"{value:.2f}"
-    return "0.00" if text == "-0.00" else text.replace("-", "\N{MINUS SIGN}")
+    return _fixed(value, 2)
 
 
 def signed(value: float | None) -> str:
@@ -39,10 +38,10 @@ def signed(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Return a share of 0..1 in percent: "94.1 %"."""
+    """Return a share of 0..1 in percent: "94.1 %", with a space that does not break."""
     if value is None or not math.isfinite(value):
         return _NONE
-    return f"{100 * value:.1f} %".replace("-", "\N{MINUS SIGN}")
+    return f"{_fixed(100 * value, 1)}\N{NO-BREAK SPACE}%"
 
 
 def interval(estimate: Estimate) -> str:
@@ -60,6 +59,11 @@ def p_value(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "not tested"
     return "< 0.001" if value < _SMALLEST_P else f"= {value:.3f}"
+
+
+def _fixed(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "" if float(text) == 0 else "\N{MINUS SIGN}")
 
 
 def _ends(estimate: Estimate, written: Callable[[float | None], str]) -> str:

@@ -27,13 +27,14 @@
   // ---- numbers in words --------------------------------------------------------------------
 
   const usable = (value) => value !== null && Number.isFinite(value);
-  const plain = (value) => {
-    if (!usable(value)) return "–";
-    const text = value.toFixed(2);
-    return Number(text) === 0 ? "0.00" : text.replace("-", "−");
-  };
+  function fixed(value, digits) {
+    const text = value.toFixed(digits);
+    return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
+  }
+
+  const plain = (value) => (usable(value) ? fixed(value, 2) : "–");
   const signed = (value) => (usable(value) && Number(value.toFixed(2)) > 0 ? "+" : "") + plain(value);
-  const percent = (value) => (usable(value) ? `${(100 * value).toFixed(1)} %` : "–");
+  const percent = (value) => (usable(value) ? `${fixed(100 * value, 1)}\u00a0%` : "–");
   const count = (value) => value.toLocaleString("en-US");
 
   function ends(estimate, written) {
@@ -49,7 +50,9 @@
   const BLOCK = 256;
 
   async function inflated(id) {
-    const bytes = Uint8Array.from(atob(byId(id).textContent), (letter) => letter.charCodeAt(0));
+    const letters = atob(byId(id).textContent);
+    const bytes = new Uint8Array(letters.length);
+    for (let at = 0; at < letters.length; at++) bytes[at] = letters.charCodeAt(at);
     byId(id).remove();
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Response(stream).arrayBuffer();
@@ -281,9 +284,9 @@
 
   function opacitySlider(container) {
     const set = (value) => container.style.setProperty("--map", value);
-    set(0.6);
+    set(0.75);
     return node("label", { class: "slider" }, "Map over the image ",
-      node("input", { type: "range", min: 0, max: 1, step: 0.05, value: 0.6, input: (event) => set(event.target.value) }));
+      node("input", { type: "range", min: 0, max: 1, step: 0.05, value: 0.75, input: (event) => set(event.target.value) }));
   }
 
   // ---- shares: concepts that can be switched off -------------------------------------------
@@ -474,6 +477,8 @@
     return 0;
   }
 
+  const LEAST_MEAN = 0.02;
+
   // Mean of the parts over a class's images; null where there are none.
   function meanParts(audit, index) {
     const sums = new Map();
@@ -487,7 +492,7 @@
     }
     if (!images) return null;
     const concepts = [...sums].map(([concept, sum]) => ({ concept, value: sum / images }))
-      .sort((one, two) => Math.abs(two.value) - Math.abs(one.value)).slice(0, 16);
+      .sort((one, two) => Math.abs(two.value) - Math.abs(one.value)).filter((own) => Math.abs(own.value) >= LEAST_MEAN).slice(0, 16);
     const rest = concepts.reduce((left, own) => left - own.value, (logit - bias) / images);
     return { count: images, logit: logit / images, bias: bias / images, rest, concepts };
   }
@@ -663,7 +668,7 @@
       this.draw();
     }
 
-    get columns() { return Math.max(1, Math.floor(this.element.clientWidth / Grid.WIDTH)); }
+    get columns() { return Math.max(1, Math.floor((this.element.clientWidth - 4) / Grid.WIDTH)); }
 
     draw() {
       const { columns, element } = this;
@@ -677,7 +682,8 @@
 
     place(at, columns) {
       const made = this.tiles.get(at) ?? this.make(at);
-      made.style.transform = `translate(${(at % columns) * Grid.WIDTH}px, ${Math.floor(at / columns) * Grid.HEIGHT}px)`;
+      const width = (this.element.clientWidth - 4) / columns;
+      made.style.transform = `translate(${(at % columns) * width}px, ${Math.floor(at / columns) * Grid.HEIGHT}px)`;
     }
 
     make(at) {
@@ -715,7 +721,7 @@
       this.tiles.get(at)?.firstChild.focus({ preventScroll: true });
     }
   }
-  Grid.WIDTH = 124;
+  Grid.WIDTH = 117;
   Grid.HEIGHT = 148;
 
   // ---- one image ---------------------------------------------------------------------------
@@ -929,6 +935,7 @@
     byId("class-search").addEventListener("input", searchClasses);
     document.addEventListener("keydown", pressed);
     addEventListener("hashchange", route);
+    addEventListener("beforeprint", () => { for (const closed of document.querySelectorAll("details")) closed.open = true; });
     ready.then((loaded) => { audit = loaded; dressFindings(loaded); root.dataset.ready = "true"; }).catch(failed);
     route().catch(failed);
   }

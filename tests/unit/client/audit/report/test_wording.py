@@ -23,13 +23,16 @@ def test_numbers_have_two_decimals_and_a_true_minus(value, plain, signed):
 
 
 def test_shares_are_in_percent():
-    assert wording.percent(0.9412) == "94.1 %"
+    assert wording.percent(0.9412) == "94.1\N{NO-BREAK SPACE}%"
+    assert wording.percent(-0.0002) == "0.0\N{NO-BREAK SPACE}%"
     assert wording.percent(None) == "\N{EN DASH}"
 
 
 def test_intervals_have_both_ends_or_the_reason_that_they_have_none():
     assert wording.interval(Estimate(1.1, 0.95, 1.26)) == "0.95 to 1.26"
-    assert wording.percent_interval(Estimate(0.9, 0.85, 0.93)) == "85.0 % to 93.0 %"
+    assert wording.percent_interval(Estimate(0.9, 0.85, 0.93)) == (
+        "85.0\N{NO-BREAK SPACE}% to 93.0\N{NO-BREAK SPACE}%"
+    )
     assert wording.interval(Estimate(1.1, None, None, "Two images are too few.")) == (
         "Two images are too few."
     )
