@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sized
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class Columns:
         steps = np.where(np.isfinite(exact), np.round(exact / scale), -_LARGEST - 1)
         self._append(name, steps.astype("<i2"), "i2", scale)
 
-    def add_starts(self, name: str, lists: Iterable[Sequence[Any]]) -> None:
+    def add_starts(self, name: str, lists: Iterable[Sized]) -> None:
         """Add the places where lists begin in a flat column, with the end of the last."""
         lengths = [len(own) for own in lists]
         self.add(name, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]), "i4")

@@ -191,7 +191,7 @@ def _render(**content: Any) -> str:
 
 def _own_text(name: str) -> Markup:
     """Return a file beside the template, which is trusted as it stands."""
-    text = resources.files(_PACKAGE).joinpath("templates", name).read_text("utf-8")
+    text = resources.files(_PACKAGE).joinpath(f"templates/{name}").read_text("utf-8")
     return Markup(text)  # noqa: S704 # a file of this package
 
 

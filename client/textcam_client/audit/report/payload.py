@@ -106,7 +106,7 @@ class Payload:
         )
 
     def _add_slices(self) -> list[dict[str, Any]]:
-        made = []
+        made: list[dict[str, Any]] = []
         for column in sorted({column for row in self._rows for column in row.slices}):
             values = Names()
             for text in sorted({row.slices[column] for row in self._rows if column in row.slices}):

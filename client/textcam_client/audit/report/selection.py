@@ -30,17 +30,21 @@ def select_rows(
         return ordered, ""
     wanted = frozenset(named)
     kept: list[PageRow] = []
-    for choose in (
-        lambda row: row.index in wanted,
-        lambda row: row.index not in wanted and (row.failure or row.right is False),
-        lambda row: row.index not in wanted and not (row.failure or row.right is False),
-    ):
-        kept += _spread([row for row in ordered if choose(row)], limit - len(kept))
+    ranks = [_rank(row, wanted) for row in ordered]
+    for rank in range(3):
+        chosen = [row for row, own in zip(ordered, ranks, strict=True) if own == rank]
+        kept += _spread(chosen, limit - len(kept))
     note = (
         f"The page lists {len(kept):,} of {len(ordered):,} images: those that findings and classes "
         "name, then wrong predictions, then others at equal distances. Statistics use all."
     )
     return sorted(kept, key=lambda row: row.index), note
+
+
+def _rank(row: PageRow, wanted: frozenset[int]) -> int:
+    if row.index in wanted:
+        return 0
+    return 1 if row.failure or row.right is False else 2
 
 
 def _spread(rows: Sequence[PageRow], count: int) -> list[PageRow]:

@@ -49,6 +49,7 @@ class SheetThumbnails:
     def _read(self, number: int) -> Image.Image | None:
         try:
             with Image.open(self._folder / f"{number:03d}.webp") as opened:
-                return opened.convert("RGBA")
+                sheet: Image.Image = opened.convert("RGBA")
         except OSError:
             return None
+        return sheet

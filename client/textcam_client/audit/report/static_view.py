@@ -159,11 +159,11 @@ def _comparison(
         match = there.get(row.row_id)
         if match is not None and row.right is not None and match.right is not None:
             cells[row.right, match.right] += 1
-    others = {own.class_index: own for own in other.summary.classes}
+    others = {own.class_index: own.accuracy for own in other.summary.classes}
     pairs = [
-        (own, own.accuracy, match.accuracy)
+        (own, own.accuracy, accuracy)
         for own in summary.classes
-        if (match := others.get(own.class_index)) and own.accuracy and match.accuracy
+        if own.accuracy and (accuracy := others.get(own.class_index))
     ]
     return ComparisonView(
         name=other.summary.model,

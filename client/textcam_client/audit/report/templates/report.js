@@ -81,8 +81,7 @@
       if (!this.made.has(name)) {
         const { type, offset, length, scale } = this.columns[name];
         const stored = new TYPES[type](this.buffer, offset, length);
-        const exact = scale === 1 && type !== "Int16Array";
-        this.made.set(name, exact ? stored : Float32Array.from(stored, (step) => (step === -32768 ? NaN : step * scale)));
+        this.made.set(name, type === "Int16Array" ? scaled(stored, scale) : stored);
       }
       return this.made.get(name);
     }
@@ -101,14 +100,25 @@
       return number < 0 ? null : this.labels[number];
     }
 
-    predicted(place) {
-      const [start, end] = this.span("predictions", place);
-      return start < end ? this.column("predicted_class")[start] : -1;
+    // The most probable class of every row, -1 where there is none, and its probability.
+    get first() {
+      return (this.firstMade ??= this.makeFirst());
     }
 
-    probability(place) {
-      const [start, end] = this.span("predictions", place);
-      return start < end ? this.column("predicted_probability")[start] : NaN;
+    makeFirst() {
+      const starts = this.column("predictions");
+      const [classes, probabilities] = [this.column("predicted_class"), this.column("predicted_probability")];
+      const first = { classes: new Int32Array(this.count).fill(-1), probabilities: new Float32Array(this.count).fill(NaN) };
+      for (let place = 0; place < this.count; place++) {
+        if (starts[place] === starts[place + 1]) continue;
+        first.classes[place] = classes[starts[place]];
+        first.probabilities[place] = probabilities[starts[place]];
+      }
+      return first;
+    }
+
+    predicted(place) {
+      return this.first.classes[place];
     }
 
     predictions(place) {
@@ -171,6 +181,13 @@
         };
       });
     }
+  }
+
+  // Numbers from 16-bit steps; -32768 stands for none.
+  function scaled(steps, scale) {
+    const values = new Float32Array(steps.length);
+    for (let at = 0; at < steps.length; at++) values[at] = steps[at] === -32768 ? NaN : steps[at] * scale;
+    return values;
   }
 
   const range = (start, end) => Array.from({ length: end - start }, (_, at) => start + at);
@@ -456,7 +473,7 @@
     const text = audit.concepts[concept.concept];
     return node("tr", {},
       node("th", { scope: "row" }, node("a", { href: `#images?sort=concept&concept=${encodeURIComponent(text)}`, title: "Images by this concept" }, text), concept.kind ? node("span", { class: "ends" }, concept.kind) : ""),
-      node("td", {}, node("b", {}, signed(concept.evidence[0])), " ", node("span", { class: "ends inline" }, ends(concept.evidence, plain)), bar(concept.evidence, axis, plain)),
+      node("td", {}, node("b", {}, signed(concept.evidence[0])), bar(concept.evidence, axis, plain), node("span", { class: "ends" }, ends(concept.evidence, plain))),
       node("td", { class: "number" }, concept.share ? percent(concept.share[0]) : "–"),
       node("td", { class: "number" }, percent(concept.prevalence[0])),
       node("td", { class: "number" }, plain(concept.spread)),
@@ -501,10 +518,11 @@
 
   function tests(audit, query) {
     const made = [];
-    const column = (name, wanted) => { const values = audit.column(name); made.push((place) => values[place] === wanted); };
+    const equal = (values, wanted) => made.push((place) => values[place] === wanted);
+    const column = (name, wanted) => equal(audit.column(name), wanted);
     if (query.get("label")) column("label", audit.labels.indexOf(query.get("label")));
     if (query.get("class")) column("label_class", Number(query.get("class")));
-    if (query.get("predicted")) { const wanted = Number(query.get("predicted")); made.push((place) => audit.predicted(place) === wanted); }
+    if (query.get("predicted")) equal(audit.first.classes, Number(query.get("predicted")));
     if (query.get("state")) column("state", STATES.indexOf(query.get("state")));
     audit.slices.forEach((slice, number) => {
       const wanted = query.get(`slice:${slice.name}`);
@@ -543,7 +561,7 @@
     switch (query.get("sort")) {
       case "concept": return query.get("concept") ? conceptEvidence(audit, query.get("concept")) : null;
       case "logit": return audit.column("target_logit");
-      case "probability": return Float32Array.from({ length: audit.count }, (_, place) => audit.probability(place));
+      case "probability": return audit.first.probabilities;
       default: return null;
     }
   }
@@ -554,9 +572,14 @@
     for (let place = 0; place < audit.count; place++) if (checks.every((check) => check(place))) found.push(place);
     if (query.get("sort") === "name") found.sort((one, two) => (audit.names[one] < audit.names[two] ? -1 : 1));
     const key = orderKey(audit, query);
-    const value = (place) => (Number.isFinite(key[place]) ? key[place] : -Infinity);
-    if (key) found.sort((one, two) => value(two) - value(one) || one - two);
+    if (key) sortByKey(found, key);
     return query.get("order") === "up" ? found.reverse() : found;
+  }
+
+  // The largest first; rows without a number last, each in the order of the data.
+  function sortByKey(places, key) {
+    const known = Float32Array.from(key, (value) => (Number.isNaN(value) ? -Infinity : value));
+    places.sort((one, two) => known[two] - known[one] || one - two);
   }
 
   // ---- list of images ----------------------------------------------------------------------
@@ -664,35 +687,43 @@
       this.current = 0;
       this.tiles.clear();
       this.inner.replaceChildren();
-      this.element.scrollTop = 0;
+      if (this.element.scrollTop) this.element.scrollTop = 0;
       this.draw();
     }
 
-    get columns() { return Math.max(1, Math.floor((this.element.clientWidth - 4) / Grid.WIDTH)); }
+    measure() {
+      const { clientWidth, clientHeight, scrollTop } = this.element;
+      this.columns = Math.max(1, Math.floor((clientWidth - 4) / Grid.WIDTH));
+      this.step = (clientWidth - 4) / this.columns;
+      return [scrollTop, clientHeight];
+    }
 
+    // Measures first and changes then, so that the browser lays the page out once.
     draw() {
-      const { columns, element } = this;
-      if (!element.clientHeight) return;
+      const [top, height] = this.measure();
+      if (!height) return;
+      const { columns } = this;
+      const first = Math.max(0, Math.floor(top / Grid.HEIGHT) - 2) * columns;
+      const last = Math.min(this.places.length, (Math.ceil((top + height) / Grid.HEIGHT) + 2) * columns);
       this.inner.style.height = `${Math.ceil(this.places.length / columns) * Grid.HEIGHT}px`;
-      const first = Math.max(0, Math.floor(element.scrollTop / Grid.HEIGHT) - 2) * columns;
-      const last = Math.min(this.places.length, (Math.ceil((element.scrollTop + element.clientHeight) / Grid.HEIGHT) + 2) * columns);
       for (const [at, tile] of this.tiles) if (at < first || at >= last) { tile.remove(); this.tiles.delete(at); }
-      for (let at = first; at < last; at++) this.place(at, columns);
+      const made = document.createDocumentFragment();
+      for (let at = first; at < last; at++) this.place(at, made);
+      this.inner.append(made);
     }
 
-    place(at, columns) {
-      const made = this.tiles.get(at) ?? this.make(at);
-      const width = (this.element.clientWidth - 4) / columns;
-      made.style.transform = `translate(${(at % columns) * width}px, ${Math.floor(at / columns) * Grid.HEIGHT}px)`;
+    place(at, made) {
+      const cell = this.tiles.get(at) ?? this.make(at, made);
+      cell.style.transform = `translate(${(at % this.columns) * this.step}px, ${Math.floor(at / this.columns) * Grid.HEIGHT}px)`;
     }
 
-    make(at) {
+    make(at, fragment) {
       const place = this.places[at];
       const link = tile(this.audit, place, this.evidence ? signed(this.evidence[place]) : "");
       link.tabIndex = at === this.current ? 0 : -1;
       const made = node("div", { role: "listitem", class: "cell", "data-at": at, "aria-setsize": this.places.length, "aria-posinset": at + 1 }, link);
       this.tiles.set(at, made);
-      this.inner.append(made);
+      fragment.append(made);
       return made;
     }
 
