@@ -26,7 +26,9 @@ class ReadOnlyArrays:
 
 
 def to_json_list(values: Float32Array | None) -> list[Any] | None:
-    """Turn a map (H, W) into nested lists; NaN and infinity, which JSON lacks, become None."""
+    """Turn an array into nested lists; NaN and infinity, which JSON lacks, become None."""
     if values is None:
         return None
-    return [[v if math.isfinite(v) else None for v in row] for row in values.tolist()]
+    if values.ndim > 1:
+        return [to_json_list(row) for row in values]
+    return [v if math.isfinite(v) else None for v in values.tolist()]

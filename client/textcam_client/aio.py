@@ -71,6 +71,7 @@ class AsyncClient(ClientBase):
         method: str | None = None,
         lane: Lane | None = None,
         may_degrade: bool = False,
+        include_channel_evidence: bool = False,
         model: str | None = None,
         version: str | None = None,
         timeout: float | None = None,
@@ -89,6 +90,7 @@ class AsyncClient(ClientBase):
             method,
             lane,
             may_degrade,
+            include_channel_evidence,
             model,
             version,
         )

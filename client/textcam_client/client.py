@@ -89,6 +89,7 @@ class Client(ClientBase):
         method: str | None = None,
         lane: Lane | None = None,
         may_degrade: bool = False,
+        include_channel_evidence: bool = False,
         model: str | None = None,
         version: str | None = None,
         timeout: float | None = None,
@@ -121,6 +122,7 @@ class Client(ClientBase):
                 left; None: "interactive" here, "audit" in explain_many.
             may_degrade: Allow a smaller result if the server is under pressure;
                 ExplainResult.degradations lists the parts that were left out.
+            include_channel_evidence: Return each channel's evidence, and digests of the stages.
             model: Served model; None: the client's.
             version: Its version; None: the client's, or the served one.
             timeout: Seconds, including retries; None: the client's.
@@ -151,6 +153,7 @@ class Client(ClientBase):
             method,
             lane,
             may_degrade,
+            include_channel_evidence,
             model,
             version,
         )

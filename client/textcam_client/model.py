@@ -109,6 +109,8 @@ class Model:
         dead_channel_count: Channels with constant scores over the probing set.
         provenance: Provenance of all results of this model, with an empty `decoder`.
         methods: Supported CAM methods, without those that this client does not know.
+        channel_phrases: D indices into `vocabulary`: the phrase that each channel supports most; -1
+            if it supports none. Empty from older servers.
     """
 
     summary: ModelSummary
@@ -122,3 +124,4 @@ class Model:
     dead_channel_count: int
     provenance: Provenance
     methods: tuple[str, ...] = ()
+    channel_phrases: tuple[int, ...] = field(default=(), repr=False)

@@ -53,6 +53,7 @@ class ExplainOptions(TypedDict, total=False):
     method: str | None
     lane: Lane | None
     may_degrade: bool
+    include_channel_evidence: bool
     model: str | None
     version: str | None
     timeout: float | None
@@ -73,6 +74,7 @@ class Options:
     method: str | None = None
     lane: Lane | None = None
     may_degrade: bool = False
+    include_channel_evidence: bool = False
     model: str | None = None
     version: str | None = None
     timeout: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from PIL import Image
@@ -35,6 +35,8 @@ class ExplainResult:
             "attribution", "rationale", "encode"; a stage that was not reached is left out.
         degradations: Parts left out under pressure, if the call allowed it: "smaller_maps",
             "no_groups", "fewer_targets".
+        digests: "sha256:..." of intermediate values, "pixels" and "activations" (see StageDigests
+            in the contract); empty unless channel evidence was requested.
     """
 
     predictions: tuple[Prediction, ...]
@@ -45,6 +47,7 @@ class ExplainResult:
     request_id: str
     stage_seconds: Mapping[str, float]
     degradations: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def explanation(self) -> Explanation:
@@ -130,6 +133,11 @@ class ExplainResult:
         return self.explanation.saliency_map
 
     @property
+    def channel_evidence(self) -> Float32Array | None:
+        """float32 (D,); see Explanation.channel_evidence."""
+        return self.explanation.channel_evidence
+
+    @property
     def server_heatmap(self) -> UInt8Array | None:
         """uint8 (h, w), if heatmap="image" was requested."""
         return self.explanation.server_heatmap
@@ -164,4 +172,5 @@ class ExplainResult:
             "provenance": asdict(self.provenance),
             "stage_seconds": dict(self.stage_seconds),
             "degradations": list(self.degradations),
+            "digests": dict(self.digests),
         }

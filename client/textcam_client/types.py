@@ -175,14 +175,7 @@ class SaliencyGroup(ReadOnlyArrays):
             "evidence": self.evidence,
             "evidence_for": self.evidence_for,
             "evidence_against": self.evidence_against,
-            **(
-                {
-                    "saliency_map": to_json_list(self.saliency_map),
-                    "relative_map": to_json_list(self.relative_map),
-                }
-                if arrays
-                else {}
-            ),
+            **(_json_lists(self, "saliency_map", "relative_map") if arrays else {}),
         }
 
     def _peak(self, scale: str) -> Peak:
@@ -221,6 +214,7 @@ class Explanation(ReadOnlyArrays):
             older servers.
         server_heatmap: uint8 (h, w), if heatmap="image" was requested.
         server_overlay: PNG file, if heatmap="overlay" was requested.
+        channel_evidence: float32 (D,), units as Phrase.evidence; None: not requested.
     """
 
     target: Prediction
@@ -239,6 +233,7 @@ class Explanation(ReadOnlyArrays):
     server_heatmap: UInt8Array | None = field(repr=False)
     server_overlay: bytes | None = field(repr=False)
     _context: HeatmapContext = field(repr=False)
+    channel_evidence: Float32Array | None = field(default=None, repr=False)
 
     def heatmap(self, size: tuple[int, int] | None = None, *, smooth: bool = False) -> Float32Array:
         """Compute where the model looked, at image resolution, from the saliency map.
@@ -294,5 +289,9 @@ class Explanation(ReadOnlyArrays):
             "rest": self.rest.to_dict(arrays=arrays),
             "sentence": self.sentence,
             "in_logit_units": self.in_logit_units,
-            **({"saliency_map": to_json_list(self.saliency_map)} if arrays else {}),
+            **(_json_lists(self, "saliency_map", "channel_evidence") if arrays else {}),
         }
+
+
+def _json_lists(owner: object, *names: str) -> dict[str, Any]:
+    return {name: to_json_list(getattr(owner, name)) for name in names}

@@ -60,6 +60,7 @@ def request_template(options: Options) -> pb.ExplainRequest:
         method=None if options.method is None else _method_number(options.method),
         lane=None if options.lane is None else _LANES[options.lane],
         may_degrade=options.may_degrade,
+        include_channel_evidence=options.include_channel_evidence,
     )
 
 

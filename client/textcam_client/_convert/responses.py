@@ -62,6 +62,7 @@ def explain_result(
             for number in response.degradations
             if number in types_pb.Degradation.values()
         ),
+        digests={field.name: value for field, value in response.digests.ListFields()},
     )
 
 
@@ -96,6 +97,7 @@ def model(response: pb.GetModelResponse) -> Model:
             for number in response.methods
             if number in types_pb.CamMethod.values()
         ),
+        channel_phrases=tuple(response.channel_phrases),
     )
 
 
@@ -136,6 +138,7 @@ def _explanation(
         in_logit_units=message.in_logit_units,
         server_heatmap=_server_heatmap(message.heatmap),
         server_overlay=message.heatmap.overlay_png or None,
+        channel_evidence=_vector(message, "channel_evidence"),
         _context=context,
     )
 
@@ -181,6 +184,17 @@ def _map(message: pb.Explanation | types_pb.SaliencyGroup, name: str) -> Float32
     if values.ndim != 2 or not values.size or values.dtype != np.float32:
         raise MalformedResponse(
             f"a map is float32 of shape (H, W), not {values.dtype} of shape {values.shape}"
+        )
+    return values
+
+
+def _vector(message: pb.Explanation, name: str) -> Float32Array | None:
+    if not message.HasField(name):
+        return None
+    values = tensor(getattr(message, name))
+    if values.ndim != 1 or values.dtype != np.float32:
+        raise MalformedResponse(
+            f"{name} is float32 of shape (D,), not {values.dtype} of shape {values.shape}"
         )
     return values
 

@@ -24,7 +24,7 @@ from textcam_client.testing._checks import (
     read_page,
     read_target,
 )
-from textcam_client.testing._maps import Painter
+from textcam_client.testing._maps import Painter, float_tensor
 from textcam_client.testing._network import CELLS, CHANNELS, FakeNetwork, NetworkOutput
 
 DEFAULT_PREDICTIONS = 5
@@ -86,6 +86,7 @@ class FakeExplainer:
             ),
             provenance=self.provenance(model, output.decoder),
             timings=_timings(),
+            digests=_digests(output) if request.include_channel_evidence else None,
         )
 
     def find_model(self, model: types_pb.ModelSpec) -> str:
@@ -140,6 +141,7 @@ class FakeExplainer:
             channel_count=CHANNELS,
             provenance=self.provenance(model, ""),
             methods=[types_pb.CAM_METHOD_CAM],
+            channel_phrases=self.bank.members.tolist(),
         )
 
     def provenance(self, model: str, decoder: str) -> types_pb.Provenance:
@@ -187,6 +189,8 @@ class FakeExplainer:
                 painter.group(i, np.flatnonzero(bank.members == p), bank.supports[p])
                 for i, p in enumerate(chosen)
             )
+        if request.include_channel_evidence:
+            message.channel_evidence.CopyFrom(float_tensor(evidence))
         painter.paint(message, channel_maps.sum(axis=0))
         return message
 
@@ -209,5 +213,13 @@ def _timings() -> types_pb.Timings:
     )
 
 
-def _digest(text: str) -> str:
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+def _digests(output: NetworkOutput) -> types_pb.StageDigests:
+    return types_pb.StageDigests(
+        pixels=_digest(output.image.tobytes()),
+        activations=_digest(output.activation_maps.mean(axis=(1, 2)).round(3).tobytes()),
+    )
+
+
+def _digest(content: str | bytes) -> str:
+    encoded = content.encode() if isinstance(content, str) else content
+    return "sha256:" + hashlib.sha256(encoded).hexdigest()

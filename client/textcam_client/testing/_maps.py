@@ -44,7 +44,7 @@ class Painter:
         if self.groups:
             self.paint(message, self.channel_maps[channels].sum(axis=0))
         if self.groups and supports is not None and self.form != types_pb.HEATMAP_FORM_NONE:
-            message.relative_map.CopyFrom(_float_tensor(self._relative_map(supports)))
+            message.relative_map.CopyFrom(float_tensor(self._relative_map(supports)))
         return message
 
     def _relative_map(self, supports: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -60,7 +60,7 @@ class Painter:
         if self.form == types_pb.HEATMAP_FORM_NONE:
             return
         values = saliency_map.astype("<f4")
-        message.saliency_map.CopyFrom(_float_tensor(values))
+        message.saliency_map.CopyFrom(float_tensor(values))
         if self.form not in (types_pb.HEATMAP_FORM_IMAGE, types_pb.HEATMAP_FORM_OVERLAY):
             return
         peak = Peak(self.channel_maps.sum(axis=0).astype(np.float32), self.output.crop)
@@ -78,6 +78,7 @@ class Painter:
             message.heatmap.overlay_png = buffer.getvalue()
 
 
-def _float_tensor(values: NDArray[Any]) -> types_pb.Tensor:
+def float_tensor(values: NDArray[Any]) -> types_pb.Tensor:
+    """Encode an array as float32."""
     data = values.astype("<f4").tobytes()
     return types_pb.Tensor(dtype=types_pb.Tensor.D_TYPE_FLOAT32, shape=values.shape, data=data)

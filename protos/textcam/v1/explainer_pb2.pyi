@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("request_id", "model", "encoded", "pixels", "target", "max_phrases", "min_probability", "kinds", "repeat_class", "include_groups", "heatmap", "prediction_count", "method", "lane", "may_degrade")
+    __slots__ = ("request_id", "model", "encoded", "pixels", "target", "max_phrases", "min_probability", "kinds", "repeat_class", "include_groups", "heatmap", "prediction_count", "method", "lane", "may_degrade", "include_channel_evidence")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ENCODED_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,7 @@ class ExplainRequest(_message.Message):
     METHOD_FIELD_NUMBER: _ClassVar[int]
     LANE_FIELD_NUMBER: _ClassVar[int]
     MAY_DEGRADE_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_CHANNEL_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: _types_pb2.ModelSpec
     encoded: bytes
@@ -40,10 +41,11 @@ class ExplainRequest(_message.Message):
     method: _types_pb2.CamMethod
     lane: _types_pb2.Lane
     may_degrade: bool
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[_types_pb2.ModelSpec, _Mapping]] = ..., encoded: _Optional[bytes] = ..., pixels: _Optional[_Union[_types_pb2.Tensor, _Mapping]] = ..., target: _Optional[_Union[_types_pb2.Target, _Mapping]] = ..., max_phrases: _Optional[int] = ..., min_probability: _Optional[float] = ..., kinds: _Optional[_Iterable[_Union[_types_pb2.PhraseKind, str]]] = ..., repeat_class: bool = ..., include_groups: bool = ..., heatmap: _Optional[_Union[_types_pb2.HeatmapForm, str]] = ..., prediction_count: _Optional[int] = ..., method: _Optional[_Union[_types_pb2.CamMethod, str]] = ..., lane: _Optional[_Union[_types_pb2.Lane, str]] = ..., may_degrade: bool = ...) -> None: ...
+    include_channel_evidence: bool
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[_types_pb2.ModelSpec, _Mapping]] = ..., encoded: _Optional[bytes] = ..., pixels: _Optional[_Union[_types_pb2.Tensor, _Mapping]] = ..., target: _Optional[_Union[_types_pb2.Target, _Mapping]] = ..., max_phrases: _Optional[int] = ..., min_probability: _Optional[float] = ..., kinds: _Optional[_Iterable[_Union[_types_pb2.PhraseKind, str]]] = ..., repeat_class: bool = ..., include_groups: bool = ..., heatmap: _Optional[_Union[_types_pb2.HeatmapForm, str]] = ..., prediction_count: _Optional[int] = ..., method: _Optional[_Union[_types_pb2.CamMethod, str]] = ..., lane: _Optional[_Union[_types_pb2.Lane, str]] = ..., may_degrade: bool = ..., include_channel_evidence: bool = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("request_id", "predictions", "explanations", "image_height", "image_width", "crop", "provenance", "timings", "degradations")
+    __slots__ = ("request_id", "predictions", "explanations", "image_height", "image_width", "crop", "provenance", "timings", "degradations", "digests")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +55,7 @@ class ExplainResponse(_message.Message):
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     DEGRADATIONS_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     predictions: _containers.RepeatedCompositeFieldContainer[_types_pb2.Prediction]
     explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
@@ -62,10 +65,11 @@ class ExplainResponse(_message.Message):
     provenance: _types_pb2.Provenance
     timings: _types_pb2.Timings
     degradations: _containers.RepeatedScalarFieldContainer[_types_pb2.Degradation]
-    def __init__(self, request_id: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[_types_pb2.Prediction, _Mapping]]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., image_height: _Optional[int] = ..., image_width: _Optional[int] = ..., crop: _Optional[_Union[_types_pb2.Crop, _Mapping]] = ..., provenance: _Optional[_Union[_types_pb2.Provenance, _Mapping]] = ..., timings: _Optional[_Union[_types_pb2.Timings, _Mapping]] = ..., degradations: _Optional[_Iterable[_Union[_types_pb2.Degradation, str]]] = ...) -> None: ...
+    digests: _types_pb2.StageDigests
+    def __init__(self, request_id: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[_types_pb2.Prediction, _Mapping]]] = ..., explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., image_height: _Optional[int] = ..., image_width: _Optional[int] = ..., crop: _Optional[_Union[_types_pb2.Crop, _Mapping]] = ..., provenance: _Optional[_Union[_types_pb2.Provenance, _Mapping]] = ..., timings: _Optional[_Union[_types_pb2.Timings, _Mapping]] = ..., degradations: _Optional[_Iterable[_Union[_types_pb2.Degradation, str]]] = ..., digests: _Optional[_Union[_types_pb2.StageDigests, _Mapping]] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("target", "reference", "logit", "bias", "gap", "in_logit_units", "phrases", "groups", "rest", "saliency_map", "heatmap", "sentence", "network_passes", "head_passes")
+    __slots__ = ("target", "reference", "logit", "bias", "gap", "in_logit_units", "phrases", "groups", "rest", "saliency_map", "heatmap", "sentence", "network_passes", "head_passes", "channel_evidence")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     LOGIT_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +84,7 @@ class Explanation(_message.Message):
     SENTENCE_FIELD_NUMBER: _ClassVar[int]
     NETWORK_PASSES_FIELD_NUMBER: _ClassVar[int]
     HEAD_PASSES_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     target: _types_pb2.Prediction
     reference: _types_pb2.Prediction
     logit: float
@@ -94,7 +99,8 @@ class Explanation(_message.Message):
     sentence: str
     network_passes: int
     head_passes: int
-    def __init__(self, target: _Optional[_Union[_types_pb2.Prediction, _Mapping]] = ..., reference: _Optional[_Union[_types_pb2.Prediction, _Mapping]] = ..., logit: _Optional[float] = ..., bias: _Optional[float] = ..., gap: _Optional[float] = ..., in_logit_units: bool = ..., phrases: _Optional[_Iterable[_Union[_types_pb2.Phrase, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[_types_pb2.SaliencyGroup, _Mapping]]] = ..., rest: _Optional[_Union[_types_pb2.SaliencyGroup, _Mapping]] = ..., saliency_map: _Optional[_Union[_types_pb2.Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[_types_pb2.Heatmap, _Mapping]] = ..., sentence: _Optional[str] = ..., network_passes: _Optional[int] = ..., head_passes: _Optional[int] = ...) -> None: ...
+    channel_evidence: _types_pb2.Tensor
+    def __init__(self, target: _Optional[_Union[_types_pb2.Prediction, _Mapping]] = ..., reference: _Optional[_Union[_types_pb2.Prediction, _Mapping]] = ..., logit: _Optional[float] = ..., bias: _Optional[float] = ..., gap: _Optional[float] = ..., in_logit_units: bool = ..., phrases: _Optional[_Iterable[_Union[_types_pb2.Phrase, _Mapping]]] = ..., groups: _Optional[_Iterable[_Union[_types_pb2.SaliencyGroup, _Mapping]]] = ..., rest: _Optional[_Union[_types_pb2.SaliencyGroup, _Mapping]] = ..., saliency_map: _Optional[_Union[_types_pb2.Tensor, _Mapping]] = ..., heatmap: _Optional[_Union[_types_pb2.Heatmap, _Mapping]] = ..., sentence: _Optional[str] = ..., network_passes: _Optional[int] = ..., head_passes: _Optional[int] = ..., channel_evidence: _Optional[_Union[_types_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class ExplainStreamRequest(_message.Message):
     __slots__ = ("request",)
@@ -147,7 +153,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[_types_pb2.ModelSpec, _Mapping]] = ...) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("summary", "class_names", "vocabulary", "architecture", "target_layer", "input_height", "input_width", "map_height", "map_width", "channel_count", "dead_channel_count", "provenance", "methods")
+    __slots__ = ("summary", "class_names", "vocabulary", "architecture", "target_layer", "input_height", "input_width", "map_height", "map_width", "channel_count", "dead_channel_count", "provenance", "methods", "channel_phrases")
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     VOCABULARY_FIELD_NUMBER: _ClassVar[int]
@@ -161,6 +167,7 @@ class GetModelResponse(_message.Message):
     DEAD_CHANNEL_COUNT_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     METHODS_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_PHRASES_FIELD_NUMBER: _ClassVar[int]
     summary: ModelSummary
     class_names: _containers.RepeatedScalarFieldContainer[str]
     vocabulary: _containers.RepeatedScalarFieldContainer[str]
@@ -174,4 +181,5 @@ class GetModelResponse(_message.Message):
     dead_channel_count: int
     provenance: _types_pb2.Provenance
     methods: _containers.RepeatedScalarFieldContainer[_types_pb2.CamMethod]
-    def __init__(self, summary: _Optional[_Union[ModelSummary, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., vocabulary: _Optional[_Iterable[str]] = ..., architecture: _Optional[str] = ..., target_layer: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., map_height: _Optional[int] = ..., map_width: _Optional[int] = ..., channel_count: _Optional[int] = ..., dead_channel_count: _Optional[int] = ..., provenance: _Optional[_Union[_types_pb2.Provenance, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_types_pb2.CamMethod, str]]] = ...) -> None: ...
+    channel_phrases: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, summary: _Optional[_Union[ModelSummary, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., vocabulary: _Optional[_Iterable[str]] = ..., architecture: _Optional[str] = ..., target_layer: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., map_height: _Optional[int] = ..., map_width: _Optional[int] = ..., channel_count: _Optional[int] = ..., dead_channel_count: _Optional[int] = ..., provenance: _Optional[_Union[_types_pb2.Provenance, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_types_pb2.CamMethod, str]]] = ..., channel_phrases: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -304,6 +304,14 @@ class Calibration(_message.Message):
     bins: _containers.RepeatedCompositeFieldContainer[Calibration.Bin]
     def __init__(self, source: _Optional[str] = ..., images: _Optional[int] = ..., min_probability: _Optional[float] = ..., expected_calibration_error: _Optional[float] = ..., bins: _Optional[_Iterable[_Union[Calibration.Bin, _Mapping]]] = ...) -> None: ...
 
+class StageDigests(_message.Message):
+    __slots__ = ("pixels", "activations")
+    PIXELS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
+    pixels: str
+    activations: str
+    def __init__(self, pixels: _Optional[str] = ..., activations: _Optional[str] = ...) -> None: ...
+
 class Timings(_message.Message):
     __slots__ = ("decode", "queue", "inference", "attribution", "rationale", "encode")
     DECODE_FIELD_NUMBER: _ClassVar[int]

@@ -5,7 +5,7 @@ Letters in shapes: D channels, H x W map, C classes, E embedding, V phrases.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -192,6 +192,7 @@ class Rationale:
         rest: The channels that support none of the phrases.
         in_logit_units: Maps and evidence are amounts of the logit; else they are on the method's
             own scale.
+        channel_evidence: (D,) of each channel; its sum is `logit - bias - gap`.
     """
 
     logit: float
@@ -202,3 +203,4 @@ class Rationale:
     groups: tuple[SaliencyGroup, ...]
     rest: SaliencyGroup
     in_logit_units: bool = True
+    channel_evidence: Float64Array = field(default_factory=lambda: np.zeros(0))

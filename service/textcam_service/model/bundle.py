@@ -12,11 +12,12 @@ from textcam_service.artefacts.bank import BankArtefact, read_bank
 from textcam_service.artefacts.bundle import bundle_files
 from textcam_service.artefacts.files import file_digests, version_of
 from textcam_service.artefacts.parity import ParityReport
+from textcam_service.core.concepts.supports import strongest_support
 from textcam_service.core.methods import METHODS, Method
 from textcam_service.core.rationale.calibration import Calibration
 from textcam_service.core.rationale.settings import RationaleSettings, WordSettings
 from textcam_service.core.rationale.wording import EmbeddingWording, SupportWording, Wording
-from textcam_service.core.types import Float32Array
+from textcam_service.core.types import Float32Array, IntArray
 from textcam_service.errors import BundleMismatch, UnsupportedMethod
 from textcam_service.imaging.resampling import RESAMPLER
 from textcam_service.model.class_index import ClassIndex
@@ -125,6 +126,12 @@ class ModelBundle:
                 self.settings,
             )
         return SupportWording(supports, self.kinds, self.settings)
+
+    @cached_property
+    def channel_phrases(self) -> IntArray:
+        """(D,) index of the phrase that each channel supports most; -1: it supports none."""
+        everything = self.wording.supports(np.arange(len(self.phrases)))
+        return strongest_support(everything, self.wording.min_support)
 
     @cached_property
     def _classes(self) -> ClassIndex:

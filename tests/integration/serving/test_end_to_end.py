@@ -1,6 +1,7 @@
 """Photographs through the client to a real server process and back."""
 
 import asyncio
+import hashlib
 import io
 import json
 import signal
@@ -74,6 +75,36 @@ def test_a_contrast_accounts_for_the_difference_of_logits(client, photos):
     assert contrast.logit == pytest.approx(first.logit - second.logit, abs=1e-3)
     difference = first.saliency_map - second.saliency_map
     np.testing.assert_allclose(contrast.saliency_map, difference, atol=1e-3)
+
+
+def test_channel_evidence_accounts_for_the_logit_by_the_phrases_of_the_model(client, photos):
+    model = client.model()
+    phrases = np.array(model.channel_phrases)
+    assert phrases.shape == (model.channel_count,)
+    assert -1 <= phrases.min() <= phrases.max() < len(model.vocabulary)
+    plain, answer = (
+        client.explain(photos[0], include_channel_evidence=asked) for asked in (False, True)
+    )
+    assert plain.channel_evidence is None
+    assert not plain.digests
+    assert answer.channel_evidence.sum() + answer.bias == pytest.approx(answer.logit, abs=1e-3)
+    for group in answer.groups:
+        own = answer.channel_evidence[group.channel_ids].sum()
+        assert own == pytest.approx(group.evidence, abs=1e-3)
+
+
+def test_digests_name_the_stage_in_which_two_images_differ(client, photos):
+    def digests(image):
+        return client.explain(image, include_channel_evidence=True).digests
+
+    pixels = np.asarray(Image.open(photos[1]).convert("RGB"))
+    assert digests(photos[1]) == digests(pixels)
+    assert digests(pixels)["pixels"] == "sha256:" + hashlib.sha256(pixels.tobytes()).hexdigest()
+    unseen = pixels.copy()
+    unseen[0, 0] ^= 1  # outside the crop
+    assert digests(unseen)["pixels"] != digests(pixels)["pixels"]
+    assert digests(unseen)["activations"] == digests(pixels)["activations"]
+    assert digests(255 - pixels)["activations"] != digests(pixels)["activations"]
 
 
 def test_path_bytes_pil_and_array_are_the_same_image(client, photos):

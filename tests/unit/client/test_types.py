@@ -27,6 +27,22 @@ def test_a_contrast_explains_the_difference_of_two_logits(client, png):
     )
 
 
+def test_channel_evidence_adds_up_to_the_logit_and_to_each_group(client, png):
+    answer = client.explain(png, include_channel_evidence=True)
+    assert answer.channel_evidence.sum() + answer.bias == pytest.approx(answer.logit, abs=1e-5)
+    members = np.array(client.model().channel_phrases)
+    for group in answer.groups:
+        assert set(group.channel_ids) == set(
+            np.flatnonzero(members == group.phrase.vocabulary_index)
+        )
+        own = answer.channel_evidence[group.channel_ids].sum()
+        assert own == pytest.approx(group.evidence, abs=1e-5)
+    assert set(answer.digests) == {"pixels", "activations"}
+    listed = json.loads(json.dumps(answer.to_dict(arrays=True)))["explanations"][0]
+    np.testing.assert_allclose(listed["channel_evidence"], answer.channel_evidence)
+    assert client.explain(png).channel_evidence is None
+
+
 def test_declined_groups_and_maps_are_absent(client, png):
     answer = client.explain(png, include_groups=False, heatmap="none")
     assert answer.groups == ()

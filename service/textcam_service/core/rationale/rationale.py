@@ -86,7 +86,7 @@ def explain_target(
         whole = np.sum([own.saliency_map for own in (*groups, rest)], axis=0)
     gap = score.logit - score.bias - float(evidence.sum())
     return Rationale(
-        score.logit, score.bias, gap, whole, chosen, groups, rest, terms.in_logit_units
+        score.logit, score.bias, gap, whole, chosen, groups, rest, terms.in_logit_units, evidence
     )
 
 

@@ -23,6 +23,7 @@ from textcam_service.serving.batching.batcher import Batcher
 from textcam_service.serving.batching.latency import ResponseLatency
 from textcam_service.serving.batching.slot import Slot
 from textcam_service.serving.engine.context import RequestContext
+from textcam_service.serving.engine.digests import activations_digest, pixels_digest
 from textcam_service.serving.engine.encoding import Encoder
 from textcam_service.serving.engine.executors import PriorityExecutor, run_in_executor
 from textcam_service.serving.engine.method_runner import MethodPlan, MethodResult, MethodRunner
@@ -234,6 +235,9 @@ class ExplainFlow:
                 inferred.scores,
                 explanations,
                 request.degradations,
+                activations_digest(inferred.output.activation_maps)
+                if request.job.include_channel_evidence
+                else "",
             )
             return encoder.encode(result, request.token)
 
@@ -254,7 +258,9 @@ class ExplainFlow:
         backbone = self._bundle.backbone
         network_input, crop = decoding.prepare(image, backbone.manifest.preprocessing)
         grid = backbone.on_grid(crop)
-        return _Decoded(ImageInfo(image.height, image.width, image.decoder, grid), network_input)
+        digest = pixels_digest(image.pixels) if request.job.include_channel_evidence else ""
+        info = ImageInfo(image.height, image.width, image.decoder, grid, digest)
+        return _Decoded(info, network_input)
 
 
 async def _gather(work: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:

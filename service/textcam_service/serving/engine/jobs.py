@@ -91,6 +91,7 @@ class ExplainJob:
         prediction_count: Predictions to list.
         may_degrade: True if a smaller response will do under pressure.
         request_id: Chosen by the client; echoed in the response.
+        include_channel_evidence: True for the evidence of every channel, and digests of stages.
     """
 
     image: bytes | UInt8Array
@@ -102,6 +103,7 @@ class ExplainJob:
     prediction_count: int = DEFAULT_PREDICTIONS
     may_degrade: bool = False
     request_id: str = ""
+    include_channel_evidence: bool = False
 
     @property
     def target_count(self) -> int:

@@ -22,12 +22,14 @@ class ImageInfo:
         width: Pixels.
         decoder: Name of the decoder.
         crop: The part that the model saw.
+        pixels_digest: "sha256:..." of the decoded pixels; "": not requested.
     """
 
     height: int
     width: int
     decoder: str
     crop: Crop
+    pixels_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class ExplainResult:
         scores: The model's scores of all classes.
         explanations: One per target, in the job's order.
         degradations: Parts that were left out under pressure.
+        activations_digest: "sha256:..." of the rounded activation scores; "": not requested.
     """
 
     job: ExplainJob
@@ -70,6 +73,7 @@ class ExplainResult:
     scores: ClassScores
     explanations: Sequence[TargetResult]
     degradations: tuple[Degradation, ...] = ()
+    activations_digest: str = ""
 
     @property
     def predictions(self) -> list[Prediction]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from small_models import write_model
 from textcam_service.core.rationale.settings import WordSettings
@@ -31,6 +32,17 @@ def test_words_replace_the_bank_s_settings_and_nothing_else(models):
     assert changed.settings.prior == bundle.settings.prior
     assert (changed.version, changed.backbone) == (bundle.version, bundle.backbone)
     assert bundle.with_words(WordSettings()).settings == bundle.settings
+
+
+def test_each_channel_belongs_to_the_phrase_that_it_supports_most(models):
+    bundle = load(models[0], models[0])
+    supports = bundle.wording.supports(np.arange(len(bundle.phrases)))
+    assert len(bundle.channel_phrases) == len(supports)
+    for own, phrase in zip(supports, bundle.channel_phrases.tolist(), strict=True):
+        if phrase == -1:
+            assert own.max() < bundle.wording.min_support
+        else:
+            assert own[phrase] == own.max() >= bundle.wording.min_support
 
 
 def test_a_linear_head_is_explained_by_cam_unless_another_is_chosen(models):

@@ -80,6 +80,7 @@ def read_job(
         ),
         may_degrade=request.may_degrade,
         request_id=request.request_id,
+        include_channel_evidence=request.include_channel_evidence,
     )
 
 

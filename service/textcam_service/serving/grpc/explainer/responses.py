@@ -73,6 +73,9 @@ class ResponseEncoder:
             degradations=[_DEGRADATIONS[own] for own in result.degradations],
         )
         response.provenance.decoder = image.decoder
+        if job.include_channel_evidence:
+            response.digests.pixels = image.pixels_digest
+            response.digests.activations = result.activations_digest
         size = response.ByteSize() + _ENVELOPE_BYTES
         check_message_size(size, self._max_bytes, len(response.explanations), image)
         return response
@@ -134,6 +137,9 @@ def explanation_message(
     )
     if result.reference is not None:
         message.reference.CopyFrom(prediction_message(result.reference))
+    if job.include_channel_evidence:
+        evidence = rationale.channel_evidence.astype(np.float32)
+        message.channel_evidence.CopyFrom(tensor_message(evidence))
     _add_maps(message, rationale.saliency_map, job, drawing, peak)
     return message
 
@@ -252,6 +258,7 @@ def model_message(bundle: ModelBundle) -> pb.GetModelResponse:
         dead_channel_count=int(bundle.artefact.bank.dead.sum()),
         provenance=provenance_message(bundle, bundle.default_method),
         methods=[method_number(method) for method in bundle.methods],
+        channel_phrases=bundle.channel_phrases.tolist(),
         **fields,
     )
 
