@@ -114,7 +114,7 @@ class Shards:
                 tarfile.open(fileobj=raw, mode="r:" if plain else "r|*") as archive,
             ):
                 while (member := archive.next()) is not None:
-                    archive.members = []  # it would keep every header
+                    vars(archive)["members"] = []  # it would keep every header
                     if not member.isfile() or member.name.rpartition("/")[2].startswith("."):
                         continue
                     file = None if plain else archive.extractfile(member)

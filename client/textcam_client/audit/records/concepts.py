@@ -99,6 +99,6 @@ class SparseRows:
 
 
 def _joined(parts: list[NDArray], kind: type) -> NDArray:  # type: ignore[type-arg]  # of `kind`
-    joined = np.concatenate([np.zeros(0, kind), *parts])
+    joined: NDArray = np.concatenate([np.zeros(0, kind), *parts])  # type: ignore[type-arg]  # as above
     parts.clear()
     return joined
