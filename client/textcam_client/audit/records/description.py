@@ -57,7 +57,7 @@ class ModelDescription:
 
 @dataclass(frozen=True)
 class Description:
-    """What an audit is, without its records.
+    """Audit without its records.
 
     Attributes:
         data: The data set.
