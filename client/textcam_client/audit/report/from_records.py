@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from textcam_client.audit.records.record import Record, TargetRecord
 from textcam_client.audit.report.page_data import GroupMap, PagePhrase, PageRow, PageTarget
+from textcam_client.audit.report.payload import strongest
+
+_KEPT = 64
 
 
 class RowsFromRecords:
@@ -16,10 +19,17 @@ class RowsFromRecords:
     Args:
         vocabulary: The model's phrases, in order of index.
         channel_phrases: The phrase of each channel; -1: none.
+        wanted: Concepts that are kept of each image, however small their evidence.
     """
 
-    def __init__(self, vocabulary: Sequence[str], channel_phrases: Sequence[int]) -> None:
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        channel_phrases: Sequence[int],
+        wanted: Iterable[str] = (),
+    ) -> None:
         self._vocabulary = vocabulary
+        self._wanted = frozenset(wanted)
         self._channel_phrases = np.asarray(channel_phrases, dtype=np.int64)
 
     def row(self, record: Record, maps: Sequence[GroupMap] = ()) -> PageRow:
@@ -32,7 +42,7 @@ class RowsFromRecords:
             label_index=record.label_index,
             failure=record.failure,
             degraded=bool(record.degradations),
-            slices=record.slices,
+            slices={column: value for column, value in record.slices.items() if value},
             predictions=[(index, probability) for index, probability, _ in record.predictions],
             phrases=[
                 PagePhrase(own.text, own.evidence, own.probability)
@@ -55,12 +65,11 @@ class RowsFromRecords:
         )
 
     def _concepts(self, target: TargetRecord) -> dict[str, float]:
-        """Return the evidence of each phrase: the sum over the channels that are its own."""
+        """Return the evidence of the strongest phrases: sums over the channels that are theirs."""
         phrases = self._channel_phrases[np.asarray(target.channel_ids, dtype=np.int64)]
         owned = phrases >= 0
         indices, places = np.unique(phrases[owned], return_inverse=True)
         sums = np.bincount(places, target.channel_evidence[owned], minlength=len(indices))
-        return {
-            self._vocabulary[index]: float(value)
-            for index, value in zip(indices.tolist(), sums.tolist(), strict=True)
-        }
+        found = zip(indices.tolist(), sums.tolist(), strict=True)
+        concepts = {self._vocabulary[index]: value for index, value in found}
+        return strongest(concepts, _KEPT, self._wanted)

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from textcam_client.audit.files import write_whole
 from textcam_client.audit.findings.model import AuditSummary
 from textcam_client.audit.report import drawings, wording
 from textcam_client.audit.report.columns import packed_json
@@ -73,10 +74,7 @@ def write_report(
         OSError: The file cannot be written.
     """
     text = render_report(summary, rows, thumbnail, class_names, other=other, limits=limits)
-    target = Path(path)
-    partial = target.with_name(f"{target.name}.partial")
-    partial.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-    partial.replace(target)
+    write_whole(Path(path), text.encode("utf-8", "replace"))
 
 
 def render_report(

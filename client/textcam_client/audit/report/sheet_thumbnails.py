@@ -7,9 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-CELL = 96
-COLUMNS = 10
-CELLS = 1000
+from textcam_client.audit.records.sprites import CELL, CELLS, COLUMNS, sheet_name
+
 QUALITY = 60
 
 
@@ -23,7 +22,7 @@ class SheetThumbnails:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self._folder = Path(folder) / "sprites"
+        self._folder = Path(folder)
         self._number = -1
         self._sheet: Image.Image | None = None
 
@@ -48,7 +47,7 @@ class SheetThumbnails:
 
     def _read(self, number: int) -> Image.Image | None:
         try:
-            with Image.open(self._folder / f"{number:03d}.webp") as opened:
+            with Image.open(self._folder / sheet_name(number)) as opened:
                 sheet: Image.Image = opened.convert("RGBA")
         except OSError:
             return None

@@ -1,5 +1,7 @@
 """Records become rows whose parts add up to the logit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from textcam_client.audit.records.record import PhraseRecord, Record, TargetRecord
@@ -25,7 +27,9 @@ def target(class_index, reference_index=None):
 
 
 def record(**facts):
-    return Record(0, "a.jpg", "/x/a.jpg", "sha256:0", "otter", 1, {"light": "day"}, **facts)
+    return Record(
+        0, "a.jpg", "/x/a.jpg", "sha256:0", "otter", 1, {"light": "day", "lens": ""}, **facts
+    )
 
 
 def test_evidence_is_summed_over_each_phrases_own_channels():
@@ -49,3 +53,17 @@ def test_failures_have_nothing_but_their_sentence():
 def test_degraded_answers_are_marked():
     row = RowsFromRecords(VOCABULARY, CHANNELS).row(record(degradations=["PHRASES"]))
     assert row.degraded
+
+
+def test_the_wanted_concepts_are_kept_however_weak():
+    count = 100
+    names = [f"phrase {number}" for number in range(count)]
+    given = dataclasses.replace(
+        target(1),
+        channel_ids=np.arange(count, dtype=np.int32),
+        channel_evidence=np.linspace(0.01, 1, count, dtype=np.float32),
+    )
+    row = RowsFromRecords(names, range(count), ["phrase 0"]).row(record(target=given))
+    assert row.target.concepts["phrase 99"] == 1.0
+    assert row.target.concepts["phrase 0"] == pytest.approx(0.01)
+    assert "phrase 1" not in row.target.concepts
