@@ -481,6 +481,14 @@
     body.append(...rows.map((row) => row.element));
   }
 
+  const QUANTILES = 6;
+
+  // At most `most` of the items, from the first to the last at equal distances.
+  function spread(items, most) {
+    if (items.length <= most) return items;
+    return range(0, most).map((at) => items[Math.round((at * (items.length - 1)) / (most - 1))]);
+  }
+
   function conceptRow(audit, concept, axis, redraws) {
     const text = audit.concepts[concept.concept];
     return node("tr", {},
@@ -489,7 +497,7 @@
       node("td", { class: "number" }, concept.share ? percent(concept.share[0]) : "–"),
       node("td", { class: "number" }, percent(concept.prevalence[0])),
       node("td", { class: "number" }, plain(concept.spread)),
-      node("td", {}, node("div", { class: "thumbs" }, concept.images.map((place) => quantileTile(audit, place, concept.concept, redraws)))));
+      node("td", {}, node("div", { class: "thumbs" }, spread(concept.images, QUANTILES).map((place) => quantileTile(audit, place, concept.concept, redraws)))));
   }
 
   function quantileTile(audit, place, concept, redraws) {
@@ -842,7 +850,7 @@
 
   function predictionLines(audit, place, state) {
     const badge = state === RIGHT || state === WRONG ? node("span", { class: `verdict ${STATES[state]}` }, STATES[state]) : "";
-    return audit.predictions(place).map(([index, probability], rank) => node("div", { class: rank ? "ends" : null },
+    return audit.predictions(place).map(([index, probability], rank) => node("div", { class: rank ? "lesser" : null },
       `${audit.className(index)} `, percent(probability), " ", rank ? "" : badge));
   }
 
