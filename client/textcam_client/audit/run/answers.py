@@ -10,7 +10,7 @@ import numpy as np
 
 from textcam_client.audit.errors import AuditStopped
 from textcam_client.audit.records.record import PhraseRecord, TargetRecord
-from textcam_client.audit.run.object_masks import MaskUnusable, inside_shares, read_mask
+from textcam_client.audit.run.pictures.object_masks import MaskUnusable, inside_shares, read_mask
 from textcam_client.errors import CallError, ImageError, MalformedResponse, TextCamClientError
 from textcam_client.result import ExplainResult
 
