@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,18 +171,14 @@ def _shifts(pairs: _Pairs, index: int, tested: Tested, settings: FindingSettings
         order = np.argsort(-sign * values[:, place], kind="stable")[: settings.example_count]
         name, phrase = pairs.class_names[index], pairs.names[column]
         found.append(
-            _finding(
-                pairs,
-                index,
-                (phrase,),
-                _EVIDENCE,
-                f"'{phrase}' gives '{name}' {interval(scaled(effect, sign), 'logits')} "
+            replace(
+                _base(pairs, index, (phrase,), _EVIDENCE, settings),
+                statement=f"'{phrase}' gives '{name}' {interval(scaled(effect, sign), 'logits')} "
                 f"{'more' if sign > 0 else 'less'} evidence in the second audit.",
-                effect,
-                float(tested.adjusted_p[column]),
-                {"pairs": int((pairs.class_index == index).sum())},
-                pairs.index[rows[order]].tolist(),
-                settings,
+                effect=effect,
+                adjusted_p=float(tested.adjusted_p[column]),
+                counts={"pairs": int((pairs.class_index == index).sum())},
+                images=pairs.index[rows[order]].tolist(),
             )
         )
     return found
@@ -203,57 +199,42 @@ def _accuracy(pairs: _Pairs, settings: FindingSettings) -> list[Finding]:
         change = (after[rows] == RIGHT).astype(float) - (before[rows] == RIGHT)
         gain = mean_estimates(change[:, None], settings.level, settings.seed)[0]
         turned = rows[np.argsort(change * (-1 if gain.value > 0 else 1), kind="stable")]
+        shown = min(settings.example_count, max(each.lost, each.won))
         found.append(
-            _finding(
-                pairs,
-                index,
-                (),
-                _ACCURACY,
-                f"Accuracy of '{pairs.class_names[index]}' changed by {points(gain)}: {each.lost} "
-                f"of {each.total} answers became wrong, {each.won} became right.",
-                gain,
-                p,
-                {"became wrong": each.lost, "became right": each.won, "pairs": each.total},
-                pairs.index[
-                    turned[: min(settings.example_count, max(each.lost, each.won))]
-                ].tolist(),
-                settings,
+            replace(
+                _base(pairs, index, (), _ACCURACY, settings),
+                statement=f"Accuracy of '{pairs.class_names[index]}' changed by {points(gain)}: "
+                f"{each.lost} of {each.total} answers became wrong, {each.won} became right.",
+                effect=gain,
+                adjusted_p=p,
+                counts={"became wrong": each.lost, "became right": each.won, "pairs": each.total},
+                images=pairs.index[turned[:shown]].tolist(),
             )
         )
     return found
 
 
-def _finding(
-    pairs: _Pairs,
-    index: int,
-    concepts: tuple[str, ...],
-    basis: str,
-    statement: str,
-    effect: Estimate,
-    p: float,
-    counts: dict[str, int],
-    images: list[int],
-    settings: FindingSettings,
+def _base(
+    pairs: _Pairs, index: int, concepts: tuple[str, ...], basis: str, settings: FindingSettings
 ) -> Finding:
+    """Return a finding that says nothing yet."""
     name = pairs.class_names[index]
-    promise = (
-        f"Two audits of the same model and data differ in one or more findings in at most "
-        f"{settings.level:.0%} of comparisons."
-    )
-    identity = ":".join(("comparison", name, basis, *concepts))
     return Finding(
-        identity,
-        "comparison",
-        index,
-        name,
-        concepts,
-        basis,
-        statement,
-        effect,
-        p,
-        counts,
-        promise,
-        images,
+        finding_id=":".join(("comparison", name, basis, *concepts)),
+        kind="comparison",
+        class_index=index,
+        class_name=name,
+        concepts=concepts,
+        basis=basis,
+        statement="",
+        effect=Estimate(0.0, None, None),
+        adjusted_p=None,
+        counts={},
+        error_rate=(
+            "Two audits that differ by chance alone show one or more differences in at most "
+            f"{settings.level:.0%} of comparisons."
+        ),
+        images=(),
     )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from textcam_client.audit.findings.bases import Basis
-from textcam_client.audit.findings.claims import Claim, claims_of, merged, spurious
-from textcam_client.audit.findings.conjunctions import Pair
-from textcam_client.audit.findings.errors import borrowed, error_groups
+from textcam_client.audit.findings.causes.bases import Basis
+from textcam_client.audit.findings.causes.claims import Claim, claims_of, merged, spurious
+from textcam_client.audit.findings.causes.conjunctions import Pair
+from textcam_client.audit.findings.causes.errors import borrowed, error_groups
+from textcam_client.audit.findings.causes.places import Place
 from textcam_client.audit.findings.lists import ConceptLists
 from textcam_client.audit.findings.model import Estimate, Finding, FindingKind
-from textcam_client.audit.findings.places import Place
 from textcam_client.audit.findings.settings import FindingSettings
 from textcam_client.audit.findings.wording import claim_statement, interval, judgement, points
 from textcam_client.audit.records.evidence import EvidenceTable
@@ -20,6 +21,7 @@ from textcam_client.audit.statistics.intervals import mean_estimates, proportion
 from textcam_client.audit.statistics.maximum import Key, Tested
 from textcam_client.audit.statistics.units import UNJUDGED, Units
 
+ERRORS = "errors by their strongest concept"
 NO_TEST = "No test: a count of what was seen."
 
 
@@ -84,12 +86,9 @@ class FindingMaker:
         gap = self._accuracy_gap(basis)
         statement = claim_statement(claim, phrase, class_name, gap, total)
         listed = self.lists.is_allowed(class_name, phrase)
-        return self._finding(
-            kind,
-            basis.class_index,
-            (phrase,),
-            basis.text,
-            f"{statement} {judgement(claim, listed)}",
+        return replace(
+            self._base(kind, basis.class_index, (phrase,), basis.text),
+            statement=f"{statement} {judgement(claim, listed)}",
             effect=claim.effect,
             adjusted_p=claim.adjusted_p,
             counts=basis.counts,
@@ -103,14 +102,12 @@ class FindingMaker:
         present, absent = names[pair.present], names[pair.absent]
         wrong = np.flatnonzero(pair.holds & ~pair.basis.side)
         rows = self.units.row[pair.basis.places[wrong[: self.settings.example_count]]]
-        return self._finding(
-            "conjunction",
-            index,
-            (present, absent),
-            f"'{present}' without '{absent}'",
-            f"Where '{present}' speaks for '{self.table.class_names[index]}' and '{absent}' does "
-            f"not, the error rate is {points(pair.error_rate)} higher than in its other images. "
-            "Neither concept alone accounts for it.",
+        basis = f"'{present}' without '{absent}'"
+        return replace(
+            self._base("conjunction", index, (present, absent), basis),
+            statement=f"Where '{present}' speaks for '{self.table.class_names[index]}' and "
+            f"'{absent}' does not, the error rate is {points(pair.error_rate)} higher than in "
+            "its other images. Neither concept alone accounts for it.",
             effect=pair.error_rate,
             adjusted_p=pair.adjusted_p,
             counts={"with both conditions": pair.count, "others": len(pair.holds) - pair.count},
@@ -133,15 +130,13 @@ class FindingMaker:
         own = self.units.take(dict(self.units.classes())[place.class_index])
         order = np.argsort(-own.evidence[:, [place.column]].toarray()[:, 0], kind="stable")
         rows = own.row[order[: self.settings.example_count]]
-        return self._finding(
-            "spurious_cue",
-            place.class_index,
-            (phrase,),
-            "share of the map inside the object's mask",
-            f"'{phrase}' gives '{name}' {interval(place.evidence, 'logits')} of evidence, but only "
-            f"{interval(place.inside)} of its map lies inside the object's mask. Of the other "
-            f"concepts' maps, {place.others:.2f} does. A person must judge if the class may be "
-            "known by what lies around the object.",
+        basis = "share of the map inside the object's mask"
+        return replace(
+            self._base("spurious_cue", place.class_index, (phrase,), basis),
+            statement=f"'{phrase}' gives '{name}' {interval(place.evidence, 'logits')} of "
+            f"evidence, but only {interval(place.inside)} of its map lies inside the "
+            f"object's mask. Of the other concepts' maps, {place.others:.2f} does. A person must "
+            "judge if the class may be known by what lies around the object.",
             effect=place.evidence,
             adjusted_p=place.adjusted_p,
             counts={"images with the concept and a mask": place.count},
@@ -171,12 +166,10 @@ class FindingMaker:
 
     def _of_banned(self, index: int, column: int, mean: Estimate, rows: list[int]) -> Finding:
         phrase, name = self.table.names[column], self.table.class_names[index]
-        return self._finding(
-            "banned_concept",
-            index,
-            (phrase,),
-            "the list of banned concepts",
-            f"'{phrase}', which is banned, gives '{name}' {interval(mean, 'logits')} of evidence.",
+        return replace(
+            self._base("banned_concept", index, (phrase,), "the list of banned concepts"),
+            statement=f"'{phrase}', which is banned, gives '{name}' "
+            f"{interval(mean, 'logits')} of evidence.",
             effect=mean,
             images=self.table.index[rows].tolist(),
             error_rate=f"Each interval holds with {1 - self.settings.level:.0%}.",
@@ -191,14 +184,11 @@ class FindingMaker:
                 0
             ]
             found.append(
-                self._finding(
-                    "error_cause",
-                    group.class_index,
-                    (phrase,),
-                    "errors by their strongest concept",
-                    f"{len(group.rows)} of {group.total} images of other classes that were taken "
-                    f"for '{name}' have '{phrase}' as the strongest reason against their own "
-                    f"class: {interval(mean, 'logits')}.",
+                replace(
+                    self._base("error_cause", group.class_index, (phrase,), ERRORS),
+                    statement=f"{len(group.rows)} of {group.total} images of other classes that "
+                    f"were taken for '{name}' have '{phrase}' as the strongest reason against "
+                    f"their own class: {interval(mean, 'logits')}.",
                     effect=mean,
                     counts={"with this reason": len(group.rows), "taken for it": group.total},
                     images=self.table.index[group.rows[: self.settings.example_count]].tolist(),
@@ -207,38 +197,24 @@ class FindingMaker:
             )
         return found
 
-    def _finding(
-        self,
-        kind: FindingKind,
-        class_index: int,
-        concepts: Sequence[str],
-        basis: str,
-        statement: str,
-        *,
-        effect: Estimate,
-        images: Sequence[int],
-        adjusted_p: float | None = None,
-        counts: Mapping[str, int] | None = None,
-        error_rate: str = "",
-        alike: Sequence[str] = (),
-        inside: Estimate | None = None,
+    def _base(
+        self, kind: FindingKind, class_index: int, concepts: Sequence[str], basis: str
     ) -> Finding:
+        """Return a finding that says nothing yet."""
         name = self.table.class_names[class_index]
         return Finding(
             finding_id=":".join((kind, name, basis, *concepts)),
             kind=kind,
             class_index=class_index,
             class_name=name,
-            concepts=concepts,
+            concepts=tuple(concepts),
             basis=basis,
-            statement=statement,
-            effect=effect,
-            adjusted_p=adjusted_p,
-            counts=counts or {},
-            error_rate=error_rate or self.error_rate,
-            images=images,
-            alike=alike,
-            inside=inside,
+            statement="",
+            effect=Estimate(0.0, None, None),
+            adjusted_p=None,
+            counts={},
+            error_rate=self.error_rate,
+            images=(),
         )
 
     def _accuracy_gap(self, basis: Basis) -> Estimate:

@@ -14,7 +14,7 @@ from textcam_client.audit.findings.model import AuditSummary, Finding, FindingKi
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found]  # the older Python's
 
 _STOPPING: tuple[FindingKind, ...] = ("spurious_cue", "banned_concept", "comparison")
 _LIMITS = {"max_findings", "kinds", "min_accuracy", "min_class_accuracy", "max_failed"}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from textcam_client.audit.findings.bases import Basis, bases_of
-from textcam_client.audit.findings.claims import repeats
+from textcam_client.audit.findings.causes.bases import Basis, bases_of
+from textcam_client.audit.findings.causes.claims import repeats
+from textcam_client.audit.findings.causes.conjunctions import pair_bases
+from textcam_client.audit.findings.causes.places import places_of
 from textcam_client.audit.findings.classes import accuracy, class_summary
-from textcam_client.audit.findings.conjunctions import pair_bases
 from textcam_client.audit.findings.lists import ConceptLists
 from textcam_client.audit.findings.making import FindingMaker
 from textcam_client.audit.findings.model import AuditSummary, Finding, NothingFound
-from textcam_client.audit.findings.places import places_of
 from textcam_client.audit.findings.settings import FindingSettings
 from textcam_client.audit.records.evidence import EvidenceTable
 from textcam_client.audit.statistics.maximum import Sample, Tested, maximum_test

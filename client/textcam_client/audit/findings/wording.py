@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textcam_client.audit.findings.claims import Claim
+from textcam_client.audit.findings.causes.claims import Claim
 from textcam_client.audit.findings.model import Estimate
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from textcam_client.audit.findings.model import Estimate
+from textcam_client.audit.statistics.estimates import Estimate
 
 LARGE = 400
 """Units from which on normal theory replaces the bootstrap."""
@@ -113,7 +113,7 @@ def worst_group(groups: Sequence[NDArray[np.bool_]], level: float, seed: int) ->
 
 
 def _columns(
-    statistic: Callable[[NDArray[np.float64]], NDArray[Any]], n: int, level: float, seed: int
+    statistic: Callable[[NDArray[Any]], NDArray[Any]], n: int, level: float, seed: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the ends (K,) of BCa intervals of a statistic of weights (b, n) that returns (b, K).
 
@@ -123,8 +123,8 @@ def _columns(
     def of_places(places: NDArray[Any], axis: int = -1) -> NDArray[Any]:
         flat = places.astype(np.int64).reshape(-1, places.shape[axis])
         starts = n * np.arange(len(flat))[:, None]
-        weights = np.bincount((flat + starts).ravel(), minlength=n * len(flat))
-        weights = weights.reshape(len(flat), n) * (n / flat.shape[1])
+        counts = np.bincount((flat + starts).ravel(), minlength=n * len(flat))
+        weights = counts.reshape(len(flat), n) * (n / flat.shape[1])
         return np.moveaxis(statistic(weights), -1, 0).reshape(-1, *places.shape[:-1])
 
     return _bootstrap((np.arange(n),), of_places, level, seed)

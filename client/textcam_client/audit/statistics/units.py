@@ -47,7 +47,7 @@ class Units:
     def classes(self) -> Iterator[tuple[int, slice]]:
         """Yield each class with the places of its units."""
         found, starts = np.unique(self.class_index, return_index=True)
-        ends = [*starts[1:].tolist(), len(self.class_index)]
+        ends = np.append(starts, len(self.class_index))[1:].tolist()
         for index, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
             yield index, slice(start, end)
 

@@ -9,7 +9,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from textcam_client.audit.findings.bases import Basis
+from textcam_client.audit.findings.causes.bases import Basis
 from textcam_client.audit.findings.model import Estimate
 from textcam_client.audit.findings.settings import FindingSettings
 from textcam_client.audit.statistics.intervals import proportion_difference
@@ -90,7 +90,7 @@ class PairBasis:
             gaps = [self._gap(held & rest, other & rest, alpha) for other in others]
             if all(gap.low is not None and gap.low > 0 for gap in gaps):
                 p = float(tested[self.key].adjusted_p[column])
-                found.append(Pair(self.basis, *pair, gaps[0], int(held.sum()), p, held))
+                found.append(Pair(self.basis, pair[0], pair[1], gaps[0], int(held.sum()), p, held))
         return found
 
     def _gap(self, ones: NDArray[np.bool_], others: NDArray[np.bool_], alpha: float) -> Estimate:

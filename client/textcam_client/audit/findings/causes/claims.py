@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from textcam_client.audit.findings.bases import Basis
+from textcam_client.audit.findings.causes.bases import Basis
 from textcam_client.audit.findings.lists import ConceptLists
 from textcam_client.audit.findings.model import Estimate
 from textcam_client.audit.findings.settings import FindingSettings

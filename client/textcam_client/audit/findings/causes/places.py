@@ -120,4 +120,5 @@ def _p_value(beyond: NDArray[np.float64]) -> float:
 
 
 def _mean(evidence: csr_array) -> NDArray[np.float64]:
-    return np.asarray(evidence.sum(0)).ravel() / max(evidence.shape[0], 1)
+    total: NDArray[np.float64] = np.asarray(evidence.sum(0), np.float64).ravel()
+    return np.asarray(total / max(evidence.shape[0], 1))

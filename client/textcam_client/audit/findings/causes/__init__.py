@@ -1,0 +1,1 @@
+"""What speaks for a spurious cue or causes errors."""
