@@ -51,7 +51,7 @@ from textcam_client.masks.pseudo_masks import MaskMethod, pseudo_labels, pseudo_
 from textcam_client.masks.rendering import draw_contours, label_image
 from textcam_client.masks.rle import Rle, decode_rle, encode_rle
 from textcam_client.model import Calibration, CalibrationBin, Model, ModelSummary, Provenance
-from textcam_client.options import Contrast, ExplainOptions, Tls, TopK
+from textcam_client.options import Contrast, ExplainOptions, Targeted, Tls, TopK
 from textcam_client.result import ExplainResult
 from textcam_client.retry import Retry
 from textcam_client.types import Explanation, Phrase, Prediction, SaliencyGroup
@@ -93,6 +93,7 @@ __all__ = [
     "SaliencyGroup",
     "ServerError",
     "SeveralTargets",
+    "Targeted",
     "TextCamClientError",
     "Tls",
     "TopK",

@@ -19,7 +19,7 @@ from textcam_client._transport.stub import Stub
 from textcam_client.errors import Cancelled, TextCamClientError, Unavailable
 from textcam_client.images import ImageInput, require_several
 from textcam_client.model import Model, ModelSummary
-from textcam_client.options import ExplainOptions, HeatmapForm, Lane, Options, Target
+from textcam_client.options import ExplainOptions, HeatmapForm, Lane, Options, Target, Targeted
 from textcam_client.result import ExplainResult
 from textcam_client.retry import Retry
 
@@ -107,7 +107,7 @@ class AsyncClient(ClientBase):
     @overload
     def explain_many(
         self,
-        images: Iterable[ImageInput] | AsyncIterable[ImageInput],
+        images: Iterable[ImageInput | Targeted] | AsyncIterable[ImageInput | Targeted],
         *,
         concurrency: int = 8,
         on_error: Literal["raise"] = "raise",
@@ -117,7 +117,7 @@ class AsyncClient(ClientBase):
     @overload
     def explain_many(
         self,
-        images: Iterable[ImageInput] | AsyncIterable[ImageInput],
+        images: Iterable[ImageInput | Targeted] | AsyncIterable[ImageInput | Targeted],
         *,
         concurrency: int = 8,
         on_error: Literal["return"],
@@ -126,7 +126,7 @@ class AsyncClient(ClientBase):
 
     def explain_many(
         self,
-        images: Iterable[ImageInput] | AsyncIterable[ImageInput],
+        images: Iterable[ImageInput | Targeted] | AsyncIterable[ImageInput | Targeted],
         *,
         concurrency: int = 8,
         on_error: Literal["raise", "return"] = "raise",

@@ -21,7 +21,7 @@ from textcam_client._transport.stub import Stub
 from textcam_client.errors import TextCamClientError, Unavailable
 from textcam_client.images import ImageInput, require_several
 from textcam_client.model import Model, ModelSummary
-from textcam_client.options import ExplainOptions, HeatmapForm, Lane, Options, Target
+from textcam_client.options import ExplainOptions, HeatmapForm, Lane, Options, Target, Targeted
 from textcam_client.result import ExplainResult
 from textcam_client.retry import Retry
 
@@ -170,7 +170,7 @@ class Client(ClientBase):
     @overload
     def explain_many(
         self,
-        images: Iterable[ImageInput],
+        images: Iterable[ImageInput | Targeted],
         *,
         concurrency: int = 8,
         on_error: Literal["raise"] = "raise",
@@ -180,7 +180,7 @@ class Client(ClientBase):
     @overload
     def explain_many(
         self,
-        images: Iterable[ImageInput],
+        images: Iterable[ImageInput | Targeted],
         *,
         concurrency: int = 8,
         on_error: Literal["return"],
@@ -189,7 +189,7 @@ class Client(ClientBase):
 
     def explain_many(
         self,
-        images: Iterable[ImageInput],
+        images: Iterable[ImageInput | Targeted],
         *,
         concurrency: int = 8,
         on_error: Literal["raise", "return"] = "raise",
@@ -203,7 +203,7 @@ class Client(ClientBase):
         carries all items that have no result yet.
 
         Args:
-            images: An iterable of images as `explain` takes them; generators are drawn lazily.
+            images: Images as `explain` takes them, or Targeted; generators are drawn lazily.
             concurrency: The most images in flight at once.
             on_error: "raise": an item's error is raised in its place, and iteration may
                 continue with the next item; "return": the error is returned in its place.

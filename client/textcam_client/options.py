@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 import grpc
 
 from textcam_client._transport.endpoint import Metadata, checked_address, checked_metadata
+from textcam_client.images import ImageInput
 from textcam_client.retry import Retry
 
 HeatmapForm: TypeAlias = Literal["none", "saliency", "image", "overlay"]
@@ -37,6 +38,14 @@ class Contrast:
 
 
 Target: TypeAlias = ClassRef | Sequence[ClassRef] | TopK | Contrast | None
+
+
+@dataclass(frozen=True, eq=False)
+class Targeted:
+    """Image of explain_many with a target of its own, in place of the call's."""
+
+    image: ImageInput = field(repr=False)
+    target: Target
 
 
 class ExplainOptions(TypedDict, total=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from textcam.v1 import explainer_pb2 as pb
@@ -13,9 +13,9 @@ from textcam.v1 import types_pb2 as types_pb
 from textcam_client._arrays import UInt8Array
 from textcam_client.errors import UnsupportedImage
 from textcam_client.images import ImageInput, ImageSource
-from textcam_client.options import ClassRef, Contrast, Options, Target, TopK
+from textcam_client.options import ClassRef, Contrast, Options, Target, Targeted, TopK
 
-Prepare: TypeAlias = Callable[[ImageInput], tuple[pb.ExplainRequest, ImageSource]]
+Prepare: TypeAlias = Callable[["ImageInput | Targeted"], tuple[pb.ExplainRequest, ImageSource]]
 
 _LANES: Mapping[str, types_pb.Lane] = {
     "interactive": types_pb.LANE_INTERACTIVE,
@@ -96,15 +96,17 @@ def method_name(number: int) -> str:
 def preparer(options: Options, max_message_bytes: int) -> Prepare:
     """Return a function that turns an image into a request without an id, and its source.
 
-    The function raises ImageError if the image cannot be read or is over the message limit.
+    The function raises ImageError if the image cannot be read or is over the message limit, and
+    TypeError for an image's own target of an unsupported type.
 
     Raises:
         TypeError, ValueError: As `request_template`.
     """
     template = request_template(options)
 
-    def prepare(image: ImageInput) -> tuple[pb.ExplainRequest, ImageSource]:
-        source = ImageSource(image)
+    def prepare(image: ImageInput | Targeted) -> tuple[pb.ExplainRequest, ImageSource]:
+        own = image if isinstance(image, Targeted) else None
+        source = ImageSource(own.image if own else cast("ImageInput", image))
         payload = source.payload()
         size = len(payload) if isinstance(payload, bytes) else payload.nbytes
         if size > max_message_bytes:
@@ -114,6 +116,8 @@ def preparer(options: Options, max_message_bytes: int) -> Prepare:
             )
         request = pb.ExplainRequest()
         request.CopyFrom(template)
+        if own is not None:
+            request.target.CopyFrom(target_message(own.target))
         if isinstance(payload, bytes):
             request.encoded = payload
         else:

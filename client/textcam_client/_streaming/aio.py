@@ -16,6 +16,7 @@ from textcam_client._streaming.run import RunBase, hand_over, paused
 from textcam_client._streaming.window import Outcome, Window
 from textcam_client.errors import ImageError
 from textcam_client.images import ImageInput
+from textcam_client.options import Targeted
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -65,7 +66,7 @@ class AsyncStreamRun(RunBase):
 
     def __init__(
         self,
-        images: Iterable[ImageInput] | AsyncIterable[ImageInput],
+        images: Iterable[ImageInput | Targeted] | AsyncIterable[ImageInput | Targeted],
         prepare: Prepare,
         window: Window,
         open_stream: Callable[[asyncio.Event], AsyncStream],
@@ -125,7 +126,7 @@ class AsyncStreamRun(RunBase):
         else:
             await self._add(image)
 
-    async def _add(self, image: ImageInput) -> None:
+    async def _add(self, image: ImageInput | Targeted) -> None:
         try:
             with paused(self._window):
                 request, source = await asyncio.to_thread(self._prepare, image)

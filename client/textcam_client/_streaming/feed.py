@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
 from textcam_client.images import ImageInput
+from textcam_client.options import Targeted
 
 
 class Feed:
@@ -21,12 +22,14 @@ class Feed:
     """
 
     def __init__(
-        self, images: Iterable[ImageInput] | AsyncIterable[ImageInput], woken: asyncio.Event
+        self,
+        images: Iterable[ImageInput | Targeted] | AsyncIterable[ImageInput | Targeted],
+        woken: asyncio.Event,
     ) -> None:
         self._images = aiter(images) if isinstance(images, AsyncIterable) else _lifted(images)
         self._woken = woken
         self._asked = asyncio.Event()
-        self._arrived: deque[ImageInput] = deque()
+        self._arrived: deque[ImageInput | Targeted] = deque()
         self._end: BaseException | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -44,7 +47,7 @@ class Feed:
             self._task = asyncio.create_task(self._draw())
         await asyncio.sleep(0)
 
-    def take(self) -> ImageInput:
+    def take(self) -> ImageInput | Targeted:
         """Return the image that arrived; raises StopAsyncIteration, or the iterable's own error."""
         if self._arrived:
             return self._arrived.popleft()
@@ -70,6 +73,6 @@ class Feed:
         self._woken.set()
 
 
-async def _lifted(images: Iterable[ImageInput]) -> AsyncIterator[ImageInput]:
+async def _lifted(images: Iterable[ImageInput | Targeted]) -> AsyncIterator[ImageInput | Targeted]:
     for image in images:
         yield image

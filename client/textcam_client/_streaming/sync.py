@@ -14,6 +14,7 @@ from textcam_client._streaming.sync_call import Stream
 from textcam_client._streaming.window import Outcome, Window
 from textcam_client.errors import ImageError
 from textcam_client.images import ImageInput
+from textcam_client.options import Targeted
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -64,7 +65,7 @@ class StreamRun(RunBase):
 
     def __init__(
         self,
-        images: Iterable[ImageInput],
+        images: Iterable[ImageInput | Targeted],
         prepare: Prepare,
         window: Window,
         open_stream: Callable[[], Stream],
@@ -114,7 +115,7 @@ class StreamRun(RunBase):
         else:
             self._add(image)
 
-    def _add(self, image: ImageInput) -> None:
+    def _add(self, image: ImageInput | Targeted) -> None:
         try:
             with paused(self._window):
                 request, source = self._prepare(image)

@@ -81,7 +81,9 @@ class Record:
             label is unknown.
         error: Why the wrong class rather than the label; None: the prediction is right, or there
             is no label.
-        degradations: Parts that the server left out; such a record enters no statistic unmarked.
+        degradations: Parts that the server left out, or "no_contrast": there is no `error`. Such a
+            record enters no statistic unmarked.
+        mask_failure: Sentence why the mask could not be used; "": no fault.
         digests: By stage: "pixels", "activations", "evidence".
         provenance: Place in the audit's list of provenances.
         thumbnail: WebP bytes, at most 96 x 96 pixels; b"": none.
@@ -100,6 +102,7 @@ class Record:
     target: TargetRecord | None = None
     error: TargetRecord | None = None
     degradations: Sequence[str] = ()
+    mask_failure: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
     provenance: int = 0
     thumbnail: bytes = field(default=b"", repr=False)

@@ -7,6 +7,7 @@ import pytest
 from textcam.v1 import types_pb2 as types_pb
 from textcam_client import (
     Contrast,
+    Targeted,
     TopK,
 )
 
@@ -78,3 +79,16 @@ def test_options_reach_the_server_and_unset_ones_stay_unset(server, client, png)
     assert not sent.HasField("prediction_count")
     assert sent.heatmap == types_pb.HEATMAP_FORM_SALIENCY
     assert sent.request_id
+
+
+def test_an_image_of_a_stream_may_have_a_target_of_its_own(client, png):
+    images = [png, Targeted(png, 3), Targeted(png, Contrast(1, 0))]
+    results = list(client.explain_many(images, target="daisy"))
+    assert [one.target.class_index for one in results] == [9, 3, 1]
+    assert [one.reference and one.reference.class_index for one in results] == [None, None, 0]
+
+
+def test_an_own_target_that_names_nothing_is_a_type_error(server, client, png):
+    with pytest.raises(TypeError):
+        list(client.explain_many([Targeted(png, 3.5)]))
+    assert server.requests == []

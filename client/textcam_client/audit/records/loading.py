@@ -1,0 +1,196 @@
+"""Loading of a finished audit as an EvidenceTable, with memory for its arrays alone."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from textcam_client.audit.datasets.survey import row_key
+from textcam_client.audit.records.concepts import Concepts, SparseRows
+from textcam_client.audit.records.description import NAME, Description, read_description
+from textcam_client.audit.records.evidence import Contrasts, EvidenceTable
+from textcam_client.audit.records.reading import record_batches
+from textcam_client.audit.records.schema import SLICE_PREFIX
+
+_TARGET = ("target_index", "logit", "bias", "gap", "channel_ids", "channel_evidence")
+_COLUMNS = (
+    *("index", "row_id", "content_digest", "label", "label_index", "failure_reason"),
+    *("predicted_index", "in_logit_units", "degradations", "phrases"),
+    *_TARGET,
+    *(f"error_{name}" for name in _TARGET),
+    "error_reference_index",
+)
+
+
+def load_evidence(folder: Path | str, description: Description | None = None) -> EvidenceTable:
+    """Load the evidence of a finished audit.
+
+    Args:
+        folder: Output folder of the audit.
+        description: Its description; None: read from audit.json.
+
+    Raises:
+        OutputRefused: The folder holds no finished audit, or one of another schema.
+    """
+    place = Path(folder)
+    if description is None:
+        description = read_description(place / NAME)
+    loader = _Loader(description)
+    columns = [*_COLUMNS, *(f"{SLICE_PREFIX}{name}" for name in description.data.slices)]
+    for batch in record_batches(place, columns):
+        loader.add(batch)
+    return loader.finish()
+
+
+class _Loader:
+    """Arrays that grow by batches of rows."""
+
+    def __init__(self, description: Description) -> None:
+        self._description = description
+        self._concepts = Concepts(description.model.channel_phrases, description.model.vocabulary)
+        self._parts: dict[str, list[NDArray[Any]]] = defaultdict(list)
+        self._evidence = SparseRows(len(self._concepts))
+        self._error_evidence = SparseRows(len(self._concepts))
+        self._inside = SparseRows(len(self._concepts))
+        self._kinds: dict[int, str] = {}
+        self._texts: dict[str, str] = {}
+        self._failures: Counter[str] = Counter()
+        self._unknown: Counter[str] = Counter()
+        self._in_logit_units = True
+        self._rows = 0
+        self._answered = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a batch."""
+        self._rows += batch.num_rows
+        failed = pc.not_equal(batch["failure_reason"], "")
+        self._failures.update(batch["failure_reason"].filter(failed).to_pylist())
+        unknown = pc.and_(pc.is_valid(batch["label"]), pc.less(batch["label_index"], 0))
+        self._unknown.update(batch["label"].filter(unknown).to_pylist())
+        answered = batch.filter(pc.invert(failed))
+        self._add_columns(answered)
+        self._add_explained(answered, "", self._evidence)
+        self._add_phrases(answered)
+        self._add_errors(answered)
+        self._answered += answered.num_rows
+
+    def _add_columns(self, batch: pa.RecordBatch) -> None:
+        for name in ("index", "label_index", "predicted_index"):
+            self._parts[name].append(batch[name].to_numpy())
+        keys = [row_key(row_id) for row_id in batch["row_id"].to_pylist()]
+        self._parts["row_key"].append(np.array(keys, np.int64))
+        digests = [one.partition(":")[2][:16] for one in batch["content_digest"].to_pylist()]
+        groups = np.array([int(one, 16) for one in digests], np.uint64)
+        self._parts["content_group"].append(groups.view(np.int64))
+        degraded = pc.greater(pc.list_value_length(batch["degradations"]), 0)
+        self._parts["degraded"].append(degraded.to_numpy(zero_copy_only=False))
+        if batch.num_rows:
+            self._in_logit_units &= pc.all(batch["in_logit_units"]).as_py()
+        for name in self._description.data.slices:
+            values = batch[f"{SLICE_PREFIX}{name}"].to_pylist()
+            texts = [self._texts.setdefault(one or "", one or "") for one in values]
+            self._parts[f"{SLICE_PREFIX}{name}"].append(np.array(texts, object))
+
+    def _add_explained(self, batch: pa.RecordBatch, prefix: str, into: SparseRows) -> None:
+        """Add what is explained, a class or an error, and its evidence per concept."""
+        lengths = pc.list_value_length(batch[f"{prefix}channel_ids"]).to_numpy()
+        rows = np.repeat(np.arange(batch.num_rows), lengths)
+        channels = batch[f"{prefix}channel_ids"].flatten().to_numpy()
+        values = batch[f"{prefix}channel_evidence"].flatten().to_numpy()
+        evidence = self._concepts.evidence(batch.num_rows, rows, channels, values)
+        into.add_dense(evidence)
+        logit, bias, gap = (
+            batch[f"{prefix}{name}"].to_numpy(zero_copy_only=False)
+            for name in ("logit", "bias", "gap")
+        )
+        rest = logit.astype(np.float64) - bias - gap - evidence.sum(axis=1)
+        named = {"logit": logit, "bias": bias, "gap": gap, "rest": rest.astype(np.float32)}
+        named["target_index"] = batch[f"{prefix}target_index"].to_numpy()
+        for name, array in named.items():
+            self._parts[f"{prefix}{name}"].append(array)
+
+    def _add_errors(self, batch: pa.RecordBatch) -> None:
+        wrong = pc.greater_equal(batch["error_target_index"], 0)
+        places = np.flatnonzero(wrong.to_numpy(zero_copy_only=False)) + self._answered
+        errors = batch.filter(wrong)
+        self._parts["error_rows"].append(places)
+        self._parts["error_reference_index"].append(errors["error_reference_index"].to_numpy())
+        self._add_explained(errors, "error_", self._error_evidence)
+
+    def _add_phrases(self, batch: pa.RecordBatch) -> None:
+        lengths = pc.list_value_length(batch["phrases"]).to_numpy()
+        phrases = batch["phrases"].flatten()
+        index = phrases.field("vocabulary_index").to_numpy()
+        said, first = np.unique(index, return_index=True)
+        kinds = phrases.field("kind")
+        for phrase, place in zip(said.tolist(), first.tolist(), strict=True):
+            self._kinds.setdefault(phrase, kinds[place].as_py())
+        if not self._description.data.masks:
+            return
+        inside = phrases.field("inside").to_numpy(zero_copy_only=False)
+        concepts = self._concepts.of_phrases(index)
+        kept = ~np.isnan(inside) & (concepts >= 0)
+        rows = np.repeat(np.arange(batch.num_rows), lengths)
+        self._inside.add(batch.num_rows, rows[kept], concepts[kept], inside[kept])
+
+    def finish(self) -> EvidenceTable:
+        """Return the table of all rows that were added."""
+        slices = {
+            name: self._joined(f"{SLICE_PREFIX}{name}", object)
+            for name in self._description.data.slices
+        }
+        groups = self._joined("content_group", np.int64)
+        model = self._description.model
+        return EvidenceTable(
+            index=self._joined("index", np.int64),
+            row_key=self._joined("row_key", np.int64),
+            content_group=groups,
+            label_index=self._joined("label_index", np.int32),
+            predicted_index=self._joined("predicted_index", np.int32),
+            target_index=self._joined("target_index", np.int32),
+            logit=self._joined("logit", np.float32),
+            bias=self._joined("bias", np.float32),
+            gap=self._joined("gap", np.float32),
+            rest=self._joined("rest", np.float32),
+            in_logit_units=self._in_logit_units,
+            concepts=tuple(self._concepts.indices.tolist()),
+            names=self._concepts.names,
+            kinds=tuple(self._kinds.get(i, "") for i in self._concepts.indices.tolist()),
+            evidence=self._evidence.finish(),
+            inside=self._inside_or_none(),
+            degraded=self._joined("degraded", np.bool_),
+            slices=slices,
+            contrasts=self._contrasts(),
+            class_names=tuple(model.class_names),
+            data=self._description.data.name,
+            model=model.title,
+            row_count=self._rows,
+            failures=dict(sorted(self._failures.items())),
+            unknown_labels=dict(sorted(self._unknown.items())),
+            duplicates=len(groups) - len(np.unique(groups)),
+        )
+
+    def _contrasts(self) -> Contrasts:
+        return Contrasts(
+            rows=self._joined("error_rows", np.int64),
+            target_index=self._joined("error_target_index", np.int32),
+            reference_index=self._joined("error_reference_index", np.int32),
+            logit=self._joined("error_logit", np.float32),
+            bias=self._joined("error_bias", np.float32),
+            gap=self._joined("error_gap", np.float32),
+            rest=self._joined("error_rest", np.float32),
+            evidence=self._error_evidence.finish(),
+        )
+
+    def _inside_or_none(self) -> csr_array | None:
+        return self._inside.finish() if self._description.data.masks else None
+
+    def _joined(self, name: str, kind: Any) -> NDArray[Any]:
+        return np.concatenate([np.zeros(0, kind), *self._parts.pop(name, [])])

@@ -1,0 +1,137 @@
+"""Output folder of an audit: one process at a time, one audit for ever."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from textcam_client.audit.errors import OutputRefused
+from textcam_client.audit.records.description import (
+    NAME,
+    Description,
+    read_description,
+    write_description,
+)
+
+_REMEDY = "choose another folder, or delete this one to begin again"
+
+
+class OutputFolder:
+    """Output folder.
+
+    Args:
+        path: The folder; made if it is missing.
+
+    Attributes:
+        path: The folder.
+        segments: Folder of the finished records, while the audit runs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._work = path / ".work"
+        self.segments = self._work / "segments"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out.
+
+        Raises:
+            OutputRefused: Another process is at work in it, or it holds files that are no audit.
+            OSError: It cannot be made or written.
+        """
+        if self.path.is_dir() and not self._is_ours() and any(self.path.iterdir()):
+            raise OutputRefused(
+                f"the folder {self.path} holds other files: choose an empty or a new folder"
+            )
+        handle = self._lock()
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    def finished(self) -> Description | None:
+        """Return the audit that is finished here; None: there is none."""
+        return _read(self.path / NAME)
+
+    def begun(self) -> Description | None:
+        """Return the audit that was begun here; None: there is none."""
+        return _read(self._work / "run.json")
+
+    def begin(self, description: Description) -> None:
+        """Note the audit that begins here; raises OSError."""
+        write_description(self._work / "run.json", description)
+
+    def finish(self, description: Description) -> None:
+        """Note that the audit is finished; raises OSError."""
+        write_description(self.path / NAME, description)
+
+    def clean(self) -> None:
+        """Remove what only a run needs."""
+        shutil.rmtree(self._work, ignore_errors=True)
+
+    def _is_ours(self) -> bool:
+        return self._work.is_dir() or (self.path / NAME).is_file()
+
+    def _lock(self) -> int:
+        while True:
+            self.segments.mkdir(parents=True, exist_ok=True)
+            path = self._work / "lock"
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(handle)
+                raise OutputRefused(
+                    f"another process audits into {self.path}: wait for its end, or choose another "
+                    "folder"
+                ) from error
+            if _is_at(path, handle):
+                return handle
+            os.close(handle)  # its holder has removed it on finishing
+
+
+def require_same(folder: Path, earlier: Description, now: Description) -> None:
+    """Raise OutputRefused if a folder's audit has other data, another model or other settings."""
+    if (earlier.data.fingerprint, earlier.data.rows) != (now.data.fingerprint, now.data.rows):
+        raise OutputRefused(
+            f"{folder} holds an audit of other data: {earlier.data.rows} rows of "
+            f"{earlier.data.name}, not these {now.data.rows} rows of {now.data.name} with their "
+            f"labels and slices; {_REMEDY}"
+        )
+    if earlier.model.title != now.model.title:
+        raise OutputRefused(
+            f"{folder} holds an audit of the model {earlier.model.title}, not of "
+            f"{now.model.title}; {_REMEDY}"
+        )
+    for part in ("backbone_digest", "bank_digest", "vocabulary_digest"):
+        own, other = getattr(earlier.model, part), getattr(now.model, part)
+        if own != other:
+            raise OutputRefused(
+                f"{folder} holds an audit of another {now.model.title}: its "
+                f"{part.removesuffix('_digest')} was {own} and is now {other}; {_REMEDY}"
+            )
+    for name, value in now.settings.items():
+        if earlier.settings.get(name) != value:
+            raise OutputRefused(
+                f"{folder} holds an audit with {name} {earlier.settings.get(name)}, not {value}; "
+                f"{_REMEDY}"
+            )
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _read(path: Path) -> Description | None:
+    try:
+        return read_description(path)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,30 @@
+"""Thumbnails of images, for sprite sheets."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+
+from textcam_client._image_files.orientation import DAMAGE
+from textcam_client._image_files.png import without_long_metadata
+from textcam_client.audit.records.sprites import CELL
+from textcam_client.images import to_rgb
+
+# Sheets are encoded once more.
+_QUALITY = 90
+
+
+def thumbnail(content: bytes) -> bytes:
+    """Return a WebP of at most 96 x 96 pixels, upright; b"" if the file cannot be decoded."""
+    try:
+        with Image.open(io.BytesIO(without_long_metadata(content))) as opened:
+            # A JPEG is decoded at an eighth to a half of its size where that suffices.
+            opened.draft("RGB", (2 * CELL, 2 * CELL))
+            picture = to_rgb(opened)
+        picture.thumbnail((CELL, CELL), Image.Resampling.BICUBIC)
+        file = io.BytesIO()
+        picture.save(file, "WEBP", quality=_QUALITY, method=0)
+        return file.getvalue()
+    except (*DAMAGE, Image.DecompressionBombError):
+        return b""
