@@ -77,3 +77,16 @@ def cue_table(rng, n=400, effect=1.0, prevalence=0.5, names=NAMES, **changes):
         slices={"place": place},
         **changes,
     )
+
+
+def rows_taken(table, places):
+    """The table with some of its rows, numbered anew, and their keys kept."""
+    names = ("row_key", "content_group", "label_index", "predicted_index", "target_index")
+    numbers = ("logit", "bias", "gap", "rest", "degraded")
+    return replace(
+        table,
+        **{name: getattr(table, name)[places] for name in (*names, *numbers)},
+        index=np.arange(len(places)),
+        evidence=csr_array(table.evidence.toarray()[places]),
+        slices={column: values[places] for column, values in table.slices.items()},
+    )

@@ -1,8 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
-from audit_tables import evidence_table
-from scipy.sparse import csr_array
+from audit_tables import evidence_table, rows_taken
 from textcam_client.audit.findings.changes import compare
 from textcam_client.audit.findings.settings import FindingSettings
 
@@ -46,15 +45,7 @@ def test_equal_audits_have_no_finding_and_say_how_equal():
 def test_rows_are_paired_by_key_whatever_their_order():
     before, after = audits(shift=-0.5)
     order = np.random.default_rng(1).permutation(200)[:150]
-    moved = replace(
-        after,
-        **{
-            name: getattr(after, name)[order]
-            for name in ["row_key", "content_group", "label_index", "predicted_index", "target_index", "logit", "bias", "gap", "rest", "degraded"]
-        },
-        index=np.arange(150),
-        evidence=csr_array(after.evidence.toarray()[order]),
-    )
+    moved = rows_taken(after, order)
     changes = compare(before, moved, SETTINGS)
     assert changes.pairs == 150
     assert abs(changes.findings[0].effect.value + 0.5) < 0.05

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from audit_tables import cue_table, evidence_table
+from audit_tables import cue_table, evidence_table, rows_taken
 from scipy.sparse import csr_array
 from textcam_client.audit.findings.lists import ConceptLists
 from textcam_client.audit.findings.settings import FindingSettings
@@ -71,17 +71,7 @@ def test_too_few_images_are_said_to_be_too_few():
 def test_copies_of_an_image_add_nothing(table, summary):
     """1,000 copies of an image do not make its concept a finding."""
     places = np.concatenate([np.arange(400), np.zeros(1000, int)])
-    copied = replace(
-        table,
-        **{
-            name: getattr(table, name)[places]
-            for name in ["content_group", "label_index", "predicted_index", "target_index", "logit", "bias", "gap", "rest", "degraded"]
-        },
-        index=np.arange(1400),
-        row_key=np.arange(1400),
-        evidence=csr_array(table.evidence.toarray()[places]),
-        slices={"place": table.slices["place"][places]},
-    )
+    copied = replace(rows_taken(table, places), row_key=np.arange(1400))
     found = summarise(copied, settings=SETTINGS)
     assert found.counts["images_in_statistics"] == 400
     assert found.findings[0].effect.value == pytest.approx(summary.findings[0].effect.value)
