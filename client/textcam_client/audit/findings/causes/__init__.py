@@ -1,1 +1,1 @@
-"""What speaks for a spurious cue or causes errors."""
+"""Comparisons, places and errors that point at a concept."""
