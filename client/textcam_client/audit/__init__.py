@@ -12,7 +12,7 @@ The packages of the extra `audit` are needed: pip install 'textcam-service[audit
 """
 
 try:
-    from textcam_client.audit.auditing import AuditResult, Comparison, audit
+    from textcam_client.audit.auditing import AuditResult, Evaluation, audit
     from textcam_client.audit.datasets.dataset import DataOptions, DataSet
     from textcam_client.audit.datasets.opening import open_data_set
     from textcam_client.audit.errors import (
@@ -42,10 +42,10 @@ __all__ = [
     "AuditSettings",
     "AuditStopped",
     "Bar",
-    "Comparison",
     "DataOptions",
     "DataSet",
     "DataSetError",
+    "Evaluation",
     "FindingSettings",
     "OutputRefused",
     "Policy",

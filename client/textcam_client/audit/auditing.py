@@ -21,18 +21,20 @@ from textcam_client.client import Client
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Expectations that an audit is held against.
+class Evaluation:
+    """Evaluation of an audit's records.
 
     Attributes:
         policy: Limits to keep, with concepts that are allowed and banned; None: none.
         against: Folder of a finished audit of the same data, to compare with; None: none.
         settings: Limits of findings; None: the defaults.
+        report: Write report.html as well.
     """
 
     policy: Policy | None = None
     against: Path | None = None
     settings: FindingSettings | None = None
+    report: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,7 @@ def audit(
     *,
     options: DataOptions | None = None,
     settings: AuditSettings | None = None,
-    comparison: Comparison | None = None,
-    report: bool = True,
+    evaluation: Evaluation | None = None,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Audit a model on a data set: ask for every image, find, and report.
@@ -75,8 +76,7 @@ def audit(
             findings.json, findings.sarif, findings.xml and report.html.
         options: Reading of the data set.
         settings: Settings of the run.
-        comparison: Policy, earlier audit, and limits of findings.
-        report: Write report.html.
+        evaluation: Policy, earlier audit, limits of findings; None: the defaults.
         progress: Display of the progress; None: none.
 
     Raises:
@@ -87,15 +87,15 @@ def audit(
         OSError: A file cannot be read or written.
     """
     opened = open_data_set(str(data), options) if isinstance(data, (str, PathLike)) else data
-    folder, held = Path(output), comparison or Comparison()
+    folder, judged = Path(output), evaluation or Evaluation()
     description = run_audit(client, opened, folder, settings, progress)
     examples = Examples(client, opened, folder, description, settings or AuditSettings())
     found = conclude(
         folder,
-        held.policy,
-        held.settings,
-        against=held.against,
-        report=report,
+        judged.policy,
+        judged.settings,
+        against=judged.against,
+        report=judged.report,
         maps=examples.maps,
     )
     return AuditResult(folder, description, found.summary, found.broken)

@@ -38,7 +38,7 @@ _MOST_EXAMPLES = 300
 
 @dataclass(frozen=True)
 class Conclusions:
-    """What an audit comes to.
+    """Findings of an audit, held against its policy.
 
     Attributes:
         summary: Classes, findings, and what was not found.

@@ -180,8 +180,8 @@ def audit(  # noqa: PLR0913, PLR0917 - one argument per option
     from textcam_client.audit import (  # noqa: PLC0415 - pyarrow, scipy
         AuditSettings,
         Bar,
-        Comparison,
         DataOptions,
+        Evaluation,
         FindingSettings,
         read_policy,
     )
@@ -207,8 +207,7 @@ def audit(  # noqa: PLR0913, PLR0917 - one argument per option
                 patience_s=patience,
                 timeout_s=timeout,
             ),
-            comparison=Comparison(policy, against, FindingSettings(seed=seed)),
-            report=not no_report,
+            evaluation=Evaluation(policy, against, FindingSettings(seed=seed), not no_report),
             progress=None if quiet else Bar(),
         )
     _print(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def digests(result: ExplainResult) -> dict[str, str]:
 
 def provenance(result: ExplainResult) -> str:
     """Return an answer's origin as JSON; the calibration is the bank's, which it names."""
-    origin = asdict(result.provenance)
+    origin = asdict(replace(result.provenance, calibration=None))
     del origin["calibration"]
     return json.dumps(origin, sort_keys=True)
 

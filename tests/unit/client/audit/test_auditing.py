@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 from audit_runs import contents, plant
-from textcam_client.audit import Comparison, DataOptions, FindingSettings, Policy, audit
+from textcam_client.audit import DataOptions, Evaluation, FindingSettings, Policy, audit
 from textcam_client.testing import serve_in_memory
 
 
@@ -22,15 +22,15 @@ def data(tmp_path_factory):
     return plant(tmp_path_factory.mktemp("data"), 60)
 
 
-QUICK = Comparison(settings=FindingSettings(permutations=50))
+QUICK = Evaluation(settings=FindingSettings(permutations=50))
 
 
 def test_an_audit_writes_all_its_files_and_concludes_the_same_again(server, data, tmp_path):
     output = tmp_path / "out"
     with server.client() as client:
-        result = audit(client, data, output, comparison=QUICK)
+        result = audit(client, data, output, evaluation=QUICK)
         first, asked = contents(output), len(server.requests)
-        again = audit(client, str(data), str(output), comparison=QUICK)
+        again = audit(client, str(data), str(output), evaluation=QUICK)
     assert list(first) == [
         "audit.json", "failures.csv", "findings.json", "findings.sarif", "findings.xml",
         "maps.parquet", "records.parquet", "report.html", "sprites/000.webp",
@@ -50,8 +50,7 @@ def test_limits_that_are_broken_are_told(server, data, tmp_path):
             client,
             data,
             tmp_path / "out",
-            comparison=Comparison(policy, settings=QUICK.settings),
-            report=False,
+            evaluation=Evaluation(policy, settings=QUICK.settings, report=False),
         )
     assert any("policy asks for 0.99" in sentence for sentence in result.broken)
     assert not (tmp_path / "out" / "report.html").exists()
@@ -62,7 +61,7 @@ def test_unlabelled_images_make_a_report_as_well(server, tmp_path):
     data = plant(tmp_path / "data", 2)
     with server.client() as client:
         result = audit(
-            client, data, tmp_path / "out", options=DataOptions(flat=True), comparison=QUICK
+            client, data, tmp_path / "out", options=DataOptions(flat=True), evaluation=QUICK
         )
     assert result.summary.accuracy is None
     assert (tmp_path / "out" / "report.html").exists()
