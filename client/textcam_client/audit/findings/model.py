@@ -6,24 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from textcam_client.audit.statistics.estimates import Estimate
+
+__all__ = [
+    "AuditSummary",
+    "ClassSummary",
+    "ConceptSummary",
+    "Estimate",
+    "Finding",
+    "FindingKind",
+    "NothingFound",
+]
+
 FindingKind = Literal["spurious_cue", "conjunction", "error_cause", "banned_concept", "comparison"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Number with its interval.
-
-    Attributes:
-        value: Point estimate.
-        low: Lower end; None: it cannot be computed (see `note`).
-        high: Upper end; None as `low`.
-        note: Reason for a missing interval, as a sentence; "": there is one.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Comparisons, places and errors that point at a concept."""

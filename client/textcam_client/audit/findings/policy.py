@@ -1,0 +1,165 @@
+"""Policy of a release pipeline: which concepts are allowed, and which findings stop a release."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from textcam_client.audit.findings.lists import ConceptLists
+from textcam_client.audit.findings.model import AuditSummary, Finding, FindingKind
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found]  # the older Python's
+
+_STOPPING: tuple[FindingKind, ...] = ("spurious_cue", "banned_concept", "comparison")
+_LIMITS = {"max_findings", "kinds", "min_accuracy", "min_class_accuracy", "max_failed"}
+
+
+class InvalidPolicy(ValueError):
+    """Policy file that cannot be read or holds something unknown."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Limits that an audit must keep.
+
+    Attributes:
+        lists: Concepts that classes may and must not be carried by.
+        kinds: Kinds of finding that count.
+        max_findings: Most findings of these kinds.
+        min_accuracy: Least accuracy over all images, by the lower end of its interval; None: any.
+        min_class_accuracy: Likewise of each class.
+        max_failed: Largest share of rows without an answer; None: any.
+    """
+
+    lists: ConceptLists = field(default_factory=ConceptLists)
+    kinds: tuple[FindingKind, ...] = _STOPPING
+    max_findings: int = 0
+    min_accuracy: float | None = None
+    min_class_accuracy: float | None = None
+    max_failed: float | None = None
+
+    def stops(self, finding: Finding) -> bool:
+        """Return True if a finding counts against the release."""
+        return finding.kind in self.kinds
+
+
+def read_policy(path: Path) -> Policy:
+    """Read a policy, TOML.
+
+    Tables: `limits` (fields of Policy), `all` and `classes."NAME"`, each of the latter with lists
+    of patterns `allowed` and `banned`.
+
+    Raises:
+        InvalidPolicy: The file cannot be read, or holds something unknown.
+    """
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidPolicy(f"{path} cannot be read as a policy: {error}") from error
+    try:
+        return _policy(content)
+    except ValueError as error:
+        raise InvalidPolicy(f"{path}: {error}") from error
+
+
+def broken_limits(summary: AuditSummary, policy: Policy) -> list[str]:
+    """Return a sentence for each limit that an audit breaks; empty: it passes."""
+    broken = []
+    counted = [finding for finding in summary.findings if policy.stops(finding)]
+    if len(counted) > policy.max_findings:
+        broken.append(
+            f"{len(counted)} findings ({', '.join(policy.kinds)}), more than the "
+            f"{policy.max_findings} allowed."
+        )
+    if policy.min_accuracy is not None:
+        broken += _below("all images", summary.accuracy, policy.min_accuracy)
+    if policy.min_class_accuracy is not None:
+        for each in summary.classes:
+            name = f"class '{each.class_name}'"
+            broken += _below(name, each.accuracy, policy.min_class_accuracy)
+    failed, rows = summary.counts.get("failed", 0), summary.counts.get("rows", 0)
+    if policy.max_failed is not None and failed > policy.max_failed * rows:
+        broken.append(f"{failed} of {rows} rows have no answer, more than {policy.max_failed:.1%}.")
+    return broken
+
+
+def _below(name: str, accuracy: Any, least: float) -> list[str]:
+    if accuracy is None or accuracy.low is None:
+        return [f"The accuracy of {name} is unknown: there are no labels to compare with."]
+    if accuracy.low < least:
+        return [
+            f"The accuracy of {name} is {accuracy.value:.3f}, at least {accuracy.low:.3f}; the "
+            f"policy asks for {least:g}."
+        ]
+    return []
+
+
+def _policy(content: Mapping[str, Any]) -> Policy:
+    _only(content, {"limits", "all", "classes"}, "the file")
+    limits = _table(content, "limits")
+    _only(limits, _LIMITS, "[limits]")
+    everywhere = _patterns(_table(content, "all"), "[all]")
+    classes = {
+        name: _patterns(_table(_table(content, "classes"), name), f'[classes."{name}"]')
+        for name in _table(content, "classes")
+    }
+    lists = ConceptLists(
+        {name: own["allowed"] for name, own in classes.items() if "allowed" in own},
+        {name: own["banned"] for name, own in classes.items() if "banned" in own},
+        everywhere.get("allowed", ()),
+        everywhere.get("banned", ()),
+    )
+    kinds = tuple(limits.get("kinds", _STOPPING))
+    for kind in kinds:
+        if kind not in get_args(FindingKind):
+            raise ValueError(f"'{kind}' is no kind of finding: {', '.join(get_args(FindingKind))}")
+    return Policy(
+        lists,
+        kinds,
+        int(_number(limits, "max_findings", 0, None) or 0),
+        _number(limits, "min_accuracy", None, 1),
+        _number(limits, "min_class_accuracy", None, 1),
+        _number(limits, "max_failed", None, 1),
+    )
+
+
+def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = content.get(name, {})
+    if not isinstance(found, Mapping):
+        raise ValueError(f"'{name}' must be a table")
+    return found
+
+
+def _patterns(table: Mapping[str, Any], place: str) -> dict[str, list[str]]:
+    _only(table, {"allowed", "banned"}, place)
+    for name, patterns in table.items():
+        if not isinstance(patterns, list) or not all(isinstance(each, str) for each in patterns):
+            raise ValueError(f"{name} in {place} must be a list of phrases")
+    return dict(table)
+
+
+def _number(
+    table: Mapping[str, Any], name: str, default: float | None, most: float | None
+) -> float | None:
+    value = table.get(name, default)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name} must be a number")
+    if value < 0 or (most is not None and value > most):
+        raise ValueError(f"{name} must be 0 or more" + (f", at most {most:g}" if most else ""))
+    return value
+
+
+def _only(table: Mapping[str, Any], known: set[str], place: str) -> None:
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise ValueError(
+            f"'{unknown[0]}' in {place} is unknown; it may hold {', '.join(sorted(known))}"
+        )

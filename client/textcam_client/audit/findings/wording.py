@@ -1,0 +1,66 @@
+"""Findings in words: what is known, and what a person must judge."""
+
+from __future__ import annotations
+
+from textcam_client.audit.findings.causes.claims import Claim
+from textcam_client.audit.findings.model import Estimate
+
+
+def interval(estimate: Estimate, unit: str = "") -> str:
+    """Return an estimate in words: "1.10 (0.98 to 1.22) logits"."""
+    value = f"{estimate.value:.2f}"
+    if estimate.low is not None and estimate.high is not None:
+        value += f" ({estimate.low:.2f} to {estimate.high:.2f})"
+    return f"{value} {unit}".rstrip()
+
+
+def points(estimate: Estimate) -> str:
+    """Return a difference of rates in percentage points."""
+    return interval(scaled(estimate, 100), "percentage points")
+
+
+def scaled(estimate: Estimate, factor: float) -> Estimate:
+    """Multiply an estimate; a negative factor swaps its ends."""
+    ends = [None if end is None else end * factor for end in (estimate.low, estimate.high)]
+    low, high = ends if factor >= 0 else ends[::-1]
+    return Estimate(estimate.value * factor, low, high, estimate.note)
+
+
+def claim_statement(
+    claim: Claim, phrase: str, class_name: str, gap: Estimate, borrowed: tuple[int, int]
+) -> str:
+    """Say what a claim shows; `gap` is the difference of accuracy, `borrowed` as of errors."""
+    more, less = claim.basis.names if claim.effect.value > 0 else claim.basis.names[::-1]
+    sign = 1 if claim.effect.value > 0 else -1
+    said = [
+        f"'{phrase}' gives '{class_name}' {interval(scaled(claim.effect, sign), 'logits')} more "
+        f"evidence in images of {more} than of {less}."
+    ]
+    if claim.basis.by_slice:
+        said.append(
+            f"The logit of the class differs by {interval(scaled(claim.logit, sign))}"
+            + (f", accuracy by {points(scaled(gap, sign))}." if gap.low is not None else ".")
+        )
+    if claim.also:
+        said.append(f"Also seen in: {'; '.join(claim.also)}.")
+    total, carried = borrowed
+    if carried:
+        said.append(
+            f"{carried} of {total} images of other classes that were taken for '{class_name}' "
+            "carry it."
+        )
+    return " ".join(said)
+
+
+def judgement(claim: Claim, listed: bool | None) -> str:
+    """Say what a claim leaves to a person; `listed`: the user's list allows it, None: no list."""
+    if listed is False:
+        return "It is not on the list of concepts allowed for the class."
+    if listed:
+        return "It is on the list of concepts allowed for the class."
+    if claim.basis.by_slice:
+        return "A person must judge if this slice should matter to the class."
+    return (
+        "If it is part of the class, the model overlooked it; if not, it is a spurious cue. A "
+        "person, or a list of allowed concepts, must judge which."
+    )

@@ -1,0 +1,94 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from audit_tables import cue_table
+from textcam_client.audit.findings.policy import InvalidPolicy, Policy, broken_limits, read_policy
+from textcam_client.audit.findings.settings import FindingSettings
+from textcam_client.audit.findings.summary import summarise
+
+FULL = """
+[limits]
+max_findings = 1
+kinds = ["spurious_cue"]
+min_accuracy = 0.9
+max_failed = 0.01
+
+[all]
+banned = ["watermark*"]
+allowed = ["animal"]
+
+[classes.cow]
+allowed = ["fur", "horns"]
+"""
+
+
+def written(tmp_path, text):
+    path = tmp_path / "banned.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_a_policy_is_read_whole(tmp_path):
+    policy = read_policy(written(tmp_path, FULL))
+    assert policy.max_findings == 1
+    assert policy.kinds == ("spurious_cue",)
+    assert (policy.min_accuracy, policy.min_class_accuracy, policy.max_failed) == (0.9, None, 0.01)
+    assert policy.lists.is_allowed("cow", "animal")
+    assert policy.lists.is_banned("dog", "watermark of a shop")
+
+
+def test_an_empty_policy_stops_at_any_spurious_cue(tmp_path):
+    assert read_policy(written(tmp_path, "")) == Policy()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[limits]\nmax_finding = 1", "'max_finding' in [limits] is unknown"),
+        ("[limits]\nmin_accuracy = 90", "at most 1"),
+        ("[limits]\nmin_accuracy = true", "must be a number"),
+        ('[limits]\nkinds = ["cue"]', "'cue' is no kind of finding"),
+        ("[all]\nbanned = 'grass'", "must be a list of phrases"),
+        ("[classes.cow]\nforbidden = []", "'forbidden'"),
+        ("[colours]", "'colours' in the file"),
+        ("classes = 3", "'classes' must be a table"),
+        ("[limits", "cannot be read"),
+    ],
+)
+def test_faults_of_a_policy_are_named(tmp_path, text, told):
+    with pytest.raises(InvalidPolicy) as caught:
+        read_policy(written(tmp_path, text))
+    assert told in str(caught.value)
+    assert "banned.toml" in str(caught.value)
+
+
+def test_a_missing_policy_is_named(tmp_path):
+    with pytest.raises(InvalidPolicy, match="nowhere"):
+        read_policy(tmp_path / "nowhere.toml")
+
+
+@pytest.fixture(scope="module")
+def summary():
+    table = cue_table(np.random.default_rng(0), failures={"IMAGE_UNREADABLE": 8})
+    return summarise(table, settings=FindingSettings())
+
+
+def test_findings_of_the_chosen_kinds_count(summary):
+    assert "1 findings" in broken_limits(summary, Policy())[0]
+    assert broken_limits(summary, Policy(max_findings=1)) == []
+    assert broken_limits(summary, Policy(kinds=("banned_concept",))) == []
+
+
+def test_accuracy_counts_by_the_lower_end_of_its_interval(summary):
+    assert summary.accuracy.low < 0.74 < summary.accuracy.value
+    policy = Policy(max_findings=9, min_accuracy=0.74, min_class_accuracy=0.74)
+    assert len(broken_limits(summary, policy)) == 2
+    assert broken_limits(summary, replace(policy, min_accuracy=0.6, min_class_accuracy=0.6)) == []
+
+
+def test_failures_count_and_labels_must_be_there(summary):
+    assert "8 of 400" in broken_limits(summary, Policy(max_findings=9, max_failed=0.01))[0]
+    unlabelled = replace(summary, accuracy=None)
+    policy = Policy(max_findings=9, min_accuracy=0.5)
+    assert "unknown" in broken_limits(unlabelled, policy)[0]

@@ -1,0 +1,115 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from audit_tables import cue_table, evidence_table, rows_taken
+from scipy.sparse import csr_array
+from textcam_client.audit.findings.lists import ConceptLists
+from textcam_client.audit.findings.settings import FindingSettings
+from textcam_client.audit.findings.summary import summarise
+
+SETTINGS = FindingSettings(permutations=1999)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return cue_table(np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def summary(table):
+    return summarise(table, settings=SETTINGS)
+
+
+def test_a_planted_cue_is_the_first_finding_with_its_effect(summary, table):
+    first = summary.findings[0]
+    assert (first.kind, first.class_name, first.concepts) == ("spurious_cue", "cow", ("grass",))
+    assert first.adjusted_p < 0.001
+    assert first.effect.low < 1 < first.effect.high
+    assert "right against wrong" in first.statement
+    evidence = table.evidence.toarray()[:, 1]
+    half = len(first.images) // 2
+    assert evidence[list(first.images[:half])].min() > evidence[list(first.images[half:])].max()
+
+
+def test_the_same_cue_is_one_finding(summary):
+    assert sum("grass" in finding.concepts for finding in summary.findings) == 1
+
+
+def test_without_slices_it_is_a_cause_of_errors_that_a_person_must_judge(table):
+    found = summarise(replace(table, slices={}), settings=SETTINGS).findings
+    assert [(each.kind, each.concepts) for each in found] == [("error_cause", ("grass",))]
+    assert "must judge" in found[0].statement
+
+
+def test_without_slices_a_list_decides(table):
+    bare = replace(table, slices={})
+    for allowed, kind in ((["fur"], "spurious_cue"), (["fur", "grass"], "error_cause")):
+        found = summarise(bare, ConceptLists({"cow": allowed}), SETTINGS).findings
+        assert [each.kind for each in found] == [kind]
+
+
+def test_nothing_found_says_what_would_have_been_seen():
+    table = cue_table(np.random.default_rng(1), effect=0.0)
+    summary = summarise(table, settings=SETTINGS)
+    assert summary.findings == []
+    assert [each.basis for each in summary.nothing_found] == [
+        "right against wrong",
+        "slice place: meadow against street",
+    ]
+    for each in summary.nothing_found:
+        assert 0.02 < each.largest_missed < 0.5
+
+
+def test_too_few_images_are_said_to_be_too_few():
+    table = cue_table(np.random.default_rng(1), 12)
+    nothing = summarise(table, settings=SETTINGS).nothing_found[0]
+    assert nothing.largest_missed is None
+    assert "needs 5 images" in nothing.reason
+
+
+def test_copies_of_an_image_add_nothing(table, summary):
+    """1,000 copies of an image do not make its concept a finding."""
+    places = np.concatenate([np.arange(400), np.zeros(1000, int)])
+    copied = replace(rows_taken(table, places), row_key=np.arange(1400))
+    found = summarise(copied, settings=SETTINGS)
+    assert found.counts["images_in_statistics"] == 400
+    assert found.findings[0].effect.value == pytest.approx(summary.findings[0].effect.value)
+    assert found.findings[0].effect.low == pytest.approx(summary.findings[0].effect.low)
+
+
+def test_masks_find_what_lies_beside_the_object():
+    table = cue_table(np.random.default_rng(2), effect=2.0, prevalence=1.0)
+    shares = np.tile([0.8, 0.05, 0.0], (400, 1)) + np.random.default_rng(3).normal(
+        0, 0.01, (400, 3)
+    )
+    kept = np.nonzero(np.tile([True, True, False], (400, 1)))
+    inside = csr_array((shares[kept], kept), shape=(400, 3))
+    summary = summarise(replace(table, slices={}, inside=inside), settings=SETTINGS)
+    cue = summary.findings[0]
+    assert (cue.kind, cue.concepts) == ("spurious_cue", ("grass",))
+    assert cue.inside.value == pytest.approx(0.05, abs=0.01)
+    assert summary.settings["tests_sharing_the_level"] == 2
+
+
+@pytest.mark.parametrize("labels", [[], [0], [0, 1], [-1, -1]])
+def test_data_sets_of_nothing_one_two_and_no_labels_have_a_summary(labels):
+    table = evidence_table(np.ones((len(labels), 3)), labels, np.zeros(len(labels)))
+    summary = summarise(table, settings=SETTINGS)
+    assert summary.findings == []
+    assert sum(each.count for each in summary.classes) == len(labels)
+    assert (summary.accuracy is None) == (not any(label >= 0 for label in labels))
+
+
+def test_degraded_answers_are_told_and_left_out(table):
+    marked = replace(table, degraded=np.arange(400) < 10)
+    summary = summarise(marked, settings=SETTINGS)
+    assert summary.counts["degraded"] == 10
+    assert summary.counts["images_in_statistics"] == 390
+    assert any("10 degraded" in note for note in summary.notes)
+
+
+def test_a_column_of_names_is_told(table):
+    names = np.array([str(number) for number in range(400)], object)
+    notes = summarise(replace(table, slices={"name": names}), settings=SETTINGS).notes
+    assert any("'name' has 400 values" in note for note in notes)
