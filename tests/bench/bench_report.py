@@ -103,9 +103,8 @@ def measured(path):
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         started = time.perf_counter()
         page.goto(f"file://{path}", wait_until="commit")
-        page.wait_for_function(f"({PAINT}) !== null")
-        paint = page.evaluate(PAINT) / 1000
         page.wait_for_selector("html[data-ready]")
+        paint = page.evaluate(PAINT) / 1000
         ready = time.perf_counter() - started
         page.evaluate("location.hash = '#images'")
         page.wait_for_selector("#grid .cell")

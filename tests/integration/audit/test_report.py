@@ -93,9 +93,9 @@ def test_views_are_reached_by_links_and_keys(show):
     page = show()
     for key, view in (("c", "classes"), ("i", "images"), ("a", "overview"), ("d", "comparison")):
         page.keyboard.press(key)
-        page.wait_for_function(f"document.documentElement.dataset.view === '{view}'")
+        page.wait_for_selector(f"html[data-view='{view}']")
+        page.wait_for_selector(f"#{view} h1:focus")
         assert shown_view(page) == [view]
-        assert page.evaluate("document.activeElement.tagName") == "H1"
     page.click("nav a[href='#findings']")
     assert shown_view(page) == ["findings"]
     page.keyboard.press("?")
@@ -162,7 +162,7 @@ def test_the_grid_holds_the_seen_tiles_alone_and_is_walked_by_arrows(show):
     at = page.evaluate("document.activeElement.parentNode.dataset.at")
     assert int(at) == ROWS - 1
     page.keyboard.press("Enter")
-    page.wait_for_function("document.documentElement.dataset.view === 'image'")
+    page.wait_for_selector("html[data-view='image']")
 
 
 def test_an_image_has_its_parts_and_switches_that_change_the_sum(show, rows):
@@ -209,9 +209,9 @@ def test_neighbours_in_the_list_are_one_key_away(show, rows):
     zebras = [row.row_id for row in rows if row.label == "zebra"]
     assert page.inner_text("#image h1") == zebras[1]
     page.keyboard.press("ArrowRight")
-    page.wait_for_function(f"document.querySelector('#image h1').textContent === '{zebras[2]}'")
+    page.wait_for_selector(f"#image h1:text-is('{zebras[2]}')")
     page.keyboard.press("Escape")
-    page.wait_for_function("document.documentElement.dataset.view === 'images'")
+    page.wait_for_selector("html[data-view='images']")
     assert page.url.endswith("#images?label=zebra")
     assert number_of(page) == len(zebras)
 
@@ -282,16 +282,14 @@ def test_hostile_names_run_nothing_in_any_view(show, tmp_path):
     assert bad[0] in page.inner_text("#findings")
     for index in range(5):
         page.evaluate(f"location.hash = '#class/{index}'")
-        page.wait_for_function(
-            "text => document.querySelector('#class h1')?.textContent === text", arg=classes[index]
-        )
+        page.locator("#class h1").get_by_text(classes[index], exact=True).wait_for()
     page.evaluate("location.hash = '#images'")
     page.wait_for_selector("#grid .cell")
     page.click("#grid .cell[data-at='1'] a")
     page.wait_for_selector("#image h1")
     assert page.inner_text("#image h1") == given[1].row_id
     page.evaluate("location.hash = '#image/%E0%A4%A'")
-    page.wait_for_function("document.querySelector('#image h1').textContent === 'Not found'")
+    page.wait_for_selector("#image h1:text-is('Not found')")
     assert page.locator("script").count() < 5
     assert not dialogs
 

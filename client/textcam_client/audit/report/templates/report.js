@@ -998,8 +998,14 @@
     document.addEventListener("keydown", pressed);
     addEventListener("hashchange", route);
     addEventListener("beforeprint", () => { for (const closed of document.querySelectorAll("details")) closed.open = true; });
-    ready.then((loaded) => { audit = loaded; dressFindings(loaded); root.dataset.ready = "true"; }).catch(failed);
+    ready.then((loaded) => { audit = loaded; dressFindings(loaded); root.dataset.ready = "true"; setTimeout(() => warm(loaded)); }).catch(failed);
     route().catch(failed);
+  }
+
+  // Makes what the first filter or order would otherwise wait for.
+  function warm(loaded) {
+    loaded.column("target_evidence");
+    return [loaded.first, loaded.nameKey];
   }
 
   function failed(error) {
