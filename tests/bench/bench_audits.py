@@ -12,7 +12,8 @@ labels  Audits without slices, of larger data: right against wrong, with and wit
         allowed concepts (phrases whose words are all of the class's name).
 power   How often a cue is found, over its strength (probability of the cue with its class, in the
         scenes that the head was fitted on) and its prevalence (share of the class's images on the
-        rarer side of the slice), for 1,000 images of a class.
+        rarer side of the slice, that without the cue), for at most 1,000 images of a class: named
+        by one of its phrases, and the class flagged by any phrase.
 beside  Components of per-class PCA of the evidence, spuriosity ranking, and error slices by
         clustering, on the same scenes.
 scale   A million records, drawn: time and memory of all statistics.
@@ -27,9 +28,10 @@ from itertools import permutations
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import minimize
 from scipy.sparse import csr_array
+from scipy.special import log_softmax
 from sklearn.cluster import KMeans
-from sklearn.linear_model import LogisticRegression
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
@@ -44,6 +46,7 @@ from textcam_service.scenes.classes import BIASED, CLASSES
 POOL = Path("build/audits")
 COUNTS = {c: 150 if c in CUE_CLASSES else 60 for c in range(len(CLASSES))}
 SLICES = ("floor", "yellow sphere")
+PULL = 1e-2  # of a fitted head towards the network's own
 CUES = {c: cue_phrases(c, BIASED) for c in CUE_CLASSES}
 
 
@@ -151,29 +154,38 @@ def fitted(network, scenes, strength, rng):
         kept += [rng.permutation(with_)[:ones], rng.permutation(without)[: n - ones]]
     rows = np.concatenate(kept)
     spread = features[rows].std(0) + 1e-6
-    weights = len(rows) / len(CLASSES) / np.bincount(label[rows])[label[rows]]
-    head = LogisticRegression(C=1.0, max_iter=300).fit(
-        features[rows] / spread, label[rows], weights
-    )
+    inputs, truth = features[rows] / spread, np.eye(len(CLASSES))[label[rows]]
+    weights = 1 / np.bincount(label[rows])[label[rows], None] / len(CLASSES)
+    start = np.c_[network.weights * spread, network.bias]
+
+    def loss(flat):
+        head = flat.reshape(start.shape)
+        logs = log_softmax(inputs @ head[:, :-1].T + head[:, -1], axis=1)
+        slope = weights * (np.exp(logs) - truth)
+        away = head - start
+        value = -(weights * truth * logs).sum() + PULL / 2 * (away**2).sum()
+        return value, (np.c_[slope.T @ inputs, slope.sum(0)] + PULL * away).ravel()
+
+    head = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B").x.reshape(start.shape)
     return Network(
-        (head.coef_ / spread).astype(np.float32),
-        head.intercept_.astype(np.float32),
+        (head[:, :-1] / spread).astype(np.float32),
+        head[:, -1].astype(np.float32),
         network.owner,
         network.names,
     )
 
 
-def judge_power(scenes, network, draws, size=1000):
+def judge_power(scenes, network, draws, strengths, size=1000):
     """Fit on one half of the sets of scenes, audit the other."""
     half = len(scenes) // 2
     training, auditing = joined(scenes[:half]), joined(scenes[half:])
     prevalences = (0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
     print(
         "\nstrength  class  "
-        + "  ".join(f"{p:6.1%}" for p in prevalences)
+        + "  ".join(f"{p:9.1%}" for p in prevalences)
         + "   effect, accuracy with and without"
     )
-    for strength in (0.6, 0.7, 0.8, 0.9, 1.0):
+    for strength in strengths:
         own = fitted(network, training, strength, np.random.default_rng(0))
         for label in CUE_CLASSES:
             there = (
@@ -186,7 +198,7 @@ def judge_power(scenes, network, draws, size=1000):
             slices = SLICES[:1] if label == BIASED.floor_class else SLICES[1:]
             shares = []
             for prevalence in prevalences:
-                hits = 0
+                named = flagged = 0
                 for number in range(draws):
                     rng = np.random.default_rng([1, label, number])
                     few = max(round(prevalence * size), 1)
@@ -197,8 +209,10 @@ def judge_power(scenes, network, draws, size=1000):
                     own_table = table(own, auditing, "biased", chosen, slices=slices)
                     settings = FindingSettings(seed=number, concepts_per_class=1)
                     found = summarise(own_table, settings=settings)
-                    hits += any(f.concepts[0] in CUES[label] for f in spurious(found))
-                shares.append(hits / draws)
+                    of_class = [f for f in spurious(found) if f.class_index == label]
+                    flagged += bool(of_class)
+                    named += any(f.concepts[0] in CUES[label] for f in of_class)
+                shares.append(f"{named / draws:.0%}/{flagged / draws:.0%}")
             logits = auditing["biased features"] @ own.weights.T + own.bias
             right = logits.argmax(1) == label
             evidence = own.concepts(auditing["biased features"] * own.weights[label])[0]
@@ -208,7 +222,7 @@ def judge_power(scenes, network, draws, size=1000):
             ).max()
             print(
                 f"{strength:8}  {label:5}  "
-                + "  ".join(f"{share:6.0%}" for share in shares)
+                + "  ".join(f"{share:>9}" for share in shares)
                 + f"   {effect:.2f}, {right[with_].mean():.2f} {right[without].mean():.2f}",
                 flush=True,
             )
@@ -295,6 +309,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--pool", type=Path, default=POOL)
     parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--strengths", type=float, nargs="*", default=(0.6, 0.7, 0.8, 0.9, 1.0))
     parts = ("twins", "labels", "power", "beside", "scale")
     parser.add_argument("--part", nargs="*", default=parts, choices=parts)
     arguments = parser.parse_args()
@@ -307,7 +322,7 @@ def main():
     if "labels" in arguments.part:
         judge_labels(scenes, networks, 4)
     if "power" in arguments.part:
-        judge_power(scenes, networks["biased"], arguments.draws)
+        judge_power(scenes, networks["biased"], arguments.draws, arguments.strengths)
     if "beside" in arguments.part:
         judge_beside(scenes, networks)
     if "scale" in arguments.part:

@@ -1,7 +1,7 @@
 """Findings of an audit against the truth of rendered scenes, by the twins of build/scenes.
 
-By chance, a phrase of the cue is a class's first finding, with a p this small, in less than one of
-a thousand audits; both are in none. tests/bench/bench_audits.py is the longer form.
+By chance, an audit has a finding with a p this small in one of a hundred cases, and it would have to
+be of the right class and name its cue, twice. tests/bench/bench_audits.py is the longer form.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from textcam_client.audit.findings.summary import summarise
 from textcam_service.offline.evaluation.spurious_cues import cue_phrases
 from textcam_service.scenes.classes import BIASED
 
-COUNT = 130
+COUNT = 200
 
 pytestmark = pytest.mark.skipif(
     not (TRUTH / "biased-bank").is_dir(),
@@ -41,7 +41,7 @@ def test_both_cues_are_the_first_findings_of_their_classes(twins, scenes):
         first = next(finding for finding in findings if finding.class_index == label)
         assert first.kind == "spurious_cue"
         assert first.concepts[0] in cue_phrases(label, BIASED)
-        assert first.adjusted_p < 0.001
+        assert first.adjusted_p < 0.01
         assert first.effect.low > 0.25 or first.effect.high < -0.25
         assert set(scenes["label"][list(first.images)]) == {label}
 
