@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from textcam_service.cli.audit import audit
 from textcam_service.cli.bank.commands import bank
 from textcam_service.cli.evaluate import evaluate
 from textcam_service.cli.explain import explain
@@ -61,5 +62,17 @@ def main() -> None:
     """
 
 
-for _command in (bank, evaluate, explain, export, model, parity, quantize, scenes, serve, token):
+for _command in (
+    audit,
+    bank,
+    evaluate,
+    explain,
+    export,
+    model,
+    parity,
+    quantize,
+    scenes,
+    serve,
+    token,
+):
     main.add_command(_command)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from textcam_client.audit.errors import AuditStopped
 from textcam_client.audit.records.record import PhraseRecord, TargetRecord
-from textcam_client.audit.run.object_masks import MaskUnusable, inside_shares, read_mask
+from textcam_client.audit.run.pictures.object_masks import MaskUnusable, inside_shares, read_mask
 from textcam_client.errors import CallError, ImageError, MalformedResponse, TextCamClientError
 from textcam_client.result import ExplainResult
 
@@ -84,7 +84,7 @@ def digests(result: ExplainResult) -> dict[str, str]:
 
 def provenance(result: ExplainResult) -> str:
     """Return an answer's origin as JSON; the calibration is the bank's, which it names."""
-    origin = asdict(result.provenance)
+    origin = asdict(replace(result.provenance, calibration=None))
     del origin["calibration"]
     return json.dumps(origin, sort_keys=True)
 

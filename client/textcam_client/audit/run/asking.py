@@ -18,11 +18,11 @@ from textcam_client.audit.rows import Row
 from textcam_client.audit.run import answers
 from textcam_client.audit.run.labels import Labels
 from textcam_client.audit.run.log import RecordLog
+from textcam_client.audit.run.pictures.thumbnails import thumbnail
 from textcam_client.audit.run.progress import Progress
 from textcam_client.audit.run.server import RESUME, Server, is_away, is_final, require_pinned
 from textcam_client.audit.run.settings import AuditSettings
 from textcam_client.audit.run.slots import Slot, opened, shared
-from textcam_client.audit.run.thumbnails import thumbnail
 from textcam_client.client import Client
 from textcam_client.errors import CallError, MalformedResponse, TextCamClientError
 from textcam_client.options import Contrast, Target, Targeted

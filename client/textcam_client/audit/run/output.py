@@ -17,6 +17,7 @@ from textcam_client.audit.records.description import (
     write_description,
 )
 
+_RUN = "run.json"
 _REMEDY = "choose another folder, or delete this one to begin again"
 
 
@@ -38,7 +39,7 @@ class OutputFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out.
+        """Keep other processes out; leave nothing behind if no audit was begun.
 
         Raises:
             OutputRefused: Another process is at work in it, or it holds files that are no audit.
@@ -52,6 +53,8 @@ class OutputFolder:
         try:
             yield
         finally:
+            if not (self._work / _RUN).is_file():
+                self.clean()
             os.close(handle)
 
     def finished(self) -> Description | None:
@@ -60,11 +63,11 @@ class OutputFolder:
 
     def begun(self) -> Description | None:
         """Return the audit that was begun here; None: there is none."""
-        return _read(self._work / "run.json")
+        return _read(self._work / _RUN)
 
     def begin(self, description: Description) -> None:
         """Note the audit that begins here; raises OSError."""
-        write_description(self._work / "run.json", description)
+        write_description(self._work / _RUN, description)
 
     def finish(self, description: Description) -> None:
         """Note that the audit is finished; raises OSError."""

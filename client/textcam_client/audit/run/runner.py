@@ -142,10 +142,8 @@ class _Run:
         rows = islice(self._data.rows(), log.next_index, None)
         try:
             asking.run(rows, masks=description.data.masks)
-        except (AuditStopped, KeyboardInterrupt):
+        finally:
             log.flush()
-            raise
-        log.flush()
         if log.safe != description.data.rows:
             raise OutputRefused(
                 f"the data set had {description.data.rows} rows at the start and has {log.safe} "

@@ -17,6 +17,7 @@ Settings = TypeVar("Settings")
 
 _EXTRAS = {
     "service": ("onnxruntime", "safetensors", "pydantic_settings", "grpc_health", "jwt"),
+    "audit": ("fsspec", "jinja2", "pyarrow", "scipy", "statsmodels", "tqdm"),
     "offline": ("onnxruntime", "torch", "onnx", "sentence_transformers", "open_clip", "tqdm"),
 }
 

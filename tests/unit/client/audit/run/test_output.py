@@ -27,6 +27,14 @@ def test_a_lock_that_its_holder_removed_is_taken_anew(tmp_path):
             assert (tmp_path / ".work" / "lock").exists()
 
 
+def test_a_refusal_leaves_a_finished_audit_as_it_was(tmp_path):
+    folder = OutputFolder(tmp_path)
+    folder.finish(description())
+    with pytest.raises(OutputRefused), folder.locked():
+        raise OutputRefused
+    assert [path.name for path in tmp_path.iterdir()] == ["audit.json"]
+
+
 def test_a_folder_of_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(OutputRefused, match="holds other files"), OutputFolder(tmp_path).locked():

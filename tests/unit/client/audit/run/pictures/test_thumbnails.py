@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from textcam_client.audit.run.thumbnails import thumbnail
+from textcam_client.audit.run.pictures.thumbnails import thumbnail
 
 
 def encoded(image, form, **options):

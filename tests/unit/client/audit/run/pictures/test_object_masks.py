@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from textcam_client.audit.run.object_masks import MaskUnusable, inside_shares, read_mask
+from textcam_client.audit.run.pictures.object_masks import MaskUnusable, inside_shares, read_mask
 from textcam_client.testing import serve_in_memory
 
 
