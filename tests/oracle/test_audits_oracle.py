@@ -1,7 +1,7 @@
 """Findings of an audit against the truth of rendered scenes, by the twins of build/scenes.
 
-By chance, an audit has a finding with a p this small in one of a hundred cases, and it would have to
-be of the right class and name its cue, twice. tests/bench/bench_audits.py is the longer form.
+By chance, an audit has a finding with a p this small in one of a hundred cases. It would have to be
+of the right class and name its cue, twice. tests/bench/bench_audits.py is the longer form.
 """
 
 import numpy as np
