@@ -25,6 +25,7 @@ from textcam_client.audit.report.selection import named_rows, select_rows
 from textcam_client.audit.report.static_view import (
     Examples,
     class_name,
+    other_name,
     static_view,
     written_images,
 )
@@ -130,7 +131,7 @@ def _data(
             {"class": own.class_index, "concepts": list(own.concepts), "statement": own.statement}
             for own in summary.findings
         ],
-        "other": other.summary.model if other else None,
+        "other": other_name(summary, other) if other else None,
     }
     return {"tables": packed_json(tables), "columns": payload.columns.packed()}
 

@@ -126,6 +126,12 @@ def class_name(names: Sequence[str], index: int) -> str:
     return names[index] if 0 <= index < len(names) and names[index] else f"class {index}"
 
 
+def other_name(summary: AuditSummary, other: OtherAudit) -> str:
+    """Return the name of the audit that is compared with: its model's, if that tells them apart."""
+    model = other.summary.model
+    return model if model != summary.model else f"{model}, the other audit"
+
+
 def written_images(findings: Sequence[Finding]) -> int:
     """Return how many thumbnails are there without scripts, at most."""
     return sum(min(len(own.images), IMAGES_PER_FINDING) for own in findings[:FINDINGS_WITH_IMAGES])
@@ -166,7 +172,7 @@ def _comparison(
         if own.accuracy and (accuracy := others.get(own.class_index))
     ]
     return ComparisonView(
-        name=other.summary.model,
+        name=other_name(summary, other),
         accuracy=other.summary.accuracy,
         findings=examples.of(other.findings),
         both=sum(cells.values()),

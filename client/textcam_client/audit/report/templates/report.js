@@ -117,6 +117,18 @@
       return first;
     }
 
+    // Numbers that fall from the first name to the last.
+    get nameKey() {
+      return (this.nameKeyMade ??= this.makeNameKey());
+    }
+
+    makeNameKey() {
+      const order = range(0, this.count).sort((one, two) => (this.names[one] < this.names[two] ? -1 : 1));
+      const key = new Float32Array(this.count);
+      order.forEach((place, at) => { key[place] = -at; });
+      return key;
+    }
+
     predicted(place) {
       return this.first.classes[place];
     }
@@ -469,6 +481,14 @@
     body.append(...rows.map((row) => row.element));
   }
 
+  const QUANTILES = 6;
+
+  // At most `most` of the items, from the first to the last at equal distances.
+  function spread(items, most) {
+    if (items.length <= most) return items;
+    return range(0, most).map((at) => items[Math.round((at * (items.length - 1)) / (most - 1))]);
+  }
+
   function conceptRow(audit, concept, axis, redraws) {
     const text = audit.concepts[concept.concept];
     return node("tr", {},
@@ -477,7 +497,7 @@
       node("td", { class: "number" }, concept.share ? percent(concept.share[0]) : "–"),
       node("td", { class: "number" }, percent(concept.prevalence[0])),
       node("td", { class: "number" }, plain(concept.spread)),
-      node("td", {}, node("div", { class: "thumbs" }, concept.images.map((place) => quantileTile(audit, place, concept.concept, redraws)))));
+      node("td", {}, node("div", { class: "thumbs" }, spread(concept.images, QUANTILES).map((place) => quantileTile(audit, place, concept.concept, redraws)))));
   }
 
   function quantileTile(audit, place, concept, redraws) {
@@ -561,6 +581,7 @@
     switch (query.get("sort")) {
       case "concept": return query.get("concept") ? conceptEvidence(audit, query.get("concept")) : null;
       case "logit": return audit.column("target_logit");
+      case "name": return audit.nameKey;
       case "probability": return audit.first.probabilities;
       default: return null;
     }
@@ -570,16 +591,26 @@
     const checks = tests(audit, query);
     const found = [];
     for (let place = 0; place < audit.count; place++) if (checks.every((check) => check(place))) found.push(place);
-    if (query.get("sort") === "name") found.sort((one, two) => (audit.names[one] < audit.names[two] ? -1 : 1));
     const key = orderKey(audit, query);
     if (key) sortByKey(found, key);
     return query.get("order") === "up" ? found.reverse() : found;
   }
 
-  // The largest first; rows without a number last, each in the order of the data.
+  // The largest first, equal ones in the order of the data, rows without a number last. Bits of the
+  // number and the place share one float64, since numbers are sorted faster than by a function.
   function sortByKey(places, key) {
-    const known = Float32Array.from(key, (value) => (Number.isNaN(value) ? -Infinity : value));
-    places.sort((one, two) => known[two] - known[one] || one - two);
+    const bits = new Int32Array(key.buffer, key.byteOffset, key.length);
+    const packed = Float64Array.from(places, (place) => rank(key[place], bits[place]) * PLACES + place).sort();
+    packed.forEach((own, at) => { places[at] = own % PLACES; });
+  }
+
+  const PLACES = 2 ** 21;
+
+  // The bits of a float32 as a number that falls as the float rises; NaN has the largest.
+  function rank(value, bits) {
+    if (Number.isNaN(value)) return 2 ** 32 - 1;
+    if (value === 0) return 2 ** 31;
+    return bits >= 0 ? 2 ** 31 - bits : 2 ** 31 + (bits & 0x7fffffff);
   }
 
   // ---- list of images ----------------------------------------------------------------------
@@ -703,8 +734,8 @@
       const [top, height] = this.measure();
       if (!height) return;
       const { columns } = this;
-      const first = Math.max(0, Math.floor(top / Grid.HEIGHT) - 2) * columns;
-      const last = Math.min(this.places.length, (Math.ceil((top + height) / Grid.HEIGHT) + 2) * columns);
+      const first = Math.max(0, Math.floor(top / Grid.HEIGHT) - 1) * columns;
+      const last = Math.min(this.places.length, (Math.ceil((top + height) / Grid.HEIGHT) + 1) * columns);
       this.inner.style.height = `${Math.ceil(this.places.length / columns) * Grid.HEIGHT}px`;
       for (const [at, tile] of this.tiles) if (at < first || at >= last) { tile.remove(); this.tiles.delete(at); }
       const made = document.createDocumentFragment();
@@ -819,7 +850,7 @@
 
   function predictionLines(audit, place, state) {
     const badge = state === RIGHT || state === WRONG ? node("span", { class: `verdict ${STATES[state]}` }, STATES[state]) : "";
-    return audit.predictions(place).map(([index, probability], rank) => node("div", { class: rank ? "ends" : null },
+    return audit.predictions(place).map(([index, probability], rank) => node("div", { class: rank ? "lesser" : null },
       `${audit.className(index)} `, percent(probability), " ", rank ? "" : badge));
   }
 

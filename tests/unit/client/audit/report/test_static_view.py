@@ -72,6 +72,14 @@ def test_effects_of_the_comparison_share_the_axis():
     other = other_audit(rows)
     view = static_view(summary_of(rows), rows, examples_of(rows), other, [])
     assert len(view.comparison.findings) == 1
+    assert view.comparison.name == "scenes 3.0.0"
+
+
+def test_two_audits_of_one_model_are_told_apart():
+    rows = page_rows(40)
+    other = OtherAudit(summary_of(rows), rows)
+    view = static_view(summary_of(rows), rows, examples_of(rows), other, [])
+    assert view.comparison.name == "scenes 3.1.0, the other audit"
 
 
 def test_a_class_without_a_name_is_called_by_its_number():
