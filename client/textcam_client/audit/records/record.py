@@ -86,7 +86,7 @@ class Record:
         mask_failure: Sentence why the mask could not be used; "": no fault.
         digests: By stage: "pixels", "activations", "evidence".
         provenance: Place in the audit's list of provenances.
-        thumbnail: WebP bytes, at most 96 x 96 pixels; b"": none.
+        thumbnail: JPEG bytes, at most 96 x 96 pixels; b"": none.
     """
 
     index: int

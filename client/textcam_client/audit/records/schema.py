@@ -91,7 +91,7 @@ _SPRITE = [
 ]
 _WORK = [
     ("share_key", pa.int64(), "equal for rows that share an answer; 0: none"),
-    ("thumbnail", pa.binary(), "WebP file; empty: none"),
+    ("thumbnail", pa.binary(), "JPEG file; empty: none"),
 ]
 
 

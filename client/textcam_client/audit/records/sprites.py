@@ -14,7 +14,8 @@ COLUMNS = 10
 # A sheet's height stays below WebP's limit of 16383 pixels.
 CELLS = 1000
 FOLDER = "sprites"
-_QUALITY = 75
+# Slower methods save 3 % of the bytes for twice the time.
+_QUALITY, _METHOD = 75, 2
 
 
 def sheet_name(sheet: int) -> str:
@@ -66,5 +67,5 @@ def _sheet(cells: list[bytes]) -> bytes:
                 top = place // COLUMNS * CELL + (CELL - picture.height) // 2
                 sheet.paste(picture.convert("RGBA"), (left, top))
     file = io.BytesIO()
-    sheet.save(file, "WEBP", quality=_QUALITY)
+    sheet.save(file, "WEBP", quality=_QUALITY, method=_METHOD)
     return file.getvalue()

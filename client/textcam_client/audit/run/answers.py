@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -13,6 +12,8 @@ from textcam_client.audit.records.record import PhraseRecord, TargetRecord
 from textcam_client.audit.run.pictures.object_masks import MaskUnusable, inside_shares, read_mask
 from textcam_client.errors import CallError, ImageError, MalformedResponse, TextCamClientError
 from textcam_client.result import ExplainResult
+
+_BANKS = "calibration"
 
 
 def predictions(result: ExplainResult) -> list[tuple[int, float, float]]:
@@ -84,9 +85,8 @@ def digests(result: ExplainResult) -> dict[str, str]:
 
 def provenance(result: ExplainResult) -> str:
     """Return an answer's origin as JSON; the calibration is the bank's, which it names."""
-    origin = asdict(replace(result.provenance, calibration=None))
-    del origin["calibration"]
-    return json.dumps(origin, sort_keys=True)
+    origin = {name: value for name, value in vars(result.provenance).items() if name != _BANKS}
+    return json.dumps({**origin, "parameters": dict(origin["parameters"])}, sort_keys=True)
 
 
 def failure_reason(error: TextCamClientError) -> str:

@@ -89,15 +89,20 @@ def merged(
     class_name: str,
     alike: float,
 ) -> list[Claim]:
-    """Join the claims of a class whose concepts go together, the strongest first.
+    """Join the claims of a class whose concepts go together, the largest effect first.
 
-    Concepts that only repeat words of the class's name come last; none is dropped for its words.
+    Each concept stands with the comparison that shows it most surely. Concepts that only repeat
+    words of the class's name come last; none is dropped for its words.
     """
+    surest: dict[int, Claim] = {}
+    for claim in sorted(claims, key=lambda claim: (claim.adjusted_p, -claim.statistic)):
+        surest.setdefault(claim.column, claim)
     ordered = sorted(
         claims,
         key=lambda claim: (
+            claim is not surest[claim.column],
             repeats(names[claim.column], class_name),
-            -claim.statistic,
+            -abs(claim.effect.value),
             names[claim.column],
         ),
     )

@@ -80,3 +80,29 @@ def test_words_of_the_class_put_a_claim_last_and_never_out(table):
 def test_a_test_of_chance_alone_is_not_confirmed_by_the_other_half():
     table = cue_table(np.random.default_rng(3), effect=0.0)
     assert claims(table) == []
+
+
+def test_the_largest_effect_names_a_claim_even_if_another_is_more_certain():
+    """A tenth of the cue, without noise, has the larger statistic."""
+    rng = np.random.default_rng(4)
+    table = cue_table(rng, effect=3.0)
+    evidence = table.evidence.toarray()
+    there = table.slices["place"] == "meadow"
+    evidence[:, 1] = 3.0 * there + rng.normal(0, 0.5, len(there))
+    evidence[:, 2] = 0.5 * there + rng.normal(0, 0.01, len(there))
+    table = replace(table, evidence=csr_array(evidence))
+    own = [claim for claim in claims(table) if claim.basis.by_slice]
+    assert max(own, key=lambda claim: claim.statistic).column == 2
+    joined = merged(own, units_of(table), table.names, "cow", 0.8)
+    assert [(claim.column, claim.alike) for claim in joined] == [(1, (2,))]
+
+
+def test_a_concept_stands_with_the_comparison_that_shows_it_most_surely(table):
+    """Right against wrong may show a larger effect with a larger p."""
+    by_slice, by_answer = sorted(claims(table), key=lambda claim: not claim.basis.by_slice)
+    sure = replace(by_slice, adjusted_p=0.0005)
+    doubtful = replace(by_answer, adjusted_p=0.04, effect=replace(by_answer.effect, value=9.0))
+    joined = merged([doubtful, sure], units_of(table), table.names, "cow", 0.8)
+    assert [(claim.adjusted_p, claim.also) for claim in joined] == [
+        (0.0005, ("right against wrong",))
+    ]
