@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from textcam_service.core.methods import METHODS, MethodInput, MethodSettings, run_method
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.from_onnx.export import export_onnx
-from textcam_service.offline.networks.network import standard_preprocessing
+from textcam_service.offline.networks.network import StatedPreprocessing
 from textcam_service.runtime.backbone import Backbone
 
 RNG = np.random.default_rng(5)
@@ -57,7 +57,7 @@ def save(path, nodes, *, batch="N", metadata=None, classes=4, **further):
 def export(path, **options):
     """Export beside the file: the report, and the backbone as it is served."""
     output = path.with_suffix("")
-    report = export_onnx(path, output, preprocessing=standard_preprocessing(32), **options)
+    report = export_onnx(path, output, preprocessing=StatedPreprocessing((32, 32)), **options)
     return report, Backbone(output, threads=1)
 
 

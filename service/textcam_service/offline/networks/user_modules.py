@@ -13,8 +13,10 @@ from textcam_service.errors import ExportRefused
 from textcam_service.offline.networks.checkpoints import read_checkpoint
 from textcam_service.offline.networks.network import (
     NO_OPTIONS,
+    NOTHING_STATED,
     RANDOM_WEIGHTS,
     LoadedModule,
+    StatedPreprocessing,
     class_names_of,
     seeded,
     standard_preprocessing,
@@ -24,7 +26,10 @@ from textcam_service.offline.networks.smoke_test import check_logits, sample_ima
 
 
 def load_user_module(
-    name: str, weights: str | None, options: Mapping[str, Any] = NO_OPTIONS
+    name: str,
+    weights: str | None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    stated: StatedPreprocessing = NOTHING_STATED,
 ) -> LoadedModule:
     """Load a user's module; arguments as for load_network.
 
@@ -57,11 +62,11 @@ def load_user_module(
     preprocessing = getattr(module, "preprocessing", standard_preprocessing())
     if not isinstance(preprocessing, Preprocessing):
         raise ExportRefused(f"{name}: its `preprocessing` is no core.types.Preprocessing")
-    stated = getattr(module, "class_names", None)
-    if stated is not None:
-        names = unique_names(tuple(map(str, stated)))
+    own = getattr(module, "class_names", None)
+    if own is not None:
+        names = unique_names(tuple(map(str, own)))
         return LoadedModule(module, preprocessing, names, notes=notes, options=options)
-    count = check_logits(name, module.eval(), sample_images(preprocessing)).shape[1]
+    count = check_logits(name, module.eval(), sample_images(stated.over(preprocessing))).shape[1]
     names = class_names_of(checkpoint, count)
     return LoadedModule(
         module, preprocessing, names, smoke_tested=True, notes=notes, options=options

@@ -5,11 +5,13 @@ import torch
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.networks.checkpoints import Checkpoint
 from textcam_service.offline.networks.network import (
+    StatedPreprocessing,
     as_interpolation,
     class_names_of,
     seeded,
     standard_preprocessing,
     unique_names,
+    words,
 )
 
 
@@ -52,3 +54,37 @@ def test_seeded_weights_are_the_same_and_other_draws_go_on():
             drawn.append(torch.randn(3))
     assert torch.equal(*drawn)
     assert torch.equal(torch.randn(2), wanted)
+
+
+USUAL = standard_preprocessing(224)
+
+
+def test_what_is_stated_takes_the_place_of_the_usual():
+    told = StatedPreprocessing(mean=(0.5,) * 3, crop_mode="squash").over(USUAL)
+    assert (told.mean, told.crop_mode) == ((0.5,) * 3, "squash")
+    assert (told.std, told.resize, told.height) == (USUAL.std, 256, 224)
+
+
+@pytest.mark.parametrize(
+    ("stated", "resize"),
+    [
+        ({"size": (448, 448)}, 512),
+        ({"size": (112, 56)}, 128),
+        ({"size": (64, 64), "resize": 70}, 70),
+    ],
+)
+def test_another_size_is_resized_to_in_the_same_proportion(stated, resize):
+    assert StatedPreprocessing(**stated).over(USUAL).resize == resize
+
+
+def test_a_note_says_what_was_replaced_and_by_what():
+    stated = StatedPreprocessing(mean=(0.5,) * 3, resize=256)
+    (note,) = stated.notes(USUAL, "given")
+    assert note == "given: mean 0.5,0.5,0.5 (not 0.485,0.456,0.406)"
+    assert StatedPreprocessing(resize=256).notes(USUAL, "given") == ()
+    assert stated.named() == ("resize", "mean")
+
+
+def test_numbers_are_written_without_more_digits_than_tell():
+    assert words((1 / 255, 0.5, 1.0)) == "0.00392157,0.5,1"
+    assert words("center") == "center"

@@ -5,13 +5,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from textcam_service.artefacts.backbone import FORWARD, GAP_LINEAR
-from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.from_onnx.export import export_onnx, plan_onnx
 from textcam_service.offline.export.numerics import cpu_session
+from textcam_service.offline.networks.network import StatedPreprocessing
 from textcam_service.runtime.backbone import Backbone
 
-SIZE = Preprocessing(8, 8, 8, "bilinear", (0.5,) * 3, (0.25,) * 3)
+SIZE = StatedPreprocessing((8, 8), 8, "bilinear", (0.5,) * 3, (0.25,) * 3)
 RNG = np.random.default_rng(0)
 KERNEL = RNG.normal(size=(4, 3, 2, 2)).astype(np.float32)
 
