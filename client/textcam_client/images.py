@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from textcam_client._arrays import UInt8Array
+from textcam_client._image_files.colours import to_srgb
 from textcam_client._image_files.orientation import DAMAGE, upright_step
 from textcam_client._image_files.png import without_long_metadata
 from textcam_client.errors import ImageError, UnreadableImage, UnsupportedImage
@@ -77,7 +78,7 @@ class ImageSource:
             ) from error
 
     def picture(self) -> Image.Image:
-        """Open the image for drawing: RGB, EXIF rotation applied.
+        """Open the image for drawing: sRGB, with EXIF rotation and ICC profile applied.
 
         Raises:
             UnreadableImage: As in payload(), or Pillow cannot decode the file.
@@ -109,24 +110,19 @@ def require_several(images: object) -> None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB, as the server does: upright by EXIF, transparency over white."""
+    """Convert any mode to upright sRGB; see upright_rgb."""
+    return upright_rgb(image)[0]
+
+
+def upright_rgb(image: Image.Image) -> tuple[Image.Image, str]:
+    """Convert any mode to sRGB, as the server does: upright by EXIF, transparency over white.
+
+    Returns:
+        The image, and a note on its ICC profile, as Provenance.decoder has it; "" for none.
+    """
     image.load()  # a PNG's EXIF may come after its pixels
-    turn, pixels = upright_step(image), _opaque(image)
-    return pixels if turn is None else pixels.transpose(turn)
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.mode.startswith("I"):
-        # 16-bit grey; Pillow would clip it to 8 bits instead of scaling.
-        grey = (np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
-    if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        backdrop = Image.new("RGBA", layers.size, (255, 255, 255, 255))
-        return Image.alpha_composite(backdrop, layers).convert("RGB")
-    return image.convert("RGB")
+    turn, (pixels, note) = upright_step(image), to_srgb(image)
+    return (pixels if turn is None else pixels.transpose(turn)), note
 
 
 def _read(path: str | os.PathLike[str] | os.PathLike[bytes]) -> bytes:

@@ -20,7 +20,7 @@ from textcam.v1 import types_pb2 as types_pb
 
 from textcam_client._image_files.orientation import DAMAGE
 from textcam_client._image_files.png import without_long_metadata
-from textcam_client.images import to_rgb
+from textcam_client.images import upright_rgb
 
 # The service's limits, by default.
 MAX_REQUEST_ID = 128
@@ -145,7 +145,8 @@ def open_image(request: pb.ExplainRequest) -> tuple[Image.Image, str]:
     try:
         if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
             raise invalid("ANIMATED_IMAGE", "encoded", "the image has several frames")
-        return to_rgb(image), f"pillow/{image.format}"
+        pixels, note = upright_rgb(image)
+        return pixels, f"pillow/{image.format} {note}".rstrip()
     except DAMAGE as error:
         message = f"the file ends early or is damaged: {error}"
         raise invalid("TRUNCATED_IMAGE", "encoded", message) from error

@@ -28,6 +28,7 @@ from textcam_service.errors import (
     TruncatedImage,
     UnsupportedImage,
 )
+from textcam_service.imaging.colours import to_srgb
 from textcam_service.imaging.orientation import DAMAGE, SIDEWAYS, UPRIGHT, exif_orientation
 from textcam_service.imaging.png import without_long_metadata
 from textcam_service.imaging.resampling import resample
@@ -60,6 +61,8 @@ class DecodedImage:
     Attributes:
         pixels: height / reduction times width / reduction, rounded up.
         decoder: Name of the decoder: "pillow/JPEG", "pillow/JPEG 1:2" where reduced, "raw" ...
+            Behind it "icc" for colours that a profile converted, "icc ignored" for a profile that
+            did not.
         height: Height of the whole image, in pixels.
         width: Width of the whole image, in pixels.
         reduction: Pixels of the image, along each side, for one of `pixels`.
@@ -73,9 +76,12 @@ class DecodedImage:
 
 
 def decode(
-    encoded: bytes, limits: ImageLimits, preprocessing: Preprocessing | None = None
+    encoded: bytes,
+    limits: ImageLimits,
+    preprocessing: Preprocessing | None = None,
+    use_profile: bool = True,
 ) -> DecodedImage:
-    """Decode a JPEG, PNG or WebP file to upright RGB.
+    """Decode a JPEG, PNG or WebP file to upright sRGB.
 
     CMYK, grey, 16-bit, palette and alpha images become RGB; alpha is laid over white. The server
     gives `preprocessing`. Bank building and evaluation also need the pixels, and do not give it:
@@ -87,6 +93,7 @@ def decode(
         limits: Limits of what is decoded.
         preprocessing: Preparation that follows: a JPEG is then reduced where enough pixels remain.
             None: never reduced.
+        use_profile: Convert colours by the embedded ICC profile; a damaged one is ignored.
 
     Raises:
         InvalidImage: EmptyImage, UnsupportedImage, TruncatedImage or AnimatedImage.
@@ -103,7 +110,7 @@ def decode(
     image = _open(encoded)
     _check_header(image, limits)
     try:
-        return _load(image, encoded, preprocessing)
+        return _load(image, encoded, preprocessing, use_profile)
     except DAMAGE as error:
         raise TruncatedImage(
             f"the {image.format} file ends early or is damaged ({error}); send it again whole",
@@ -111,9 +118,9 @@ def decode(
         ) from error
 
 
-def whole_image(encoded: bytes) -> Image.Image:
+def whole_image(encoded: bytes, use_profile: bool = True) -> Image.Image:
     """Decode a file that decode() accepted, upright and never reduced."""
-    return _load(_open(encoded), encoded, None).pixels
+    return _load(_open(encoded), encoded, None, use_profile).pixels
 
 
 def from_pixels(array: UInt8Array, limits: ImageLimits) -> DecodedImage:
@@ -212,7 +219,9 @@ def _reduction(image: Image.Image, orientation: int, preprocessing: Preprocessin
     return 1
 
 
-def _load(image: Image.Image, encoded: bytes, preprocessing: Preprocessing | None) -> DecodedImage:
+def _load(
+    image: Image.Image, encoded: bytes, preprocessing: Preprocessing | None, use_profile: bool
+) -> DecodedImage:
     """Load the pixels of an opened file."""
     width, height = image.size
     decoder = f"pillow/{image.format}"
@@ -231,20 +240,9 @@ def _load(image: Image.Image, encoded: bytes, preprocessing: Preprocessing | Non
         orientation = exif_orientation(image)
     if orientation in SIDEWAYS:
         width, height = height, width
-    pixels = _to_rgb(image)
+    pixels, note = to_srgb(image, use_profile)
+    if note:
+        decoder += f" {note}"
     if orientation != 1:
         pixels = pixels.transpose(UPRIGHT[orientation])
     return DecodedImage(pixels, decoder, height, width, reduction)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.mode.startswith("I"):  # 16-bit grey
-        wide = np.asarray(image).astype(np.float64)
-        return Image.fromarray(np.clip(np.rint(wide / 257), 0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, "white")
-        return Image.alpha_composite(white, layered).convert("RGB")
-    return image.convert("RGB")
