@@ -16,6 +16,7 @@ from PIL.ImageFile import ImageFile
 
 from textcam_client._arrays import UInt8Array
 from textcam_client._image_files.colours import to_srgb
+from textcam_client._image_files.formats import open_unserved
 from textcam_client._image_files.orientation import DAMAGE, upright_step
 from textcam_client._image_files.png import without_long_metadata
 from textcam_client.errors import ImageError, UnreadableImage, UnsupportedImage
@@ -56,6 +57,8 @@ class ImageSource:
     def payload(self) -> bytes | UInt8Array:
         """Return what to send: a file's bytes, or a copy of the pixels, (h, w, 3) uint8 RGB.
 
+        A file of a format that servers do not take, such as TIFF, is opened and sent as pixels.
+
         Raises:
             UnreadableImage: The file cannot be read, or its bytes have changed.
             UnsupportedImage: The type or shape is not supported.
@@ -63,9 +66,9 @@ class ImageSource:
         given = self.given
         try:
             if isinstance(given, (str, os.PathLike)):
-                return self._checked(_read(given))
+                return _served(self._checked(_read(given)))
             if isinstance(given, (bytes, bytearray, memoryview)):
-                return _copied(given)
+                return _served(_copied(given))
             if isinstance(given, Image.Image):
                 return np.asarray(_loaded(given))
             return _checked_pixels(given)
@@ -145,6 +148,12 @@ def _copied(given: bytes | bytearray | memoryview) -> bytes:
             "the image is a memoryview that was released: pass its bytes, or release it after the "
             "call"
         ) from error
+
+
+def _served(content: bytes) -> bytes | UInt8Array:
+    """Return a file as it is, or its pixels if servers do not take its format."""
+    image = open_unserved(content)
+    return content if image is None else np.asarray(_loaded(image))
 
 
 def _loaded(image: Image.Image | io.BytesIO) -> Image.Image:

@@ -28,13 +28,13 @@ from textcam_service.errors import (
     TruncatedImage,
     UnsupportedImage,
 )
+from textcam_service.imaging.avif import AvifSequence, frame_pixels
 from textcam_service.imaging.colours import to_srgb
+from textcam_service.imaging.formats import FORMATS, TAKEN, format_name
 from textcam_service.imaging.orientation import DAMAGE, SIDEWAYS, UPRIGHT, exif_orientation
 from textcam_service.imaging.png import without_long_metadata
 from textcam_service.imaging.resampling import resample
 
-FORMATS = ("JPEG", "PNG", "WEBP")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _REDUCTIONS = (4, 2)  # 1:8 gains little more, and its tolerance was not measured
 # Least number of pixels, along each side, that a reduced image keeps for each pixel of the
 # network's input.
@@ -81,7 +81,7 @@ def decode(
     preprocessing: Preprocessing | None = None,
     use_profile: bool = True,
 ) -> DecodedImage:
-    """Decode a JPEG, PNG or WebP file to upright sRGB.
+    """Decode a JPEG, PNG, WebP or AVIF file to upright sRGB.
 
     CMYK, grey, 16-bit, palette and alpha images become RGB; alpha is laid over white. The server
     gives `preprocessing`. Bank building and evaluation also need the pixels, and do not give it:
@@ -108,7 +108,7 @@ def decode(
             field="encoded",
         )
     image = _open(encoded)
-    _check_header(image, limits)
+    _check_header(image, encoded, limits)
     try:
         return _load(image, encoded, preprocessing, use_profile)
     except DAMAGE as error:
@@ -167,9 +167,7 @@ def _open(encoded: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(without_long_metadata(encoded)), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise UnsupportedImage(
-            "the bytes are not a JPEG, PNG or WebP image", field="encoded"
-        ) from error
+        raise _unsupported(encoded) from error
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(
             f"the image's header names far too many pixels: {error}", field="encoded"
@@ -180,8 +178,23 @@ def _open(encoded: bytes) -> Image.Image:
         ) from error
 
 
-def _check_header(image: Image.Image, limits: ImageLimits) -> None:
+def _unsupported(encoded: bytes) -> InvalidImage:
+    """Name the format of a file that cannot be opened, and the cure."""
+    name = format_name(encoded)
+    if name is None:
+        return UnsupportedImage(f"the bytes are not a {TAKEN} image", field="encoded")
+    if name in FORMATS:
+        return InvalidImage(f"the {name} file is damaged; send it again whole", field="encoded")
+    return UnsupportedImage(
+        f"the bytes are {name}, not {TAKEN}: convert the image to one of these, or send its pixels",
+        field="encoded",
+    )
+
+
+def _check_header(image: Image.Image, encoded: bytes, limits: ImageLimits) -> None:
     _check_pixels(image.width, image.height, limits, "encoded")
+    if image.format == "AVIF":
+        _check_frames(encoded, limits)
     try:
         frames = getattr(image, "n_frames", 1)
     except DAMAGE as error:
@@ -189,9 +202,31 @@ def _check_header(image: Image.Image, limits: ImageLimits) -> None:
             f"the file's frames cannot be read ({error}); send it again whole", field="encoded"
         ) from error
     # Some cameras append a preview as a second frame of a JPEG (MPO); the first is the picture.
-    if frames > 1 and image.format in ("PNG", "WEBP"):
+    if frames > 1 and image.format != "MPO":
         raise AnimatedImage(
             f"the image has {frames} frames; send the one to be explained", field="encoded"
+        )
+
+
+def _check_frames(encoded: bytes, limits: ImageLimits) -> None:
+    """Check the frames of an AVIF file, which may be larger than its header tells."""
+    try:
+        largest, total = frame_pixels(encoded)
+    except AvifSequence:
+        raise AnimatedImage(
+            "the AVIF file is a sequence; send the frame to be explained", field="encoded"
+        ) from None
+    except (ValueError, IndexError) as error:
+        raise TruncatedImage(
+            f"the AVIF file is damaged or unusual ({error}); save the image as JPEG or PNG",
+            field="encoded",
+        ) from error
+    # Colours, transparency, a preview and a gain map may all be as large as the image.
+    if largest > limits.max_pixels or total > 4 * limits.max_pixels:
+        raise ImageTooLarge(
+            f"the AVIF file's frames have up to {largest:,} pixels, {total:,} in all; at "
+            f"most {limits.max_pixels:,} and four times as many are allowed, so send it smaller",
+            field="encoded",
         )
 
 
