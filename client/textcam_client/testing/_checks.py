@@ -145,8 +145,8 @@ def open_image(request: pb.ExplainRequest) -> tuple[Image.Image, str]:
     try:
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise invalid("ANIMATED_IMAGE", "encoded", "the image has several frames")
-        pixels, note = upright_rgb(image)
-        return pixels, f"pillow/{image.format} {note}".rstrip()
+        upright, note = upright_rgb(image)
+        return upright, f"pillow/{image.format} {note}".rstrip()
     except DAMAGE as error:
         message = f"the file ends early or is damaged: {error}"
         raise invalid("TRUNCATED_IMAGE", "encoded", message) from error

@@ -53,11 +53,10 @@ def to_srgb(image: Image.Image, use_profile: bool = True) -> tuple[Image.Image, 
         wide = np.asarray(image).astype(np.float64)
         image = Image.fromarray(np.clip(np.rint(wide / 257), 0, 255).astype(np.uint8))
     layers = image.convert("RGBA") if image.has_transparency_data else None
-    note = IGNORED if embedded else ""
-    if profile and profile.transform is None:
-        note = ""
-    elif profile and (pixels := _of_mode(image, layers, profile.mode)):
-        note, image = CONVERTED, profile.transform.apply(pixels)
+    transform = profile.transform if profile else None
+    note = IGNORED if embedded and (transform or not profile) else ""
+    if profile and transform and (pixels := _of_mode(image, layers, profile.mode)):
+        note, image = CONVERTED, transform.apply(pixels)
         if layers:
             image.putalpha(layers.getchannel("A"))
             layers = image
@@ -99,10 +98,10 @@ def _is_srgb(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     """Return True if a transform changes no colour but by rounding."""
     if mode == "CMYK":
         return False
-    levels = np.arange(0, 256, 17, np.uint8)
-    colours = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(64, 64, 3)
-    if mode == "L":
-        colours = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, -1)
+    steps = np.arange(0, 256, 17, np.uint8)  # from black to white
+    grid = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(64, 64, 3)
+    ramp = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    colours = grid if mode == "RGB" else ramp
     given = Image.fromarray(colours).convert(mode)
     moved = np.asarray(transform.apply(given), int) - colours
     return bool(np.abs(moved).max() <= _ROUNDING)
