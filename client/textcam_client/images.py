@@ -153,7 +153,15 @@ def _copied(given: bytes | bytearray | memoryview) -> bytes:
 def _served(content: bytes) -> bytes | UInt8Array:
     """Return a file as it is, or its pixels if servers do not take its format."""
     image = open_unserved(content)
-    return content if image is None else np.asarray(_loaded(image))
+    if image is None:
+        return content
+    count = getattr(image, "n_frames", 1)
+    if count > 1:
+        raise UnsupportedImage(
+            f"the {image.format} file has {count} pictures: open it by Pillow, seek() the one to "
+            "be explained, and pass that"
+        )
+    return np.asarray(_loaded(image))
 
 
 def _loaded(image: Image.Image | io.BytesIO) -> Image.Image:

@@ -6,8 +6,6 @@ import io
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, features
 
-from textcam_client.errors import UnsupportedImage
-
 _HAS_AVIF = "avif" in features.modules and features.check_module("avif")
 SERVED = ("JPEG", "PNG", "WEBP", *(("AVIF",) if _HAS_AVIF else ()))
 # HEIF and JXL if the caller registered a plugin of Pillow. Formats that run other programs, or hold
@@ -24,9 +22,6 @@ def open_unserved(content: bytes) -> Image.Image | None:
 
     Returns:
         None for a format that servers take, and for what cannot be opened here.
-
-    Raises:
-        UnsupportedImage: It has several pictures.
     """
     if content.startswith(_BEGINNINGS):
         return None
@@ -40,10 +35,4 @@ def open_unserved(content: bytes) -> Image.Image | None:
         image.tag_v2.get(_KIND) == _REDUCED or _DNG_VERSION in image.tag_v2
     ):
         return None
-    count = getattr(image, "n_frames", 1)
-    if count > 1:
-        raise UnsupportedImage(
-            f"the {image.format} file has {count} pictures: open it by Pillow, seek() the one to "
-            "be explained, and pass that"
-        )
     return image
