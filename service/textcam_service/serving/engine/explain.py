@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from textcam_service.core.methods import MethodInput
-from textcam_service.core.rationale.rationale import sentence
+from textcam_service.core.rationale.sentence import sentence
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import DeadlineExpired
 from textcam_service.imaging import decoding
