@@ -55,9 +55,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--classes",
-    type=click.Path(path_type=Path),
+    metavar="FILE",
     default=None,
-    help="For an ONNX model: file with a class name per line.  [default: from its metadata]",
+    help="File with a class name per line, or imagenet-1k for ImageNet's names.  [default: those "
+    "that come with the library's weights, the checkpoint or the ONNX model; else numbers]",
 )
 @click.option(
     "--logits-output",
@@ -131,7 +132,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option
     options: dict[str, Any],
     target_layer: str,
     layers: tuple[str, ...],
-    classes: Path | None,
+    classes: str | None,
     logits_output: str,
     layout: InputLayout | None,
     channel_order: ChannelOrder | None,
@@ -164,13 +165,13 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option
 
     require_replaceable(output, FILES)
     of_onnx = {
-        "--classes": classes,
         "--logits-output": logits_output,
         "--layout": layout,
         "--channel-order": channel_order,
     }
     of_torch = {"--weights": weights, "--model-option": options, "--layer": layers}
     _check_options(model, of_onnx, of_torch)
+    names = _read_classes(classes) if classes else ()
     from textcam_service.offline.networks.network import StatedPreprocessing  # noqa: PLC0415 - torch
 
     stated = StatedPreprocessing(input_size, resize, interpolation, mean, std, crop_mode)
@@ -183,7 +184,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option
             output,
             preprocessing=stated,
             interface=OnnxInterface(layout, channel_order, logits_output),
-            class_names=_read_classes(classes) if classes else (),
+            class_names=names,
             target_layer=target_layer,
         )
         click.echo(f"{output}: {report}")
@@ -191,7 +192,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option
     from textcam_service.offline.export.from_torch.export import export_network  # noqa: PLC0415 - torch
     from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415 - torch
 
-    network = load_network(model, weights, options, stated)
+    network = load_network(model, weights, options, names, stated)
     report = export_network(network, output, target_layer=target_layer, layers=layers)
     click.echo(f"{output}: {report}")
 
@@ -214,9 +215,25 @@ def _check_options(model: str, of_onnx: dict[str, object], of_torch: dict[str, o
         raise click.UsageError(f"{name} is for {kind}; leave it out")
 
 
-def _read_classes(path: Path) -> tuple[str, ...]:
+def _read_classes(given: str) -> tuple[str, ...]:
+    """Read the names of classes from a file, or return a data set's.
+
+    Raises:
+        click.BadParameter: There is no such file, or it holds no names.
+    """
+    from textcam_service.offline.networks.network import IMAGENET, imagenet_names  # noqa: PLC0415
+
+    path = Path(given)
+    if given == IMAGENET and not path.exists():
+        return imagenet_names()
     try:
         lines = path.read_text("utf-8-sig").rstrip().splitlines()
+    except OSError as error:
+        raise click.BadParameter(
+            f"{path} cannot be read ({error.strerror}); give a file with a class name per line, "
+            f"or {IMAGENET}",
+            param_hint="--classes",
+        ) from error
     except UnicodeDecodeError as error:
         raise click.BadParameter(
             f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8",

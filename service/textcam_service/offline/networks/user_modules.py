@@ -17,10 +17,8 @@ from textcam_service.offline.networks.network import (
     RANDOM_WEIGHTS,
     LoadedModule,
     StatedPreprocessing,
-    class_names_of,
     seeded,
     standard_preprocessing,
-    unique_names,
 )
 from textcam_service.offline.networks.smoke_test import check_logits, sample_images
 
@@ -64,10 +62,8 @@ def load_user_module(
         raise ExportRefused(f"{name}: its `preprocessing` is no core.types.Preprocessing")
     own = getattr(module, "class_names", None)
     if own is not None:
-        names = unique_names(tuple(map(str, own)))
-        return LoadedModule(module, preprocessing, names, notes=notes, options=options)
+        names = tuple(map(str, own))
+        return LoadedModule(module, preprocessing, len(names), names, notes=notes, options=options)
     count = check_logits(name, module.eval(), sample_images(stated.over(preprocessing))).shape[1]
-    names = class_names_of(checkpoint, count)
-    return LoadedModule(
-        module, preprocessing, names, smoke_tested=True, notes=notes, options=options
-    )
+    names = checkpoint.class_names if checkpoint is not None else ()
+    return LoadedModule(module, preprocessing, count, names, True, notes, options)

@@ -29,6 +29,7 @@ from textcam_service.offline.export.from_onnx.dynamic_batch import (
     make_dynamic,
     run_each,
 )
+from textcam_service.offline.export.from_onnx.embeddings import require_classifier
 from textcam_service.offline.export.from_onnx.feeding import FROM_FILE, OnnxInterface
 from textcam_service.offline.export.from_onnx.nodes import TOLERANCE, is_close, run_model
 from textcam_service.offline.export.from_onnx.reading import OWN, read_onnx
@@ -44,6 +45,8 @@ from textcam_service.offline.export.report import ExportReport
 from textcam_service.offline.networks.network import (
     NOTHING_STATED,
     StatedPreprocessing,
+    has_names,
+    numbered,
     unique_names,
 )
 
@@ -110,6 +113,8 @@ def plan_onnx(
     else:
         parts = choose_split(classifier, pixels)
     _refuse_probabilities(path, parts.outputs[LOGITS])
+    if not classifier.file.ending and not has_names(names):
+        require_classifier(classifier.file, parts.outputs[LOGITS])
     logits_error, maps_error = _verify(classifier, parts, pixels)
     target = parts.target.removeprefix(OWN)
     model = file.model
@@ -150,7 +155,7 @@ def _class_names(classifier: OnnxClassifier, stated: tuple[str, ...]) -> tuple[s
         raise ExportRefused(
             f"{classifier.file.path}: {count} logits, {len(names)} class names{source}"
         )
-    return unique_names(names) or tuple(f"class {index}" for index in range(count))
+    return unique_names(names) or numbered(count)
 
 
 def _check_class_count(classifier: OnnxClassifier) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -192,15 +192,15 @@ def put_in_front(graph: onnx.GraphProto, image: str, layout: str, order: str) ->
 
 def _steps(
     graph: onnx.GraphProto, element: int, layout: str, order: str
-) -> list[tuple[str, str, list[str], dict[str, object]]]:
+) -> list[tuple[str, str, list[str], dict[str, Any]]]:
     """Return nodes, each as a name, an operator, its further inputs and its attributes."""
 
     def level(value: float) -> str:
         name = f"fed:{value}"
-        graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
         return name
 
-    steps: list[tuple[str, str, list[str], dict[str, object]]] = []
+    steps: list[tuple[str, str, list[str], dict[str, Any]]] = []
     if order == "BGR":
         steps.append(("bgr", "Gather", [weight(graph, "fed:bgr", (2, 1, 0))], {"axis": 1}))
     if element == TensorProto.UINT8:  # a Cast cuts off, and does not define what lies outside

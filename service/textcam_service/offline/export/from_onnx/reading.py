@@ -47,6 +47,7 @@ class OnnxFile:
         class_names: Class names from its metadata; empty: there are none.
         preprocessing: Conversion of pixels to its input.
         notes: Remarks on how it was read, for people.
+        ending: Operator after the logits, which is cut off: "Softmax", "LogSoftmax", or empty.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class OnnxFile:
     class_names: tuple[str, ...]
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
+    ending: str = ""
 
 
 def read_onnx(
@@ -99,9 +101,11 @@ def read_onnx(
         _keep_only(graph, OWN + logits)
     image = put_in_front(graph, OWN + fed.name, fed.layout, fed.channel_order)
     _fold_integers(path, model, image)
-    _cut_softmax(path, graph)
+    ending = _cut_softmax(path, graph)
     name = graph.output[0].name
-    return OnnxFile(path, model, image, name, fed.batch, names, fed.preprocessing, fed.notes)
+    return OnnxFile(
+        path, model, image, name, fed.batch, names, fed.preprocessing, fed.notes, ending
+    )
 
 
 def _logits(path: Path, graph: onnx.GraphProto, stated: str) -> str:
@@ -167,8 +171,8 @@ def _fold_integers(path: Path, model: onnx.ModelProto, image: str) -> None:
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in whole.items())
 
 
-def _cut_softmax(path: Path, graph: onnx.GraphProto) -> None:
-    """Make the logits the graph's output if it is their softmax, in place."""
+def _cut_softmax(path: Path, graph: onnx.GraphProto) -> str:
+    """Make the logits the graph's output if it is their softmax, in place; return its operator."""
     makers = {name: node for node in graph.node for name in node.output}
     after = []
     last = makers.get(graph.output[0].name)
@@ -188,3 +192,5 @@ def _cut_softmax(path: Path, graph: onnx.GraphProto) -> None:
         graph.output[0].name = last.input[0]
         for node in (*after, last):
             graph.node.remove(node)
+        return str(last.op_type)
+    return ""
