@@ -109,7 +109,7 @@ def test_a_missing_library_names_the_extra_to_install(monkeypatch):
 
 
 def test_what_a_library_raises_becomes_a_refusal_with_a_remedy(monkeypatch):
-    def failing(_name, _weights, _options):
+    def failing(_name, _weights, _options, _stated):
         raise OSError("no route")
 
     monkeypatch.setattr(loading, "_load", failing)
