@@ -56,6 +56,13 @@ from textcam_service.cli.shared.parameters import height_and_width, model_option
     "that come with the library's weights, the checkpoint or the ONNX model; else numbers]",
 )
 @click.option(
+    "--multi-label",
+    is_flag=True,
+    help="The classes do not exclude each other: each gets a probability of its own, the sigmoid "
+    "of its logit, in place of a softmax over all.  [default: what a module, checkpoint or ONNX "
+    "model states, as by a sigmoid at its end]",
+)
+@click.option(
     "--input-size",
     metavar="PIXELS",
     callback=height_and_width,
@@ -76,6 +83,7 @@ def export(
     target_layer: str,
     layers: tuple[str, ...],
     classes: str | None,
+    multi_label: bool,
     input_size: tuple[int, int] | None,
     output: Path,
 ) -> None:
@@ -86,9 +94,9 @@ def export(
     linear layer. The graphs must agree with torch within 1e-4, or the network is refused.
 
     An ONNX model's images are prepared as torchvision's networks expect them: resized to 8/7 of
-    --input-size, cropped at the center, normalized by ImageNet's mean and deviation. A softmax at
-    its end is removed, and a fixed batch size becomes dynamic. Unless its head is linear, it has
-    no gradients.
+    --input-size, cropped at the center, normalized by ImageNet's mean and deviation. A softmax or
+    sigmoid at its end is removed, and a fixed batch size becomes dynamic. Unless its head is
+    linear, it has no gradients.
     """
     require_extra("offline")
     from textcam_service.artefacts.backbone import FILES  # noqa: PLC0415
@@ -107,13 +115,14 @@ def export(
             preprocessing=standard_preprocessing(*(input_size or (224, 224))),
             class_names=names,
             target_layer=target_layer,
+            multi_label=multi_label,
         )
         click.echo(f"{output}: {report}")
         return
     from textcam_service.offline.export.from_torch.export import export_network  # noqa: PLC0415 - torch
     from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415 - torch
 
-    network = load_network(model, weights, options, names)
+    network = load_network(model, weights, options, names, multi_label=multi_label)
     report = export_network(network, output, target_layer=target_layer, layers=layers)
     click.echo(f"{output}: {report}")
 

@@ -32,6 +32,8 @@ def load_network(
     weights: str | None = None,
     options: Mapping[str, Any] = NO_OPTIONS,
     class_names: Sequence[str] = (),
+    *,
+    multi_label: bool = False,
 ) -> Network:
     """Load a classifier.
 
@@ -45,6 +47,8 @@ def load_network(
         options: Arguments of the network's constructor, for timm, torchvision and functions of
             your own. A checkpoint's weights show the others, where they do.
         class_names: C names; empty: those that come with the weights, else "class 0" ...
+        multi_label: The classes do not exclude each other. A module, or a checkpoint, may state
+            this itself.
 
     Raises:
         ExportRefused: Network, tag or checkpoint is unknown or does not load, or has another
@@ -79,6 +83,7 @@ def load_network(
         loaded.smoke_tested,
         loaded.notes,
         loaded.options,
+        loaded.multi_label or multi_label,
     )
 
 
@@ -139,8 +144,8 @@ def _draw_empty_head(module: nn.Module) -> None:
 def weights_digest(network: Network, target_layer: str) -> str:
     """Return the identity of what a backbone computes, by any exporter: "sha256:<hex>".
 
-    Covers the network's name, target layer, preprocessing, class names, vertices, weights, and
-    the constructor's arguments that these do not show.
+    Covers the network's name, target layer, preprocessing, class names, kind of labels, vertices,
+    weights, and the constructor's arguments that these do not show.
     """
     identity = {
         "architecture": network.name,
@@ -150,6 +155,8 @@ def weights_digest(network: Network, target_layer: str) -> str:
     }
     if network.options:
         identity["options"] = {name: repr(value) for name, value in network.options.items()}
+    if network.multi_label:
+        identity["multi_label"] = True
     stated = network.vertex_positions
     if stated is not None:
         identity["vertex_positions"] = stated.tolist() if torch.is_tensor(stated) else stated

@@ -42,6 +42,7 @@ class Network:
         smoke_tested: The module has passed smoke_test.check_logits, which counted its classes.
         notes: Remarks on how it was loaded, for people.
         options: Arguments of its constructor that its weights do not show.
+        multi_label: Its classes do not exclude each other: a sigmoid for each gives probabilities.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Network:
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    multi_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class LoadedModule:
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    multi_label: bool = False
 
 
 def standard_preprocessing(height: int = 224, width: int | None = None) -> Preprocessing:

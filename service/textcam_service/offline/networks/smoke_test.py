@@ -65,10 +65,46 @@ def check_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Te
         )
     if bool(((logits >= 0) & (logits <= 1)).all()) and _ends_in_sigmoid(module, images):
         raise ExportRefused(
-            f"{name} ends in a sigmoid, but the service takes logits and their softmax itself; "
-            "give it without its last sigmoid, if its classes exclude each other"
+            f"{name} ends in a sigmoid, but the service takes logits; give it without its last "
+            "sigmoid, and --multi-label if its classes do not exclude each other"
         )
     return logits
+
+
+def cut_last_sigmoid(module: nn.Module, images: torch.Tensor) -> str:
+    """Replace the nn.Sigmoid that a module ends in by nn.Identity, in place.
+
+    Args:
+        module: The module, in evaluation mode.
+        images: (N, 3, h, w).
+
+    Returns:
+        Name of the sigmoid; empty: it ends in none, or uses it elsewhere too.
+    """
+    given = dict(module.named_modules())
+    sigmoids = {name: own for name, own in given.items() if name and isinstance(own, nn.Sigmoid)}
+    outputs: list[tuple[str, torch.Tensor]] = []
+    hooks = [
+        own.register_forward_hook(lambda _, __, output, name=name: outputs.append((name, output)))
+        for name, own in sigmoids.items()
+    ]
+    try:
+        with torch.no_grad():
+            answer = _run(module, images) if sigmoids else None
+    except Exception:  # noqa: BLE001 - check_logits runs it too, and says more
+        return ""
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not outputs or not isinstance(answer, torch.Tensor):
+        return ""
+    name, last = outputs[-1]
+    same = answer.data_ptr() == last.data_ptr() and answer.numel() == last.numel()
+    if not same or sum(used == name for used, _ in outputs) > 1:
+        return ""
+    parent, _, own = name.rpartition(".")
+    setattr(given[parent], own, nn.Identity())
+    return name
 
 
 def require_classifier(name: str, module: nn.Module, images: torch.Tensor) -> None:

@@ -50,6 +50,7 @@ def export_onnx(
     preprocessing: Preprocessing,
     class_names: tuple[str, ...] = (),
     target_layer: str = "",
+    multi_label: bool = False,
 ) -> ExportReport:
     """Make a backbone of an ONNX classifier.
 
@@ -58,8 +59,8 @@ def export_onnx(
 
     Args:
         path: The model: one input, images (N, 3, h, w) float32; one output, logits (N, C) or
-            their softmax, which is cut off. N may be fixed: it is made free, or, if it is 1
-            and cannot be, the backbone runs one image of a batch after the other.
+            their softmax or sigmoid, which is cut off. N may be fixed: it is made free, or, if it
+            is 1 and cannot be, the backbone runs one image of a batch after the other.
         output: The backbone's folder; an existing backbone there is replaced.
         preprocessing: Conversion of pixels to its input.
         class_names: C names; empty: those in the file's metadata ("class_names", "names",
@@ -67,6 +68,8 @@ def export_onnx(
         target_layer: Name of a tensor, or of the node that gives it; empty: the last one that
             holds maps, that all of the network passes through, and that has mostly positions that
             matter to the logits.
+        multi_label: The classes do not exclude each other; a sigmoid at the end of the file states
+            this too.
 
     Raises:
         ExportRefused: The file is no such model, or cannot be split there, or the result differs
@@ -74,7 +77,11 @@ def export_onnx(
         FolderTaken: The folder holds anything but a backbone.
     """
     plan = plan_onnx(
-        path, preprocessing=preprocessing, class_names=class_names, target_layer=target_layer
+        path,
+        preprocessing=preprocessing,
+        class_names=class_names,
+        target_layer=target_layer,
+        multi_label=multi_label,
     )
     return write_export(plan, output)
 
@@ -85,6 +92,7 @@ def plan_onnx(
     preprocessing: Preprocessing,
     class_names: tuple[str, ...] = (),
     target_layer: str = "",
+    multi_label: bool = False,
 ) -> ExportPlan:
     """Split, translate and verify a classifier; arguments and errors as for export_onnx."""
     height, width = preprocessing.height, preprocessing.width
@@ -92,6 +100,7 @@ def plan_onnx(
     classifier = make_dynamic(read_onnx(path, (height, width)), pixels)
     names = _class_names(classifier, class_names)
     _check_class_count(classifier)
+    multi_label = _is_multi_label(classifier, multi_label)
     if target_layer:
         parts = split_at(classifier, target_layer, pixels)
     else:
@@ -102,7 +111,8 @@ def plan_onnx(
     logits_error, maps_error = _verify(classifier, parts, pixels)
     target = parts.target.removeprefix(OWN)
     model = classifier.file.model
-    identity = canonical_json([target, names, preprocessing.identity()])
+    labels = ["multi_label"] if multi_label else []
+    identity = canonical_json([target, names, preprocessing.identity(), *labels])
     return ExportPlan(
         architecture=os.fsencode(path.stem).decode(errors="replace"),
         target_layer=target,
@@ -120,6 +130,7 @@ def plan_onnx(
             "onnxruntime": ort.__version__,
             "producer": f"{model.producer_name} {model.producer_version}".strip(),
         },
+        multi_label=multi_label,
     )
 
 
@@ -140,6 +151,15 @@ def _check_class_count(classifier: OnnxClassifier) -> None:
             f"{classifier.file.path} answers {classifier.class_count} logit, but the service takes "
             "a softmax over the classes; give two logits, [0, z] in place of z"
         )
+
+
+def _is_multi_label(classifier: OnnxClassifier, stated: bool) -> bool:
+    ending, path = classifier.file.ending, classifier.file.path
+    if stated and "Softmax" in ending:
+        raise ExportRefused(
+            f"{path} ends in a {ending}: its classes exclude each other; leave out --multi-label"
+        )
+    return stated or ending == "Sigmoid"
 
 
 def _refuse_probabilities(path: Path, logits: Float32Array) -> None:

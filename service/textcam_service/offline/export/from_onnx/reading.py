@@ -25,7 +25,7 @@ _NAME_KEYS = ("class_names", "names", "classes", "labels")
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A user's classifier, without its last softmax and with its constants folded.
+    """A user's classifier, without its last softmax or sigmoid and with its constants folded.
 
     Attributes:
         path: The file.
@@ -34,7 +34,8 @@ class OnnxFile:
         logits: Name of its output: (N, C).
         batch: Number of images it takes; 0: any number.
         class_names: Class names from its metadata; empty: there are none.
-        ending: Operator after the logits, which is cut off: "Softmax", "LogSoftmax", or empty.
+        ending: Operator after the logits, which is cut off: "Softmax", "LogSoftmax", "Sigmoid",
+            or empty.
     """
 
     path: Path
@@ -55,7 +56,7 @@ def read_onnx(path: Path, size: tuple[int, int]) -> OnnxFile:
 
     Raises:
         ExportRefused: It is unreadable, or no image classifier: not one input (N, 3, h, w) of
-            float32 and one output, or its images have another size, or it ends in a sigmoid.
+            float32 and one output, or its images have another size, or it ends in a HardSigmoid.
     """
     try:
         given = onnx.load(str(path))
@@ -74,7 +75,7 @@ def read_onnx(path: Path, size: tuple[int, int]) -> OnnxFile:
     del model.graph.input[:], model.graph.value_info[:]  # the latter may state the batch's size
     model.graph.input.extend(images)
     _fold_integers(path, model, OWN + image)
-    ending = _cut_softmax(path, model.graph)
+    ending = _cut_probabilities(path, model.graph)
     return OnnxFile(path, model, OWN + image, model.graph.output[0].name, batch, names, ending)
 
 
@@ -127,8 +128,12 @@ def _fold_integers(path: Path, model: onnx.ModelProto, image: str) -> None:
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in whole.items())
 
 
-def _cut_softmax(path: Path, graph: onnx.GraphProto) -> str:
-    """Make the logits the graph's output if it is their softmax, in place; return its operator."""
+def _cut_probabilities(path: Path, graph: onnx.GraphProto) -> str:
+    """Make the logits the graph's output in place of their softmax or sigmoid.
+
+    Returns:
+        The operator that was cut off; empty: the output is none of these.
+    """
     makers = {name: node for node in graph.node for name in node.output}
     after = []
     last = makers.get(graph.output[0].name)
@@ -138,12 +143,15 @@ def _cut_softmax(path: Path, graph: onnx.GraphProto) -> str:
     shaped = last
     while shaped is not None and shaped.op_type in _RESHAPE:
         shaped = makers.get(shaped.input[0])
-    if shaped is not None and shaped.op_type in {"Sigmoid", "HardSigmoid"}:
+    if shaped is not None and shaped.op_type == "HardSigmoid":
         raise ExportRefused(
-            f"{path} ends in a {shaped.op_type}: its classes do not exclude each other, but the "
-            "service computes a softmax over all of them; to get its maps nevertheless, make "
-            f"{shaped.input[0].removeprefix(OWN)!r} its output"
+            f"{path} ends in a HardSigmoid, but the service computes a sigmoid or a softmax of "
+            f"logits; to get its maps nevertheless, make {shaped.input[0].removeprefix(OWN)!r} its "
+            "output, and give --multi-label if its classes do not exclude each other"
         )
+    if shaped is not None and shaped.op_type == "Sigmoid":
+        shaped.op_type = "Identity"  # a reshape may follow
+        return "Sigmoid"
     if last is not None and last.op_type in {"Softmax", "LogSoftmax"}:
         graph.output[0].name = last.input[0]
         for node in (*after, last):
