@@ -147,7 +147,7 @@ def weights_digest(network: Network, target_layer: str) -> str:
     Covers the network's name, target layer, preprocessing, class names, kind of labels, vertices,
     weights, and the constructor's arguments that these do not show.
     """
-    identity = {
+    identity: dict[str, Any] = {
         "architecture": network.name,
         "target_layer": target_layer,
         "preprocessing": network.preprocessing.identity(),

@@ -198,7 +198,7 @@ def test_names_that_are_given_replace_all_others(modules):
 
 
 def test_a_module_without_its_classifier_is_refused_unless_its_outputs_have_names(modules):
-    with pytest.raises(ExportRefused, match="its output of 8 numbers comes from a normalisation"):
+    with pytest.raises(ExportRefused, match="its output of 8 numbers comes from no linear layer"):
         plan_network(load_network(f"{modules}:headless"))
     network = load_network(f"{modules}:headless", class_names="abcdefgh")
     assert plan_network(network).class_names == tuple("abcdefgh")
