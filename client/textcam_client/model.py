@@ -110,6 +110,8 @@ class Model:
         dead_channel_count: Channels with constant scores over the probing set.
         provenance: Provenance of all results of this model, with an empty `decoder`.
         methods: Supported CAM methods, without those that this client does not know.
+        multi_label: The classes do not exclude each other: several may be present in an image, or
+            none. Their probabilities do not add up to 1.
     """
 
     summary: ModelSummary
@@ -123,3 +125,4 @@ class Model:
     dead_channel_count: int
     provenance: Provenance
     methods: tuple[str, ...] = ()
+    multi_label: bool = False

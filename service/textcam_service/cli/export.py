@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -80,6 +81,13 @@ if TYPE_CHECKING:
     "RGB]",
 )
 @click.option(
+    "--multi-label",
+    is_flag=True,
+    help="The classes do not exclude each other: each gets a probability of its own, the sigmoid "
+    "of its logit, in place of a softmax over all.  [default: what a module, checkpoint or ONNX "
+    "model states, as by a sigmoid at its end]",
+)
+@click.option(
     "--input-size",
     metavar="PIXELS",
     callback=height_and_width,
@@ -136,6 +144,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option
     logits_output: str,
     layout: InputLayout | None,
     channel_order: ChannelOrder | None,
+    multi_label: bool,
     input_size: tuple[int, int] | None,
     resize: int | None,
     crop_mode: CropMode | None,
@@ -156,8 +165,8 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option
     normalized by ImageNet's mean and deviation. Options take the place of all of it, and the export
     prints what was assumed or replaced.
 
-    An ONNX model's last softmax is removed, and a fixed batch size becomes dynamic. Unless its head
-    is linear, it has no gradients.
+    A softmax or sigmoid at an ONNX model's end is removed, and a fixed batch size becomes dynamic.
+    Unless its head is linear, it has no gradients.
     """
     require_extra("offline")
     from textcam_service.artefacts.backbone import FILES  # noqa: PLC0415
@@ -186,18 +195,21 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option
             interface=OnnxInterface(layout, channel_order, logits_output),
             class_names=names,
             target_layer=target_layer,
+            multi_label=multi_label,
         )
         click.echo(f"{output}: {report}")
         return
     from textcam_service.offline.export.from_torch.export import export_network  # noqa: PLC0415 - torch
     from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415 - torch
 
-    network = load_network(model, weights, options, names, stated)
+    network = load_network(model, weights, options, names, stated, multi_label=multi_label)
     report = export_network(network, output, target_layer=target_layer, layers=layers)
     click.echo(f"{output}: {report}")
 
 
-def _check_options(model: str, of_onnx: dict[str, object], of_torch: dict[str, object]) -> None:
+def _check_options(
+    model: str, of_onnx: Mapping[str, object], of_torch: Mapping[str, object]
+) -> None:
     """Refuse options that have no effect on the model.
 
     Args:

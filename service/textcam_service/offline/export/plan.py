@@ -77,6 +77,7 @@ class ExportPlan:
         layers_head: Head from the first of the further layers to the logits; None: there are none.
         vertices: See BackboneManifest.vertices.
         notes: See Network.notes.
+        multi_label: See BackboneManifest.multi_label.
     """
 
     architecture: str
@@ -95,6 +96,7 @@ class ExportPlan:
     layers_head: ExportedHead | None = None
     vertices: int = 0
     notes: tuple[str, ...] = ()
+    multi_label: bool = False
 
 
 def write_export(plan: ExportPlan, output: Path) -> ExportReport:
@@ -138,6 +140,7 @@ def _manifest(plan: ExportPlan) -> BackboneManifest:
         layers_inputs=plan.layers_head.contexts if plan.layers_head is not None else (),
         attention=ATTENTION in plan.head.further,
         vertices=plan.vertices,
+        multi_label=plan.multi_label,
     )
 
 
@@ -153,6 +156,7 @@ def _report(plan: ExportPlan) -> ExportReport:
         gradient_error=max(head.gradient_error for head in heads),
         maps_shape=(plan.layout.channels, plan.layout.height, plan.layout.width),
         class_count=len(plan.class_names),
+        multi_label=plan.multi_label,
         without=plan.head.without,
         preprocessing=plan.preprocessing,
         notes=plan.notes if has_names(plan.class_names) else (*plan.notes, _UNNAMED),

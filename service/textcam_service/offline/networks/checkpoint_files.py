@@ -23,6 +23,13 @@ _NAMES = (
     "id2label",
     "label2id",
 )
+# Entries by which classes do not exclude each other: transformers', and Lightning's habits.
+_MULTI_LABEL = (
+    ("problem_type", "multi_label_classification"),
+    ("task", "multilabel"),
+    ("multi_label", True),
+    ("multilabel", True),
+)
 _KEPT = ("hyper_parameters", "hparams", "args", "config", "meta", "dataset_meta")
 # Lines of torch's error that say how to unpickle a file all the same.
 _ADVICE = ("Weights only load failed", "(1)", "(2)", "Check the documentation")
@@ -50,10 +57,19 @@ def class_names(content: object) -> tuple[tuple[str, ...], str]:
     """
     for path, entries in _entries(content):
         for key in _NAMES:
-            names = _as_names(entries.get(key))
+            names = as_names(entries.get(key))
             if names:
                 return names, ".".join((*path, key))
     return (), ""
+
+
+def multi_label_entry(content: object) -> str:
+    """Return the entry by which a file's classes do not exclude each other; empty: none is."""
+    for path, entries in _entries(content):
+        for key, value in _MULTI_LABEL:
+            if entries.get(key) == value:
+                return ".".join((*path, key))
+    return ""
 
 
 def _entries(content: object, *path: str) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
@@ -65,7 +81,7 @@ def _entries(content: object, *path: str) -> Iterator[tuple[tuple[str, ...], Map
             yield from _entries(entries.get(key), *path, key)
 
 
-def _as_names(value: object) -> tuple[str, ...]:
+def as_names(value: object) -> tuple[str, ...]:
     """Return names in order of index; empty: the value holds none."""
     if isinstance(value, Mapping):
         pairs = [(at, name) if isinstance(name, str) else (name, at) for at, name in value.items()]

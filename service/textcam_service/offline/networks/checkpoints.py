@@ -17,6 +17,7 @@ from textcam_service.errors import ExportRefused
 from textcam_service.offline.networks.checkpoint_files import (
     class_names,
     is_module,
+    multi_label_entry,
     read_content,
     reason,
 )
@@ -54,6 +55,7 @@ class Checkpoint:
         state: Tensors by name.
         class_names: Class names that the file states; empty: it states none.
         named_by: The file's entry that states them.
+        multi_label_by: The file's entry that states that classes do not exclude each other.
         entry: The file's entry that holds the weights; empty: they are the file.
         arguments: Arguments of the training script, if the file states them.
     """
@@ -62,8 +64,14 @@ class Checkpoint:
     state: Mapping[str, torch.Tensor]
     class_names: tuple[str, ...] = ()
     named_by: str = ""
+    multi_label_by: str = ""
     entry: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def multi_label(self) -> bool:
+        """True if the file states that the classes do not exclude each other."""
+        return bool(self.multi_label_by)
 
     def load_into(self, module: nn.Module) -> None:
         """Load the weights.
@@ -144,6 +152,8 @@ class Checkpoint:
             said.append(f"{weights.left_out} tensors beside them left out")
         if self.class_names:
             said.append(f"the class names {self.named_by!r}")
+        if self.multi_label_by:
+            said.append(f"{self.multi_label_by!r}, by which the network is multi-label")
         return (f"taken from {Path(self.path).name}: {', '.join(said)}",) if said else ()
 
 
@@ -159,7 +169,7 @@ def read_checkpoint(path: str, tags: Sequence[str] = ()) -> Checkpoint:
         path: A .safetensors file, or one that torch.save wrote. It holds tensors by name, alone
             or as an entry together with other things. Of several entries an average over the
             training is taken, then "state_dict", "model_state_dict" or "model". With them
-            class names and "args" are read.
+            class names, the kind of labels and "args" are read.
         tags: Weights tags that could have been given instead, for errors.
 
     Raises:
@@ -191,6 +201,7 @@ def read_checkpoint(path: str, tags: Sequence[str] = ()) -> Checkpoint:
         {name: value for name, value in state.items() if _is_state(name, value)},
         names,
         named_by,
+        multi_label_entry(content),
         entry,
         arguments if isinstance(arguments, Mapping) else {},
     )

@@ -30,7 +30,7 @@ _SIZES = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
 def load_lite(name: str, weights: str | None) -> LoadedModule:
     """Load "efficientnet_lite0" or "efficientnet_lite2"; `weights` as for load_network."""
     architecture = name.replace("_", "-")
-    checkpoint, names = None, tuple[str, ...]()
+    checkpoint, names, multi_label = None, tuple[str, ...](), False
     if weights == RANDOM_WEIGHTS:
         with seeded():
             module: nn.Module = EfficientNet.from_name(architecture)
@@ -42,11 +42,12 @@ def load_lite(name: str, weights: str | None) -> LoadedModule:
     else:
         checkpoint = read_checkpoint(weights)
         module = checkpoint.build(partial(EfficientNet.from_name, architecture))
-        names = checkpoint.class_names
+        names, multi_label = checkpoint.class_names, checkpoint.multi_label
     size = _SIZES[name]
     grey, spread = 127 / 255, 128 / 255
     preprocessing = Preprocessing(
         int(size / 0.875), size, size, "bicubic", (grey, grey, grey), (spread, spread, spread)
     )
     notes = checkpoint.taken(module) if checkpoint is not None else ()
-    return LoadedModule(module, preprocessing, class_count(module), names, notes=notes)
+    count = class_count(module)
+    return LoadedModule(module, preprocessing, count, names, notes=notes, multi_label=multi_label)

@@ -35,6 +35,8 @@ def load_network(
     options: Mapping[str, Any] = NO_OPTIONS,
     class_names: Sequence[str] = (),
     stated: StatedPreprocessing = NOTHING_STATED,
+    *,
+    multi_label: bool = False,
 ) -> Network:
     """Load a classifier.
 
@@ -49,6 +51,8 @@ def load_network(
             your own. A checkpoint's weights show the others, where they do.
         class_names: C names; empty: those that come with the weights, else "class 0" ...
         stated: Preprocessing that takes the place of the network's own.
+        multi_label: The classes do not exclude each other. A module, or a checkpoint, may state
+            this itself.
 
     Raises:
         ExportRefused: Network, tag or checkpoint is unknown or does not load, or has another
@@ -86,6 +90,7 @@ def load_network(
             *stated.notes(loaded.preprocessing, "given, in place of the network's own"),
         ),
         loaded.options,
+        loaded.multi_label or multi_label,
     )
 
 
@@ -148,10 +153,10 @@ def _draw_empty_head(module: nn.Module) -> None:
 def weights_digest(network: Network, target_layer: str) -> str:
     """Return the identity of what a backbone computes, by any exporter: "sha256:<hex>".
 
-    Covers the network's name, target layer, preprocessing, class names, vertices, weights, and
-    the constructor's arguments that these do not show.
+    Covers the network's name, target layer, preprocessing, class names, kind of labels, vertices,
+    weights, and the constructor's arguments that these do not show.
     """
-    identity = {
+    identity: dict[str, Any] = {
         "architecture": network.name,
         "target_layer": target_layer,
         "preprocessing": network.preprocessing.identity(),
@@ -159,6 +164,8 @@ def weights_digest(network: Network, target_layer: str) -> str:
     }
     if network.options:
         identity["options"] = {name: repr(value) for name, value in network.options.items()}
+    if network.multi_label:
+        identity["multi_label"] = True
     stated = network.vertex_positions
     if stated is not None:
         identity["vertex_positions"] = stated.tolist() if torch.is_tensor(stated) else stated

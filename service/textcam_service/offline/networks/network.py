@@ -106,6 +106,7 @@ class Network:
         smoke_tested: The module has passed smoke_test.check_logits, which counted its classes.
         notes: Remarks on how it was loaded, for people.
         options: Arguments of its constructor that its weights do not show.
+        multi_label: Its classes do not exclude each other: a sigmoid for each gives probabilities.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Network:
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    multi_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class LoadedModule:
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    multi_label: bool = False
 
 
 def standard_preprocessing(height: int = 224, width: int | None = None) -> Preprocessing:

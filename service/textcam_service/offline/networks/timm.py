@@ -46,6 +46,7 @@ def load_timm(
             model wants them.
     """
     notes, names, fed = tuple[str, ...](), tuple[str, ...](), dict[str, Any]()
+    multi_label = False
     size = options.get("img_size")
     if weights == RANDOM_WEIGHTS:
         with seeded():
@@ -63,6 +64,7 @@ def load_timm(
             checkpoint, make, {**told, **options}, _shown, timm.utils.reparameterize_model
         )
         module, names = fitted.module, checkpoint.class_names
+        multi_label = checkpoint.multi_label
         fed = _fed_in_training(checkpoint)
         size = size or told.get("img_size") or fitted.shown.get("img_size")
         notes = (*fitted.notes, *_training_notes({**told, **fed}), *_unseen(module, told, options))
@@ -73,7 +75,7 @@ def load_timm(
         fed["input_size"] = (3, *sides)
     preprocessing = _preprocessing(name, timm.data.resolve_model_data_config(module, args=fed))
     count = int(module.num_classes)
-    return LoadedModule(module, preprocessing, count, names, notes=notes, options=options)
+    return LoadedModule(module, preprocessing, count, names, False, notes, options, multi_label)
 
 
 def _create(name: str, **options: Any) -> Any:

@@ -51,7 +51,8 @@ def load_torchvision(
         usual = near if near.height == size else replace(near, resize=size, height=size, width=size)
         count, names = class_count(module), checkpoint.class_names
         notes = (*fitted.notes, *_unseen(module, options))
-        return LoadedModule(module, usual, count, names, notes=notes, options=options)
+        multi_label = checkpoint.multi_label
+        return LoadedModule(module, usual, count, names, False, notes, options, multi_label)
     tag = known[weights or "DEFAULT"]
     module = models.get_model(name, weights=tag, **options)
     names = tuple(tag.meta["categories"])

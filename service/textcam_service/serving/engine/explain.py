@@ -145,9 +145,10 @@ class ExplainFlow:
         record.stages["queue"] = (inferred.began - inferred.queue_s, inferred.queue_s)
         record.stages["inference"] = (inferred.began, inferred.run_s)
         output, image = inferred.result, decoded.network_input
-        scores = ClassScores(output.logits, self._bundle.class_names)
+        bundle = self._bundle
+        scores = ClassScores(output.logits, bundle.class_names, multi_label=bundle.multi_label)
         targets = [
-            (target, method_input(self._bundle, output, image, *target))
+            (target, method_input(bundle, output, image, *target))
             for target in scores.targets(request.job.target)
         ]
         return _Inferred(decoded.info, output, scores, targets)

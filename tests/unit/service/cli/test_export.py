@@ -76,3 +76,11 @@ def test_classes_of_a_torch_network_are_named_by_a_file_or_as_imagenets(
     assert "numbered" not in told
     names = json.loads((tmp_path / "b" / "backbone.json").read_text())["class_names"]
     assert (len(names), names[0], names[-1]) == (1000, first, last)
+
+
+def test_a_network_is_made_multi_label(tmp_path):
+    options = ["--weights", "none", "--multi-label", "--output", tmp_path / "b"]
+    code, told = run("export", "--model", "timm:test_resnet", *options)
+    assert code == 0
+    assert "1000 classes that do not exclude each other (multi-label)" in " ".join(told.split())
+    assert json.loads((tmp_path / "b" / "backbone.json").read_text())["multi_label"] is True

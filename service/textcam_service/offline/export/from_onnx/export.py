@@ -59,6 +59,7 @@ def export_onnx(
     interface: OnnxInterface = FROM_FILE,
     class_names: tuple[str, ...] = (),
     target_layer: str = "",
+    multi_label: bool = False,
 ) -> ExportReport:
     """Make a backbone of an ONNX classifier.
 
@@ -67,9 +68,9 @@ def export_onnx(
 
     Args:
         path: The model: one input, images (N, 3, h, w) or (N, h, w, 3) of float32 or uint8; one
-            output, logits (N, C) or their softmax, which is cut off. N may be fixed: it is made
-            free, or, if it is 1 and cannot be, the backbone runs one image of a batch after the
-            other.
+            output, logits (N, C) or their softmax or sigmoid, which is cut off. N may be fixed: it
+            is made free, or, if it is 1 and cannot be, the backbone runs one image of a batch
+            after the other.
         output: The backbone's folder; an existing backbone there is replaced.
         preprocessing: See read_onnx.
         interface: Choices about its input and output.
@@ -78,6 +79,8 @@ def export_onnx(
         target_layer: Name of a tensor, or of the node that gives it; empty: the last one that
             holds maps, that all of the network passes through, and that has mostly positions that
             matter to the logits.
+        multi_label: The classes do not exclude each other; a sigmoid at the end of the file states
+            this too.
 
     Raises:
         ExportRefused: The file is no such model, or cannot be split there, or the result differs
@@ -90,6 +93,7 @@ def export_onnx(
         interface=interface,
         class_names=class_names,
         target_layer=target_layer,
+        multi_label=multi_label,
     )
     return write_export(plan, output)
 
@@ -101,6 +105,7 @@ def plan_onnx(
     interface: OnnxInterface = FROM_FILE,
     class_names: tuple[str, ...] = (),
     target_layer: str = "",
+    multi_label: bool = False,
 ) -> ExportPlan:
     """Split, translate and verify a classifier; arguments and errors as for export_onnx."""
     file = read_onnx(path, preprocessing, interface)
@@ -108,6 +113,7 @@ def plan_onnx(
     classifier = make_dynamic(file, pixels)
     names = _class_names(classifier, class_names)
     _check_class_count(classifier)
+    multi_label = _is_multi_label(classifier, multi_label)
     if target_layer:
         parts = split_at(classifier, target_layer, pixels)
     else:
@@ -118,7 +124,8 @@ def plan_onnx(
     logits_error, maps_error = _verify(classifier, parts, pixels)
     target = parts.target.removeprefix(OWN)
     model = file.model
-    identity = canonical_json([target, names, file.preprocessing.identity()])
+    labels = ["multi_label"] if multi_label else []
+    identity = canonical_json([target, names, file.preprocessing.identity(), *labels])
     return ExportPlan(
         architecture=os.fsencode(path.stem).decode(errors="replace"),
         target_layer=target,
@@ -137,6 +144,7 @@ def plan_onnx(
             "producer": f"{model.producer_name} {model.producer_version}".strip(),
         },
         notes=file.notes,
+        multi_label=multi_label,
     )
 
 
@@ -164,6 +172,15 @@ def _check_class_count(classifier: OnnxClassifier) -> None:
             f"{classifier.file.path} answers {classifier.class_count} logit, but the service takes "
             "a softmax over the classes; give two logits, [0, z] in place of z"
         )
+
+
+def _is_multi_label(classifier: OnnxClassifier, stated: bool) -> bool:
+    ending, path = classifier.file.ending, classifier.file.path
+    if stated and "Softmax" in ending:
+        raise ExportRefused(
+            f"{path} ends in a {ending}: its classes exclude each other; leave out --multi-label"
+        )
+    return stated or ending == "Sigmoid"
 
 
 def _refuse_probabilities(path: Path, logits: Float32Array) -> None:

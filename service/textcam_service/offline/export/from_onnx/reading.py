@@ -36,7 +36,7 @@ _RESHAPE = {"Flatten", "Reshape", "Squeeze", "Cast"}
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A user's classifier, without its last softmax and with its constants folded.
+    """A user's classifier, without its last softmax or sigmoid and with its constants folded.
 
     Attributes:
         path: The file.
@@ -47,7 +47,8 @@ class OnnxFile:
         class_names: Class names from its metadata; empty: there are none.
         preprocessing: Conversion of pixels to its input.
         notes: Remarks on how it was read, for people.
-        ending: Operator after the logits, which is cut off: "Softmax", "LogSoftmax", or empty.
+        ending: Operator after the logits, which is cut off: "Softmax", "LogSoftmax", "Sigmoid",
+            or empty.
     """
 
     path: Path
@@ -77,7 +78,7 @@ def read_onnx(
     Raises:
         ExportRefused: It is unreadable, or no image classifier: not one input, images of three
             colours in float32 or uint8, or several outputs and none chosen, or its images have
-            another size, or it ends in a sigmoid.
+            another size, or it ends in a HardSigmoid.
     """
     try:
         given = onnx.load(str(path))
@@ -101,7 +102,7 @@ def read_onnx(
         _keep_only(graph, OWN + logits)
     image = put_in_front(graph, OWN + fed.name, fed.layout, fed.channel_order)
     _fold_integers(path, model, image)
-    ending = _cut_softmax(path, graph)
+    ending = _cut_probabilities(path, graph)
     name = graph.output[0].name
     return OnnxFile(
         path, model, image, name, fed.batch, names, fed.preprocessing, fed.notes, ending
@@ -171,8 +172,12 @@ def _fold_integers(path: Path, model: onnx.ModelProto, image: str) -> None:
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in whole.items())
 
 
-def _cut_softmax(path: Path, graph: onnx.GraphProto) -> str:
-    """Make the logits the graph's output if it is their softmax, in place; return its operator."""
+def _cut_probabilities(path: Path, graph: onnx.GraphProto) -> str:
+    """Make the logits the graph's output in place of their softmax or sigmoid.
+
+    Returns:
+        The operator that was cut off; empty: the output is none of these.
+    """
     makers = {name: node for node in graph.node for name in node.output}
     after = []
     last = makers.get(graph.output[0].name)
@@ -182,12 +187,15 @@ def _cut_softmax(path: Path, graph: onnx.GraphProto) -> str:
     shaped = last
     while shaped is not None and shaped.op_type in _RESHAPE:
         shaped = makers.get(shaped.input[0])
-    if shaped is not None and shaped.op_type in {"Sigmoid", "HardSigmoid"}:
+    if shaped is not None and shaped.op_type == "HardSigmoid":
         raise ExportRefused(
-            f"{path} ends in a {shaped.op_type}: its classes do not exclude each other, but the "
-            "service computes a softmax over all of them; to get its maps nevertheless, make "
-            f"{shaped.input[0].removeprefix(OWN)!r} its output"
+            f"{path} ends in a HardSigmoid, but the service computes a sigmoid or a softmax of "
+            f"logits; to get its maps nevertheless, make {shaped.input[0].removeprefix(OWN)!r} its "
+            "output, and give --multi-label if its classes do not exclude each other"
         )
+    if shaped is not None and shaped.op_type == "Sigmoid":
+        shaped.op_type = "Identity"  # a reshape may follow
+        return "Sigmoid"
     if last is not None and last.op_type in {"Softmax", "LogSoftmax"}:
         graph.output[0].name = last.input[0]
         for node in (*after, last):

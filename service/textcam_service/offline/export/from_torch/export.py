@@ -106,6 +106,7 @@ def plan_network(
         layers_head=export_layers_head(network, parts, sample, tolerance),
         vertices=chosen.vertices.count if chosen.vertices is not None else 0,
         notes=network.notes,
+        multi_label=network.multi_label,
     )
 
 

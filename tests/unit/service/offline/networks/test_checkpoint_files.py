@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from textcam_service.offline.networks.checkpoint_files import (
     class_names,
     is_module,
+    multi_label_entry,
     read_content,
     reason,
 )
@@ -101,3 +102,18 @@ def test_what_names_no_class_for_each_index_is_left(value):
 def test_safetensors_are_read_by_their_suffix(tmp_path):
     save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors")
     assert torch.equal(read_content(str(tmp_path / "w.safetensors"))["a"], torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("content", "entry"),
+    [
+        ({"config": {"problem_type": "multi_label_classification"}}, "config.problem_type"),
+        ({"hyper_parameters": _Settings(task="multilabel")}, "hyper_parameters.task"),
+        ({"args": argparse.Namespace(multi_label=True)}, "args.multi_label"),
+        ({"config": {"problem_type": "single_label_classification"}, "multi_label": False}, ""),
+        ({"args": argparse.Namespace(task="multiclass")}, ""),
+    ],
+)
+def test_training_tools_state_that_classes_do_not_exclude_each_other(content, entry, tmp_path):
+    path = saved({"state_dict": {"w": torch.zeros(2)}, **content}, tmp_path)
+    assert multi_label_entry(read_content(path)) == entry

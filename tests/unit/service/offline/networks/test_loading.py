@@ -14,6 +14,7 @@ from textcam_service.offline.networks.network import Network
 from torch import nn
 
 _MODULES = """
+from types import SimpleNamespace
 import torch
 from torch import nn
 from textcam_service.core.types import Preprocessing
@@ -47,6 +48,40 @@ def headless():
     made = Counting()
     made.stem, made.head = nn.Sequential(made.stem, nn.BatchNorm2d(8), nn.ReLU()), nn.Identity()
     return made
+
+def sigmoids():
+    return ended(Counting(), nn.Sigmoid())
+
+def reshaped():
+    return ended(Counting(), nn.Sigmoid(), nn.Unflatten(1, (5, 1)), nn.Flatten())
+
+def ended(made, *tail):
+    whole = nn.Sequential(made, *tail)
+    whole.preprocessing = made.preprocessing
+    return whole
+
+def stating():
+    made = Counting()
+    made.multi_label = True
+    return made
+
+def configured():
+    made = ended(Counting())
+    made[0].config = SimpleNamespace(problem_type="multi_label_classification")
+    return made
+
+class Functional(Counting):
+    def forward(self, x):
+        return super().forward(x).sigmoid()
+
+class Elsewhere(Counting):
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Sigmoid()
+    def forward(self, x):
+        return self.gate(self.head(self.gate(self.stem(x)).mean((2, 3))))
+
+functional, elsewhere = Functional, Elsewhere
 
 def misplaced():
     made = Counting()
@@ -163,7 +198,34 @@ def test_names_that_are_given_replace_all_others(modules):
 
 
 def test_a_module_without_its_classifier_is_refused_unless_its_outputs_have_names(modules):
-    with pytest.raises(ExportRefused, match="its output of 8 numbers comes from a normalisation"):
+    with pytest.raises(ExportRefused, match="its output of 8 numbers comes from no linear layer"):
         plan_network(load_network(f"{modules}:headless"))
     network = load_network(f"{modules}:headless", class_names="abcdefgh")
     assert plan_network(network).class_names == tuple("abcdefgh")
+
+
+@pytest.mark.parametrize("name", ["sigmoids", "reshaped", "stating", "configured"])
+def test_a_multi_label_module_gives_logits_whose_sigmoids_are_its_own_answers(modules, name):
+    network = load_network(f"{modules}:{name}")
+    answers = getattr(sys.modules["mods"], name)()
+    assert network.multi_label
+    assert plan_network(network).multi_label
+    images, own = torch.randn(4, 3, 32, 32), network.module
+    answers.load_state_dict(own.state_dict())
+    wanted = answers(images)
+    if name in {"stating", "configured"}:
+        wanted = wanted.sigmoid()
+    torch.testing.assert_close(own(images).sigmoid(), wanted)
+
+
+def test_a_network_is_multi_label_by_option_and_not_otherwise(modules):
+    plain = load_network(f"{modules}:Counting")
+    said = load_network(f"{modules}:Counting", multi_label=True)
+    assert (plain.multi_label, said.multi_label) == (False, True)
+    assert weights_digest(plain, "x") != weights_digest(said, "x")
+
+
+@pytest.mark.parametrize("name", ["functional", "elsewhere"])
+def test_a_sigmoid_that_cannot_be_left_out_is_refused_with_the_remedy(modules, name):
+    with pytest.raises(ExportRefused, match="without its last sigmoid, and --multi-label if"):
+        load_network(f"{modules}:{name}")

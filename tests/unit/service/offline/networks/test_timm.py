@@ -177,3 +177,13 @@ def test_a_towers_checkpoint_and_random_weights_are_refused_unless_their_classes
     assert len(load_network(f"timm:{name}", "none", {"num_classes": 5}).class_names) == 5
     with pytest.raises(ExportRefused, match="num_classes=0"):
         load_network("timm:test_vit", "none", {"num_classes": 0})
+
+
+def test_a_checkpoint_says_that_its_classes_do_not_exclude_each_other(tmp_path):
+    module = trained("test_resnet")
+    stated = reloaded(module, NAME, tmp_path, config={"problem_type": "multi_label_classification"})
+    assert stated.multi_label
+    assert "'config.problem_type', by which the network is multi-label" in stated.notes[0]
+    plain = reloaded(module, NAME, tmp_path, epoch=3)
+    assert not plain.multi_label
+    assert weights_digest(stated, "x") != weights_digest(plain, "x")

@@ -4,9 +4,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from scipy.special import expit
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.from_onnx.feeding import OnnxInterface
+from textcam_service.offline.export.from_onnx.nodes import run_model
 from textcam_service.offline.export.from_onnx.reading import OWN, read_onnx
+from textcam_service.offline.export.numerics import cpu_session
 from textcam_service.offline.networks.network import StatedPreprocessing
 
 
@@ -47,13 +50,40 @@ def test_a_last_softmax_is_cut_off_with_what_only_passes_it_on(last, tmp_path):
     assert [node.op_type for node in file.model.graph.node] == ["ReduceMean"]
 
 
-def test_a_last_sigmoid_is_refused_through_a_reshape_too(tmp_path):
-    tail = [
-        helper.make_node("Sigmoid", ["pooled"], ["shares"]),
-        helper.make_node("Reshape", ["shares", "size"], ["out"]),
-    ]
-    with pytest.raises(ExportRefused, match=r"ends in a Sigmoid: .* make 'pooled' its output"):
+@pytest.mark.parametrize("reshaped", [False, True])
+def test_a_last_sigmoid_is_cut_off_through_a_reshape_too(reshaped, tmp_path):
+    tail = [helper.make_node("Sigmoid", ["pooled"], ["shares" if reshaped else "out"])]
+    if reshaped:
+        tail.append(helper.make_node("Reshape", ["shares", "size"], ["out"]))
+    path = saved(tmp_path, *tail)
+    file = read_onnx(path, StatedPreprocessing((8, 8)))
+    images = np.random.default_rng(0).normal(size=(2, 3, 8, 8))
+    assert file.ending == "Sigmoid"
+    feeds = images.astype(np.float32)
+    (wanted,) = cpu_session(path.read_bytes()).run(None, {"image": feeds})
+    (logits,) = run_model(file.model, path, {file.image: feeds}).values()
+    np.testing.assert_allclose(expit(logits), wanted, atol=1e-6)
+
+
+def test_a_last_hard_sigmoid_is_refused_with_the_remedy(tmp_path):
+    tail = [helper.make_node("HardSigmoid", ["pooled"], ["out"])]
+    with pytest.raises(ExportRefused, match=r"make 'pooled' its output, and give --multi-label"):
         read_onnx(saved(tmp_path, *tail), StatedPreprocessing((8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "names"),
+    [
+        ({"names": "{0: 'a', 2: 'c', 1: 'b'}"}, ("a", "b", "c")),
+        ({"class_names": '["a", "b", "c"]'}, ("a", "b", "c")),
+        ({"labels": '{"10": "k", "9": "j"}'}, ("j", "k")),
+        ({"names": "a, b, c"}, ()),
+        ({"stride": "32"}, ()),
+    ],
+)
+def test_class_names_are_read_as_json_or_as_python_writes_them(metadata, names, tmp_path):
+    file = read_onnx(saved(tmp_path, metadata=metadata), StatedPreprocessing((8, 8)))
+    assert file.class_names == names
 
 
 @pytest.mark.parametrize(
