@@ -20,7 +20,7 @@ from textcam_service.artefacts.backbone import (
 )
 from textcam_service.core.types import Float32Array, Preprocessing
 from textcam_service.core.vertices import drawn_grid
-from textcam_service.offline.export.alignment import backbone_offset
+from textcam_service.offline.export.alignment import backbone_offset, require_order
 from textcam_service.offline.export.report import ExportReport
 from textcam_service.offline.export.tensor_layout import Layout
 
@@ -99,8 +99,11 @@ def write_export(plan: ExportPlan, output: Path) -> ExportReport:
         output: The folder; an existing backbone there is replaced.
 
     Raises:
+        ExportRefused: The maps' cells do not stand where they see the image.
         FolderTaken: The folder holds anything but a backbone.
     """
+    if not plan.vertices:
+        require_order(plan.backbone, plan.target_layer, plan.preprocessing)
     layers_graph = plan.layers_head.graph if plan.layers_head is not None else None
     graphs = BackboneGraphs(plan.backbone, plan.head.graph, layers_graph)
     write_backbone(output, graphs, plan.head.linear, _manifest(plan))

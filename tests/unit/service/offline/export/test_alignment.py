@@ -1,11 +1,13 @@
 """Offsets of a backbone's cells, measured on its graph."""
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from textcam_service.artefacts.backbone import ACTIVATION_MAPS, INPUT
 from textcam_service.core.types import Preprocessing
-from textcam_service.offline.export.alignment import backbone_offset
+from textcam_service.errors import ExportRefused
+from textcam_service.offline.export.alignment import backbone_offset, require_order
 from textcam_service.offline.export.tensor_layout import Layout
 
 SIZE = Preprocessing(32, 32, 32, "bilinear", (0.5,) * 3, (0.25,) * 3)
@@ -44,3 +46,15 @@ def test_tokens_and_vertices_have_no_offset():
     graph = padded(2, 0)
     assert backbone_offset(graph, Layout("tokens", 2, 8, 8), SIZE) == (0, 0)
     assert backbone_offset(graph, LAYOUT, SIZE, vertices=64) == (0, 0)
+
+
+def test_cells_that_stand_column_by_column_are_refused():
+    turned = onnx.load_from_string(padded(0, 0))
+    (conv,) = turned.graph.node
+    conv.output[0] = "upright"
+    turn = helper.make_node("Transpose", ["upright"], [ACTIVATION_MAPS], perm=[0, 1, 3, 2])
+    turned.graph.node.append(turn)
+    with pytest.raises(ExportRefused, match=r"the cells of 'late' do not .* with --target-layer"):
+        require_order(turned.SerializeToString(), "late", SIZE)
+    require_order(padded(0, 0), "late", SIZE)
+    require_order(padded(2, 2), "late", SIZE)
