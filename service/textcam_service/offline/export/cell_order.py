@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from textcam_service.core.types import Float64Array, IntArray
 from textcam_service.offline.networks.cell_offsets import MapsOf, noise_images
 
 _CELLS = 24  # places of the image that are changed, one at a time
+_MOST_CELLS = 1024
 _IMAGES = 2
 _BATCH = 6
 _CLEARLY = 2.0  # times the response near the changed place
@@ -32,35 +35,81 @@ def misplaced_share(run: MapsOf, height: int, width: int) -> float:
     Returns:
         A share of the cells that were tried: all, or an even sample.
     """
-    rng = np.random.default_rng(0)
-    images, others = (noise_images(rng, _IMAGES, height, width) for _ in range(2))
-    before = np.asarray(run(images), np.float64)
-    rows, columns = before.shape[2:]
-    places = np.unique(np.linspace(0, rows * columns - 1, _CELLS).round().astype(int))
-    response = np.zeros((len(places), rows * columns))
-    for image, other, own in zip(images, others, before, strict=True):
-        shown = np.repeat(image[None], len(places), axis=0)
-        for changed, (row, column) in zip(shown, _at(places, columns), strict=True):
-            top, bottom = _span(row, rows, height)
-            left, right = _span(column, columns, width)
-            changed[:, top:bottom, left:right] = other[:, top:bottom, left:right]
-        parts = [shown[start : start + _BATCH] for start in range(0, len(shown), _BATCH)]
-        maps = np.concatenate([np.asarray(run(part), np.float64) for part in parts])
-        changes = ((maps - own) ** 2).sum(axis=1).reshape(len(places), -1)
-        response += changes / max(changes.sum(), np.finfo(np.float64).tiny)
-    return _share(response, places, rows, columns)
-
-
-def _share(response: Float64Array, places: IntArray, rows: int, columns: int) -> float:
-    """Return the share of places (P,) to which the cells (P, H W) respond clearly elsewhere."""
-    cells, changed = _at(np.arange(rows * columns), columns), _at(places, columns)
+    found = _responses(run, height, width, _CELLS)
+    rows, columns = found.grid
+    response = np.sum(found.each, axis=0)
+    cells, changed = _at(np.arange(rows * columns), columns), _at(found.places, columns)
     distance = np.abs(changed[:, None] - cells).max(axis=2)
     if min(rows, columns) <= _SMALL:
         own = np.where(distance == 0, response, 0).max(axis=1)
         return float((response.max(axis=1) > _ONLY_THERE * own).mean())
-    excess = np.maximum(response - np.median(response, axis=0), 0)
+    excess = _excess(response)
     near = np.where(distance <= 1, excess, 0).max(axis=1)
     return float((excess.max(axis=1) > _CLEARLY * near).mean())
+
+
+def cell_order(run: MapsOf, height: int, width: int) -> IntArray | None:
+    """Find which cell sees each place, by changing all places in turn; arguments as above.
+
+    Returns:
+        (H, W) indices of cells, counted row by row; None: no order of all cells answers alike to
+        several images, or there are too many cells to try.
+    """
+    rows, columns = run(noise_images(np.random.default_rng(0), 1, height, width)).shape[2:]
+    if rows * columns > _MOST_CELLS:
+        return None
+    found = [
+        _excess(response).argmax(axis=1)
+        for response in _responses(run, height, width, rows * columns).each
+    ]
+    order = found[0]
+    if len(np.unique(order)) < len(order) or any((other != order).any() for other in found):
+        return None
+    return np.asarray(order.reshape(rows, columns), np.int64)
+
+
+@dataclass(frozen=True)
+class _Responses:
+    """Changes of the cells as places of images are changed.
+
+    Attributes:
+        places: (P,) the changed places, counted row by row.
+        grid: (H, W) of the maps.
+        each: For each image (P, H W) squared changes, of sum 1.
+    """
+
+    places: IntArray
+    grid: tuple[int, int]
+    each: list[Float64Array]
+
+
+def _responses(run: MapsOf, height: int, width: int, most: int) -> _Responses:
+    """Change at most so many places, one at a time."""
+    rng = np.random.default_rng(0)
+    images, others = (noise_images(rng, _IMAGES, height, width) for _ in range(2))
+    before = np.asarray(run(images), np.float64)
+    rows, columns = before.shape[2:]
+    places = np.unique(np.linspace(0, rows * columns - 1, most).round().astype(np.int64))
+    each = []
+    for image, other, own in zip(images, others, before, strict=True):
+        changes = []
+        for start in range(0, len(places), _BATCH):
+            part = places[start : start + _BATCH]
+            shown = np.repeat(image[None], len(part), axis=0)
+            for changed, (row, column) in zip(shown, _at(part, columns), strict=True):
+                top, bottom = _span(row, rows, height)
+                left, right = _span(column, columns, width)
+                changed[:, top:bottom, left:right] = other[:, top:bottom, left:right]
+            squares = ((np.asarray(run(shown), np.float64) - own) ** 2).sum(axis=1)
+            changes.append(squares.reshape(len(part), -1))
+        whole = np.concatenate(changes)
+        each.append(whole / max(whole.sum(), np.finfo(np.float64).tiny))
+    return _Responses(places, (rows, columns), each)
+
+
+def _excess(response: Float64Array) -> Float64Array:
+    """Return the responses above each cell's median over the places."""
+    return np.asarray(np.maximum(response - np.median(response, axis=0), 0), np.float64)
 
 
 def _at(indices: IntArray, columns: int) -> IntArray:

@@ -5,7 +5,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from textcam_service.offline.export.cell_order import misplaced_share
+from textcam_service.offline.export.cell_order import cell_order, misplaced_share
 
 
 def patches(images, side=8):
@@ -46,6 +46,30 @@ def test_what_reaches_all_cells_alike_hides_no_order(order):
         return maps + maps.mean(axis=(2, 3), keepdims=True)
 
     assert share(run) > 0.25
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_the_order_of_all_cells_puts_maps_in_order(order):
+    found = cell_order(lambda images: order(patches(images)), 64, 64)
+    wanted = np.random.default_rng(0).normal(size=(2, 3, 8, 8))
+    np.testing.assert_array_equal(order(wanted).reshape(2, 3, -1)[..., found], wanted)
+
+
+def test_small_maps_are_put_in_order_too():
+    found = cell_order(lambda images: patches(images)[..., ::-1], 16, 24)
+    np.testing.assert_array_equal(found, [[2, 1, 0], [5, 4, 3]])
+
+
+def test_cells_that_answer_to_several_places_have_no_order():
+    assert cell_order(lambda images: np.repeat(patches(images)[..., :4], 2, axis=3), 64, 64) is None
+
+
+def test_more_cells_than_can_be_tried_have_no_order():
+    def run(images):
+        assert len(images) == 1
+        return np.zeros((1, 2, 40, 40), np.float32)
+
+    assert cell_order(run, 80, 80) is None
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 96), (48, 48), (24, 24), (8, 16)])

@@ -32,32 +32,6 @@ def network(names="abc"):
     return Network("tiny", Small().eval().requires_grad_(False), SIZE, tuple(names))
 
 
-class Windows(nn.Module):
-    """Maps to tokens (N, H W, D), those of one window of 4 x 4 after those of another."""
-
-    def forward(self, maps):
-        count, channels, height, width = maps.shape
-        grid = maps.reshape(count, channels, height // 4, 4, width // 4, 4)
-        return grid.permute(0, 2, 4, 3, 5, 1).reshape(count, height * width, channels)
-
-
-class Mean(nn.Module):
-    def forward(self, tokens):
-        return tokens.mean(1)
-
-
-def test_tokens_that_do_not_stand_row_by_row_are_refused(tmp_path):
-    torch.manual_seed(0)
-    stem, body = (nn.Conv2d(3, 16, 4, 4), nn.ReLU()), (nn.LayerNorm(16), nn.Linear(16, 16))
-    module = nn.Sequential(*stem, Windows(), *body, nn.ReLU(), Mean(), nn.Linear(16, 3)).eval()
-    size = Preprocessing(32, 32, 32, "bilinear", (0.5,) * 3, (0.25,) * 3)
-    own = Network("windowed", module, size, tuple("abc"))
-    with pytest.raises(ExportRefused, match="the cells of '5' do not stand row by row"):
-        export_network(own, tmp_path / "b")
-    assert not (tmp_path / "b").exists()
-    assert export_network(own, tmp_path / "b", target_layer="1").maps_shape == (16, 8, 8)
-
-
 def test_the_written_backbone_computes_the_network(tmp_path):
     own = network()
     report = export_network(own, tmp_path / "b")
