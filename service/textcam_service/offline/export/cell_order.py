@@ -13,19 +13,23 @@ _CELLS = 24  # places of the image that are changed, one at a time
 _MOST_CELLS = 1024
 _IMAGES = 2
 _BATCH = 6
+_NEAR = 0.25  # of the map's side; dilated kernels reach far
 _CLEARLY = 2.0  # times the response near the changed place
-_SMALL = 3  # cells along a side, all of them neighbours
-_ONLY_THERE = 30.0  # times the response at the changed place, of small maps
+_ONLY_THERE = 30.0  # times the response at the changed place and beside it
+_SMALL = 3  # cells along a side
 
 
 def misplaced_share(run: MapsOf, height: int, width: int) -> float:
     """Measure how many cells see clearly another part of the image than their place shows.
 
-    The pixels of one cell's place are replaced by another image's. Of maps in order, the cells at
-    that place, or next to it, change. Neighbours count because receptive fields overlap and maps
-    may be shifted; see cell_offset. Responses count above their median over the places, so that
-    what reaches all cells alike hides nothing. On maps of up to 3 cells along a side, neighbours
-    count as elsewhere, if the cell at the place hardly changes.
+    The pixels of one cell's place are replaced by another image's. A cell elsewhere that changes
+    the most tells of another order in two cases:
+
+    - It changes twice as much as any cell within a quarter of the map. Those count as near, because
+      receptive fields overlap and maps may be shifted; see cell_offset. Changes count above their
+      median over the places, so that what reaches all cells alike hides nothing.
+    - The cell at the place and its neighbours hardly change. On maps of up to 3 cells along a side,
+      all of which are near, neighbours count as elsewhere here.
 
     Args:
         run: The network, for any number of images.
@@ -40,12 +44,14 @@ def misplaced_share(run: MapsOf, height: int, width: int) -> float:
     response = np.sum(found.each, axis=0)
     cells, changed = _at(np.arange(rows * columns), columns), _at(found.places, columns)
     distance = np.abs(changed[:, None] - cells).max(axis=2)
-    if min(rows, columns) <= _SMALL:
-        own = np.where(distance == 0, response, 0).max(axis=1)
-        return float((response.max(axis=1) > _ONLY_THERE * own).mean())
-    excess = _excess(response)
-    near = np.where(distance <= 1, excess, 0).max(axis=1)
-    return float((excess.max(axis=1) > _CLEARLY * near).mean())
+    small = min(rows, columns) <= _SMALL
+    beside = np.where(distance <= (not small), response, 0).max(axis=1)
+    elsewhere = response.max(axis=1) > _ONLY_THERE * beside
+    if not small:
+        excess = _excess(response)
+        near = np.where(distance <= int(_NEAR * min(rows, columns)), excess, 0).max(axis=1)
+        elsewhere |= excess.max(axis=1) > _CLEARLY * near
+    return float(elsewhere.mean())
 
 
 def cell_order(run: MapsOf, height: int, width: int) -> IntArray | None:

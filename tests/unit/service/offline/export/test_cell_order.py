@@ -128,3 +128,18 @@ def test_networks_in_order_are_taken(made, size):
     assert share(run, size, size) == 0
     if size > 64:
         assert share(lambda images: run(images).swapaxes(2, 3), size, size) > 0.25
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dilated_kernels_are_taken(seed):
+    """Their cells see rather others' places than those next to their own."""
+    torch.manual_seed(seed)
+    stem = (torch.nn.Conv2d(3, 8, 4, 4), torch.nn.ReLU())
+    network = torch.nn.Sequential(*stem, torch.nn.Conv2d(8, 16, 3, padding=4, dilation=4))
+
+    def run(images):
+        with torch.inference_mode():
+            return network(torch.from_numpy(images)).relu().numpy()
+
+    assert share(run) <= 0.25
+    assert share(lambda images: run(images).swapaxes(2, 3)) > 0.25
