@@ -118,7 +118,7 @@ def visit(name):
         "methods": len(ran),
         "seconds": round(seconds, 1),
         "parity": max(report.logits_error, report.maps_error, report.gradient_error),
-        "why": report.without,
+        "why": "; ".join(filter(None, (report.without, *report.notes))),
     }
 
 

@@ -16,6 +16,7 @@ _BATCH = 6
 _NEAR = 0.25  # of the map's side; dilated kernels reach far
 _CLEARLY = 2.0  # times the response near the changed place
 _ONLY_THERE = 30.0  # times the response at the changed place and beside it
+_LEAST = 1e-4  # of the largest response: rounding tells nothing where the network sees nothing
 _SMALL = 3  # cells along a side
 
 
@@ -51,7 +52,8 @@ def misplaced_share(run: MapsOf, height: int, width: int) -> float:
         excess = _excess(response)
         near = np.where(distance <= int(_NEAR * min(rows, columns)), excess, 0).max(axis=1)
         elsewhere |= excess.max(axis=1) > _CLEARLY * near
-    return float(elsewhere.mean())
+    told = response.max(axis=1) > _LEAST * response.max()
+    return float((elsewhere & told).mean())
 
 
 def cell_order(run: MapsOf, height: int, width: int) -> IntArray | None:

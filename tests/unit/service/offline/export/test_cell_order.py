@@ -87,6 +87,18 @@ def test_maps_that_see_one_cell_further_are_taken():
     assert share(lambda images: np.roll(patches(images), 1, axis=3)[..., 1:]) <= 0.25
 
 
+def test_rounding_tells_nothing_of_places_that_are_not_seen():
+    """A network that sees the image's middle, with noise in place of what rounding does."""
+    noise = np.random.default_rng(0)
+
+    def run(images):
+        maps = patches(images)
+        maps[..., :2] = maps[..., 6:] = 0
+        return maps + 1e-7 * noise.normal(size=maps.shape) * (noise.random(maps.shape) < 0.1)
+
+    assert share(run) == 0
+
+
 @pytest.mark.parametrize(
     "maps_of",
     [
