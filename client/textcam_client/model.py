@@ -57,7 +57,8 @@ class Provenance:
         bank_digest: "sha256:..." of the concept bank.
         vocabulary_digest: "sha256:..." of the vocabulary.
         service_version: Version of the server.
-        decoder: Decoder of the image: "pillow/JPEG", "raw" ...
+        decoder: Decoder of the image: "pillow/JPEG", "raw" ... It ends in "icc" if an embedded
+            colour profile was converted to sRGB, and in "icc ignored" if one was not used.
         execution_provider: onnxruntime's execution provider.
         method: The CAM method: "cam", "grad_cam" ...; a number if this client does not know it.
         parameters: The method's parameters, by name.

@@ -50,9 +50,10 @@ from textcam_service.cli.shared.parameters import height_and_width, model_option
 )
 @click.option(
     "--classes",
-    type=click.Path(path_type=Path),
+    metavar="FILE",
     default=None,
-    help="For an ONNX model: file with a class name per line.  [default: from its metadata]",
+    help="File with a class name per line, or imagenet-1k for ImageNet's names.  [default: those "
+    "that come with the library's weights, the checkpoint or the ONNX model; else numbers]",
 )
 @click.option(
     "--input-size",
@@ -74,7 +75,7 @@ def export(
     options: dict[str, Any],
     target_layer: str,
     layers: tuple[str, ...],
-    classes: Path | None,
+    classes: str | None,
     input_size: tuple[int, int] | None,
     output: Path,
 ) -> None:
@@ -94,7 +95,8 @@ def export(
     from textcam_service.artefacts.files import require_replaceable  # noqa: PLC0415 - safetensors
 
     require_replaceable(output, FILES)
-    _check_options(model, weights, options, layers, classes, input_size)
+    _check_options(model, weights, options, layers, input_size)
+    names = _read_classes(classes) if classes else ()
     if model.startswith("onnx:"):
         from textcam_service.offline.export.from_onnx.export import export_onnx  # noqa: PLC0415
         from textcam_service.offline.networks.network import standard_preprocessing  # noqa: PLC0415
@@ -103,7 +105,7 @@ def export(
             Path(model.removeprefix("onnx:")),
             output,
             preprocessing=standard_preprocessing(*(input_size or (224, 224))),
-            class_names=_read_classes(classes) if classes else (),
+            class_names=names,
             target_layer=target_layer,
         )
         click.echo(f"{output}: {report}")
@@ -111,7 +113,7 @@ def export(
     from textcam_service.offline.export.from_torch.export import export_network  # noqa: PLC0415 - torch
     from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415 - torch
 
-    network = load_network(model, weights, options)
+    network = load_network(model, weights, options, names)
     report = export_network(network, output, target_layer=target_layer, layers=layers)
     click.echo(f"{output}: {report}")
 
@@ -121,7 +123,6 @@ def _check_options(
     weights: str | None,
     options: dict[str, Any],
     layers: tuple[str, ...],
-    classes: Path | None,
     input_size: tuple[int, int] | None,
 ) -> None:
     """Refuse options that have no effect on the model.
@@ -130,7 +131,7 @@ def _check_options(
         click.UsageError: An option for ONNX models is given for a torch network, or the reverse.
     """
     kind = "ONNX models"
-    without_effect: dict[str, object] = {"--classes": classes, "--input-size": input_size}
+    without_effect: dict[str, object] = {"--input-size": input_size}
     if model.startswith("onnx:"):
         kind, without_effect = (
             "networks of torch",
@@ -144,9 +145,25 @@ def _check_options(
         raise click.UsageError(f"{name} is for {kind}; leave it out")
 
 
-def _read_classes(path: Path) -> tuple[str, ...]:
+def _read_classes(given: str) -> tuple[str, ...]:
+    """Read the names of classes from a file, or return a data set's.
+
+    Raises:
+        click.BadParameter: There is no such file, or it holds no names.
+    """
+    from textcam_service.offline.networks.network import IMAGENET, imagenet_names  # noqa: PLC0415
+
+    path = Path(given)
+    if given == IMAGENET and not path.exists():
+        return imagenet_names()
     try:
         lines = path.read_text("utf-8-sig").rstrip().splitlines()
+    except OSError as error:
+        raise click.BadParameter(
+            f"{path} cannot be read ({error.strerror}); give a file with a class name per line, "
+            f"or {IMAGENET}",
+            param_hint="--classes",
+        ) from error
     except UnicodeDecodeError as error:
         raise click.BadParameter(
             f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8",

@@ -28,6 +28,12 @@ from textcam_service.offline.export.alignment import backbone_offset, backbone_o
 from textcam_service.offline.export.reordering import reordered
 from textcam_service.offline.export.report import ExportReport
 from textcam_service.offline.export.tensor_layout import Layout
+from textcam_service.offline.networks.network import IMAGENET, has_names
+
+_UNNAMED = (
+    "the classes are numbered, for nothing names them; give their names by --classes FILE, one on "
+    f"each line, or --classes {IMAGENET} if they are ImageNet's"
+)
 
 
 @dataclass(frozen=True)
@@ -201,5 +207,5 @@ def _report(plan: ExportPlan) -> ExportReport:
         class_count=len(plan.class_names),
         without=plan.head.without,
         preprocessing=plan.preprocessing,
-        notes=plan.notes,
+        notes=plan.notes if has_names(plan.class_names) else (*plan.notes, _UNNAMED),
     )

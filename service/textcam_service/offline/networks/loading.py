@@ -7,7 +7,7 @@ loader is imported when it is asked for, so that its library is not needed for t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from textcam_service.offline.networks.network import (
     RANDOM_WEIGHTS,
     LoadedModule,
     Network,
+    choose_names,
     seeded,
 )
 
@@ -27,7 +28,10 @@ _LITE = ("efficientnet_lite0", "efficientnet_lite2")
 
 
 def load_network(
-    name: str, weights: str | None = None, options: Mapping[str, Any] = NO_OPTIONS
+    name: str,
+    weights: str | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    class_names: Sequence[str] = (),
 ) -> Network:
     """Load a classifier.
 
@@ -40,9 +44,11 @@ def load_network(
             network's usual weights.
         options: Arguments of the network's constructor, for timm, torchvision and functions of
             your own. A checkpoint's weights show the others, where they do.
+        class_names: C names; empty: those that come with the weights, else "class 0" ...
 
     Raises:
-        ExportRefused: Network, tag or checkpoint is unknown or does not load.
+        ExportRefused: Network, tag or checkpoint is unknown or does not load, or has another
+            number of classes than there are names.
         MissingExtra: A package of the extra "offline" is missing.
     """
     try:
@@ -68,7 +74,7 @@ def load_network(
         name,
         module,
         loaded.preprocessing,
-        loaded.class_names,
+        choose_names(name, loaded, class_names),
         _vertex_positions(name, module),
         loaded.smoke_tested,
         loaded.notes,

@@ -14,9 +14,9 @@ from torch import nn
 
 from textcam_service.core.types import Interpolation, Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.networks.checkpoints import Checkpoint
 
 RANDOM_WEIGHTS = "none"
+IMAGENET = "imagenet-1k"
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -56,11 +56,17 @@ class Network:
 
 @dataclass(frozen=True)
 class LoadedModule:
-    """A module as one library's loader gives it; attributes as in Network."""
+    """A module as one library's loader gives it; other attributes as in Network.
+
+    Attributes:
+        class_count: C.
+        class_names: C names that come with the weights; empty: they are unknown.
+    """
 
     module: nn.Module
     preprocessing: Preprocessing
-    class_names: tuple[str, ...]
+    class_count: int
+    class_names: tuple[str, ...] = ()
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -92,23 +98,39 @@ def as_triple(values: Sequence[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def class_names_of(checkpoint: Checkpoint | None, count: int) -> tuple[str, ...]:
-    """Return the names of `count` classes: the checkpoint's, ImageNet's of 1000, or numbers.
+def choose_names(name: str, loaded: LoadedModule, given: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names of a network's classes: those given, its own, or numbers.
+
+    Args:
+        name: Name of the network, for errors.
+        loaded: The network.
+        given: C names in place of its own; empty: none are given.
 
     Raises:
-        ExportRefused: The checkpoint names another number of classes.
+        ExportRefused: It has another number of classes.
     """
-    if checkpoint is not None and checkpoint.class_names is not None:
-        if len(checkpoint.class_names) != count:
-            raise ExportRefused(
-                f"the checkpoint names {len(checkpoint.class_names)} classes and has {count}"
-            )
-        return unique_names(checkpoint.class_names)
-    if count != 1000:
-        return tuple(f"class {index}" for index in range(count))
+    names, count = given or loaded.class_names, loaded.class_count
+    if names and len(names) != count:
+        source = "were given" if given else "come with its weights; give others by --classes"
+        raise ExportRefused(f"{name} has {count} classes, but {len(names)} class names {source}")
+    return unique_names(names) or numbered(count)
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Return stand-ins for names that are unknown: "class 0", "class 1" ..."""
+    return tuple(f"class {index}" for index in range(count))
+
+
+def has_names(class_names: Sequence[str]) -> bool:
+    """Return True if the names of classes are known, and no stand-ins."""
+    return tuple(class_names) != numbered(len(class_names))
+
+
+def imagenet_names() -> tuple[str, ...]:
+    """Return the names of ImageNet-1k's classes, all distinct."""
     from torchvision.models import ResNet18_Weights  # noqa: PLC0415
 
-    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])  # ImageNet-1k's, all distinct
+    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:

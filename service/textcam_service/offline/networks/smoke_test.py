@@ -14,6 +14,8 @@ from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
 
 _SUM_TOLERANCE = 1e-4
+_LEARNED = ("Addmm", "Mm", "Bmm", "Linear", "Mkldnn", "Convolution", "Conv")
+_NORMS = ("NativeBatchNorm", "CudnnBatchNorm", "NativeLayerNorm", "NativeGroupNorm", "FusedRmsNorm")
 # Operations that only change the shape of a sigmoid's output.
 _RESHAPES = ("View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone")
 
@@ -67,6 +69,42 @@ def check_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Te
             "give it without its last sigmoid, if its classes exclude each other"
         )
     return logits
+
+
+def require_classifier(name: str, module: nn.Module, images: torch.Tensor) -> None:
+    """Refuse a feature extractor, as far as it shows: one without its last, linear layer.
+
+    Its output is a normalisation's, directly or over activations, sums and pooling; or it has
+    length 1.
+
+    Raises:
+        ExportRefused: Its outputs are an image's embedding.
+    """
+    answer = _run(module, images.clone().requires_grad_(True).clone())  # it may work in place
+    length_1 = bool((answer.norm(dim=1) - 1).abs().max() < _SUM_TOLERANCE)
+    last = _last_learned(answer.grad_fn)
+    if length_1 or (last and all(step.startswith(_NORMS) for step in last)):
+        fault = "has length 1" if length_1 else "comes from a normalisation"
+        raise ExportRefused(
+            f"{name} seems to have no classifier: its output of {answer.shape[1]} numbers {fault}, "
+            "as an embedding does; give it with its last, linear layer. If the numbers are "
+            "classes, name them by --classes FILE"
+        )
+
+
+def _last_learned(step: Any) -> set[str]:
+    """Return the names of the last operations with weights on each way to a result."""
+    found, seen, ahead = set(), set(), [step]
+    while ahead:
+        step = ahead.pop()
+        if step is None or step in seen:
+            continue
+        seen.add(step)
+        if step.name().startswith((*_LEARNED, *_NORMS)):
+            found.add(step.name())
+        else:
+            ahead += [before for before, _ in step.next_functions]
+    return found
 
 
 def _run(module: nn.Module, images: torch.Tensor) -> Any:

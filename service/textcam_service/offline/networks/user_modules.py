@@ -15,10 +15,8 @@ from textcam_service.offline.networks.network import (
     NO_OPTIONS,
     RANDOM_WEIGHTS,
     LoadedModule,
-    class_names_of,
     seeded,
     standard_preprocessing,
-    unique_names,
 )
 from textcam_service.offline.networks.smoke_test import check_logits, sample_images
 
@@ -59,10 +57,8 @@ def load_user_module(
         raise ExportRefused(f"{name}: its `preprocessing` is no core.types.Preprocessing")
     stated = getattr(module, "class_names", None)
     if stated is not None:
-        names = unique_names(tuple(map(str, stated)))
-        return LoadedModule(module, preprocessing, names, notes=notes, options=options)
+        names = tuple(map(str, stated))
+        return LoadedModule(module, preprocessing, len(names), names, notes=notes, options=options)
     count = check_logits(name, module.eval(), sample_images(preprocessing)).shape[1]
-    names = class_names_of(checkpoint, count)
-    return LoadedModule(
-        module, preprocessing, names, smoke_tested=True, notes=notes, options=options
-    )
+    names = checkpoint.class_names if checkpoint is not None else ()
+    return LoadedModule(module, preprocessing, count, names, True, notes, options)

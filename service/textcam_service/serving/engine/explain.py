@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from textcam_service.core.methods import MethodInput
-from textcam_service.core.rationale.rationale import sentence
+from textcam_service.core.rationale.sentence import sentence
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import DeadlineExpired
 from textcam_service.imaging import decoding
@@ -84,6 +84,7 @@ class ExplainFlow:
         self._limits = decoding.ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         preprocessing = bundle.backbone.manifest.preprocessing
         self._reduce_for = preprocessing if settings.reduced_decode else None
+        self._use_profile = settings.colour_profiles
         self._batcher = batcher
         self._methods = methods
         self._threads = threads
@@ -246,15 +247,15 @@ class ExplainFlow:
         """Decode an image and prepare the network's input."""
         given = request.job.image
         if isinstance(given, bytes):
-            image = decoding.decode(given, self._limits, self._reduce_for)
+            image = decoding.decode(given, self._limits, self._reduce_for, self._use_profile)
         else:
             image = decoding.from_pixels(given, self._limits)
         if request.record.rpc:
             self._metrics.images.labels(image.decoder).inc()
         backbone = self._bundle.backbone
         network_input, crop = decoding.prepare(image, backbone.manifest.preprocessing)
-        grid = backbone.on_grid(crop)
-        return _Decoded(ImageInfo(image.height, image.width, image.decoder, grid), network_input)
+        size, grid = (image.height, image.width), backbone.on_grid(crop)
+        return _Decoded(ImageInfo(*size, image.decoder, grid, self._use_profile), network_input)
 
 
 async def _gather(work: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:

@@ -22,12 +22,14 @@ class ImageInfo:
         width: Pixels.
         decoder: Name of the decoder.
         crop: The part that the model saw.
+        use_profile: Colours were to be converted by an embedded profile.
     """
 
     height: int
     width: int
     decoder: str
     crop: Crop
+    use_profile: bool = True
 
 
 @dataclass(frozen=True)

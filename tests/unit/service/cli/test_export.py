@@ -1,5 +1,6 @@
 """`textcam export`: options that are refused."""
 
+import json
 import re
 
 import pytest
@@ -16,7 +17,7 @@ def test_an_unknown_network_is_told_with_all_that_there_are(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--classes", "names.txt"], "--classes is for ONNX models; leave it out"),
+        (["--classes", "absent.txt"], "with a class name per line, or imagenet-1k"),
         (["--input-size", "64"], "--input-size is for ONNX models; leave it out"),
         (["--model", "onnx:m.onnx", "--weights", "none"], "--weights is for networks of torch"),
         (["--model", "onnx:m.onnx", "--model-option", "a=1"], "--model-option is for networks of"),
@@ -46,3 +47,23 @@ def test_a_file_of_classes_that_cannot_be_read_is_told(content, said, tmp_path):
     code, told = run("export", "--model", "onnx:m.onnx", *options)
     assert code == 2
     assert re.search(said, " ".join(told.replace("│", " ").split()))
+
+
+@pytest.mark.parametrize(
+    ("written", "given", "first", "last"),
+    [
+        ("".join(f"bird {index}\n" for index in range(1000)), "names.txt", "bird 0", "bird 999"),
+        ("", "imagenet-1k", "tench", "toilet tissue"),
+    ],
+)
+def test_classes_of_a_torch_network_are_named_by_a_file_or_as_imagenets(
+    written, given, first, last, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "names.txt").write_text(written)
+    network = ["--model", "timm:test_resnet", "--weights", "none"]
+    code, told = run("export", *network, "--classes", given, "--output", "b")
+    assert code == 0
+    assert "numbered" not in told
+    names = json.loads((tmp_path / "b" / "backbone.json").read_text())["class_names"]
+    assert (len(names), names[0], names[-1]) == (1000, first, last)

@@ -28,6 +28,7 @@ from textcam_service.offline.export.from_onnx.dynamic_batch import (
     make_dynamic,
     run_each,
 )
+from textcam_service.offline.export.from_onnx.embeddings import require_classifier
 from textcam_service.offline.export.from_onnx.nodes import TOLERANCE, is_close, run_model
 from textcam_service.offline.export.from_onnx.reading import OWN, read_onnx
 from textcam_service.offline.export.from_onnx.split import (
@@ -39,7 +40,7 @@ from textcam_service.offline.export.from_onnx.target_layer import OnnxSplit, cho
 from textcam_service.offline.export.numerics import relative_difference
 from textcam_service.offline.export.plan import ExportedHead, ExportPlan, write_export
 from textcam_service.offline.export.report import ExportReport
-from textcam_service.offline.networks.network import unique_names
+from textcam_service.offline.networks.network import has_names, numbered, unique_names
 
 
 def export_onnx(
@@ -96,6 +97,8 @@ def plan_onnx(
     else:
         parts = choose_split(classifier, pixels)
     _refuse_probabilities(path, parts.outputs[LOGITS])
+    if not classifier.file.ending and not has_names(names):
+        require_classifier(classifier.file, parts.outputs[LOGITS])
     logits_error, maps_error = _verify(classifier, parts, pixels)
     target = parts.target.removeprefix(OWN)
     model = classifier.file.model
@@ -128,7 +131,7 @@ def _class_names(classifier: OnnxClassifier, stated: tuple[str, ...]) -> tuple[s
         raise ExportRefused(
             f"{classifier.file.path}: {count} logits, {len(names)} class names{source}"
         )
-    return unique_names(names) or tuple(f"class {index}" for index in range(count))
+    return unique_names(names) or numbered(count)
 
 
 def _check_class_count(classifier: OnnxClassifier) -> None:

@@ -34,6 +34,7 @@ class OnnxFile:
         logits: Name of its output: (N, C).
         batch: Number of images it takes; 0: any number.
         class_names: Class names from its metadata; empty: there are none.
+        ending: Operator after the logits, which is cut off: "Softmax", "LogSoftmax", or empty.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class OnnxFile:
     logits: str
     batch: int
     class_names: tuple[str, ...]
+    ending: str = ""
 
 
 def read_onnx(path: Path, size: tuple[int, int]) -> OnnxFile:
@@ -72,8 +74,8 @@ def read_onnx(path: Path, size: tuple[int, int]) -> OnnxFile:
     del model.graph.input[:], model.graph.value_info[:]  # the latter may state the batch's size
     model.graph.input.extend(images)
     _fold_integers(path, model, OWN + image)
-    _cut_softmax(path, model.graph)
-    return OnnxFile(path, model, OWN + image, model.graph.output[0].name, batch, names)
+    ending = _cut_softmax(path, model.graph)
+    return OnnxFile(path, model, OWN + image, model.graph.output[0].name, batch, names, ending)
 
 
 def _input(path: Path, graph: onnx.GraphProto, size: tuple[int, int]) -> tuple[str, int]:
@@ -125,8 +127,8 @@ def _fold_integers(path: Path, model: onnx.ModelProto, image: str) -> None:
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in whole.items())
 
 
-def _cut_softmax(path: Path, graph: onnx.GraphProto) -> None:
-    """Make the logits the graph's output if it is their softmax, in place."""
+def _cut_softmax(path: Path, graph: onnx.GraphProto) -> str:
+    """Make the logits the graph's output if it is their softmax, in place; return its operator."""
     makers = {name: node for node in graph.node for name in node.output}
     after = []
     last = makers.get(graph.output[0].name)
@@ -146,6 +148,8 @@ def _cut_softmax(path: Path, graph: onnx.GraphProto) -> None:
         graph.output[0].name = last.input[0]
         for node in (*after, last):
             graph.node.remove(node)
+        return str(last.op_type)
+    return ""
 
 
 def _class_names(model: onnx.ModelProto) -> tuple[str, ...]:

@@ -108,3 +108,10 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
     with pytest.raises(FolderTaken):
         write_export(_plan(), tmp_path / "b")
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["letter.txt"]
+
+
+def test_the_report_says_how_classes_without_names_get_some(tmp_path):
+    named = write_export(_plan(notes=("said",)), tmp_path / "b")
+    assert named.notes == ("said",)
+    numbered = write_export(_plan(class_names=("class 0", "class 1", "class 2")), tmp_path / "b")
+    assert "--classes FILE" in str(numbered)

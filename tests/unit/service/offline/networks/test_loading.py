@@ -43,6 +43,11 @@ def sized(classes=3):
 
 ready = Counting()
 
+def headless():
+    made = Counting()
+    made.stem, made.head = nn.Sequential(made.stem, nn.BatchNorm2d(8), nn.ReLU()), nn.Identity()
+    return made
+
 def misplaced():
     made = Counting()
     made.vertex_positions = [1, 2]
@@ -148,3 +153,17 @@ def test_options_are_arguments_of_a_function_of_ones_own(modules):
     for name in (f"{modules}:ready", "scenes:classifier"):
         with pytest.raises(ExportRefused, match="--model-option"):
             load_network(name, options={"classes": 6})
+
+
+def test_names_that_are_given_replace_all_others(modules):
+    assert load_network(f"{modules}:Counting", class_names="vwxyz").class_names == tuple("vwxyz")
+    assert load_network(f"{modules}:named", class_names="vwxyz").class_names == tuple("vwxyz")
+    with pytest.raises(ExportRefused, match="has 5 classes, but 4 class names were given"):
+        load_network(f"{modules}:Counting", class_names="vwxy")
+
+
+def test_a_module_without_its_classifier_is_refused_unless_its_outputs_have_names(modules):
+    with pytest.raises(ExportRefused, match="its output of 8 numbers comes from a normalisation"):
+        plan_network(load_network(f"{modules}:headless"))
+    network = load_network(f"{modules}:headless", class_names="abcdefgh")
+    assert plan_network(network).class_names == tuple("abcdefgh")
