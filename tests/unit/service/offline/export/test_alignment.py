@@ -73,5 +73,5 @@ def test_cells_in_no_order_are_refused():
     half = make("Split", ["upright"], ["left", "right"], axis=3)
     twice = make("Concat", ["right", "right"], ["twice"], axis=3)
     turn = make("Transpose", ["twice"], [ACTIVATION_MAPS], perm=[0, 1, 3, 2])
-    with pytest.raises(ExportRefused, match=r"the cells of 'late' do not .* --target-layer"):
+    with pytest.raises(ExportRefused, match=r"the cells of 'late' do not .*--target-layer"):
         backbone_order(followed(half, twice, turn), ACTIVATION_MAPS, "late", SIZE)
