@@ -20,6 +20,7 @@ def _backbone():
         helper.make_node(
             "AveragePool", ["image"], ["activation_maps"], kernel_shape=[8, 8], strides=[8, 8]
         ),
+        helper.make_node("Identity", ["activation_maps"], ["layer_0"]),
         helper.make_node("ReduceMean", ["image"], ["logits"], axes=[2, 3], keepdims=0),
     ]
     graph = helper.make_graph(
@@ -29,6 +30,7 @@ def _backbone():
         [
             declare("logits", TensorProto.FLOAT, ["N", 3]),
             declare("activation_maps", TensorProto.FLOAT, ["N", 3, 4, 4]),
+            declare("layer_0", TensorProto.FLOAT, ["N", 3, 4, 4]),
         ],
     )
     opset = helper.make_opsetid("", 13)
