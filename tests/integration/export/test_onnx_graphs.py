@@ -225,13 +225,19 @@ def test_a_softmax_at_the_end_is_cut_off(tmp_path, kind):
     np.testing.assert_allclose(backbone.run(PIXELS)[0], logits_of(plain, PIXELS), atol=1e-5)
 
 
+def test_a_sigmoid_at_the_end_is_cut_off_and_makes_the_network_multi_label(tmp_path):
+    head = [*GAP, node("Gemm", "means weights bias", "scores", transB=1)]
+    plain = save(tmp_path / "plain.onnx", [*CONV, *GAP, *GEMM])
+    sigmoid = save(tmp_path / "s.onnx", [*CONV, *head, node("Sigmoid", "scores", "logits")])
+    _, backbone = export(sigmoid)
+    assert backbone.manifest.multi_label
+    np.testing.assert_allclose(backbone.run(PIXELS)[0], logits_of(plain, PIXELS), atol=1e-5)
+
+
 def test_other_ends_than_logits_are_refused_with_the_mend(tmp_path):
     head = [*GAP, node("Gemm", "means weights bias", "scores", transB=1)]
-    sigmoid = save(tmp_path / "s.onnx", [*CONV, *head, node("Sigmoid", "scores", "logits")])
-    with pytest.raises(ExportRefused, match="make 'scores' its output"):
-        export(sigmoid)
     tail = [node("HardSigmoid", "scores", "shares"), node("Flatten", "shares", "logits")]
-    with pytest.raises(ExportRefused, match="ends in a HardSigmoid"):
+    with pytest.raises(ExportRefused, match="ends in a HardSigmoid.* make 'scores' its output"):
         export(save(tmp_path / "h.onnx", [*CONV, *head, *tail]))
     lone = [*GAP, node("Gemm", "means row one_bias", "logits", transB=1)]
     one = save(tmp_path / "o.onnx", [*CONV, *lone], row=WEIGHTS[:1], one_bias=BIAS[:1], classes=1)
