@@ -237,7 +237,7 @@ def test_a_sigmoid_at_the_end_is_cut_off_and_makes_the_network_multi_label(tmp_p
 def test_other_ends_than_logits_are_refused_with_the_mend(tmp_path):
     head = [*GAP, node("Gemm", "means weights bias", "scores", transB=1)]
     tail = [node("HardSigmoid", "scores", "shares"), node("Flatten", "shares", "logits")]
-    with pytest.raises(ExportRefused, match="ends in a HardSigmoid.* make 'scores' its output"):
+    with pytest.raises(ExportRefused, match=r"ends in a HardSigmoid.* make 'scores' its output"):
         export(save(tmp_path / "h.onnx", [*CONV, *head, *tail]))
     lone = [*GAP, node("Gemm", "means row one_bias", "logits", transB=1)]
     one = save(tmp_path / "o.onnx", [*CONV, *lone], row=WEIGHTS[:1], one_bias=BIAS[:1], classes=1)
