@@ -76,7 +76,7 @@ bench-worlds: bench-truth ## Judge whether cues of five other biased worlds are 
 bench-cams: $(VENV)/.done ## Time every CAM method beside grad-cam, torchcam and the bare forward
 	$(BIN)/python tests/bench/bench_cams.py --slow
 
-test-faults: $(VENV)/.done ## Put servers through every fault in its full count (half an hour)
+test-faults: $(VENV)/.done ## Put servers through every fault in its full count (hours; goes on where it was)
 	$(BIN)/python -m pytest tests/faults --whole
 
 bench-serve: $(BACKBONE)/backbone.json ## Time the service beside its peers under load (half an hour; installs them, 7 GB)
@@ -91,7 +91,7 @@ bench-gpu: $(VENV)/.done $(GPU)/.done ## Time explanations on a GPU (installs on
 	$(BIN)/python tests/bench/bench_gpu.py --prepare
 	$(GPU)/bin/python tests/bench/bench_gpu.py
 
-test-zoo: $(VENV)/.done ## Export and explain many networks of torchvision and timm (half an hour)
+test-zoo: $(VENV)/.done ## Export and explain many networks of torchvision and timm (hours; goes on where it was)
 	$(BIN)/python tests/zoo/run_zoo.py
 
 deploy-check: $(BACKBONE)/backbone.json ## Check deploy/ and the contract offline (make test does too)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from textcam_client import Client, TextCamClientError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif"}
 
 
 def main() -> int:

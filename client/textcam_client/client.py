@@ -98,9 +98,10 @@ class Client(ClientBase):
         """Explain one image.
 
         Args:
-            image: A path, the bytes of a JPEG, PNG or WebP file, a PIL image, or uint8
-                RGB pixels (h, w, 3). The result keeps it for drawing: the path of a file, a copy
-                of arrays and PIL images.
+            image: A path, the bytes of an image file, a PIL image, or uint8 RGB pixels (h, w, 3).
+                JPEG, PNG, WebP and AVIF are sent as they are; of other formats, such as TIFF, the
+                pixels. The result keeps it for drawing: the path of a file that was sent as it is,
+                else a copy.
             target: The class to explain, by index or name; several; TopK(k) for the k
                 most probable; Contrast(target, reference); None: the most probable.
             max_phrases: Most phrases per target; None: the server's default. There may be fewer,

@@ -15,6 +15,8 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from textcam_client._arrays import UInt8Array
+from textcam_client._image_files.colours import to_srgb
+from textcam_client._image_files.formats import open_unserved
 from textcam_client._image_files.orientation import DAMAGE, upright_step
 from textcam_client._image_files.png import without_long_metadata
 from textcam_client.errors import ImageError, UnreadableImage, UnsupportedImage
@@ -55,6 +57,8 @@ class ImageSource:
     def payload(self) -> bytes | UInt8Array:
         """Return what to send: a file's bytes, or a copy of the pixels, (h, w, 3) uint8 RGB.
 
+        A file of a format that servers do not take, such as TIFF, is opened and sent as pixels.
+
         Raises:
             UnreadableImage: The file cannot be read, or its bytes have changed.
             UnsupportedImage: The type or shape is not supported.
@@ -62,9 +66,9 @@ class ImageSource:
         given = self.given
         try:
             if isinstance(given, (str, os.PathLike)):
-                return self._checked(_read(given))
+                return _served(self._checked(_read(given)))
             if isinstance(given, (bytes, bytearray, memoryview)):
-                return _copied(given)
+                return _served(_copied(given))
             if isinstance(given, Image.Image):
                 return np.asarray(_loaded(given))
             return _checked_pixels(given)
@@ -77,7 +81,7 @@ class ImageSource:
             ) from error
 
     def picture(self) -> Image.Image:
-        """Open the image for drawing: RGB, EXIF rotation applied.
+        """Open the image for drawing: sRGB, with EXIF rotation and ICC profile applied.
 
         Raises:
             UnreadableImage: As in payload(), or Pillow cannot decode the file.
@@ -109,24 +113,19 @@ def require_several(images: object) -> None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB, as the server does: upright by EXIF, transparency over white."""
+    """Convert any mode to upright sRGB; see upright_rgb."""
+    return upright_rgb(image)[0]
+
+
+def upright_rgb(image: Image.Image) -> tuple[Image.Image, str]:
+    """Convert any mode to sRGB, as the server does: upright by EXIF, transparency over white.
+
+    Returns:
+        The image, and a note on its ICC profile, as Provenance.decoder has it; "" for none.
+    """
     image.load()  # a PNG's EXIF may come after its pixels
-    turn, pixels = upright_step(image), _opaque(image)
-    return pixels if turn is None else pixels.transpose(turn)
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.mode.startswith("I"):
-        # 16-bit grey; Pillow would clip it to 8 bits instead of scaling.
-        grey = (np.asarray(image, np.float64) / 257).round().clip(0, 255).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
-    if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        backdrop = Image.new("RGBA", layers.size, (255, 255, 255, 255))
-        return Image.alpha_composite(backdrop, layers).convert("RGB")
-    return image.convert("RGB")
+    turn, (pixels, note) = upright_step(image), to_srgb(image)
+    return (pixels if turn is None else pixels.transpose(turn)), note
 
 
 def _read(path: str | os.PathLike[str] | os.PathLike[bytes]) -> bytes:
@@ -149,6 +148,20 @@ def _copied(given: bytes | bytearray | memoryview) -> bytes:
             "the image is a memoryview that was released: pass its bytes, or release it after the "
             "call"
         ) from error
+
+
+def _served(content: bytes) -> bytes | UInt8Array:
+    """Return a file as it is, or its pixels if servers do not take its format."""
+    image = open_unserved(content)
+    if image is None:
+        return content
+    count = getattr(image, "n_frames", 1)
+    if count > 1:
+        raise UnsupportedImage(
+            f"the {image.format} file has {count} pictures: open it by Pillow, seek() the one to "
+            "be explained, and pass that"
+        )
+    return np.asarray(_loaded(image))
 
 
 def _loaded(image: Image.Image | io.BytesIO) -> Image.Image:

@@ -57,7 +57,8 @@ class Provenance:
         bank_digest: "sha256:..." of the concept bank.
         vocabulary_digest: "sha256:..." of the vocabulary.
         service_version: Version of the server.
-        decoder: Decoder of the image: "pillow/JPEG", "raw" ...
+        decoder: Decoder of the image: "pillow/JPEG", "raw" ... It ends in "icc" if an embedded
+            colour profile was converted to sRGB, and in "icc ignored" if one was not used.
         execution_provider: onnxruntime's execution provider.
         method: The CAM method: "cam", "grad_cam" ...; a number if this client does not know it.
         parameters: The method's parameters, by name.
@@ -109,6 +110,8 @@ class Model:
         dead_channel_count: Channels with constant scores over the probing set.
         provenance: Provenance of all results of this model, with an empty `decoder`.
         methods: Supported CAM methods, without those that this client does not know.
+        multi_label: The classes do not exclude each other: several may be present in an image, or
+            none. Their probabilities do not add up to 1.
         channel_phrases: D indices into `vocabulary`: the phrase that each channel supports most; -1
             if it supports none. Empty from older servers.
     """
@@ -124,4 +127,5 @@ class Model:
     dead_channel_count: int
     provenance: Provenance
     methods: tuple[str, ...] = ()
+    multi_label: bool = False
     channel_phrases: tuple[int, ...] = field(default=(), repr=False)

@@ -25,7 +25,8 @@ class Prediction:
     Attributes:
         class_index: 0 .. C-1.
         class_name: Name in the model's list of classes.
-        probability: Softmax over all classes, 0..1.
+        probability: Softmax over all classes, 0..1; of a multi-label model (Model.multi_label) the
+            sigmoid of the logit.
         logit: The class's logit.
     """
 

@@ -268,6 +268,11 @@ class ServerSettings(BaseSettings):
         "pixels for each pixel of the model's input; logits change by up to 0.3 of "
         "their standard deviation.",
     )
+    colour_profiles: bool = Field(
+        True,
+        description="Convert images with an embedded ICC colour profile to sRGB, as bank "
+        "building always does; false to take their numbers as sRGB's.",
+    )
     max_message_bytes: int = Field(
         64 * MIB,
         ge=1024,

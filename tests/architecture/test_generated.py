@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -22,14 +24,12 @@ def test_help_lists_every_target():
         assert f"make {target}" in done.stdout
 
 
-def test_the_client_reads_png_files_as_the_service_does():
-    """Neither package imports the other, so that both hold this short module."""
+@pytest.mark.parametrize("name", ["png.py", "colours.py"])
+def test_the_client_reads_image_files_as_the_service_does(name):
+    """Neither package imports the other, so that both hold these short modules."""
     service, client = (
-        ast.parse((ROOT / path).read_text()).body[1:]
-        for path in (
-            "service/textcam_service/imaging/png.py",
-            "client/textcam_client/_image_files/png.py",
-        )
+        ast.parse((ROOT / folder / name).read_text()).body[1:]
+        for folder in ("service/textcam_service/imaging", "client/textcam_client/_image_files")
     )
-    unequal = "make imaging/png.py and the client's _image_files/png.py equal again"
+    unequal = f"make imaging/{name} and the client's _image_files/{name} equal again"
     assert [ast.dump(node) for node in service] == [ast.dump(node) for node in client], unequal

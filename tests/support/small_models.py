@@ -33,6 +33,8 @@ def write_model(
     seed: int,
     like: int | None = None,
     class_names: tuple[str, ...] = tuple(f"class {index}" for index in range(CLASSES)),
+    *,
+    multi_label: bool = False,
 ) -> Path:
     """A backbone and its bank, of random weights.
 
@@ -41,6 +43,7 @@ def write_model(
         seed: Of the weights.
         like: Weights that differ little from those of this seed.
         class_names: Of its 5 classes.
+        multi_label: They do not exclude each other.
     """
     rng = np.random.default_rng(seed if like is None else like)
     kernel = rng.standard_normal((CHANNELS, 3, 4, 4)).astype(np.float32)
@@ -61,6 +64,7 @@ def write_model(
         map_height=SIDE // 4,
         map_width=SIDE // 4,
         exporter={},
+        multi_label=multi_label,
     )
     write_backbone(folder / "backbone", BackboneGraphs(graph), (head, bias), manifest)
     backbone = Backbone(folder / "backbone", threads=1)

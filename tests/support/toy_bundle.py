@@ -25,10 +25,10 @@ AXES = np.eye(4, dtype=np.float32)
 class ToyBackbone(Backbone):
     """Maps 2 x 2 of a picture of 4 x 4: mean red, green, blue of each quarter, and a constant.
 
-    logits = ((w . channels) + bias, 0), in hundreds of a colour's value.
+    logits = ((w . channels) + bias, 0), in hundreds of a colour's value; `multi_label`: two labels.
     """
 
-    def __init__(self, weights=(1.0, 1.0, 1.0, 1.0), bias=0.0, constant=0.0):
+    def __init__(self, weights=(1.0, 1.0, 1.0, 1.0), bias=0.0, constant=0.0, multi_label=False):
         size = Preprocessing(4, 4, 4, "bilinear", (0.0,) * 3, (1.0,) * 3)
         self.manifest = SimpleNamespace(
             vertices=0,
@@ -37,6 +37,7 @@ class ToyBackbone(Backbone):
             head_kind=GAP_LINEAR,
             grid_shift=(0.0, 0.0),
             attention=(),
+            multi_label=multi_label,
         )
         self.head_weights = np.array([weights, np.zeros(len(weights))], np.float32)
         self.head_bias = np.array([bias, 0.0], np.float32)

@@ -1,52 +1,42 @@
 """Export and explain many networks of torchvision and timm, and write down which work.
 
-    python tests/zoo/run_zoo.py [--only NAME,NAME]      (make test-zoo)
+    python tests/zoo/run_zoo.py [--only NAME;NAME] [--minutes M]      (make test-zoo)
 
 Seeded weights, with batch norms calibrated by random images: what is judged is the export's parity
-with torch, and that each method that the backbone can answer gives a finite map that varies. Each
-network runs in a process of its own.
-Exit status 1 where a network fails that is not known to.
+with torch, that the maps' cells see their own part of the image, and that each method that the
+backbone can answer gives a finite map that varies. Each network runs in a process of its own, with
+limits on CPU time and memory.
+
+Each row is kept as soon as it is there. An interrupted run goes on where it was when it is started
+again; --minutes ends it so. --fresh begins anew. The page with the table is written at each end.
+Exit status 1 where a network fails, 2 where networks are left to visit.
 """
 
 import argparse
+import datetime as dt
 import json
+import platform
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
-TORCHVISION = (
-    "resnet18", "resnet50", "resnext50_32x4d", "vgg11", "densenet121", "mobilenet_v2",
-    "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "regnet_y_400mf",
-    "shufflenet_v2_x0_5", "squeezenet1_1", "googlenet", "inception_v3", "mnasnet0_5",
-    "vit_b_16", "swin_t", "maxvit_t",
-)  # fmt: skip
-TIMM_CNNS = (
-    "resnet10t", "resnetv2_50", "seresnet18", "ecaresnet26t", "skresnet18", "resnest14d",
-    "res2net50_26w_4s", "dla34", "dpn48b", "hrnet_w18_small", "densenet121", "vgg11_bn",
-    "mobilenetv2_050", "mobilenetv3_small_050", "mobilenetv4_conv_small", "efficientnet_lite0",
-    "tf_efficientnetv2_b0", "mixnet_s", "fbnetc_100", "ghostnet_050", "lcnet_050", "tinynet_e",
-    "rexnet_100", "regnetx_002", "regnety_002", "convnext_atto", "convnextv2_atto",
-    "repvgg_a0", "cspresnet50", "darknet53", "xception41", "inception_next_tiny",
-    "edgenext_xx_small", "starnet_s1", "fasternet_t0", "inception_v4",
-)  # fmt: skip
-TIMM_TRANSFORMERS = (
-    "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "beit_base_patch16_224",
-    "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "cait_xxs24_224",
-    "xcit_nano_12_p16_224", "pvt_v2_b0", "mobilevit_xxs", "levit_128s", "coat_lite_tiny",
-    "poolformer_s12", "maxvit_pico_rw_256", "crossvit_tiny_240", "twins_pcpvt_small",
-    "eva02_tiny_patch14_224", "tiny_vit_5m_224", "efficientformer_l1", "vit_small_patch16_dinov3",
-)  # fmt: skip
-ALL = (
-    *(f"torchvision:{name}" for name in TORCHVISION),
-    *(f"timm:{name}" for name in (*TIMM_CNNS, *TIMM_TRANSFORMERS)),
-)
+from zoo_networks import ALL
+
 METHODS = (
     "cam", "grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "eigen_cam",
     "recipro_cam", "legrad",
 )  # fmt: skip
-SECONDS = 400
+SECONDS = 600  # of CPU time
+WAIT = 3600
+GIBIBYTES = 8
+STATE = Path("build/bench/zoo.jsonl")
+PAGE = Path("build/bench/zoo.md")
+LIBRARIES = ("torch", "torchvision", "timm", "onnx", "onnxruntime")
 
 
 def calibrated(network):
@@ -76,6 +66,10 @@ def calibrated(network):
     return network
 
 
+def option(text):
+    return int(text) if text.isdecimal() else text
+
+
 def visit(name):
     """One network, in this process: a row of the table."""
     import numpy as np
@@ -86,11 +80,15 @@ def visit(name):
     from textcam_service.offline.networks.loading import load_network
     from textcam_service.runtime.backbone import Backbone
 
-    started = time.perf_counter()
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 60))
+    resource.setrlimit(resource.RLIMIT_DATA, (GIBIBYTES << 30, GIBIBYTES << 30))
+    known, *given = name.split()
+    options = {key: option(value) for key, value in (one.split("=") for one in given)}
+    started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        network = calibrated(load_network(name, "none"))
+        network = calibrated(load_network(known, "none", options))
         report = export_network(network, Path(folder) / "backbone")
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         backbone = Backbone(Path(folder) / "backbone")
         size = backbone.manifest.preprocessing
         images = np.random.default_rng(0).normal(size=(2, 3, size.height, size.width))
@@ -120,7 +118,7 @@ def visit(name):
         "methods": len(ran),
         "seconds": round(seconds, 1),
         "parity": max(report.logits_error, report.maps_error, report.gradient_error),
-        "why": report.without,
+        "why": "; ".join(filter(None, (report.without, *report.notes))),
     }
 
 
@@ -128,23 +126,27 @@ def row_of(name):
     """visit() in a process of its own, which may die or hang."""
     command = [sys.executable, "-W", "ignore", __file__, "--visit", name]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, check=False)
     except subprocess.TimeoutExpired:
-        return {"network": name, "fault": f"not done after {SECONDS} s"}
+        return {"network": name, "fault": f"not done after {WAIT} s"}
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
+    if done.returncode == -signal.SIGXCPU:
+        return {"network": name, "fault": f"not done after {SECONDS} s of CPU time"}
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return {"network": name, "fault": (lines or [f"exit status {done.returncode}"])[-1][:200]}
+    reason = (lines or [f"exit status {done.returncode}"])[-1]
+    return {"network": name, "fault": reason.rpartition("ExportRefused: ")[2][:300]}
 
 
 def table(rows):
     lines = [
-        "| network | target layer | maps | head | methods | export s | parity | note |",
+        "| network | target layer | maps | head | methods | CPU s | parity | note |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         if "fault" in row:
-            lines.append(f"| {row['network']} | - | - | - | 0 | - | - | {row['fault']} |")
+            fault = row["fault"].replace("|", r"\|")
+            lines.append(f"| {row['network']} | - | - | - | 0 | - | - | {fault} |")
         else:
             cells = (
                 row["network"], row["target_layer"], row["maps"], row["head"], row["methods"],
@@ -154,25 +156,87 @@ def table(rows):
     return "\n".join(lines)
 
 
+def page(rows, left):
+    """The table, and what it came from."""
+    worked = sum("fault" not in row for row in rows)
+    days = sorted({row["date"] for row in rows})
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    rest = f" {len(left)} of the list are left to visit: {', '.join(left)}." if left else ""
+    return f"""# Which networks work
+
+{worked} of {len(rows)} networks export and explain.{rest}
+
+`make test-zoo`, {" to ".join(dict.fromkeys((days[0], days[-1])))}, {processor()}, one thread;
+{libraries}. Seeded weights, batch norms calibrated by random images.
+
+- "methods": how many of {", ".join(METHODS)} the head can answer; each gave a finite map that
+  varies.
+- "parity": the largest error against torch, of logits, maps and gradients.
+- "CPU s": time of loading and export on one thread.
+
+{table(rows)}
+"""
+
+
+def processor():
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def kept(state, names):
+    """Rows of an earlier run, by name; a last line that was cut off is left out."""
+    rows = {}
+    for line in state.read_text().splitlines() if state.exists() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rows[row["network"]] = row
+    return {name: rows[name] for name in names if name in rows}
+
+
+def read_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="", metavar="NAME;NAME", help="visit these alone")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin none after that")
+    parser.add_argument("--fresh", action="store_true", help="visit all again")
+    parser.add_argument("--state", type=Path, default=STATE, help="rows so far")
+    parser.add_argument("--page", type=Path, default=PAGE, help="page to write")
+    parser.add_argument("--visit", default="", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--visit", default="")
-    arguments = parser.parse_args()
+    arguments = read_arguments()
     if arguments.visit:
         print(json.dumps(visit(arguments.visit)))
         return
-    rows = []
-    for name in arguments.only.split(",") if arguments.only else ALL:
-        rows.append(row_of(name))
-        print(rows[-1], flush=True)
-    worked = sum("fault" not in row for row in rows)
-    text = f"{worked} of {len(rows)} networks export and explain.\n\n{table(rows)}\n"
-    output = Path("build/bench/zoo.md")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text)
+    names = arguments.only.split(";") if arguments.only else ALL
+    for path in (arguments.state, arguments.page):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.fresh:
+        arguments.state.unlink(missing_ok=True)
+    rows = kept(arguments.state, names)
+    print(f"{len(rows)} of {len(names)} networks were visited before", flush=True)
+    end = time.monotonic() + 60 * arguments.minutes
+    for name in names:
+        if name in rows or time.monotonic() > end:
+            continue
+        rows[name] = {**row_of(name), "date": dt.date.today().isoformat()}
+        with arguments.state.open("a") as file:
+            file.write("\n" + json.dumps(rows[name]))  # a line that was cut off stays alone
+        print(rows[name], flush=True)
+    left = [name for name in names if name not in rows]
+    text = page([rows[name] for name in names if name in rows], left)
+    arguments.page.write_text(text)
     print(text)
-    sys.exit(worked < len(rows))
+    sys.exit(2 if left else any("fault" in row for row in rows.values()))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ def model(response: pb.GetModelResponse) -> Model:
             for number in response.methods
             if number in types_pb.CamMethod.values()
         ),
+        multi_label=response.multi_label,
         channel_phrases=tuple(response.channel_phrases),
     )
 

@@ -21,7 +21,7 @@ _UPRIGHT = {
 # Errors that Pillow raises on damaged files and, two of them, on closed images.
 DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error),
-    *(AssertionError, AttributeError, ArithmeticError, Image.DecompressionBombError),
+    *(AssertionError, AttributeError, ArithmeticError, RuntimeError, Image.DecompressionBombError),
 )
 # Where Pillow keeps EXIF and XMP of a file.
 _EXIF = ("exif", "Raw profile type exif")

@@ -18,9 +18,10 @@ from PIL import Image, UnidentifiedImageError
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import types_pb2 as types_pb
 
+from textcam_client._image_files.formats import SERVED
 from textcam_client._image_files.orientation import DAMAGE
 from textcam_client._image_files.png import without_long_metadata
-from textcam_client.images import to_rgb
+from textcam_client.images import upright_rgb
 
 # The service's limits, by default.
 MAX_REQUEST_ID = 128
@@ -30,7 +31,6 @@ DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 MAX_IMAGE_BYTES = 20 * 2**20
 MAX_IMAGE_PIXELS = 50_000_000
-_FORMATS = ("JPEG", "PNG", "WEBP")
 
 
 class Refused(Exception):
@@ -143,9 +143,10 @@ def open_image(request: pb.ExplainRequest) -> tuple[Image.Image, str]:
     image = _opened(request.encoded)
     _require_pixels(image.width, image.height, "encoded")
     try:
-        if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise invalid("ANIMATED_IMAGE", "encoded", "the image has several frames")
-        return to_rgb(image), f"pillow/{image.format}"
+        upright, note = upright_rgb(image)
+        return upright, f"pillow/{image.format} {note}".rstrip()
     except DAMAGE as error:
         message = f"the file ends early or is damaged: {error}"
         raise invalid("TRUNCATED_IMAGE", "encoded", message) from error
@@ -188,9 +189,9 @@ def _opened(encoded: bytes) -> Image.Image:
     if len(encoded) > MAX_IMAGE_BYTES:
         raise invalid("IMAGE_TOO_LARGE", "encoded", f"more than {MAX_IMAGE_BYTES:,} bytes")
     try:
-        return Image.open(io.BytesIO(without_long_metadata(encoded)), formats=_FORMATS)
+        return Image.open(io.BytesIO(without_long_metadata(encoded)), formats=SERVED)
     except UnidentifiedImageError as error:
-        raise invalid("UNSUPPORTED_IMAGE", "encoded", "no JPEG, PNG or WebP image") from error
+        raise invalid("UNSUPPORTED_IMAGE", "encoded", f"no image of {SERVED}") from error
     except Image.DecompressionBombError as error:
         raise invalid("IMAGE_TOO_LARGE", "encoded", str(error)) from error
     except DAMAGE as error:

@@ -153,7 +153,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[_types_pb2.ModelSpec, _Mapping]] = ...) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("summary", "class_names", "vocabulary", "architecture", "target_layer", "input_height", "input_width", "map_height", "map_width", "channel_count", "dead_channel_count", "provenance", "methods", "channel_phrases")
+    __slots__ = ("summary", "class_names", "vocabulary", "architecture", "target_layer", "input_height", "input_width", "map_height", "map_width", "channel_count", "dead_channel_count", "provenance", "methods", "multi_label", "channel_phrases")
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     VOCABULARY_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +167,7 @@ class GetModelResponse(_message.Message):
     DEAD_CHANNEL_COUNT_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     METHODS_FIELD_NUMBER: _ClassVar[int]
+    MULTI_LABEL_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_PHRASES_FIELD_NUMBER: _ClassVar[int]
     summary: ModelSummary
     class_names: _containers.RepeatedScalarFieldContainer[str]
@@ -181,5 +182,6 @@ class GetModelResponse(_message.Message):
     dead_channel_count: int
     provenance: _types_pb2.Provenance
     methods: _containers.RepeatedScalarFieldContainer[_types_pb2.CamMethod]
+    multi_label: bool
     channel_phrases: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, summary: _Optional[_Union[ModelSummary, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., vocabulary: _Optional[_Iterable[str]] = ..., architecture: _Optional[str] = ..., target_layer: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., map_height: _Optional[int] = ..., map_width: _Optional[int] = ..., channel_count: _Optional[int] = ..., dead_channel_count: _Optional[int] = ..., provenance: _Optional[_Union[_types_pb2.Provenance, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_types_pb2.CamMethod, str]]] = ..., channel_phrases: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, summary: _Optional[_Union[ModelSummary, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., vocabulary: _Optional[_Iterable[str]] = ..., architecture: _Optional[str] = ..., target_layer: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., map_height: _Optional[int] = ..., map_width: _Optional[int] = ..., channel_count: _Optional[int] = ..., dead_channel_count: _Optional[int] = ..., provenance: _Optional[_Union[_types_pb2.Provenance, _Mapping]] = ..., methods: _Optional[_Iterable[_Union[_types_pb2.CamMethod, str]]] = ..., multi_label: bool = ..., channel_phrases: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -61,6 +61,8 @@ class BackboneManifest:
         quantized_from: weights_digest of the float backbone of an int8 one; empty for a float
             one.
         parity_digest: Digest of an int8 backbone's report of parity with the float one.
+        multi_label: True if the classes do not exclude each other. Then the probability of a class
+            is the sigmoid of its logit, else it is a softmax over all.
     """
 
     architecture: str
@@ -82,6 +84,7 @@ class BackboneManifest:
     vertices: int = 0
     quantized_from: str = ""
     parity_digest: str = ""
+    multi_label: bool = False
 
     @property
     def cells(self) -> int:

@@ -36,7 +36,7 @@ class ImageAgreement:
     """Agreement of two explanations of one image.
 
     Attributes:
-        top1: Both models find the same class most probable.
+        top1: Both models find the same class most probable; see same_top().
         map_correlation: See map_correlation().
         first_phrase: Both rationales begin with the same phrase, or both have none.
         share_difference: See share_difference().
@@ -113,6 +113,22 @@ class ExplanationAgreement:
             f"{self.first_phrase:.4f} (at least {thresholds.first_phrase:g}), {shares}over "
             f"{self.images} images"
         )
+
+
+def same_top(one: FloatArray, other: FloatArray, *, multi_label: bool) -> bool:
+    """Return True if two models find the same class of an image most probable.
+
+    Of labels that do not exclude each other the order says little: two that both models find
+    present, with a probability above 0.5, count as the same.
+
+    Args:
+        one: Logits (C,) of the first model.
+        other: Logits (C,) of the second one.
+        multi_label: The classes do not exclude each other.
+    """
+    tops = [int(np.argmax(one)), int(np.argmax(other))]
+    present = bool((one[tops] > 0).all() and (other[tops] > 0).all())
+    return tops[0] == tops[1] or (multi_label and present)
 
 
 def compare_rationales(one: Rationale, other: Rationale, *, top1: bool) -> ImageAgreement:

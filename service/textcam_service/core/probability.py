@@ -16,6 +16,16 @@ def softmax(logits: FloatArray) -> Float64Array:
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
+def class_probabilities(logits: FloatArray, *, multi_label: bool) -> Float64Array:
+    """Compute probabilities of classes (..., C): a softmax, or sigmoids.
+
+    Args:
+        logits: (..., C).
+        multi_label: The classes do not exclude each other; each has a sigmoid of its own.
+    """
+    return sigmoid(logits) if multi_label else softmax(logits)
+
+
 def logit(probability: FloatArray, edge: float = _EDGE) -> Float64Array:
     """Compute log(p / (1 - p)), with both kept from 0 by `edge`."""
     held = np.asarray(probability, np.float64)

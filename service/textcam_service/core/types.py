@@ -111,7 +111,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Prediction of one class; the probability is a softmax over all classes."""
+    """Prediction of one class; its probability is by core.probability.class_probabilities."""
 
     class_index: int
     class_name: str

@@ -28,12 +28,13 @@ from textcam_service.errors import (
     TruncatedImage,
     UnsupportedImage,
 )
+from textcam_service.imaging.avif import AvifSequence, frame_pixels
+from textcam_service.imaging.colours import to_srgb
+from textcam_service.imaging.formats import FORMATS, TAKEN, format_name
 from textcam_service.imaging.orientation import DAMAGE, SIDEWAYS, UPRIGHT, exif_orientation
 from textcam_service.imaging.png import without_long_metadata
 from textcam_service.imaging.resampling import resample
 
-FORMATS = ("JPEG", "PNG", "WEBP")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _REDUCTIONS = (4, 2)  # 1:8 gains little more, and its tolerance was not measured
 # Least number of pixels, along each side, that a reduced image keeps for each pixel of the
 # network's input.
@@ -60,6 +61,8 @@ class DecodedImage:
     Attributes:
         pixels: height / reduction times width / reduction, rounded up.
         decoder: Name of the decoder: "pillow/JPEG", "pillow/JPEG 1:2" where reduced, "raw" ...
+            Behind it "icc" for colours that a profile converted, "icc ignored" for a profile that
+            did not.
         height: Height of the whole image, in pixels.
         width: Width of the whole image, in pixels.
         reduction: Pixels of the image, along each side, for one of `pixels`.
@@ -73,9 +76,12 @@ class DecodedImage:
 
 
 def decode(
-    encoded: bytes, limits: ImageLimits, preprocessing: Preprocessing | None = None
+    encoded: bytes,
+    limits: ImageLimits,
+    preprocessing: Preprocessing | None = None,
+    use_profile: bool = True,
 ) -> DecodedImage:
-    """Decode a JPEG, PNG or WebP file to upright RGB.
+    """Decode a JPEG, PNG, WebP or AVIF file to upright sRGB.
 
     CMYK, grey, 16-bit, palette and alpha images become RGB; alpha is laid over white. The server
     gives `preprocessing`. Bank building and evaluation also need the pixels, and do not give it:
@@ -87,6 +93,7 @@ def decode(
         limits: Limits of what is decoded.
         preprocessing: Preparation that follows: a JPEG is then reduced where enough pixels remain.
             None: never reduced.
+        use_profile: Convert colours by the embedded ICC profile; a damaged one is ignored.
 
     Raises:
         InvalidImage: EmptyImage, UnsupportedImage, TruncatedImage or AnimatedImage.
@@ -101,9 +108,9 @@ def decode(
             field="encoded",
         )
     image = _open(encoded)
-    _check_header(image, limits)
+    _check_header(image, encoded, limits)
     try:
-        return _load(image, encoded, preprocessing)
+        return _load(image, encoded, preprocessing, use_profile)
     except DAMAGE as error:
         raise TruncatedImage(
             f"the {image.format} file ends early or is damaged ({error}); send it again whole",
@@ -111,9 +118,9 @@ def decode(
         ) from error
 
 
-def whole_image(encoded: bytes) -> Image.Image:
+def whole_image(encoded: bytes, use_profile: bool = True) -> Image.Image:
     """Decode a file that decode() accepted, upright and never reduced."""
-    return _load(_open(encoded), encoded, None).pixels
+    return _load(_open(encoded), encoded, None, use_profile).pixels
 
 
 def from_pixels(array: UInt8Array, limits: ImageLimits) -> DecodedImage:
@@ -160,9 +167,7 @@ def _open(encoded: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(without_long_metadata(encoded)), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise UnsupportedImage(
-            "the bytes are not a JPEG, PNG or WebP image", field="encoded"
-        ) from error
+        raise _unsupported(encoded) from error
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(
             f"the image's header names far too many pixels: {error}", field="encoded"
@@ -173,8 +178,23 @@ def _open(encoded: bytes) -> Image.Image:
         ) from error
 
 
-def _check_header(image: Image.Image, limits: ImageLimits) -> None:
+def _unsupported(encoded: bytes) -> InvalidImage:
+    """Name the format of a file that cannot be opened, and the cure."""
+    name = format_name(encoded)
+    if name is None:
+        return UnsupportedImage(f"the bytes are not a {TAKEN} image", field="encoded")
+    if name in FORMATS:
+        return InvalidImage(f"the {name} file is damaged; send it again whole", field="encoded")
+    return UnsupportedImage(
+        f"the bytes are {name}, not {TAKEN}: convert the image to one of these, or send its pixels",
+        field="encoded",
+    )
+
+
+def _check_header(image: Image.Image, encoded: bytes, limits: ImageLimits) -> None:
     _check_pixels(image.width, image.height, limits, "encoded")
+    if image.format == "AVIF":
+        _check_frames(encoded, limits)
     try:
         frames = getattr(image, "n_frames", 1)
     except DAMAGE as error:
@@ -182,9 +202,31 @@ def _check_header(image: Image.Image, limits: ImageLimits) -> None:
             f"the file's frames cannot be read ({error}); send it again whole", field="encoded"
         ) from error
     # Some cameras append a preview as a second frame of a JPEG (MPO); the first is the picture.
-    if frames > 1 and image.format in ("PNG", "WEBP"):
+    if frames > 1 and image.format != "MPO":
         raise AnimatedImage(
             f"the image has {frames} frames; send the one to be explained", field="encoded"
+        )
+
+
+def _check_frames(encoded: bytes, limits: ImageLimits) -> None:
+    """Check the frames of an AVIF file, which may be larger than its header tells."""
+    try:
+        largest, total = frame_pixels(encoded)
+    except AvifSequence:
+        raise AnimatedImage(
+            "the AVIF file is a sequence; send the frame to be explained", field="encoded"
+        ) from None
+    except (ValueError, IndexError) as error:
+        raise TruncatedImage(
+            f"the AVIF file is damaged or unusual ({error}); save the image as JPEG or PNG",
+            field="encoded",
+        ) from error
+    # Colours, transparency, a preview and a gain map may all be as large as the image.
+    if largest > limits.max_pixels or total > 4 * limits.max_pixels:
+        raise ImageTooLarge(
+            f"the AVIF file's frames have up to {largest:,} pixels, {total:,} in all; at "
+            f"most {limits.max_pixels:,} and four times as many are allowed, so send it smaller",
+            field="encoded",
         )
 
 
@@ -212,7 +254,9 @@ def _reduction(image: Image.Image, orientation: int, preprocessing: Preprocessin
     return 1
 
 
-def _load(image: Image.Image, encoded: bytes, preprocessing: Preprocessing | None) -> DecodedImage:
+def _load(
+    image: Image.Image, encoded: bytes, preprocessing: Preprocessing | None, use_profile: bool
+) -> DecodedImage:
     """Load the pixels of an opened file."""
     width, height = image.size
     decoder = f"pillow/{image.format}"
@@ -231,20 +275,9 @@ def _load(image: Image.Image, encoded: bytes, preprocessing: Preprocessing | Non
         orientation = exif_orientation(image)
     if orientation in SIDEWAYS:
         width, height = height, width
-    pixels = _to_rgb(image)
+    pixels, note = to_srgb(image, use_profile)
+    if note:
+        decoder += f" {note}"
     if orientation != 1:
         pixels = pixels.transpose(UPRIGHT[orientation])
     return DecodedImage(pixels, decoder, height, width, reduction)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.mode.startswith("I"):  # 16-bit grey
-        wide = np.asarray(image).astype(np.float64)
-        return Image.fromarray(np.clip(np.rint(wide / 257), 0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, "white")
-        return Image.alpha_composite(white, layered).convert("RGB")
-    return image.convert("RGB")

@@ -22,7 +22,7 @@ SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 # What Pillow's decoders raise on damaged files.
 DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error),
-    *(AssertionError, AttributeError, ArithmeticError),
+    *(AssertionError, AttributeError, ArithmeticError, RuntimeError),
 )
 # Where Pillow keeps what it reads EXIF from; it looks for an orientation in XMP too.
 _EXIF = ("exif", "Raw profile type exif")

@@ -92,6 +92,11 @@ class ModelBundle:
         return self.backbone.manifest.class_names
 
     @property
+    def multi_label(self) -> bool:
+        """True if the classes do not exclude each other."""
+        return self.backbone.manifest.multi_label
+
+    @property
     def phrases(self) -> tuple[str, ...]:
         """V phrases of the vocabulary."""
         return self.artefact.vocabulary.phrases

@@ -12,7 +12,8 @@ from PIL import Image
 
 from textcam_service.core.types import PHRASE_KINDS
 from textcam_service.errors import InvalidImage, InvalidRequest, ProbingSetError, VocabularyError
-from textcam_service.imaging.decoding import SUFFIXES, ImageLimits, decode
+from textcam_service.imaging.decoding import ImageLimits, decode
+from textcam_service.imaging.formats import SUFFIXES, TAKEN
 
 _KIND = re.compile(r"#\s*kind:\s*(\S+)")
 _NEARLY_KIND = re.compile(r"#+\s*kinds?\s*:", re.IGNORECASE)
@@ -56,7 +57,7 @@ class ImageFolder(Sequence[Path]):
             )
         if not found:
             raise ProbingSetError(
-                f"no JPEG, PNG or WebP file under {', '.join(str(folder) for folder in folders)}"
+                f"no {TAKEN} file under {', '.join(str(folder) for folder in folders)}"
             )
         once: dict[Path, Path] = {}
         for path in found:

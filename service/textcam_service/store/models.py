@@ -34,7 +34,7 @@ from textcam_service.errors import (
     VersionExists,
     VersionInUse,
 )
-from textcam_service.imaging.decoding import SUFFIXES
+from textcam_service.imaging.formats import SUFFIXES
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.store.cache import cache_errors, full_disk_errors, locked, prune
 from textcam_service.store.filesystem import exists, remove, write_whole

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Iterator
 
 import grpc
+import icc_profiles
 import numpy as np
 import pytest
 from model_callers import publish, served
-from PIL import Image
+from PIL import Image, ImageCms
 from small_models import write_model
 from textcam.v1 import explainer_pb2 as pb
 from textcam.v1 import explainer_pb2_grpc
@@ -66,6 +67,8 @@ PNG, JPEG = encoded(IMAGE, "PNG"), encoded(IMAGE, "JPEG")
 FRAMES = {"save_all": True, "append_images": [Image.new("RGB", (50, 40))]}
 # Refused by the size that its header names.
 LARGE = JPEG.replace(struct.pack(">HH", 40, 50), struct.pack(">HH", 8000, 8000))
+ADOBE = icc_profiles.of_primaries(*icc_profiles.WIDE["Adobe RGB"])
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 MALFORMED_EXIF = (
     b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHI4s", 256, 2, 4, b"abc\0") + bytes(4)
 )
@@ -118,6 +121,13 @@ IMAGES = {
     "jpeg": JPEG,
     "webp": encoded(IMAGE, "WEBP"),
     "malformed exif": encoded(IMAGE, "JPEG", exif=MALFORMED_EXIF),
+    "adobe rgb": encoded(IMAGE, "PNG", icc_profile=ADOBE),
+    "srgb": encoded(IMAGE, "JPEG", icc_profile=SRGB),
+    "damaged profile": encoded(IMAGE, "WEBP", icc_profile=ADOBE[:200]),
+    "avif": encoded(IMAGE, "AVIF"),
+    "animated avif": encoded(IMAGE, "AVIF", **FRAMES),
+    "cut avif": encoded(IMAGE, "AVIF")[:-40],
+    "jpeg 2000": encoded(IMAGE, "JPEG2000"),
     "gif": encoded(IMAGE, "GIF"),
     "bmp": encoded(IMAGE, "BMP"),
     "nothing": b"",

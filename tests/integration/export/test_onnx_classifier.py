@@ -15,14 +15,19 @@ from textcam_service.core.methods import (
     MethodSettings,
     run_method,
 )
+from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.from_onnx.export import export_onnx
 from textcam_service.offline.export.from_torch.export import export_network
-from textcam_service.offline.networks.network import Network, standard_preprocessing
+from textcam_service.offline.networks.network import (
+    Network,
+    StatedPreprocessing,
+    standard_preprocessing,
+)
 from textcam_service.runtime.backbone import Backbone
 from torch import nn
 
-SIZE = standard_preprocessing(64)
+SIZE, STATED = standard_preprocessing(64), StatedPreprocessing((64, 64))
 
 
 class Gap(nn.Module):
@@ -56,7 +61,7 @@ def pixels(count):
 @pytest.mark.parametrize("free", [True, False])
 def test_a_linear_head_has_its_closed_form(tmp_path, free):
     module = written(Gap(), tmp_path / "m.onnx", free)
-    report = export_onnx(tmp_path / "m.onnx", tmp_path / "b", preprocessing=SIZE)
+    report = export_onnx(tmp_path / "m.onnx", tmp_path / "b", preprocessing=STATED)
     backbone = Backbone(tmp_path / "b")
     assert (report.head_kind, report.maps_shape) == ("gap_linear", (12, 16, 16))
     np.testing.assert_allclose(backbone.head_weights, module.head.weight.detach(), atol=1e-6)
@@ -71,7 +76,7 @@ def test_a_linear_head_has_its_closed_form(tmp_path, free):
 
 def test_another_head_runs_forward_for_gradient_free_methods(tmp_path):
     written(Gap(nn.Sequential(nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 5))), tmp_path / "m.onnx")
-    report = export_onnx(tmp_path / "m.onnx", tmp_path / "b", preprocessing=SIZE)
+    report = export_onnx(tmp_path / "m.onnx", tmp_path / "b", preprocessing=STATED)
     assert report.head_kind == "forward"
     assert "for gradient-free methods" in str(report)
     backbone = Backbone(tmp_path / "b")
@@ -93,22 +98,28 @@ def test_it_is_cut_at_a_tensor_or_a_node_by_name(tmp_path):
     first = next(node for node in graph.node if node.op_type == "Relu")
     for name in (first.output[0], first.name):
         report = export_onnx(
-            tmp_path / "m.onnx", tmp_path / "b", preprocessing=SIZE, target_layer=name
+            tmp_path / "m.onnx", tmp_path / "b", preprocessing=STATED, target_layer=name
         )
         assert (report.maps_shape, report.head_kind) == ((8, 32, 32), "forward")
     with pytest.raises(ExportRefused, match="no tensor 'relu_x' holds maps; some that do"):
-        export_onnx(tmp_path / "m.onnx", tmp_path / "b", preprocessing=SIZE, target_layer="relu_x")
+        export_onnx(
+            tmp_path / "m.onnx", tmp_path / "b", preprocessing=STATED, target_layer="relu_x"
+        )
 
 
 def test_what_is_no_classifier_is_refused_with_the_mend(tmp_path):
     (tmp_path / "no.onnx").write_bytes(b"nothing")
     with pytest.raises(ExportRefused, match="is no ONNX model"):
-        export_onnx(tmp_path / "no.onnx", tmp_path / "b", preprocessing=SIZE)
+        export_onnx(tmp_path / "no.onnx", tmp_path / "b", preprocessing=STATED)
     written(Gap(), tmp_path / "m.onnx")
     with pytest.raises(ExportRefused, match="5 logits, 2 class names"):
-        export_onnx(tmp_path / "m.onnx", tmp_path / "b", preprocessing=SIZE, class_names=("a", "b"))
+        export_onnx(
+            tmp_path / "m.onnx", tmp_path / "b", preprocessing=STATED, class_names=("a", "b")
+        )
     with pytest.raises(ExportRefused, match="does not run on images"):
-        export_onnx(tmp_path / "m.onnx", tmp_path / "b", preprocessing=standard_preprocessing(48))
+        export_onnx(
+            tmp_path / "m.onnx", tmp_path / "b", preprocessing=StatedPreprocessing((48, 48))
+        )
     assert not (tmp_path / "b").exists()
 
 
@@ -159,7 +170,7 @@ def test_cells_lie_where_those_of_the_torch_export_lie(tmp_path, stem):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the old exporter is deprecated, its files are about
         torch.onnx.export(module, torch.zeros(1, 3, 64, 64), tmp_path / "m.onnx", dynamo=False)
-    export_onnx(tmp_path / "m.onnx", tmp_path / "onnx", preprocessing=SIZE)
+    export_onnx(tmp_path / "m.onnx", tmp_path / "onnx", preprocessing=STATED)
     found = Backbone(tmp_path / "onnx").manifest
     assert (found.map_height, found.map_width) == (wanted.map_height, wanted.map_width)
     # One is cut before the last ReLU, the other after it.
@@ -175,8 +186,14 @@ def test_the_command_line_takes_one(tmp_path):
     (tmp_path / "names.txt").write_text("a\nb\nc\nd\ne\n")
     done = subprocess.run(
         [TEXTCAM, "export", "--model", f"onnx:{tmp_path / 'm.onnx'}", "--input-size", "64",
-         "--classes", str(tmp_path / "names.txt"), "--output", str(tmp_path / "b")],
+         "--classes", str(tmp_path / "names.txt"), "--mean", "127/255", "--std", "0.5,0.25,1",
+         "--resize", "64", "--crop-mode", "squash", "--interpolation", "bicubic",
+         "--output", str(tmp_path / "b")],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "12 channels of 16 x 16" in done.stdout
-    assert Backbone(tmp_path / "b").manifest.class_names == ("a", "b", "c", "d", "e")
+    manifest = Backbone(tmp_path / "b").manifest
+    assert manifest.class_names == ("a", "b", "c", "d", "e")
+    assert manifest.preprocessing == Preprocessing(
+        64, 64, 64, "bicubic", (127 / 255,) * 3, (0.5, 0.25, 1.0), "squash"
+    )

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from textcam_service.core.methods import METHODS, MethodInput, MethodSettings, run_method
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.from_onnx.export import export_onnx
-from textcam_service.offline.networks.network import standard_preprocessing
+from textcam_service.offline.networks.network import StatedPreprocessing
 from textcam_service.runtime.backbone import Backbone
 
 RNG = np.random.default_rng(5)
@@ -57,7 +57,7 @@ def save(path, nodes, *, batch="N", metadata=None, classes=4, **further):
 def export(path, **options):
     """Export beside the file: the report, and the backbone as it is served."""
     output = path.with_suffix("")
-    report = export_onnx(path, output, preprocessing=standard_preprocessing(32), **options)
+    report = export_onnx(path, output, preprocessing=StatedPreprocessing((32, 32)), **options)
     return report, Backbone(output, threads=1)
 
 
@@ -225,13 +225,19 @@ def test_a_softmax_at_the_end_is_cut_off(tmp_path, kind):
     np.testing.assert_allclose(backbone.run(PIXELS)[0], logits_of(plain, PIXELS), atol=1e-5)
 
 
+def test_a_sigmoid_at_the_end_is_cut_off_and_makes_the_network_multi_label(tmp_path):
+    head = [*GAP, node("Gemm", "means weights bias", "scores", transB=1)]
+    plain = save(tmp_path / "plain.onnx", [*CONV, *GAP, *GEMM])
+    sigmoid = save(tmp_path / "s.onnx", [*CONV, *head, node("Sigmoid", "scores", "logits")])
+    _, backbone = export(sigmoid)
+    assert backbone.manifest.multi_label
+    np.testing.assert_allclose(backbone.run(PIXELS)[0], logits_of(plain, PIXELS), atol=1e-5)
+
+
 def test_other_ends_than_logits_are_refused_with_the_mend(tmp_path):
     head = [*GAP, node("Gemm", "means weights bias", "scores", transB=1)]
-    sigmoid = save(tmp_path / "s.onnx", [*CONV, *head, node("Sigmoid", "scores", "logits")])
-    with pytest.raises(ExportRefused, match="make 'scores' its output"):
-        export(sigmoid)
     tail = [node("HardSigmoid", "scores", "shares"), node("Flatten", "shares", "logits")]
-    with pytest.raises(ExportRefused, match="ends in a HardSigmoid"):
+    with pytest.raises(ExportRefused, match=r"ends in a HardSigmoid.* make 'scores' its output"):
         export(save(tmp_path / "h.onnx", [*CONV, *head, *tail]))
     lone = [*GAP, node("Gemm", "means row one_bias", "logits", transB=1)]
     one = save(tmp_path / "o.onnx", [*CONV, *lone], row=WEIGHTS[:1], one_bias=BIAS[:1], classes=1)

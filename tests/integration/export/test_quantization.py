@@ -75,7 +75,7 @@ def bank_for(backbone, folder, seed=0):
 def made(tmp_path_factory):
     """A float backbone, its bank, pictures, and the int8 backbone that the command made."""
     folder = tmp_path_factory.mktemp("quantize")
-    export_network(network(), folder / "float")
+    export_network(replace(network(), multi_label=True), folder / "float")
     bank_for(Backbone(folder / "float"), folder / "bank")
     (folder / "pictures").mkdir()
     rng = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def test_what_passes_the_gate_is_written_with_its_report_and_computes_in_int8(ma
     kernels = [tensor for tensor in graph.graph.initializer if len(tensor.dims) == 4]
     assert [tensor.data_type for tensor in kernels] == [onnx.TensorProto.INT8] * 3
     own, int8 = Backbone(folder / "float"), Backbone(folder / "int8")
-    assert int8.manifest.precision == "int8"
+    assert (int8.manifest.precision, int8.manifest.multi_label) == ("int8", True)
     assert int8.manifest.quantized_from == own.manifest.weights_digest
     assert int8.manifest.weights_digest != own.manifest.weights_digest
     (_, maps), (others, rounded) = own.run(pixels()), int8.run(pixels())

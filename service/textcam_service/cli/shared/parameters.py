@@ -95,6 +95,42 @@ def height_and_width(
     return int(sides[0]), int(sides[-1])
 
 
+def color_levels(
+    _: click.Context, parameter: click.Parameter, given: str | None
+) -> tuple[float, float, float] | None:
+    """Read "0.5", or "0.485,0.456,0.406", or fractions as "127/255", as a callback of click's.
+
+    Raises:
+        click.BadParameter: It is neither one number nor three, or they are not of 0..1.
+    """
+    if given is None:
+        return None
+    try:
+        levels = [_fraction(part) for part in given.split(",")]
+    except (ValueError, ZeroDivisionError):
+        levels = []
+    if len(levels) not in {1, 3} or not all(map(math.isfinite, levels)):
+        raise click.BadParameter(
+            f"'{given}' is neither a number nor three of red, green and blue, such as "
+            "0.485,0.456,0.406 or 127/255",
+            param=parameter,
+        )
+    red, green, blue = levels * (3 // len(levels))
+    if max(levels) > 1 or min(levels) < 0:
+        raise click.BadParameter(
+            f"'{given}' is not on the scale of 0..1; divide levels of 0..255, as 127/255",
+            param=parameter,
+        )
+    if parameter.name == "std" and min(levels) == 0:
+        raise click.BadParameter("a deviation is above 0, such as 1 or 0.229", param=parameter)
+    return red, green, blue
+
+
+def _fraction(text: str) -> float:
+    above, _, below = text.partition("/")
+    return float(above) / float(below or 1)
+
+
 def model_options(
     _: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 ) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Wordings: the conversion of evidence to phrases, by supports or by embeddings.
+"""Wordings: the choice of phrases for evidence, by supports or by embeddings.
 
 By supports: correlations of channels with phrases, probabilities, and core.rationale.phrase_choice.
 By embeddings, as in TextCAM (arXiv 2510.01004): LDA directions in the embedder's space and a sparse

@@ -85,7 +85,12 @@ def by_class_table(
 
 
 def by_labels(
-    shares: FloatArray, table: Table, phrases: Sequence[str], *, labelled: bool
+    shares: FloatArray,
+    table: Table,
+    phrases: Sequence[str],
+    *,
+    labelled: bool,
+    multi_label: bool = False,
 ) -> Grounding:
     """Ground phrases by the images' own classes.
 
@@ -95,9 +100,14 @@ def by_labels(
         table: Table of the backbone's classes.
         phrases: The V phrases.
         labelled: True if `shares` are labels.
+        multi_label: The classes do not exclude each other: a phrase is true of an image if it is
+            true of any class in it.
     """
     rows = matrix(table, phrases, shares.shape[1])
-    values = np.asarray(shares, np.float32) @ rows
+    if multi_label:
+        values = np.stack([1 - np.prod(1 - row[:, None] * rows, axis=0) for row in shares])
+    else:
+        values = np.asarray(shares, np.float32) @ rows
     prior = np.where(rows.any(axis=0), values.mean(axis=0), 0)
     source = "labels" if labelled else "own_predictions"
     return Grounding(values, values, prior, source, _columns_alike(rows), rows)

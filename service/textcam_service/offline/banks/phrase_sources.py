@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from textcam_service.artefacts.bank import Vocabulary
-from textcam_service.core.probability import softmax
+from textcam_service.core.probability import class_probabilities
 from textcam_service.offline.banks.attribute_tables import (
     Table,
     Tables,
@@ -51,7 +51,7 @@ def ground_phrases(sources: PhraseSources, vocabulary: Vocabulary) -> Grounding:
     names = backbone.manifest.class_names
     found = []
     if isinstance(embedder, ClassifierEmbedder):
-        of_head = knows_imagenet(names)
+        of_head = knows_imagenet(names) and not backbone.manifest.multi_label
         added = tables.own if of_head else tables.imagenet
         table: Table = {**packaged_table(), **_as_packaged(added)}
         found.append(by_class_table(probing.opinions, table, phrases, of_head=of_head))
@@ -74,9 +74,11 @@ def _as_packaged(table: Table) -> Table:
 def _own_classes(
     probing: Probing, phrases: Sequence[str], backbone: Backbone, table: Table
 ) -> Grounding:
-    classes = len(backbone.manifest.class_names)
+    classes, multi_label = len(backbone.manifest.class_names), backbone.manifest.multi_label
     labelled = probing.labels >= 0
     shares = np.eye(classes, dtype=np.float32)[np.where(labelled, probing.labels, 0)]
     if not labelled.all():
-        shares = np.where(labelled[:, None], shares, softmax(probing.logits).astype(np.float32))
-    return by_labels(shares, table, phrases, labelled=bool(labelled.any()))
+        own = class_probabilities(probing.logits, multi_label=multi_label).astype(np.float32)
+        shares = np.where(labelled[:, None], shares, own)
+    any_labels = bool(labelled.any())
+    return by_labels(shares, table, phrases, labelled=any_labels, multi_label=multi_label)

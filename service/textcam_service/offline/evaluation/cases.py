@@ -245,7 +245,7 @@ def predict(
 ) -> Prediction:
     """Return a class's prediction from an image's logits (C,); None: the most probable one."""
     index = int(logits.argmax()) if class_index is None else class_index
-    return predictions(logits, bundle.class_names, [index])[0]
+    return predictions(logits, bundle.class_names, [index], multi_label=bundle.multi_label)[0]
 
 
 def _observe_batch(bundle: ModelBundle, cases: Sequence[Case]) -> list[Observation]:

@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 
 from textcam_service.artefacts.backbone import BackboneGraphs, write_backbone
 from textcam_service.core.methods import Capability
-from textcam_service.core.probability import softmax
+from textcam_service.core.probability import class_probabilities
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation.cases import (
@@ -176,4 +176,5 @@ def _probabilities(
     bundle: ModelBundle, frames: Sequence[FloatArray], class_index: int
 ) -> FloatArray:
     images = [Image.fromarray(np.clip(frame, 0, 255).astype(np.uint8)) for frame in frames]
-    return np.asarray(softmax(logits_of(bundle, images))[:, class_index])
+    logits = logits_of(bundle, images)
+    return class_probabilities(logits, multi_label=bundle.multi_label)[:, class_index]

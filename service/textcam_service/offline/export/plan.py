@@ -9,20 +9,31 @@ ExportPlan. The last step is here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from textcam_service.artefacts.backbone import (
+    ACTIVATION_MAPS,
     ATTENTION,
+    HEAD_GRADIENT,
+    LAYER,
+    TAP,
     BackboneGraphs,
     BackboneManifest,
     write_backbone,
 )
-from textcam_service.core.types import Float32Array, Preprocessing
+from textcam_service.core.types import Float32Array, IntArray, Preprocessing
 from textcam_service.core.vertices import drawn_grid
-from textcam_service.offline.export.alignment import backbone_offset
+from textcam_service.offline.export.alignment import backbone_offset, backbone_order
+from textcam_service.offline.export.reordering import reordered
 from textcam_service.offline.export.report import ExportReport
 from textcam_service.offline.export.tensor_layout import Layout
+from textcam_service.offline.networks.network import IMAGENET, has_names
+
+_UNNAMED = (
+    "the classes are numbered, for nothing names them; give their names by --classes FILE, one on "
+    f"each line, or --classes {IMAGENET} if they are ImageNet's"
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ class ExportPlan:
         layers_head: Head from the first of the further layers to the logits; None: there are none.
         vertices: See BackboneManifest.vertices.
         notes: See Network.notes.
+        multi_label: See BackboneManifest.multi_label.
     """
 
     architecture: str
@@ -89,6 +101,7 @@ class ExportPlan:
     layers_head: ExportedHead | None = None
     vertices: int = 0
     notes: tuple[str, ...] = ()
+    multi_label: bool = False
 
 
 def write_export(plan: ExportPlan, output: Path) -> ExportReport:
@@ -99,12 +112,59 @@ def write_export(plan: ExportPlan, output: Path) -> ExportReport:
         output: The folder; an existing backbone there is replaced.
 
     Raises:
+        ExportRefused: The maps' cells stand in no order that can be found.
         FolderTaken: The folder holds anything but a backbone.
     """
+    plan = _in_order(plan)
     layers_graph = plan.layers_head.graph if plan.layers_head is not None else None
     graphs = BackboneGraphs(plan.backbone, plan.head.graph, layers_graph)
     write_backbone(output, graphs, plan.head.linear, _manifest(plan))
     return _report(plan)
+
+
+def _in_order(plan: ExportPlan) -> ExportPlan:
+    """Put the cells of all layers where they see the image."""
+    if plan.vertices:
+        return plan
+    layers = [f"{LAYER}{index}" for index in range(len(plan.layers))]
+    names = dict(zip((ACTIVATION_MAPS, *layers), (plan.target_layer, *plan.layers), strict=True))
+    orders = {}
+    for maps, name in names.items():
+        order = backbone_order(plan.backbone, maps, name, plan.preprocessing)
+        if order is not None:
+            orders[maps] = order
+    if not orders:
+        return plan
+    slopes = {HEAD_GRADIENT: ACTIVATION_MAPS, ATTENTION: ACTIVATION_MAPS}
+    of_layers = {f"{TAP}{index}": name for index, name in enumerate(layers[1:])}
+    return replace(
+        plan,
+        backbone=reordered(plan.backbone, {}, orders),
+        head=_head_in_order(plan.head, ACTIVATION_MAPS, slopes, orders),
+        layers_head=plan.layers_head
+        and _head_in_order(
+            plan.layers_head, layers[0], {HEAD_GRADIENT: layers[0], **of_layers}, orders
+        ),
+        notes=(*plan.notes, *(f"the cells of {names[own]!r} were put in order" for own in orders)),
+    )
+
+
+def _head_in_order(
+    head: ExportedHead, given: str, slopes: Mapping[str, str], orders: Mapping[str, IntArray]
+) -> ExportedHead:
+    """Put the cells of a head's maps and gradients in order.
+
+    Args:
+        head: The head.
+        given: Name of the maps that it takes, among the backbone's outputs.
+        slopes: Names of the maps that its outputs belong to, by the outputs' names.
+        orders: By name of the maps; see reordered.
+    """
+    if head.graph is None:
+        return head
+    inputs = {ACTIVATION_MAPS: orders[given]} if given in orders else {}
+    outputs = {name: orders[maps] for name, maps in slopes.items() if maps in orders}
+    return replace(head, graph=reordered(head.graph, inputs, outputs))
 
 
 def _manifest(plan: ExportPlan) -> BackboneManifest:
@@ -132,6 +192,7 @@ def _manifest(plan: ExportPlan) -> BackboneManifest:
         layers_inputs=plan.layers_head.contexts if plan.layers_head is not None else (),
         attention=ATTENTION in plan.head.further,
         vertices=plan.vertices,
+        multi_label=plan.multi_label,
     )
 
 
@@ -147,7 +208,8 @@ def _report(plan: ExportPlan) -> ExportReport:
         gradient_error=max(head.gradient_error for head in heads),
         maps_shape=(plan.layout.channels, plan.layout.height, plan.layout.width),
         class_count=len(plan.class_names),
+        multi_label=plan.multi_label,
         without=plan.head.without,
         preprocessing=plan.preprocessing,
-        notes=plan.notes,
+        notes=plan.notes if has_names(plan.class_names) else (*plan.notes, _UNNAMED),
     )

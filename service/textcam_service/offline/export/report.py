@@ -28,6 +28,7 @@ class ExportReport:
         without: Reason why there are no gradients; empty if there are some.
         preprocessing: Conversion of pixels to the input.
         notes: See Network.notes.
+        multi_label: See BackboneManifest.multi_label.
     """
 
     architecture: str
@@ -42,6 +43,7 @@ class ExportReport:
     without: str
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
+    multi_label: bool = False
 
     def __str__(self) -> str:
         channels, height, width = self.maps_shape
@@ -53,7 +55,8 @@ class ExportReport:
             NO_HEAD: f"no head ({self.without}), for methods that need none",
         }
         return (
-            f"{self.architecture}, {self.class_count} classes, "
+            f"{self.architecture}, {self.class_count} classes"
+            f"{' that do not exclude each other (multi-label)' if self.multi_label else ''}, "
             f"images of {fed.width} x {fed.height} after resizing to {fed.resize} "
             f"({fed.interpolation}, {fed.crop_mode}), {channels} channels of "
             f"{height} x {width} at {self.target_layer}, {kinds[self.head_kind]}, parity "

@@ -52,23 +52,32 @@ class Layout:
     prefix: int = 0
 
     @staticmethod
-    def of(shape: Sequence[int], image: Sequence[int], vertices: int = 0) -> Layout | None:
+    def of(
+        shape: Sequence[int], image: Sequence[int], vertices: int = 0, *, last: bool = False
+    ) -> Layout | None:
         """Guess a tensor's layout; None if it holds no maps of more than one cell.
 
         Args:
             shape: The tensor's, batch first.
             image: (height, width) of the network's input; a grid has its proportions.
             vertices: V of a graph, in place of a grid.
+            last: The channels of a grid are known to come last.
         """
         if vertices:
             return Layout._on_vertices(shape, vertices)
         ratio = image[0] / image[1]
         if len(shape) == 4:
             _, a, b, c = shape
-            if b * c > 1 and math.isclose(b / c, ratio, rel_tol=0.2):
-                return Layout("NCHW", a, b, c)
-            if a * b > 1 and math.isclose(a / b, ratio, rel_tol=0.2):
-                return Layout("NHWC", c, a, b)
+            found = {"NCHW": (a, b, c), "NHWC": (c, a, b)}
+            fits = [
+                (abs(math.log(height / width / ratio)), kind)
+                for kind, (_, height, width) in found.items()
+                if height * width > 1 and math.isclose(height / width, ratio, rel_tol=0.2)
+                if kind == "NHWC" or not last
+            ]
+            if fits:  # (14, 14, 16) is nearer to a square image's with its channels last
+                _, kind = min(fits)
+                return Layout(kind, *found[kind])
         if len(shape) == 3:
             _, tokens, channels = shape
             height = round(math.sqrt(tokens * ratio))

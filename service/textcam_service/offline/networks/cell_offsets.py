@@ -39,7 +39,7 @@ def cell_offset(run: MapsOf, height: int, width: int) -> tuple[float, float]:
     """
     rng = np.random.default_rng(0)
     count = _SIDE**2
-    images, others = (_images(rng, count, height, width) for _ in range(2))
+    images, others = (noise_images(rng, count, height, width) for _ in range(2))
     along = ((np.arange(_SIDE) + 0.5) / _SIDE * 2 - 1) * _REACH
     places = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)
     rows, columns = run(images[:1]).shape[2:]
@@ -105,7 +105,7 @@ def _rounded(shift: float, cell: float) -> float:
     return round(float(shift) * 4) / 4 if abs(shift) >= _MIN_OFFSET * cell else 0.0
 
 
-def _images(rng: np.random.Generator, count: int, height: int, width: int) -> Float32Array:
+def noise_images(rng: np.random.Generator, count: int, height: int, width: int) -> Float32Array:
     """Draw noise with photographs' spectrum, 1/f, mostly grey; in normalised pixels' range."""
     down, across = np.fft.fftfreq(height) * height, np.fft.rfftfreq(width) * width
     frequency = np.hypot(down[:, None], across)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,24 @@ import torch
 from safetensors.torch import load_file
 
 _NAMESPACE = "argparse.Namespace"  # as training scripts keep their arguments
+# Entries that name the classes, and those in which training tools keep such things.
+_NAMES = (
+    "class_names",
+    "classes",
+    "CLASSES",
+    "idx_to_class",
+    "class_to_idx",
+    "id2label",
+    "label2id",
+)
+# Entries by which classes do not exclude each other: transformers', and Lightning's habits.
+_MULTI_LABEL = (
+    ("problem_type", "multi_label_classification"),
+    ("task", "multilabel"),
+    ("multi_label", True),
+    ("multilabel", True),
+)
+_KEPT = ("hyper_parameters", "hparams", "args", "config", "meta", "dataset_meta")
 # Lines of torch's error that say how to unpickle a file all the same.
 _ADVICE = ("Weights only load failed", "(1)", "(2)", "Check the documentation")
 
@@ -29,6 +48,48 @@ def read_content(path: str) -> Any:
     # Nothing is unpickled: torch reads tensors and plain data, and inert objects for the rest.
     with torch.serialization.safe_globals([argparse.Namespace, *_stand_ins(path)]):
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def class_names(content: object) -> tuple[tuple[str, ...], str]:
+    """Return the class names that a file states, and the entry that does; ((), ""): none.
+
+    A list of names, names by index, or indices by name.
+    """
+    for path, entries in _entries(content):
+        for key in _NAMES:
+            names = as_names(entries.get(key))
+            if names:
+                return names, ".".join((*path, key))
+    return (), ""
+
+
+def multi_label_entry(content: object) -> str:
+    """Return the entry by which a file's classes do not exclude each other; empty: none is."""
+    for path, entries in _entries(content):
+        for key, value in _MULTI_LABEL:
+            if entries.get(key) == value:
+                return ".".join((*path, key))
+    return ""
+
+
+def _entries(content: object, *path: str) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+    """List a file's entries, and those that training tools keep inside of others."""
+    entries = vars(content) if isinstance(content, argparse.Namespace) else content
+    if isinstance(entries, Mapping):
+        yield path, entries
+        for key in _KEPT:
+            yield from _entries(entries.get(key), *path, key)
+
+
+def as_names(value: object) -> tuple[str, ...]:
+    """Return names in order of index; empty: the value holds none."""
+    if isinstance(value, Mapping):
+        pairs = [(at, name) if isinstance(name, str) else (name, at) for at, name in value.items()]
+        by_index = {int(at): name for at, name in pairs if str(at).isdecimal()}
+        value = [by_index.get(index) for index in range(len(value))]
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        return ()
+    return tuple(value)
 
 
 def is_module(entry: object) -> bool:

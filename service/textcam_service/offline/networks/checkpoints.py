@@ -14,7 +14,13 @@ import torch
 from torch import nn
 
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.networks.checkpoint_files import is_module, read_content, reason
+from textcam_service.offline.networks.checkpoint_files import (
+    class_names,
+    is_module,
+    multi_label_entry,
+    read_content,
+    reason,
+)
 
 # Keys under which training loops keep the weights, beside epochs and optimisers; averages over
 # the training's steps first, as timm and torchvision evaluate them.
@@ -47,16 +53,25 @@ class Checkpoint:
     Attributes:
         path: Path of the file.
         state: Tensors by name.
-        class_names: Class names that the file states; None: it states none.
+        class_names: Class names that the file states; empty: it states none.
+        named_by: The file's entry that states them.
+        multi_label_by: The file's entry that states that classes do not exclude each other.
         entry: The file's entry that holds the weights; empty: they are the file.
         arguments: Arguments of the training script, if the file states them.
     """
 
     path: str
     state: Mapping[str, torch.Tensor]
-    class_names: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] = ()
+    named_by: str = ""
+    multi_label_by: str = ""
     entry: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def multi_label(self) -> bool:
+        """True if the file states that the classes do not exclude each other."""
+        return bool(self.multi_label_by)
 
     def load_into(self, module: nn.Module) -> None:
         """Load the weights.
@@ -135,6 +150,10 @@ class Checkpoint:
             said.append(f"names without the prefix {weights.prefix!r}")
         if weights.left_out:
             said.append(f"{weights.left_out} tensors beside them left out")
+        if self.class_names:
+            said.append(f"the class names {self.named_by!r}")
+        if self.multi_label_by:
+            said.append(f"{self.multi_label_by!r}, by which the network is multi-label")
         return (f"taken from {Path(self.path).name}: {', '.join(said)}",) if said else ()
 
 
@@ -150,7 +169,7 @@ def read_checkpoint(path: str, tags: Sequence[str] = ()) -> Checkpoint:
         path: A .safetensors file, or one that torch.save wrote. It holds tensors by name, alone
             or as an entry together with other things. Of several entries an average over the
             training is taken, then "state_dict", "model_state_dict" or "model". With them
-            "class_names" and "args" are read.
+            class names, the kind of labels and "args" are read.
         tags: Weights tags that could have been given instead, for errors.
 
     Raises:
@@ -173,13 +192,16 @@ def read_checkpoint(path: str, tags: Sequence[str] = ()) -> Checkpoint:
         raise _without_weights(path, "a whole module")
     entry = _entry(path, content)
     state = content[entry] if entry else content
-    names, arguments = content.get("class_names"), content.get("args")
+    names, named_by = class_names(content)
+    arguments = content.get("args")
     if isinstance(arguments, argparse.Namespace):
         arguments = vars(arguments)
     return Checkpoint(
         path,
         {name: value for name, value in state.items() if _is_state(name, value)},
-        tuple(map(str, names)) if names else None,
+        names,
+        named_by,
+        multi_label_entry(content),
         entry,
         arguments if isinstance(arguments, Mapping) else {},
     )

@@ -16,7 +16,7 @@ from textcam_service.offline.networks.checkpoints import class_count, read_check
 from textcam_service.offline.networks.network import (
     RANDOM_WEIGHTS,
     LoadedModule,
-    class_names_of,
+    imagenet_names,
     seeded,
 )
 
@@ -30,7 +30,7 @@ _SIZES = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
 def load_lite(name: str, weights: str | None) -> LoadedModule:
     """Load "efficientnet_lite0" or "efficientnet_lite2"; `weights` as for load_network."""
     architecture = name.replace("_", "-")
-    checkpoint = None
+    checkpoint, names, multi_label = None, tuple[str, ...](), False
     if weights == RANDOM_WEIGHTS:
         with seeded():
             module: nn.Module = EfficientNet.from_name(architecture)
@@ -38,14 +38,16 @@ def load_lite(name: str, weights: str | None) -> LoadedModule:
         path = _FILES[name].get_model_file_path()
         with contextlib.redirect_stdout(io.StringIO()):  # it reports its loading there
             module = EfficientNet.from_pretrained(architecture, weights_path=path)
+        names = imagenet_names()
     else:
         checkpoint = read_checkpoint(weights)
         module = checkpoint.build(partial(EfficientNet.from_name, architecture))
+        names, multi_label = checkpoint.class_names, checkpoint.multi_label
     size = _SIZES[name]
     grey, spread = 127 / 255, 128 / 255
     preprocessing = Preprocessing(
         int(size / 0.875), size, size, "bicubic", (grey, grey, grey), (spread, spread, spread)
     )
-    names = class_names_of(checkpoint, class_count(module))
     notes = checkpoint.taken(module) if checkpoint is not None else ()
-    return LoadedModule(module, preprocessing, names, notes=notes)
+    count = class_count(module)
+    return LoadedModule(module, preprocessing, count, names, notes=notes, multi_label=multi_label)

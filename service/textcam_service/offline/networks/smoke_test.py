@@ -14,6 +14,12 @@ from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
 
 _SUM_TOLERANCE = 1e-4
+# Operations with weights, norms, and activations that features pass, but no logits of a last
+# convolution.
+_CONVOLUTIONS = ("Conv", "MkldnnConv")
+_LEARNED = ("Addmm", "Mm", "Bmm", "Linear", "Mkldnn", *_CONVOLUTIONS)
+_SMOOTH = ("Hardswish", "Hardtanh", "Silu", "Gelu", "Mish", "Elu", "Softplus")
+_NORMS = ("NativeBatchNorm", "CudnnBatchNorm", "NativeLayerNorm", "NativeGroupNorm", "FusedRmsNorm")
 # Operations that only change the shape of a sigmoid's output.
 _RESHAPES = ("View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone")
 
@@ -63,10 +69,82 @@ def check_logits(name: str, module: nn.Module, images: torch.Tensor) -> torch.Te
         )
     if bool(((logits >= 0) & (logits <= 1)).all()) and _ends_in_sigmoid(module, images):
         raise ExportRefused(
-            f"{name} ends in a sigmoid, but the service takes logits and their softmax itself; "
-            "give it without its last sigmoid, if its classes exclude each other"
+            f"{name} ends in a sigmoid, but the service takes logits; give it without its last "
+            "sigmoid, and --multi-label if its classes do not exclude each other"
         )
     return logits
+
+
+def cut_last_sigmoid(module: nn.Module, images: torch.Tensor) -> str:
+    """Replace the nn.Sigmoid that a module ends in by nn.Identity, in place.
+
+    Args:
+        module: The module, in evaluation mode.
+        images: (N, 3, h, w).
+
+    Returns:
+        Name of the sigmoid; empty: it ends in none, or uses it elsewhere too.
+    """
+    given = dict(module.named_modules())
+    sigmoids = {name: own for name, own in given.items() if name and isinstance(own, nn.Sigmoid)}
+    outputs: list[tuple[str, torch.Tensor]] = []
+    hooks = [
+        own.register_forward_hook(lambda _, __, output, name=name: outputs.append((name, output)))
+        for name, own in sigmoids.items()
+    ]
+    try:
+        with torch.no_grad():
+            answer = _run(module, images) if sigmoids else None
+    except Exception:  # noqa: BLE001 - check_logits runs it too, and says more
+        return ""
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not outputs or not isinstance(answer, torch.Tensor):
+        return ""
+    name, last = outputs[-1]
+    same = answer.data_ptr() == last.data_ptr() and answer.numel() == last.numel()
+    if not same or sum(used == name for used, _ in outputs) > 1:
+        return ""
+    parent, _, own = name.rpartition(".")
+    setattr(given[parent], own, nn.Identity())
+    return name
+
+
+def require_classifier(name: str, module: nn.Module, images: torch.Tensor) -> None:
+    """Refuse a feature extractor, as far as it shows: one without its last, linear layer.
+
+    Raises:
+        ExportRefused: Its outputs are an image's embedding.
+    """
+    answer = _run(module, images.clone().requires_grad_(True).clone())  # it may work in place
+    length_1 = bool((answer.norm(dim=1) - 1).abs().max() < _SUM_TOLERANCE)
+    if length_1 or not _ends_in_linear_layer(answer.grad_fn):
+        fault = "has length 1" if length_1 else "comes from no linear layer"
+        raise ExportRefused(
+            f"{name} seems to have no classifier: its output of {answer.shape[1]} numbers {fault}, "
+            "as an embedding does; give it with its last, linear layer. If the numbers are "
+            "classes, name them by --classes FILE"
+        )
+
+
+def _ends_in_linear_layer(step: Any) -> bool:
+    """Return False if norms, a sum of convolutions or activations come after what is linear."""
+    last, passed, seen, ahead = list[str](), list[str](), set(), [step]
+    while ahead:
+        step = ahead.pop()
+        if step is None or step in seen:
+            continue
+        seen.add(step)
+        if step.name().startswith((*_LEARNED, *_NORMS)):
+            last.append(step.name())
+        else:
+            passed.append(step.name())
+            ahead += [before for before, _ in step.next_functions]
+    if not last or not all(name.startswith((*_CONVOLUTIONS, *_NORMS)) for name in last):
+        return True
+    activated = any(name.startswith(_SMOOTH) for name in passed)
+    return len(last) == 1 and last[0].startswith(_CONVOLUTIONS) and not activated
 
 
 def _run(module: nn.Module, images: torch.Tensor) -> Any:

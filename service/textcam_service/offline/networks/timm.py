@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
@@ -18,17 +19,19 @@ from textcam_service.offline.networks.fitting import (
     starts,
 )
 from textcam_service.offline.networks.network import (
+    IMAGENET,
     NO_OPTIONS,
     RANDOM_WEIGHTS,
     LoadedModule,
     as_interpolation,
     as_triple,
-    class_names_of,
+    imagenet_names,
     seeded,
 )
 
 timm: Any = import_module("timm")  # it ships types for half of its functions
 
+_LEAST_OTHER = 10_000  # classes of its classifiers that do not know ImageNet's
 # Arguments of timm's training script that say how images are prepared.
 _FED = ("input_size", "img_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 
@@ -42,7 +45,8 @@ def load_timm(
         ExportRefused: The checkpoint does not fit, or the service cannot resize images as the
             model wants them.
     """
-    checkpoint, notes, fed = None, tuple[str, ...](), dict[str, Any]()
+    notes, names, fed = tuple[str, ...](), tuple[str, ...](), dict[str, Any]()
+    multi_label = False
     size = options.get("img_size")
     if weights == RANDOM_WEIGHTS:
         with seeded():
@@ -51,6 +55,7 @@ def load_timm(
         _refuse_classes(options)
         tagged = name if weights is None else f"{name.partition('.')[0]}.{weights}"
         module = _create(tagged, pretrained=True, **options)
+        names = _own_names(module)
     else:
         checkpoint = read_checkpoint(weights)
         told = _told_in_training(checkpoint)
@@ -58,17 +63,19 @@ def load_timm(
         fitted = build_fitting(
             checkpoint, make, {**told, **options}, _shown, timm.utils.reparameterize_model
         )
-        module = fitted.module
+        module, names = fitted.module, checkpoint.class_names
+        multi_label = checkpoint.multi_label
         fed = _fed_in_training(checkpoint)
         size = size or told.get("img_size") or fitted.shown.get("img_size")
         notes = (*fitted.notes, *_training_notes({**told, **fed}), *_unseen(module, told, options))
         options = {**told, **options}
+    _require_classifier(name, module, options)
     if size is not None:
         sides = (size, size) if isinstance(size, int) else tuple(size)
         fed["input_size"] = (3, *sides)
     preprocessing = _preprocessing(name, timm.data.resolve_model_data_config(module, args=fed))
-    names = class_names_of(checkpoint, int(module.num_classes))
-    return LoadedModule(module, preprocessing, names, notes=notes, options=options)
+    count = int(module.num_classes)
+    return LoadedModule(module, preprocessing, count, names, False, notes, options, multi_label)
 
 
 def _create(name: str, **options: Any) -> Any:
@@ -88,6 +95,39 @@ def _refuse_classes(options: Mapping[str, Any]) -> None:
             "num_classes is for a local checkpoint or random weights: the library's weights have "
             "their own classes; leave it out"
         )
+
+
+def _require_classifier(name: str, module: Any, options: Mapping[str, Any]) -> None:
+    """Refuse a feature extractor, and a CLIP's tower, whose last layer is no classifier.
+
+    timm's own classifiers know ImageNet's classes, or more than all of its CLIPs' dimensions.
+    """
+    count, usual = module.num_classes, (module.pretrained_cfg or {}).get("num_classes")
+    known = "num_classes" in options or timm.data.infer_imagenet_subset(module) is not None
+    if count and (known or count != usual or count >= _LEAST_OTHER):
+        return
+    fault = f"its {count} outputs are an image's embedding" if count else "it has num_classes=0"
+    raise ExportRefused(
+        f"timm:{name} has no classifier here: {fault}; give --weights of a checkpoint that was "
+        "fine-tuned from it, with its classifier, or a tag with classes, such as those that end "
+        "in in1k. Random weights, and a checkpoint that has exactly that many classes, take "
+        "--model-option num_classes=NUMBER"
+    )
+
+
+def _own_names(module: Any) -> tuple[str, ...]:
+    """Return the class names of the library's weights; empty: it does not know them."""
+    subset = timm.data.infer_imagenet_subset(module)
+    if subset is None or module.pretrained_cfg.get("file"):  # a file's weights are the user's
+        return ()
+    if subset == IMAGENET:
+        return imagenet_names()
+    synonyms = timm.data.ImageNetInfo(subset).label_descriptions()
+    first = [names.partition(",")[0] for names in synonyms]
+    once = Counter(first)
+    return tuple(
+        name if once[name] == 1 else names for name, names in zip(first, synonyms, strict=True)
+    )
 
 
 def _told_in_training(checkpoint: Checkpoint) -> dict[str, Any]:

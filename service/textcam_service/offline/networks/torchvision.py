@@ -18,10 +18,8 @@ from textcam_service.offline.networks.network import (
     LoadedModule,
     as_interpolation,
     as_triple,
-    class_names_of,
     seeded,
     standard_preprocessing,
-    unique_names,
 )
 
 _AUXILIARY = ("aux1.", "AuxLogits.", "aux_classifier.")
@@ -40,9 +38,7 @@ def load_torchvision(
         with seeded():
             module = models.get_model(name, weights=None, **options)
         usual = standard_preprocessing(getattr(module, "image_size", 224))
-        return LoadedModule(
-            module, usual, class_names_of(None, class_count(module)), options=options
-        )
+        return LoadedModule(module, usual, class_count(module), options=options)
     if weights is not None and weights not in known.__members__:
         checkpoint = read_checkpoint(weights, tags=tuple(known.__members__))
         fitted = build_fitting(
@@ -53,13 +49,14 @@ def load_torchvision(
         size = getattr(module, "image_size", presets[0].height)  # a ViT takes one size alone
         near = next((preset for preset in presets if preset.height == size), presets[0])
         usual = near if near.height == size else replace(near, resize=size, height=size, width=size)
-        names = class_names_of(checkpoint, class_count(module))
+        count, names = class_count(module), checkpoint.class_names
         notes = (*fitted.notes, *_unseen(module, options))
-        return LoadedModule(module, usual, names, notes=notes, options=options)
+        multi_label = checkpoint.multi_label
+        return LoadedModule(module, usual, count, names, False, notes, options, multi_label)
     tag = known[weights or "DEFAULT"]
     module = models.get_model(name, weights=tag, **options)
-    categories = unique_names(tag.meta["categories"])
-    return LoadedModule(module, _preset(tag), categories, options=options)
+    names = tuple(tag.meta["categories"])
+    return LoadedModule(module, _preset(tag), class_count(module), names, options=options)
 
 
 def _shown(module: Any, tensors: Tensors) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class DeadlineCheck:
         alone = self._latency.of(1)
         if left < _IDLE_FACTOR * alone and now - self.observed_at < _TRUST_S:
             raise DeadlineExpired(
-                f"the deadline is {left:.3f} s away, but a single image takes about {alone:.3f} s; "
+                f"the deadline is {left:.2g} s away, but a single image takes about {alone:.2g} s; "
                 "set a longer deadline"
             )
 

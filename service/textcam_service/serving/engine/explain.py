@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from textcam_service.core.methods import MethodInput
-from textcam_service.core.rationale.rationale import sentence
+from textcam_service.core.rationale.sentence import sentence
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import DeadlineExpired
 from textcam_service.imaging import decoding
@@ -85,6 +85,7 @@ class ExplainFlow:
         self._limits = decoding.ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         preprocessing = bundle.backbone.manifest.preprocessing
         self._reduce_for = preprocessing if settings.reduced_decode else None
+        self._use_profile = settings.colour_profiles
         self._batcher = batcher
         self._methods = methods
         self._threads = threads
@@ -145,9 +146,10 @@ class ExplainFlow:
         record.stages["queue"] = (inferred.began - inferred.queue_s, inferred.queue_s)
         record.stages["inference"] = (inferred.began, inferred.run_s)
         output, image = inferred.result, decoded.network_input
-        scores = ClassScores(output.logits, self._bundle.class_names)
+        bundle = self._bundle
+        scores = ClassScores(output.logits, bundle.class_names, multi_label=bundle.multi_label)
         targets = [
-            (target, method_input(self._bundle, output, image, *target))
+            (target, method_input(bundle, output, image, *target))
             for target in scores.targets(request.job.target)
         ]
         return _Inferred(decoded.info, output, scores, targets)
@@ -250,7 +252,7 @@ class ExplainFlow:
         """Decode an image and prepare the network's input."""
         given = request.job.image
         if isinstance(given, bytes):
-            image = decoding.decode(given, self._limits, self._reduce_for)
+            image = decoding.decode(given, self._limits, self._reduce_for, self._use_profile)
         else:
             image = decoding.from_pixels(given, self._limits)
         if request.record.rpc:
@@ -259,7 +261,8 @@ class ExplainFlow:
         network_input, crop = decoding.prepare(image, backbone.manifest.preprocessing)
         grid = backbone.on_grid(crop)
         digest = pixels_digest(image.pixels) if request.job.include_channel_evidence else ""
-        info = ImageInfo(image.height, image.width, image.decoder, grid, digest)
+        size = (image.height, image.width)
+        info = ImageInfo(*size, image.decoder, grid, self._use_profile, digest)
         return _Decoded(info, network_input)
 
 

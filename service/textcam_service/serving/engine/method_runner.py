@@ -151,8 +151,9 @@ class MethodRunner:
         if passes > max_passes:
             raise InvalidArgument(
                 f"{method.title} takes up to {passes} passes for {targets} target(s) of this "
-                f"model, but this server allows {max_passes}; ask for fewer targets or another "
-                "method",
+                f"model, but this server allows {max_passes}; ask for "
+                f"{'fewer targets or ' if targets > 1 else ''}another method, or for a server "
+                "with a higher --max-passes",
                 field="method",
             )
 

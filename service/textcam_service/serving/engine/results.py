@@ -22,6 +22,7 @@ class ImageInfo:
         width: Pixels.
         decoder: Name of the decoder.
         crop: The part that the model saw.
+        use_profile: Colours were to be converted by an embedded profile.
         pixels_digest: "sha256:..." of the decoded pixels; "": not requested.
     """
 
@@ -29,6 +30,7 @@ class ImageInfo:
     width: int
     decoder: str
     crop: Crop
+    use_profile: bool = True
     pixels_digest: str = ""
 
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from textcam_service.core.probability import softmax
+from textcam_service.core.probability import class_probabilities
 from textcam_service.core.types import Float32Array, FloatArray, Prediction
 from textcam_service.serving.engine.jobs import Classes, Contrast, TargetSpec, TopK
 
@@ -21,15 +21,18 @@ class ClassScores:
     Args:
         logits: (C,).
         class_names: C names.
+        multi_label: The classes do not exclude each other.
 
     Attributes:
         logits: The logits, (C,).
-        probabilities: (C,), softmax over all classes.
+        probabilities: (C,), softmax over all classes, or the sigmoid of each.
     """
 
-    def __init__(self, logits: Float32Array, class_names: Sequence[str]) -> None:
+    def __init__(
+        self, logits: Float32Array, class_names: Sequence[str], *, multi_label: bool = False
+    ) -> None:
         self.logits = logits
-        self.probabilities: FloatArray = softmax(logits)
+        self.probabilities: FloatArray = class_probabilities(logits, multi_label=multi_label)
         self._class_names = class_names
         self._ranking = np.argsort(-logits, kind="stable")
 

@@ -16,6 +16,7 @@ from textcam_service.core.agreement import (
     ExplanationAgreement,
     ImageAgreement,
     compare_rationales,
+    same_top,
 )
 from textcam_service.core.types import UInt8Array
 from textcam_service.errors import DriftRefused, QueueFull
@@ -116,9 +117,13 @@ async def _explain(engine: Engine, job: ExplainJob) -> ExplainResult:
 
 
 def _agreement(old: ExplainResult, new: ExplainResult) -> ImageAgreement:
-    tops = [result.scores.most_probable(1)[0].class_name for result in (old, new)]
+    bundles = old.bundle, new.bundle
+    if bundles[0].class_names == bundles[1].class_names:
+        labels = all(bundle.multi_label for bundle in bundles)
+        same = same_top(old.scores.logits, new.scores.logits, multi_label=labels)
+    else:
+        tops = [result.scores.most_probable(1)[0].class_name for result in (old, new)]
+        same = tops[0] == tops[1]
     return compare_rationales(
-        old.explanations[0].rationale,
-        new.explanations[0].rationale,
-        top1=tops[0] == tops[1],
+        old.explanations[0].rationale, new.explanations[0].rationale, top1=same
     )

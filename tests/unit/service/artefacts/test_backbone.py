@@ -1,6 +1,6 @@
 """A backbone's folder, and its manifest as JSON."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from small_models import write_model
@@ -48,3 +48,10 @@ def test_a_backbone_does_not_replace_a_folder_of_other_files(tmp_path):
     (tmp_path / "backbone" / "thesis.tex").touch()
     with pytest.raises(FolderTaken, match=r"thesis\.tex"):
         write_model(tmp_path, 7)
+
+
+def test_a_manifest_from_before_multi_label_is_read_as_of_exclusive_classes():
+    content = asdict(replace(MANIFEST, multi_label=True))
+    assert BackboneManifest.from_json(content).multi_label
+    del content["multi_label"]
+    assert BackboneManifest.from_json(content) == MANIFEST

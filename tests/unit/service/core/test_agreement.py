@@ -7,6 +7,7 @@ from textcam_service.core.agreement import (
     compare_rationales,
     evidence_shares,
     map_correlation,
+    same_top,
     share_difference,
 )
 from textcam_service.core.types import Phrase, Rationale, SaliencyGroup
@@ -106,3 +107,20 @@ def test_a_difference_that_was_not_measured_misses_a_threshold_below_one():
     assert found.missed(AgreementThresholds(share_difference=0.99)) == [
         "share_difference not measured, at most 0.99 is required"
     ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "exclusive", "labels"),
+    [
+        ([3.0, 1.0, -1.0], [2.0, 0.5, -4.0], True, True),
+        ([3.0, 1.0, -1.0], [1.0, 3.0, -1.0], False, True),  # both present in both
+        ([3.0, -0.1, -1.0], [1.0, 3.0, -1.0], False, False),  # the first sees one of them
+        ([-1.0, -2.0, -3.0], [-2.0, -1.0, -3.0], False, False),  # none is present
+    ],
+)
+def test_the_most_probable_class_is_the_same_or_another_label_that_both_find_present(
+    one, other, exclusive, labels
+):
+    logits = np.array(one), np.array(other)
+    assert same_top(*logits, multi_label=False) == exclusive
+    assert same_top(*logits, multi_label=True) == labels

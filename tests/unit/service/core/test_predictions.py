@@ -13,3 +13,9 @@ def test_predictions_are_in_the_order_that_is_asked_for():
     ]
     assert isinstance(found[0].class_index, int)
     assert predictions(logits, ["ant", "bee", "cat"], []) == []
+
+
+def test_labels_are_each_predicted_by_themselves():
+    logits = np.log(np.array([1.0, 3.0, 9.0], np.float32))
+    found = predictions(logits, ["ant", "bee", "cat"], [2, 0, 1], multi_label=True)
+    assert [own.probability for own in found] == pytest.approx([0.9, 0.5, 0.75])

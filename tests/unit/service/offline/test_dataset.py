@@ -129,7 +129,7 @@ def test_folders_are_listed_as_given_each_sorted_and_each_image_once(tmp_path):
 def test_a_folder_that_is_not_there_or_holds_no_image_is_refused(tmp_path):
     with pytest.raises(ProbingSetError, match="absent is not there"):
         ImageFolder.find([tmp_path / "absent"])
-    with pytest.raises(ProbingSetError, match="no JPEG, PNG or WebP file under"):
+    with pytest.raises(ProbingSetError, match="no JPEG, PNG, WebP or AVIF file under"):
         ImageFolder.find([tmp_path])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from textcam_service.core.types import Float32Array
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.from_onnx.nodes import (
     attribute,
+    channels_last,
     is_close,
     reachable,
     run_loaded,
@@ -51,6 +53,11 @@ class OnnxClassifier:
     def class_count(self) -> int:
         """Number of classes, C."""
         return self.shapes[self.file.logits][0]
+
+    @cached_property
+    def channels_last(self) -> frozenset[str]:
+        """Tensors that are known to hold maps (N, H, W, D)."""
+        return channels_last(self.model.graph.node)
 
     def served(self, part: onnx.ModelProto) -> onnx.ModelProto:
         """Make a part of the graph take any number of images."""

@@ -21,6 +21,7 @@ from textcam_service.artefacts.backbone import (
     NO_HEAD,
 )
 from textcam_service.artefacts.files import canonical_json, sha256
+from textcam_service.core.preprocess import normalize
 from textcam_service.core.types import Float32Array, Preprocessing
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.from_onnx.dynamic_batch import (
@@ -28,6 +29,8 @@ from textcam_service.offline.export.from_onnx.dynamic_batch import (
     make_dynamic,
     run_each,
 )
+from textcam_service.offline.export.from_onnx.embeddings import require_classifier
+from textcam_service.offline.export.from_onnx.feeding import FROM_FILE, OnnxInterface
 from textcam_service.offline.export.from_onnx.nodes import TOLERANCE, is_close, run_model
 from textcam_service.offline.export.from_onnx.reading import OWN, read_onnx
 from textcam_service.offline.export.from_onnx.split import (
@@ -39,16 +42,24 @@ from textcam_service.offline.export.from_onnx.target_layer import OnnxSplit, cho
 from textcam_service.offline.export.numerics import relative_difference
 from textcam_service.offline.export.plan import ExportedHead, ExportPlan, write_export
 from textcam_service.offline.export.report import ExportReport
-from textcam_service.offline.networks.network import unique_names
+from textcam_service.offline.networks.network import (
+    NOTHING_STATED,
+    StatedPreprocessing,
+    has_names,
+    numbered,
+    unique_names,
+)
 
 
 def export_onnx(
     path: Path,
     output: Path,
     *,
-    preprocessing: Preprocessing,
+    preprocessing: StatedPreprocessing = NOTHING_STATED,
+    interface: OnnxInterface = FROM_FILE,
     class_names: tuple[str, ...] = (),
     target_layer: str = "",
+    multi_label: bool = False,
 ) -> ExportReport:
     """Make a backbone of an ONNX classifier.
 
@@ -56,16 +67,20 @@ def export_onnx(
     with gradients work. Otherwise the rest of the graph is the head, without gradients.
 
     Args:
-        path: The model: one input, images (N, 3, h, w) float32; one output, logits (N, C) or
-            their softmax, which is cut off. N may be fixed: it is made free, or, if it is 1
-            and cannot be, the backbone runs one image of a batch after the other.
+        path: The model: one input, images (N, 3, h, w) or (N, h, w, 3) of float32 or uint8; one
+            output, logits (N, C) or their softmax or sigmoid, which is cut off. N may be fixed: it
+            is made free, or, if it is 1 and cannot be, the backbone runs one image of a batch
+            after the other.
         output: The backbone's folder; an existing backbone there is replaced.
-        preprocessing: Conversion of pixels to its input.
+        preprocessing: See read_onnx.
+        interface: Choices about its input and output.
         class_names: C names; empty: those in the file's metadata ("class_names", "names",
             "classes" or "labels": a list, or a mapping by index), else "class 0" ...
         target_layer: Name of a tensor, or of the node that gives it; empty: the last one that
             holds maps, that all of the network passes through, and that has mostly positions that
             matter to the logits.
+        multi_label: The classes do not exclude each other; a sigmoid at the end of the file states
+            this too.
 
     Raises:
         ExportRefused: The file is no such model, or cannot be split there, or the result differs
@@ -73,7 +88,12 @@ def export_onnx(
         FolderTaken: The folder holds anything but a backbone.
     """
     plan = plan_onnx(
-        path, preprocessing=preprocessing, class_names=class_names, target_layer=target_layer
+        path,
+        preprocessing=preprocessing,
+        interface=interface,
+        class_names=class_names,
+        target_layer=target_layer,
+        multi_label=multi_label,
     )
     return write_export(plan, output)
 
@@ -81,30 +101,36 @@ def export_onnx(
 def plan_onnx(
     path: Path,
     *,
-    preprocessing: Preprocessing,
+    preprocessing: StatedPreprocessing = NOTHING_STATED,
+    interface: OnnxInterface = FROM_FILE,
     class_names: tuple[str, ...] = (),
     target_layer: str = "",
+    multi_label: bool = False,
 ) -> ExportPlan:
     """Split, translate and verify a classifier; arguments and errors as for export_onnx."""
-    height, width = preprocessing.height, preprocessing.width
-    pixels = np.random.default_rng(0).normal(0, 1, (3, 3, height, width)).astype(np.float32)
-    classifier = make_dynamic(read_onnx(path, (height, width)), pixels)
+    file = read_onnx(path, preprocessing, interface)
+    pixels = _sample_images(file.preprocessing)
+    classifier = make_dynamic(file, pixels)
     names = _class_names(classifier, class_names)
     _check_class_count(classifier)
+    multi_label = _is_multi_label(classifier, multi_label)
     if target_layer:
         parts = split_at(classifier, target_layer, pixels)
     else:
         parts = choose_split(classifier, pixels)
     _refuse_probabilities(path, parts.outputs[LOGITS])
+    if not classifier.file.ending and not has_names(names):
+        require_classifier(classifier.file, parts.outputs[LOGITS])
     logits_error, maps_error = _verify(classifier, parts, pixels)
     target = parts.target.removeprefix(OWN)
-    model = classifier.file.model
-    identity = canonical_json([target, names, preprocessing.identity()])
+    model = file.model
+    labels = ["multi_label"] if multi_label else []
+    identity = canonical_json([target, names, file.preprocessing.identity(), *labels])
     return ExportPlan(
         architecture=os.fsencode(path.stem).decode(errors="replace"),
         target_layer=target,
         weights_digest=sha256(identity + model.SerializeToString()),
-        preprocessing=preprocessing,
+        preprocessing=file.preprocessing,
         class_names=names,
         layout=parts.layout,
         backbone=parts.backbone.SerializeToString(),
@@ -117,7 +143,16 @@ def plan_onnx(
             "onnxruntime": ort.__version__,
             "producer": f"{model.producer_name} {model.producer_version}".strip(),
         },
+        notes=file.notes,
+        multi_label=multi_label,
     )
+
+
+def _sample_images(preprocessing: Preprocessing) -> Float32Array:
+    """Draw network inputs (3, 3, h, w) from images of noise."""
+    size = 3, preprocessing.height, preprocessing.width, 3
+    images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    return np.stack([normalize(image, preprocessing) for image in images])
 
 
 def _class_names(classifier: OnnxClassifier, stated: tuple[str, ...]) -> tuple[str, ...]:
@@ -128,7 +163,7 @@ def _class_names(classifier: OnnxClassifier, stated: tuple[str, ...]) -> tuple[s
         raise ExportRefused(
             f"{classifier.file.path}: {count} logits, {len(names)} class names{source}"
         )
-    return unique_names(names) or tuple(f"class {index}" for index in range(count))
+    return unique_names(names) or numbered(count)
 
 
 def _check_class_count(classifier: OnnxClassifier) -> None:
@@ -137,6 +172,15 @@ def _check_class_count(classifier: OnnxClassifier) -> None:
             f"{classifier.file.path} answers {classifier.class_count} logit, but the service takes "
             "a softmax over the classes; give two logits, [0, z] in place of z"
         )
+
+
+def _is_multi_label(classifier: OnnxClassifier, stated: bool) -> bool:
+    ending, path = classifier.file.ending, classifier.file.path
+    if stated and "Softmax" in ending:
+        raise ExportRefused(
+            f"{path} ends in a {ending}: its classes exclude each other; leave out --multi-label"
+        )
+    return stated or ending == "Sigmoid"
 
 
 def _refuse_probabilities(path: Path, logits: Float32Array) -> None:

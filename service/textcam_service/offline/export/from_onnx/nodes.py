@@ -14,6 +14,13 @@ from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.errors import ExportRefused
 
 TOLERANCE = 1e-4
+# Nodes with an output of another layout than their inputs', or always of (N, D, H, W).
+_MOVING = {
+    *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Gemm", "Einsum", "SpaceToDepth"),
+    *("DepthToSpace", "Conv", "ConvTranspose", "QLinearConv", "ConvInteger"),
+    *("AveragePool", "MaxPool", "LpPool", "GlobalAveragePool", "GlobalMaxPool"),
+    *("BatchNormalization", "InstanceNormalization", "LRN"),
+}
 _OPSET = 18  # that any onnxruntime of the service takes
 
 
@@ -24,6 +31,22 @@ def reachable(nodes: Iterable[onnx.NodeProto], start: str) -> set[str]:
         if node.op_type != "Shape" and not found.isdisjoint(node.input):
             found.update(name for name in node.output if name)
     return found
+
+
+def channels_last(nodes: Iterable[onnx.NodeProto]) -> frozenset[str]:
+    """Return the tensors that are known to hold maps (N, H, W, D).
+
+    A Transpose makes them of (N, D, H, W), as convolutions give them; other nodes but those
+    that move dimensions keep them so.
+    """
+    found: set[str] = set()
+    for node in nodes:
+        turned = node.op_type == "Transpose"
+        if turned and list(attribute(node, "perm", ())) != [0, 2, 3, 1]:
+            continue
+        if turned or (node.op_type not in _MOVING and not found.isdisjoint(node.input)):
+            found.update(node.output)
+    return frozenset(found)
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:

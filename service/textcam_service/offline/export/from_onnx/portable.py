@@ -20,7 +20,7 @@ def in_order(graph: onnx.GraphProto) -> None:
     made = {name for node in graph.node for name in node.output if name}
     waiting, ordered = list(graph.node), []
     while waiting:
-        ready = [node for node in waiting if made.isdisjoint(_taken(node))]
+        ready = [node for node in waiting if made.isdisjoint(taken(node))]
         if not ready:
             return
         ordered += ready
@@ -32,9 +32,9 @@ def in_order(graph: onnx.GraphProto) -> None:
         graph.node.extend(ordered)
 
 
-def _taken(node: onnx.NodeProto) -> set[str]:
+def taken(node: onnx.NodeProto) -> set[str]:
     """Return the tensors that a node takes, inside of its subgraphs too."""
-    inner = {name for graph in _subgraphs(node) for own in graph.node for name in _taken(own)}
+    inner = {name for graph in _subgraphs(node) for own in graph.node for name in taken(own)}
     return {*node.input, *inner}
 
 

@@ -165,4 +165,5 @@ def _layout(classifier: OnnxClassifier, name: str) -> Layout | None:
     shape = classifier.shapes.get(name)
     if shape is None:
         return None
-    return Layout.of((-1, *shape), classifier.shapes[classifier.file.image][1:])
+    last = name in classifier.channels_last
+    return Layout.of((-1, *shape), classifier.shapes[classifier.file.image][1:], last=last)

@@ -28,8 +28,12 @@ from textcam_service.offline.export.plan import ExportPlan, write_export
 from textcam_service.offline.export.report import ExportReport
 from textcam_service.offline.export.tensor_layout import HookPoint, Layout, VertexSource
 from textcam_service.offline.networks.loading import weights_digest
-from textcam_service.offline.networks.network import Network
-from textcam_service.offline.networks.smoke_test import check_logits, sample_images
+from textcam_service.offline.networks.network import Network, has_names
+from textcam_service.offline.networks.smoke_test import (
+    check_logits,
+    require_classifier,
+    sample_images,
+)
 
 
 def export_network(
@@ -102,18 +106,20 @@ def plan_network(
         layers_head=export_layers_head(network, parts, sample, tolerance),
         vertices=chosen.vertices.count if chosen.vertices is not None else 0,
         notes=network.notes,
+        multi_label=network.multi_label,
     )
 
 
 def _check_class_count(network: Network, images: torch.Tensor) -> None:
-    """Refuse a network that returns no logits, or not one for each class name."""
-    if network.smoke_tested:
-        return
-    class_count = check_logits(network.name, network.module, images).shape[1]
-    if class_count != len(network.class_names):
-        raise ExportRefused(
-            f"{network.name}: {class_count} logits, {len(network.class_names)} class names"
-        )
+    """Refuse a network that returns no logits, or not one for each class."""
+    if not network.smoke_tested:
+        class_count = check_logits(network.name, network.module, images).shape[1]
+        if class_count != len(network.class_names):
+            raise ExportRefused(
+                f"{network.name}: {class_count} logits, {len(network.class_names)} class names"
+            )
+    if not has_names(network.class_names):
+        require_classifier(network.name, network.module, images)
 
 
 @dataclass(frozen=True)

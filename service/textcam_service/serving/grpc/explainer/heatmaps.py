@@ -99,7 +99,9 @@ class HeatmapEncoder:
     def _picture(self) -> UInt8Array:
         """Pixels (h, w, 3); a file is decoded once more."""
         image = self._job.image
-        return np.asarray(whole_image(image)) if isinstance(image, bytes) else image
+        if not isinstance(image, bytes):
+            return image
+        return np.asarray(whole_image(image, self._image.use_profile))
 
     def _bands(self) -> Iterator[slice]:
         rows = max(1, _BAND_PIXELS // self._image.width)

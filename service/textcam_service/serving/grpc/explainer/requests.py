@@ -19,6 +19,7 @@ from textcam_service.errors import (
     UnknownClass,
     UnsupportedMethod,
 )
+from textcam_service.imaging.formats import TAKEN
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.serving.batching.scheduling import Lane
 from textcam_service.serving.engine.jobs import (
@@ -171,7 +172,7 @@ def _read_image(request: pb.ExplainRequest) -> bytes | UInt8Array:
     kind = request.WhichOneof("image")
     if kind is None:
         raise EmptyImage(
-            "the request has no image: set 'encoded' to the bytes of a JPEG, PNG or WebP file, "
+            f"the request has no image: set 'encoded' to the bytes of a {TAKEN} file, "
             "or 'pixels' to an RGB tensor",
             field="image",
         )

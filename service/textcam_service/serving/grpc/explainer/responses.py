@@ -258,6 +258,7 @@ def model_message(bundle: ModelBundle) -> pb.GetModelResponse:
         dead_channel_count=int(bundle.artefact.bank.dead.sum()),
         provenance=provenance_message(bundle, bundle.default_method),
         methods=[method_number(method) for method in bundle.methods],
+        multi_label=bundle.multi_label,
         channel_phrases=bundle.channel_phrases.tolist(),
         **fields,
     )

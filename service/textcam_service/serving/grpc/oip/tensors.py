@@ -25,8 +25,8 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "BYTES": (np.dtype(object), "bytes_contents"),
 }
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/=_\s-]{24}|[A-Za-z0-9+/=_\s-]*$")
-# As JPEG, PNG and WebP begin in base64, and URLs that hold a file.
-_BASE64_IMAGES = (b"/9j/", b"iVBORw0KGgo", b"UklGR", b"data:image/")
+# As JPEG, PNG, WebP and AVIF begin in base64, and URLs that hold a file.
+_BASE64_IMAGES = (b"/9j/", b"iVBORw0KGgo", b"UklGR", b"AAAA", b"data:image/")
 _MOST_DIMENSIONS = 4
 _PIECE = 2**16
 

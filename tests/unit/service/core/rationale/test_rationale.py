@@ -9,7 +9,8 @@ from textcam_service.core.methods import CamTerms
 from textcam_service.core.rationale.phrases import (
     center_texts,
 )
-from textcam_service.core.rationale.rationale import ExplainedScore, explain_target, sentence
+from textcam_service.core.rationale.rationale import ExplainedScore, explain_target
+from textcam_service.core.rationale.sentence import sentence
 from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.rationale.wording import EmbeddingWording
 from textcam_service.core.types import Prediction

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from textcam_service.artefacts.bank import Vocabulary
-from textcam_service.offline.banks.attribute_tables import Tables, packaged_table
+from textcam_service.offline.banks.attribute_tables import Tables, imagenet_names, packaged_table
 from textcam_service.offline.banks.phrase_sources import PhraseSources, ground_phrases
 from textcam_service.offline.banks.probing import Probing
 
@@ -33,7 +33,7 @@ class Classifier(Clip):
         raise NotImplementedError
 
 
-def sources(embedder, labels=(-1, -1, -1), tables=None):
+def sources(embedder, labels=(-1, -1, -1), tables=None, *, multi_label=False):
     rng = np.random.default_rng(0)
     classes = 1000 if isinstance(embedder, Classifier) else 0
     probing = Probing(
@@ -44,7 +44,7 @@ def sources(embedder, labels=(-1, -1, -1), tables=None):
         rng.normal(size=(3, classes)).astype(np.float32),
         np.array(labels),
     )
-    backbone = SimpleNamespace(manifest=SimpleNamespace(class_names=NAMES))
+    backbone = SimpleNamespace(manifest=SimpleNamespace(class_names=NAMES, multi_label=multi_label))
     return PhraseSources(probing, backbone, embedder, tables or Tables())
 
 
@@ -84,3 +84,24 @@ def test_a_table_of_the_own_classes_goes_first(labels, source, second):
     assert column[0] == pytest.approx(0, abs=0.02)
     # Where a label is given it decides, whatever the network predicts.
     assert column[2] == pytest.approx(0.9 if labels[2] == 1 else 0, abs=0.02)
+
+
+def test_a_phrase_is_true_of_an_image_if_it_is_so_of_any_label_that_the_network_sees():
+    """Logits 4 and 0: the labels are present with 0.982 and 0.5."""
+    tables = Tables(own={"own phrase": {0: 0.2, 1: 0.9}})
+    found = ground_phrases(sources(Clip(), tables=tables, multi_label=True), VOCABULARY)
+    sure, even = 1 / (1 + np.exp(-4)), 0.5
+    wanted = [1 - (1 - 0.2 * sure) * (1 - 0.9 * even), 1 - (1 - 0.2 * even) * (1 - 0.9 * sure)]
+    assert found.labels[:2, 1] == pytest.approx(wanted, abs=0.01)
+    labelled = ground_phrases(
+        sources(Clip(), (0, 1, 1), tables=tables, multi_label=True), VOCABULARY
+    )
+    assert labelled.labels[:, 1] == pytest.approx([0.2, 0.9, 0.9], abs=0.01)
+
+
+def test_a_head_of_imagenets_names_whose_labels_do_not_exclude_each_other_takes_no_table():
+    names = imagenet_names()
+    for multi_label in (False, True):
+        given = sources(Classifier(), multi_label=multi_label)
+        given.backbone.manifest.class_names = names
+        assert (ground_phrases(given, VOCABULARY).reference is None) == multi_label

@@ -124,3 +124,19 @@ def test_a_head_that_cannot_be_run_has_no_channel_ablation_and_the_report_says_s
     assert run._notes(toy_bundle()) == []
     report = {"judged": 1, "images": 1, "accuracy": None, "notes": [note]}
     assert as_text(report).splitlines()[-1] == note
+
+
+def test_labels_are_judged_by_their_own_probability():
+    """The second label's logit is 0 and the first's red / 100: alone it has the same sigmoid."""
+    heat = np.zeros((4, 4), np.float32)
+    heat[:2, :2] = 1
+    bundle = toy_bundle(ToyBackbone(bias=1.0, multi_label=True))
+    (seen,) = observe(bundle, [Case("a", corner_picture())])
+    assert seen.prediction.probability == pytest.approx(expit(1.4), abs=1e-6)
+    found = perturbation(bundle, [seen], lambda _: np.float32(heat == 0))
+    before, after = expit(1.4), expit(1.1)  # red becomes the mean, black stays
+    assert found["average_drop"] == pytest.approx((before - after) / before, abs=1e-6)
+    other = toy_bundle(ToyBackbone(weights=(-1.0, 0, 0, 0), bias=-1.0, multi_label=True))
+    (second,) = observe(other, [Case("a", corner_picture())])
+    assert second.prediction.class_name == "other"
+    assert second.prediction.probability == 0.5  # of a logit of 0, whatever the other label's

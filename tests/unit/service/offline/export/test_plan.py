@@ -20,6 +20,7 @@ def _backbone():
         helper.make_node(
             "AveragePool", ["image"], ["activation_maps"], kernel_shape=[8, 8], strides=[8, 8]
         ),
+        helper.make_node("Identity", ["activation_maps"], ["layer_0"]),
         helper.make_node("ReduceMean", ["image"], ["logits"], axes=[2, 3], keepdims=0),
     ]
     graph = helper.make_graph(
@@ -29,6 +30,7 @@ def _backbone():
         [
             declare("logits", TensorProto.FLOAT, ["N", 3]),
             declare("activation_maps", TensorProto.FLOAT, ["N", 3, 4, 4]),
+            declare("layer_0", TensorProto.FLOAT, ["N", 3, 4, 4]),
         ],
     )
     opset = helper.make_opsetid("", 13)
@@ -108,3 +110,10 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
     with pytest.raises(FolderTaken):
         write_export(_plan(), tmp_path / "b")
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["letter.txt"]
+
+
+def test_the_report_says_how_classes_without_names_get_some(tmp_path):
+    named = write_export(_plan(notes=("said",)), tmp_path / "b")
+    assert named.notes == ("said",)
+    numbered = write_export(_plan(class_names=("class 0", "class 1", "class 2")), tmp_path / "b")
+    assert "--classes FILE" in str(numbered)

@@ -22,6 +22,9 @@ def test_a_hook_point_takes_the_first_input_or_the_output():
         ((2, 8, 7, 7), (224, 224), Layout("NCHW", 8, 7, 7)),
         ((2, 7, 7, 64), (224, 224), Layout("NHWC", 64, 7, 7)),
         ((2, 8, 6, 8), (192, 256), Layout("NCHW", 8, 6, 8)),
+        ((2, 14, 14, 16), (224, 224), Layout("NHWC", 16, 14, 14)),
+        ((2, 16, 14, 14), (224, 224), Layout("NCHW", 16, 14, 14)),
+        ((2, 8, 8, 8), (224, 224), Layout("NCHW", 8, 8, 8)),
         ((2, 49, 8), (224, 224), Layout("tokens", 8, 7, 7)),
         ((2, 50, 8), (224, 224), Layout("tokens", 8, 7, 7, prefix=1)),
         ((2, 53, 8), (192, 256), Layout("tokens", 8, 6, 8, prefix=5)),
@@ -29,6 +32,11 @@ def test_a_hook_point_takes_the_first_input_or_the_output():
 )
 def test_layouts_are_guessed_by_the_images_proportions(shape, image, layout):
     assert Layout.of(shape, image) == layout
+
+
+def test_channels_that_are_known_to_come_last_are_taken_so():
+    assert Layout.of((2, 8, 8, 8), (224, 224), last=True) == Layout("NHWC", 8, 8, 8)
+    assert Layout.of((2, 64, 7, 7), (224, 224), last=True) is None
 
 
 @pytest.mark.parametrize("shape", [(2, 8), (2, 8, 1, 1), (2, 8, 2, 14), (2, 1, 8), (2, 8, 7, 7, 1)])

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from textcam_service.offline.networks.checkpoint_files import is_module, read_content, reason
+from textcam_service.offline.networks.checkpoint_files import (
+    class_names,
+    is_module,
+    multi_label_entry,
+    read_content,
+    reason,
+)
 from torch import nn
 
 
@@ -69,6 +75,45 @@ def test_a_whole_module_is_told_from_weights(tmp_path):
     assert not is_module(read_content(saved(nn.Linear(2, 2).state_dict(), tmp_path)))
 
 
+@pytest.mark.parametrize(
+    ("content", "entry"),
+    [
+        ({"class_names": ["cat", "dog"]}, "class_names"),
+        ({"classes": ("cat", "dog")}, "classes"),
+        ({"class_to_idx": {"dog": 1, "cat": 0}}, "class_to_idx"),
+        ({"idx_to_class": {1: "dog", 0: "cat"}}, "idx_to_class"),
+        ({"config": {"id2label": {"0": "cat", "1": "dog"}}}, "config.id2label"),
+        ({"hyper_parameters": _Settings(classes=["cat", "dog"])}, "hyper_parameters.classes"),
+        ({"args": argparse.Namespace(class_names=["cat", "dog"])}, "args.class_names"),
+        ({"meta": {"dataset_meta": {"classes": ("cat", "dog")}}}, "meta.dataset_meta.classes"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_class_names_are_found_where_training_tools_keep_them(content, entry, tmp_path):
+    path = saved({"state_dict": {"w": torch.zeros(2)}, **content}, tmp_path)
+    assert class_names(read_content(path)) == (("cat", "dog"), entry)
+
+
+@pytest.mark.parametrize("value", [2, None, [0, 1], {"cat": 0, "dog": 2}, {"cat": "dog"}, "ab", []])
+def test_what_names_no_class_for_each_index_is_left(value):
+    assert class_names({"classes": value}) == ((), "")
+
+
 def test_safetensors_are_read_by_their_suffix(tmp_path):
     save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors")
     assert torch.equal(read_content(str(tmp_path / "w.safetensors"))["a"], torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("content", "entry"),
+    [
+        ({"config": {"problem_type": "multi_label_classification"}}, "config.problem_type"),
+        ({"hyper_parameters": _Settings(task="multilabel")}, "hyper_parameters.task"),
+        ({"args": argparse.Namespace(multi_label=True)}, "args.multi_label"),
+        ({"config": {"problem_type": "single_label_classification"}, "multi_label": False}, ""),
+        ({"args": argparse.Namespace(task="multiclass")}, ""),
+    ],
+)
+def test_training_tools_state_that_classes_do_not_exclude_each_other(content, entry, tmp_path):
+    path = saved({"state_dict": {"w": torch.zeros(2)}, **content}, tmp_path)
+    assert multi_label_entry(read_content(path)) == entry

@@ -14,6 +14,7 @@ from textcam_service.offline.networks.network import Network
 from torch import nn
 
 _MODULES = """
+from types import SimpleNamespace
 import torch
 from torch import nn
 from textcam_service.core.types import Preprocessing
@@ -42,6 +43,45 @@ def sized(classes=3):
     return made
 
 ready = Counting()
+
+def headless():
+    made = Counting()
+    made.stem, made.head = nn.Sequential(made.stem, nn.BatchNorm2d(8), nn.ReLU()), nn.Identity()
+    return made
+
+def sigmoids():
+    return ended(Counting(), nn.Sigmoid())
+
+def reshaped():
+    return ended(Counting(), nn.Sigmoid(), nn.Unflatten(1, (5, 1)), nn.Flatten())
+
+def ended(made, *tail):
+    whole = nn.Sequential(made, *tail)
+    whole.preprocessing = made.preprocessing
+    return whole
+
+def stating():
+    made = Counting()
+    made.multi_label = True
+    return made
+
+def configured():
+    made = ended(Counting())
+    made[0].config = SimpleNamespace(problem_type="multi_label_classification")
+    return made
+
+class Functional(Counting):
+    def forward(self, x):
+        return super().forward(x).sigmoid()
+
+class Elsewhere(Counting):
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Sigmoid()
+    def forward(self, x):
+        return self.gate(self.head(self.gate(self.stem(x)).mean((2, 3))))
+
+functional, elsewhere = Functional, Elsewhere
 
 def misplaced():
     made = Counting()
@@ -104,7 +144,7 @@ def test_a_missing_library_names_the_extra_to_install(monkeypatch):
 
 
 def test_what_a_library_raises_becomes_a_refusal_with_a_remedy(monkeypatch):
-    def failing(_name, _weights, _options):
+    def failing(_name, _weights, _options, _stated):
         raise OSError("no route")
 
     monkeypatch.setattr(loading, "_load", failing)
@@ -148,3 +188,44 @@ def test_options_are_arguments_of_a_function_of_ones_own(modules):
     for name in (f"{modules}:ready", "scenes:classifier"):
         with pytest.raises(ExportRefused, match="--model-option"):
             load_network(name, options={"classes": 6})
+
+
+def test_names_that_are_given_replace_all_others(modules):
+    assert load_network(f"{modules}:Counting", class_names="vwxyz").class_names == tuple("vwxyz")
+    assert load_network(f"{modules}:named", class_names="vwxyz").class_names == tuple("vwxyz")
+    with pytest.raises(ExportRefused, match="has 5 classes, but 4 class names were given"):
+        load_network(f"{modules}:Counting", class_names="vwxy")
+
+
+def test_a_module_without_its_classifier_is_refused_unless_its_outputs_have_names(modules):
+    with pytest.raises(ExportRefused, match="its output of 8 numbers comes from no linear layer"):
+        plan_network(load_network(f"{modules}:headless"))
+    network = load_network(f"{modules}:headless", class_names="abcdefgh")
+    assert plan_network(network).class_names == tuple("abcdefgh")
+
+
+@pytest.mark.parametrize("name", ["sigmoids", "reshaped", "stating", "configured"])
+def test_a_multi_label_module_gives_logits_whose_sigmoids_are_its_own_answers(modules, name):
+    network = load_network(f"{modules}:{name}")
+    answers = getattr(sys.modules["mods"], name)()
+    assert network.multi_label
+    assert plan_network(network).multi_label
+    images, own = torch.randn(4, 3, 32, 32), network.module
+    answers.load_state_dict(own.state_dict())
+    wanted = answers(images)
+    if name in {"stating", "configured"}:
+        wanted = wanted.sigmoid()
+    torch.testing.assert_close(own(images).sigmoid(), wanted)
+
+
+def test_a_network_is_multi_label_by_option_and_not_otherwise(modules):
+    plain = load_network(f"{modules}:Counting")
+    said = load_network(f"{modules}:Counting", multi_label=True)
+    assert (plain.multi_label, said.multi_label) == (False, True)
+    assert weights_digest(plain, "x") != weights_digest(said, "x")
+
+
+@pytest.mark.parametrize("name", ["functional", "elsewhere"])
+def test_a_sigmoid_that_cannot_be_left_out_is_refused_with_the_remedy(modules, name):
+    with pytest.raises(ExportRefused, match="without its last sigmoid, and --multi-label if"):
+        load_network(f"{modules}:{name}")

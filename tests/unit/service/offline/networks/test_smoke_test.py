@@ -1,11 +1,17 @@
 """The first run of a user's module: logits pass, and all else is refused with a remedy."""
 
 import pytest
+import timm
 import torch
 from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
-from textcam_service.offline.networks.smoke_test import check_logits, sample_images
+from textcam_service.offline.networks.smoke_test import (
+    check_logits,
+    require_classifier,
+    sample_images,
+)
 from torch import nn
+from torchvision import models
 from transformers.modeling_outputs import ImageClassifierOutput
 
 SIZE = Preprocessing(36, 32, 24, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -86,3 +92,46 @@ def test_true_logits_may_all_lie_between_0_and_1():
         small.head.bias.fill_(0.5)
     logits = checked(small)
     assert bool(((logits >= 0) & (logits <= 1)).all())
+
+
+def vision_transformer():
+    return models.VisionTransformer(32, 16, 2, 2, 8, 16, num_classes=4)
+
+
+HEADED = {
+    "resnet18": (models.resnet18, "fc"),
+    "mobilenet_v3_small": (models.mobilenet_v3_small, "classifier"),
+    "densenet121": (models.densenet121, "classifier"),
+    "convnext_tiny": (models.convnext_tiny, "classifier.2"),
+    "vit": (vision_transformer, "heads"),
+    "mobilenetv3_small_050": (lambda: timm.create_model("mobilenetv3_small_050"), "classifier"),
+}
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_a_network_without_its_classifier_is_refused_and_one_with_it_is_not(name):
+    make, head = HEADED[name]
+    module, images = make().eval().requires_grad_(False), torch.randn(3, 3, 32, 32)
+    require_classifier(name, module, images)
+    module.set_submodule(head, nn.Identity())
+    with pytest.raises(ExportRefused, match=r"comes from no linear layer, .* last, linear layer"):
+        require_classifier(name, module, images)
+
+
+def test_an_output_of_length_1_is_no_classifiers():
+    with pytest.raises(ExportRefused, match="output of 4 numbers has length 1"):
+        require_classifier("tiny", Returning(nn.functional.normalize), sample_images(SIZE))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        models.squeezenet1_1(num_classes=4),  # ends in a convolution, ReLU and pooling
+        Returning(lambda logits: (logits + logits.flip(1)) / 2),
+        Returning(lambda logits: 20 * nn.functional.normalize(logits)),
+        Returning(torch.Tensor.detach),
+    ],
+    ids=["convolution", "mean", "scaled", "detached"],
+)
+def test_other_ways_to_end_in_logits_pass(module):
+    require_classifier("tiny", module.eval(), sample_images(SIZE))

@@ -35,7 +35,7 @@ def test_a_checkpoint_sets_the_number_of_classes(tmp_path):
     module = timm.create_model(NAME, pretrained=False, num_classes=3)
     torch.save(module.state_dict(), tmp_path / "w.pt")
     loaded = load_timm(NAME, str(tmp_path / "w.pt"))
-    assert loaded.class_names == ("class 0", "class 1", "class 2")
+    assert (loaded.class_count, loaded.class_names) == (3, ())
     assert torch.equal(loaded.module.get_classifier().weight, module.get_classifier().weight)
 
 
@@ -118,3 +118,72 @@ def test_the_size_of_a_network_that_takes_any_is_its_inputs(tmp_path):
 def test_classes_are_no_option_of_the_librarys_weights():
     with pytest.raises(ExportRefused, match="have their own classes; leave it out"):
         load_network("timm:test_resnet", None, {"num_classes": 5})
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """Weights of the library drawn at random, for no test fetches them."""
+    create = timm.create_model
+    monkeypatch.setattr(
+        own.timm, "create_model", lambda name, pretrained, **rest: create(name, **rest)
+    )
+
+
+@pytest.mark.usefixtures("fetched")
+def test_the_librarys_heads_have_the_names_that_it_ships():
+    large = load_network("timm:mobilenetv3_large_100.miil_in21k").class_names
+    synonyms = timm.data.ImageNetInfo("imagenet-21k-miil").label_descriptions()
+    assert len(set(large)) == len(large) == 11221
+    assert all(
+        said.startswith(named.removesuffix(f" ({at})"))
+        for at, (named, said) in enumerate(zip(large, synonyms, strict=True))
+    )
+    dog = next(at for at, said in enumerate(synonyms) if said.startswith("dog, domestic dog"))
+    assert large[dog] == "dog"
+    small = load_network("timm:mobilenetv3_small_050.lamb_in1k").class_names
+    assert (small[0], small[-1]) == ("tench", "toilet tissue")
+
+
+def test_a_checkpoint_of_as_many_classes_as_imagenet_has_no_names_of_its(tmp_path):
+    torch.manual_seed(0)
+    other = timm.create_model(NAME, num_classes=1000)
+    assert reloaded(other, NAME, tmp_path).class_names[0] == "class 0"
+    named = reloaded(other, NAME, tmp_path, classes=[f"bird {index}" for index in range(1000)])
+    assert named.class_names[999] == "bird 999"
+    assert "the class names 'classes'" in named.notes[0]
+
+
+@pytest.mark.usefixtures("fetched")
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("eva02_tiny_patch14_224.mim_in22k", {}, "it has num_classes=0; give --weights"),
+        ("resnet50_clip.openai", {}, "its 1024 outputs are an image's embedding"),
+        ("vit_xsmall_patch16_clip_224.tinyclip_yfcc15m", {}, "its 512 outputs"),
+    ],
+)
+def test_towers_without_a_classifier_are_refused_with_the_remedy(name, options, said):
+    with pytest.raises(ExportRefused, match=said):
+        load_network(f"timm:{name}", None, options)
+
+
+def test_a_towers_checkpoint_and_random_weights_are_refused_unless_their_classes_are_said(tmp_path):
+    name = "vit_xsmall_patch16_clip_224"
+    torch.manual_seed(0)
+    tower = timm.create_model(name)
+    with pytest.raises(ExportRefused, match="--model-option num_classes=NUMBER"):
+        reloaded(tower, name, tmp_path)
+    assert len(reloaded(tower, name, tmp_path, {"num_classes": 512}).class_names) == 512
+    assert len(load_network(f"timm:{name}", "none", {"num_classes": 5}).class_names) == 5
+    with pytest.raises(ExportRefused, match="num_classes=0"):
+        load_network("timm:test_vit", "none", {"num_classes": 0})
+
+
+def test_a_checkpoint_says_that_its_classes_do_not_exclude_each_other(tmp_path):
+    module = trained("test_resnet")
+    stated = reloaded(module, NAME, tmp_path, config={"problem_type": "multi_label_classification"})
+    assert stated.multi_label
+    assert "'config.problem_type', by which the network is multi-label" in stated.notes[0]
+    plain = reloaded(module, NAME, tmp_path, epoch=3)
+    assert not plain.multi_label
+    assert weights_digest(stated, "x") != weights_digest(plain, "x")

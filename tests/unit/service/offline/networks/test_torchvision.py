@@ -15,11 +15,11 @@ def drawn():
     return load_torchvision(NAME, "none")
 
 
-def test_random_weights_are_the_same_at_every_load_with_imagenets_classes(drawn):
+def test_random_weights_are_the_same_at_every_load_and_know_no_names(drawn):
     again = load_torchvision(NAME, "none")
     for one, other in zip(drawn.module.parameters(), again.module.parameters(), strict=True):
         assert torch.equal(one, other)
-    assert len(set(drawn.class_names)) == 1000
+    assert (drawn.class_count, drawn.class_names) == (1000, ())
     assert drawn.preprocessing.height == 224
 
 
@@ -35,8 +35,18 @@ def test_a_checkpoint_sets_the_number_of_classes(drawn, tmp_path):
     module = models.get_model(NAME, weights=None, num_classes=3)
     torch.save(module.state_dict(), tmp_path / "w.pt")
     loaded = load_torchvision(NAME, str(tmp_path / "w.pt"))
-    assert loaded.class_names == ("class 0", "class 1", "class 2")
+    assert (loaded.class_count, loaded.class_names) == (3, ())
     assert torch.equal(loaded.module.classifier[-1].weight, module.classifier[-1].weight)
+
+
+def test_names_are_those_of_the_librarys_weights_and_not_of_a_file_with_as_many(
+    drawn, tmp_path, monkeypatch
+):
+    weights, torch_hub = models.MobileNet_V3_Small_Weights.DEFAULT, models._api.WeightsEnum
+    monkeypatch.setattr(torch_hub, "get_state_dict", lambda *_, **__: drawn.module.state_dict())
+    assert load_torchvision(NAME, None).class_names == tuple(weights.meta["categories"])
+    network = reloaded(drawn.module, NAME, tmp_path)
+    assert network.class_names == tuple(f"class {index}" for index in range(1000))
 
 
 def test_weights_that_are_neither_a_tag_nor_a_file_are_refused_with_the_tags():

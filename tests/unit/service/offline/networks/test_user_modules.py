@@ -5,6 +5,8 @@ import sys
 import pytest
 import torch
 from textcam_service.errors import ExportRefused
+from textcam_service.offline.networks.loading import load_network
+from textcam_service.offline.networks.network import StatedPreprocessing
 from textcam_service.offline.networks.user_modules import load_user_module
 from torch import nn
 
@@ -47,9 +49,9 @@ def load(tmp_path, monkeypatch):
 
 def test_classes_are_counted_and_numbered_unless_the_module_names_them(load):
     counted, named = load("Tiny"), load("named")
-    assert counted.class_names == ("class 0", "class 1", "class 2")
+    assert (counted.class_count, counted.class_names) == (3, ())
     assert counted.smoke_tested
-    assert named.class_names == ("a (0)", "b", "a (2)")
+    assert (named.class_count, named.class_names) == (3, ("a", "b", "a"))
     assert not named.smoke_tested
     assert counted.preprocessing.height == 16
 
@@ -83,3 +85,25 @@ def test_what_is_no_classifier_is_refused(load, name, said):
 def test_an_unknown_package_is_refused():
     with pytest.raises(ExportRefused, match="No module named 'absent_package'"):
         load_user_module("import:absent_package:Tiny", None)
+
+
+def test_classes_are_counted_at_the_size_that_is_stated(load, monkeypatch, tmp_path):
+    """The module takes that size alone, and states none."""
+    (tmp_path / "flat_modules.py").write_text(
+        "from torch import nn\n"
+        "def made(): return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 12, 3))\n"
+    )
+    monkeypatch.delitem(sys.modules, "flat_modules", raising=False)
+    name = "import:flat_modules:made"
+    network = load_network(name, stated=StatedPreprocessing((8, 12), std=(1.0,) * 3))
+    assert len(network.class_names) == 3
+    told = network.preprocessing
+    assert (told.height, told.width, told.resize, told.std) == (8, 12, 13, (1.0,) * 3)
+    with pytest.raises(ExportRefused, match="does not run on images"):
+        load_network(name)
+
+
+def test_what_takes_the_place_of_a_modules_own_preprocessing_is_noted(load):
+    network = load_network("import:own_modules:Tiny", stated=StatedPreprocessing(mean=(0.0,) * 3))
+    assert (network.preprocessing.mean, network.preprocessing.std) == ((0.0,) * 3, (0.25,) * 3)
+    assert network.notes == ("given, in place of the network's own: mean 0,0,0 (not 0.5,0.5,0.5)",)

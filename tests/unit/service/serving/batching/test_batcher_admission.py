@@ -145,7 +145,7 @@ async def test_an_idle_session_refuses_only_what_is_hopeless(made):
     _, events, make = made
     batcher = await make()
     seed_slow(batcher, LONG)
-    with pytest.raises(DeadlineExpired, match=r"single image takes about 60\.000 s"):
+    with pytest.raises(DeadlineExpired, match=r"single image takes about 60 s"):
         await batcher.submit(1, time.monotonic() + 0.4 * LONG)
     # A wrong prediction would never be mended if nothing ran.
     assert (await asyncio.wait_for(batcher.submit(1, time.monotonic() + 0.6 * LONG), 5)).result == 2

@@ -1,11 +1,14 @@
 """The way of a request: its stages, and where it ends early."""
 
 import asyncio
+import io
 import threading
 import time
 
+import icc_profiles
 import numpy as np
 import pytest
+from PIL import Image
 from small_models import load_model, write_model
 from textcam_service.errors import DeadlineExpired, InvalidArgument
 from textcam_service.serving.engine.encoding import IdentityEncoder
@@ -56,6 +59,16 @@ async def test_a_record_notes_stages_and_only_clients_requests_are_counted(start
     assert (record.image_width, record.image_height, record.batch_size) == (50, 40, 1)
     assert sample(engine, "textcam_stage_duration_seconds_count", **stage) == 1
     assert sample(engine, "textcam_images_decoded_total", decoder="raw") == 1
+
+
+@pytest.mark.parametrize(("used", "note"), [(True, "icc"), (False, "icc ignored")])
+async def test_profiles_are_converted_unless_the_setting_is_off(started, used, note):
+    engine = await started(colour_profiles=used)
+    adobe = icc_profiles.of_primaries(*icc_profiles.WIDE["Adobe RGB"])
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).save(file, "PNG", icc_profile=adobe)
+    image = (await engine.explain(engine.default_job(file.getvalue()), DIRECT)).image
+    assert (image.decoder, image.use_profile) == (f"pillow/PNG {note}", used)
 
 
 class SlowEncoder(IdentityEncoder):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from textcam_service.serving.engine.jobs import Classes, Contrast, TopK
 from textcam_service.serving.engine.targets import ClassScores
 
@@ -36,3 +37,12 @@ def test_targets_are_the_classes_that_a_job_names(spec, expected):
         for target, reference in SCORES.targets(spec)
     ]
     assert found == expected
+
+
+def test_labels_have_a_probability_each_and_the_highest_is_the_first_target():
+    """Both of the first are present: a caller may ask for several."""
+    logits = np.array([40.0, 50.0, -1.0, 0.0], np.float32)
+    scores = ClassScores(logits, NAMES, multi_label=True)
+    np.testing.assert_allclose(scores.probabilities, expit(logits), atol=1e-7)
+    found = [target.class_name for target, _ in scores.targets(TopK(2))]
+    assert found == ["cat", "bird"]  # though both probabilities are 1 in float64

@@ -2,10 +2,15 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from textcam_service.core.agreement import ExplanationAgreement
+from textcam_service.core.types import Rationale, SaliencyGroup
 from textcam_service.errors import DriftRefused
+from textcam_service.serving.engine.targets import ClassScores
+from textcam_service.serving.registry import canary
 from textcam_service.serving.registry.canary import check_drift, is_guarded
 from textcam_service.settings import ServerSettings
 
@@ -40,3 +45,29 @@ def test_a_measure_at_its_threshold_passes_and_one_past_it_does_not(measure):
 def test_any_threshold_guards_a_switch_and_none_does_by_default():
     assert not is_guarded(ServerSettings())
     assert all(is_guarded(ServerSettings(**own)) for own in THRESHOLDS.values())
+
+
+def explained(logits, names, *, multi_label):
+    """The part of a result that a comparison reads; a flat map and no phrases."""
+    nothing, flat = np.zeros(0, np.int64), np.zeros((2, 2), np.float32)
+    rest = SaliencyGroup(-1, nothing, 1.0, 1.0, 0.0, flat)
+    return SimpleNamespace(
+        bundle=SimpleNamespace(class_names=names, multi_label=multi_label),
+        scores=ClassScores(np.array(logits), names, multi_label=multi_label),
+        explanations=[SimpleNamespace(rationale=Rationale(0, 0, 0, flat, (), (), rest))],
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "kinds", "same"),
+    [
+        (("ant", "bee"), (True, True), True),  # both labels are present in both
+        (("ant", "bee"), (False, True), False),
+        (("ant", "bee"), (False, False), False),
+        (("bee", "ant"), (True, True), True),  # other classes are compared by name
+    ],
+)
+def test_the_highest_class_is_compared_by_what_labels_mean(names, kinds, same):
+    old = explained([2.0, 1.0], ("ant", "bee"), multi_label=kinds[0])
+    new = explained([1.0, 2.0], names, multi_label=kinds[1])
+    assert canary._agreement(old, new).top1 == same

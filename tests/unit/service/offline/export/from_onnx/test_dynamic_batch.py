@@ -10,6 +10,7 @@ from textcam_service.offline.export.from_onnx.nodes import run_model
 from textcam_service.offline.export.from_onnx.reading import read_onnx
 from textcam_service.offline.export.from_onnx.split import backbone_model
 from textcam_service.offline.export.tensor_layout import Layout
+from textcam_service.offline.networks.network import StatedPreprocessing
 
 RNG = np.random.default_rng(0)
 KERNEL = RNG.normal(size=(4, 3, 2, 2)).astype(np.float32)
@@ -34,7 +35,7 @@ def saved(folder, batch, *tail, rank=2):
     opset = helper.make_opsetid("", 17)
     path = folder / "c.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
-    return read_onnx(path, (8, 8))
+    return read_onnx(path, StatedPreprocessing((8, 8)))
 
 
 def flattened():

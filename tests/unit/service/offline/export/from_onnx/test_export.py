@@ -4,22 +4,24 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from scipy.special import expit
 from textcam_service.artefacts.backbone import FORWARD, GAP_LINEAR
-from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.from_onnx.export import export_onnx, plan_onnx
 from textcam_service.offline.export.numerics import cpu_session
+from textcam_service.offline.networks.network import StatedPreprocessing
 from textcam_service.runtime.backbone import Backbone
 
-SIZE = Preprocessing(8, 8, 8, "bilinear", (0.5,) * 3, (0.25,) * 3)
+SIZE = StatedPreprocessing((8, 8), 8, "bilinear", (0.5,) * 3, (0.25,) * 3)
 RNG = np.random.default_rng(0)
 KERNEL = RNG.normal(size=(4, 3, 2, 2)).astype(np.float32)
 
 
-def saved(folder, *, classes=5, bent=False, shares=False, names=""):
+def saved(folder, *, classes=5, bent=False, shares=False, names="", last="Identity"):
     """A convolution, the mean of its maps, and a dense layer.
 
     `bent`: not linear in the mean. `shares`: the output sums up to 1, without a Softmax.
+    `last`: the last operator.
     """
     dense = np.random.default_rng(1).normal(size=(4, classes)).astype(np.float32)
     nodes = [
@@ -37,7 +39,7 @@ def saved(folder, *, classes=5, bent=False, shares=False, names=""):
             helper.make_node("Div", ["likelihoods", "sum"], ["logits"]),
         ]
     else:
-        nodes.append(helper.make_node("Identity", ["scores"], ["logits"]))
+        nodes.append(helper.make_node(last, ["scores"], ["logits"]))
     declare = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
@@ -109,3 +111,28 @@ def test_names_come_from_the_caller_before_the_metadata(tmp_path):
 def test_a_model_that_cannot_be_served_is_refused_with_the_remedy(options, names, said, tmp_path):
     with pytest.raises(ExportRefused, match=said):
         plan(saved(tmp_path, **options), class_names=names)
+
+
+def test_labels_have_the_files_own_probabilities(tmp_path):
+    path = saved(tmp_path, last="Sigmoid")
+    report = export_onnx(path, tmp_path / "b", preprocessing=SIZE)
+    assert "5 classes that do not exclude each other (multi-label)" in str(report)
+    backbone = Backbone(tmp_path / "b")
+    assert backbone.manifest.multi_label
+    images = RNG.normal(size=(2, 3, 8, 8)).astype(np.float32)
+    (wanted,) = cpu_session(path.read_bytes()).run(["logits"], {"image": images})
+    found = [output.logits for output in backbone.forward(images)]
+    np.testing.assert_allclose(expit(found), wanted, atol=1e-5)
+
+
+def test_classes_of_logits_exclude_each_other_unless_it_is_said(tmp_path):
+    exclusive, labels = plan(saved(tmp_path)), plan(saved(tmp_path), multi_label=True)
+    assert (exclusive.multi_label, labels.multi_label) == (False, True)
+    assert exclusive.weights_digest != labels.weights_digest
+    with pytest.raises(ExportRefused, match=r"ends in a Softmax: .* leave out --multi-label"):
+        plan(saved(tmp_path, last="Softmax"), multi_label=True)
+
+
+def test_one_sigmoid_is_refused_with_the_two_logits_that_say_the_same(tmp_path):
+    with pytest.raises(ExportRefused, match=r"two logits, \[0, z\] in place of z"):
+        plan(saved(tmp_path, classes=1, last="Sigmoid"))

@@ -6,6 +6,7 @@ from onnx import TensorProto, helper
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.from_onnx.nodes import (
     attribute,
+    channels_last,
     is_close,
     reachable,
     run_model,
@@ -72,3 +73,17 @@ def test_values_are_declared_with_a_free_batch():
     assert declared.elem_type == TensorProto.FLOAT
     assert declared.shape.dim[0].dim_param == "N"
     assert [dim.dim_value for dim in declared.shape.dim[1:]] == [3, 5]
+
+
+def test_maps_with_their_channels_last_are_known_by_a_transpose():
+    make = helper.make_node
+    nodes = [
+        make("Conv", ["image", "w"], ["first"]),
+        make("Transpose", ["first"], ["last"], perm=[0, 2, 3, 1]),
+        make("Relu", ["last"], ["still"]),
+        make("Add", ["other", "still"], ["sum"]),
+        make("Transpose", ["sum"], ["back"], perm=[0, 3, 1, 2]),
+        make("Relu", ["back"], ["first too"]),
+        make("Reshape", ["sum", "size"], ["tokens"]),
+    ]
+    assert channels_last(nodes) == {"last", "still", "sum"}

@@ -6,7 +6,6 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
-from textcam_service.core.types import Preprocessing
 from textcam_service.errors import ExportRefused
 from textcam_service.offline.export.from_onnx.export import plan_onnx
 from textcam_service.offline.export.from_onnx.portable import (
@@ -15,8 +14,9 @@ from textcam_service.offline.export.from_onnx.portable import (
     with_older_ir,
 )
 from textcam_service.offline.export.from_onnx.reading import read_onnx
+from textcam_service.offline.networks.network import StatedPreprocessing
 
-SIZE = Preprocessing(36, 32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+SIZE = StatedPreprocessing((32, 32), 36, "bilinear", (0.5,) * 3, (0.25,) * 3)
 RNG = np.random.default_rng(2)
 PIXELS = RNG.normal(0, 1, (2, 3, 32, 32)).astype(np.float32)
 
@@ -108,13 +108,13 @@ def test_nodes_in_a_circle_are_left_to_the_checker(tmp_path):
     model.graph.node[1].input[0] = "maps"
     onnx.save(model, tmp_path / "c.onnx")
     with pytest.raises(ExportRefused, match="topologically sorted"):
-        read_onnx(tmp_path / "c.onnx", (32, 32))
+        read_onnx(tmp_path / "c.onnx", StatedPreprocessing((32, 32)))
 
 
 def test_the_format_that_onnx_writes_by_default_is_exported(tmp_path):
     model = classifier(ir_version=0)
     assert planned(tmp_path, model).target_layer == "maps"
-    assert read_onnx(tmp_path / "c.onnx", (32, 32)).model.ir_version == 10
+    assert read_onnx(tmp_path / "c.onnx", StatedPreprocessing((32, 32))).model.ir_version == 10
 
 
 def test_an_older_format_stays():

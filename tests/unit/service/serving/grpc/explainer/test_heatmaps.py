@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 
+import icc_profiles
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,6 +71,20 @@ def test_an_overlay_lies_on_the_whole_image(job):
     drawn = Image.open(io.BytesIO(drawing(job).draw(MAP, PEAK).overlay_png))
     expected = blend(PIXELS, VIEW.heatmap(MAP, None, PEAK, smooth=True))
     np.testing.assert_array_equal(np.asarray(drawn), expected)
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_an_overlay_has_the_colours_that_the_model_saw(used):
+    adobe = icc_profiles.of_primaries(*icc_profiles.WIDE["Adobe RGB"])
+    muted = (100 + PIXELS // 6).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(muted).save(file, "PNG", icc_profile=adobe)
+    scene, job = replace(SCENE, use_profile=used), replace(JOB, image=file.getvalue())
+    encoder = HeatmapEncoder(job, scene, CancellationToken(None), 2**30)
+    drawn = Image.open(io.BytesIO(encoder.draw(MAP, PEAK).overlay_png))
+    shown = icc_profiles.srgb_of_primaries(muted, "Adobe RGB") if used else muted
+    expected = blend(np.rint(shown).astype(np.uint8), VIEW.heatmap(MAP, None, PEAK, smooth=True))
+    assert np.abs(np.asarray(drawn, int) - expected).max() <= 2
 
 
 def test_levels_are_the_heatmap_rounded():
