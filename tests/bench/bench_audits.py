@@ -2,8 +2,7 @@
 
     python tests/bench/bench_audits.py [--seeds 20] [--part twins labels power beside scale]
 
-Audits of rendered scenes in process: the concept of a channel is the phrase that it supports most,
-as a server reports. Both twins of build/scenes (bench_truth.py makes it) see the same scenes, in
+Audits of rendered scenes in process: concepts are the phrases that would be said. Both twins of build/scenes (bench_truth.py makes it) see the same scenes, in
 which a betrayed class has its cue in half of the images. Drawn scenes stay in build/audits.
 
 twins   Audits by slices (floor; yellow sphere or not) and by masks: spurious findings of the
@@ -170,8 +169,7 @@ def fitted(network, scenes, strength, rng):
     return Network(
         (head[:, :-1] / spread).astype(np.float32),
         head[:, -1].astype(np.float32),
-        network.owner,
-        network.names,
+        network.bundle,
     )
 
 
@@ -215,7 +213,8 @@ def judge_power(scenes, network, draws, strengths, size=1000):
                 shares.append(f"{named / draws:.0%}/{flagged / draws:.0%}")
             logits = auditing["biased features"] @ own.weights.T + own.bias
             right = logits.argmax(1) == label
-            evidence = own.concepts(auditing["biased features"] * own.weights[label])[0]
+            features, labels = auditing["biased features"], np.full(len(right), label)
+            evidence = own.concepts(features, own.weights[labels], labels)[0]
             column = [k for k, name in enumerate(own.names) if name in CUES[label]]
             effect = (
                 evidence[with_][:, column].mean(0) - evidence[without][:, column].mean(0)
@@ -238,12 +237,14 @@ def judge_beside(scenes, networks):
             network, rows = networks["biased"], np.flatnonzero(each["label"] == label)
             features = each["biased features"][rows]
             evidence = features * network.weights[label]
-            concepts = network.concepts(evidence)[0]
+            labels = np.full(len(rows), label)
+            concepts = network.concepts(features, network.weights[labels], labels)[0]
             right = (features @ network.weights.T + network.bias).argmax(1) == label
             centred = evidence - evidence.mean(0)
             _, _, axes = np.linalg.svd(centred, full_matrices=False)
             best = axes[0]  # a component is named by the concept that it loads on most
-            loads = np.abs(network.concepts((best**2)[None])[0][0])
+            supports = network.bundle.wording.supports(np.arange(len(network.names)))
+            loads = (best**2) @ np.clip(supports, 0, None)
             hits["PCA component"][label] += network.names[loads.argmax()] in CUES[label]
             order = concepts.argsort(0)
             k = min(25, len(rows) // 2)

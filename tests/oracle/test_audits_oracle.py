@@ -50,7 +50,7 @@ def test_the_unbiased_twin_has_no_spurious_finding_on_the_same_scenes(twins, sce
     summary = audit(twins, scenes, "unbiased")
     assert [finding for finding in summary.findings if finding.kind == "spurious_cue"] == []
     by_cue = {(each.class_index, each.basis): each.largest_missed for each in summary.nothing_found}
-    assert by_cue[8, "slice yellow sphere: no against yes"] < 1.5
+    assert by_cue[8, "slice yellow sphere: no against yes"] < 2.5
 
 
 def test_a_list_that_allows_a_cue_withdraws_it(twins, scenes):

@@ -53,7 +53,7 @@ def target(class_index, reference=None, channels=(0, 2), values=(1.5, -0.25)):
         in_logit_units=True,
         phrases=[
             PhraseRecord("fur", 0, "texture", 0.75, 1.5, 1.25, 0.0),
-            PhraseRecord("sky", 3, "", None, 0.125, 0.5, None),
+            PhraseRecord("sky", 3, "", None, -0.25, 0.5, None),
         ],
         rest_evidence=0.5,
         channel_ids=np.array(channels, np.int32),

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 from textcam_client.audit.records.evidence import Contrasts, EvidenceTable
+from textcam_service.core.concepts.supports import strongest_support
+from textcam_service.core.rationale.settings import PhraseFilter
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.bundle import ModelBundle
 from textcam_service.offline.evaluation.cases import scene_case
@@ -14,6 +16,7 @@ from textcam_service.scenes.classes import BIASED, CLASSES, SceneClass, class_sc
 TRUTH = Path("build/scenes")
 NAMES = tuple(each.name for each in CLASSES)
 CUE_CLASSES = (BIASED.floor_class, BIASED.object_class)
+PHRASES = 8  # of an answer, as an audit asks for
 _GRID = 12
 
 
@@ -27,29 +30,38 @@ def bundles(folder=TRUTH):
 
 @dataclass(frozen=True)
 class Network:
-    """What an audit needs of a twin: its head, and the concept of each channel."""
+    """What an audit needs of a twin: its head, and what its bank says of evidence."""
 
     weights: np.ndarray  # (C, D)
     bias: np.ndarray  # (C,)
-    owner: np.ndarray  # (D,): place in names, -1: none
-    names: tuple[str, ...]
+    bundle: ModelBundle
 
     @staticmethod
     def of(bundle):
-        supports = np.asarray(bundle.wording.supports(np.arange(len(bundle.phrases))))
-        best = np.where(supports.max(1) > 0, supports.argmax(1), -1)
-        kept = np.unique(best[best >= 0])
-        owner = np.where(best >= 0, np.searchsorted(kept, best), -1)
         backbone = bundle.backbone
-        names = tuple(bundle.phrases[k] for k in kept)
-        return Network(np.asarray(backbone.head_weights), backbone.head_bias, owner, names)
+        return Network(np.asarray(backbone.head_weights), backbone.head_bias, bundle)
 
-    def concepts(self, evidence):
-        """Sum evidence (N, D) of channels to (N, K), and what is left (N,)."""
-        groups = np.zeros((len(self.owner), len(self.names)), evidence.dtype)
-        owned = self.owner >= 0
-        groups[np.flatnonzero(owned), self.owner[owned]] = 1
-        return evidence @ groups, evidence[:, ~owned].sum(1)
+    @property
+    def names(self):
+        return tuple(self.bundle.phrases)
+
+    def said(self, evidence, logits, label):
+        """The phrases said of one image's evidence (D,), and the phrase of each channel, or -1."""
+        wording = self.bundle.wording
+        choice = wording.choose(evidence, logits, label, PhraseFilter(PHRASES))
+        places = strongest_support(wording.supports(choice.indices), wording.min_support)
+        return choice.indices, places
+
+    def concepts(self, features, weights, labels):
+        """Evidence (N, V) of what is said for weights (N, D) of classes (N,), and the rest (N,)."""
+        found = np.zeros((len(features), len(self.names)), np.float32)
+        rest = np.zeros(len(features), np.float32)
+        logits = features @ self.weights.T + self.bias
+        for row, own in enumerate(features * weights):
+            indices, places = self.said(own, logits[row], int(labels[row]))
+            rest[row] = own[places < 0].sum()
+            found[row, indices] = [own[places == place].sum() for place in range(len(indices))]
+        return found, rest
 
 
 def draw(twins, seed, counts, strength=0.5, inside=False):
@@ -83,29 +95,31 @@ def draw(twins, seed, counts, strength=0.5, inside=False):
 
 
 def _inside(network, maps, label, mask):
-    """Share (K,) of the positive part of each concept's map inside a mask; NaN: none."""
-    weighted = (network.weights[label][:, None] * maps.reshape(len(maps), -1)).T
-    positive = np.maximum(network.concepts(weighted)[0], 0).T
+    """Share (V,) of the positive part of each said phrase's map inside a mask; NaN: none."""
+    features = maps.mean((1, 2))
+    logits = features @ network.weights.T + network.bias
+    indices, places = network.said(features * network.weights[label], logits, label)
     side = len(mask) // _GRID
-    cells = mask.reshape(_GRID, side, _GRID, side).mean((1, 3)).ravel()
-    total = positive.sum(1)
-    with np.errstate(invalid="ignore"):
-        return np.where(total > 0, positive @ cells / total, np.nan).astype(np.float16)
+    cells = mask.reshape(_GRID, side, _GRID, side).mean((1, 3))
+    found = np.full(len(network.names), np.nan, np.float16)
+    for place, index in enumerate(indices.tolist()):
+        own = places == place
+        positive = np.maximum(np.tensordot(network.weights[label][own], maps[own], 1), 0)
+        if positive.any():
+            found[index] = (positive * cells).sum() / positive.sum()
+    return found
 
 
-def table(network, scenes, twin, chosen=None, slices=(), masks=False, said=6):
-    """Lay the rows `chosen` of drawn scenes down as an audit's evidence.
-
-    With `masks`: the share inside of the `said` concepts with most evidence, as an audit has it.
-    """
+def table(network, scenes, twin, chosen=None, slices=(), masks=False):
+    """Lay the rows `chosen` of drawn scenes down as an audit's evidence."""
     chosen = np.arange(len(scenes["label"])) if chosen is None else np.asarray(chosen)
     features, label = scenes[f"{twin} features"][chosen], scenes["label"][chosen]
     logits = features @ network.weights.T + network.bias
     predicted = logits.argmax(1)
-    evidence, rest = network.concepts(features * network.weights[label])
+    evidence, rest = network.concepts(features, network.weights[label], label)
     wrong = np.flatnonzero(predicted != label)
     contrast = network.weights[predicted[wrong]] - network.weights[label[wrong]]
-    against, left = network.concepts(features[wrong] * contrast)
+    against, left = network.concepts(features[wrong], contrast, predicted[wrong])
     columns = {
         "floor": scenes["floor"][chosen].astype(object),
         "yellow sphere": np.where(scenes["cue"][chosen], "yes", "no").astype(object),
@@ -127,7 +141,7 @@ def table(network, scenes, twin, chosen=None, slices=(), masks=False, said=6):
         names=network.names,
         kinds=("",) * len(ids),
         evidence=csr_array(evidence.astype(np.float32)),
-        inside=_said(scenes[f"{twin} inside"][chosen], evidence, said) if masks else None,
+        inside=_stored(scenes[f"{twin} inside"][chosen]) if masks else None,
         degraded=np.zeros(n, bool),
         slices={name: columns[name] for name in slices},
         contrasts=Contrasts(
@@ -147,9 +161,7 @@ def table(network, scenes, twin, chosen=None, slices=(), masks=False, said=6):
     )
 
 
-def _said(inside, evidence, count):
-    rows = np.repeat(np.arange(len(evidence)), count)
-    columns = np.argsort(-evidence, axis=1)[:, :count].ravel()
+def _stored(inside):
+    rows, columns = np.nonzero(np.isfinite(inside))
     values = inside[rows, columns].astype(np.float32)
-    kept = np.isfinite(values)
-    return csr_array((values[kept], (rows[kept], columns[kept])), shape=evidence.shape)
+    return csr_array((values, (rows, columns)), shape=inside.shape)

@@ -79,6 +79,13 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
     "where a mask is not 0. A list may have a column `mask` instead.",
 )
 @click.option(
+    "--phrases",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Most phrases of an answer. The concepts of an audit are the phrases that were said.",
+)
+@click.option(
     "--floor",
     type=NumberRange("share", min=0, max=1, max_open=True),
     default=0.001,
@@ -146,6 +153,7 @@ def audit(  # noqa: PLR0913, PLR0917 - one argument per option
     slices: tuple[str, ...] | None,
     flat: bool,
     masks: str | None,
+    phrases: int,
     floor: float,
     may_degrade: bool,
     concurrency: int,
@@ -201,6 +209,7 @@ def audit(  # noqa: PLR0913, PLR0917 - one argument per option
                 model=model,
                 version=version,
                 method=method or None,
+                max_phrases=phrases,
                 floor=floor,
                 may_degrade=may_degrade,
                 concurrency=concurrency,

@@ -42,8 +42,8 @@ class Contrasts:
 class EvidenceTable:
     """Evidence per concept of the N answered rows, in order of index.
 
-    A concept is a phrase that at least one channel supports most. Concepts, rest, bias and gap add
-    up to the logit.
+    A concept is a phrase that answers said; its evidence is its share of the logit, 0 where it was
+    not said. Concepts, rest, bias and gap add up to the logit.
 
     Attributes:
         index: int64 (N,): places in the data set; rows without an answer are missing.
@@ -55,12 +55,12 @@ class EvidenceTable:
         logit: float32 (N,): the explained logit.
         bias: float32 (N,).
         gap: float32 (N,): what the method leaves out of the logit.
-        rest: float32 (N,): evidence of channels that support no phrase or are below the floor.
+        rest: float32 (N,): evidence of channels that support no phrase that was said.
         in_logit_units: True if evidence is in units of the logit.
         concepts: (K,): vocabulary index of each concept, ascending.
         names: (K,): their phrases.
         kinds: (K,): their kinds; "": unknown.
-        evidence: csr_array float32 (N, K); 0: below the floor of its record.
+        evidence: csr_array float32 (N, K).
         inside: csr_array float32 (N, K): share of the phrase's map inside the object's mask, stored
             (0 included) for each phrase that was said of an image with a mask; None: no masks.
         degraded: bool (N,): the server left parts out; keep such rows out of statistics.

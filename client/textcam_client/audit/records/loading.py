@@ -10,19 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from textcam_client.audit.datasets.survey import row_key
-from textcam_client.audit.records.concepts import Concepts, SparseRows
 from textcam_client.audit.records.description import NAME, Description, read_description
 from textcam_client.audit.records.evidence import Contrasts, EvidenceTable
 from textcam_client.audit.records.reading import record_batches
 from textcam_client.audit.records.schema import SLICE_PREFIX
+from textcam_client.audit.records.sparse_rows import SparseRows
 
-_TARGET = ("target_index", "logit", "bias", "gap", "channel_ids", "channel_evidence")
+_TARGET = ("target_index", "logit", "bias", "gap", "rest_evidence", "phrases")
 _COLUMNS = (
     *("index", "row_id", "content_digest", "label", "label_index", "failure_reason"),
-    *("predicted_index", "in_logit_units", "degradations", "phrases"),
+    *("predicted_index", "in_logit_units", "degradations"),
     *_TARGET,
     *(f"error_{name}" for name in _TARGET),
     "error_reference_index",
@@ -54,11 +53,10 @@ class _Loader:
 
     def __init__(self, description: Description) -> None:
         self._description = description
-        self._concepts = Concepts(description.model.channel_phrases, description.model.vocabulary)
         self._parts: dict[str, list[NDArray[Any]]] = defaultdict(list)
-        self._evidence = SparseRows(len(self._concepts))
-        self._error_evidence = SparseRows(len(self._concepts))
-        self._inside = SparseRows(len(self._concepts))
+        self._evidence = SparseRows()
+        self._error_evidence = SparseRows()
+        self._inside = SparseRows()
         self._kinds: dict[int, str] = {}
         self._texts: dict[str, str] = {}
         self._failures: Counter[str] = Counter()
@@ -77,7 +75,7 @@ class _Loader:
         answered = batch.filter(pc.invert(failed))
         self._add_columns(answered)
         self._add_explained(answered, "", self._evidence)
-        self._add_phrases(answered)
+        self._add_inside(answered)
         self._add_errors(answered)
         self._answered += answered.num_rows
 
@@ -99,22 +97,18 @@ class _Loader:
             self._parts[f"{SLICE_PREFIX}{name}"].append(np.array(texts, object))
 
     def _add_explained(self, batch: pa.RecordBatch, prefix: str, into: SparseRows) -> None:
-        """Add what is explained, a class or an error, and its evidence per concept."""
-        lengths = pc.list_value_length(batch[f"{prefix}channel_ids"]).to_numpy()
-        rows = np.repeat(np.arange(batch.num_rows), lengths)
-        channels = batch[f"{prefix}channel_ids"].flatten().to_numpy()
-        values = batch[f"{prefix}channel_evidence"].flatten().to_numpy()
-        evidence = self._concepts.evidence(batch.num_rows, rows, channels, values)
-        into.add_dense(evidence)
-        logit, bias, gap = (
-            batch[f"{prefix}{name}"].to_numpy(zero_copy_only=False)
-            for name in ("logit", "bias", "gap")
-        )
-        rest = logit.astype(np.float64) - bias - gap - evidence.sum(axis=1)
-        named = {"logit": logit, "bias": bias, "gap": gap, "rest": rest.astype(np.float32)}
-        named["target_index"] = batch[f"{prefix}target_index"].to_numpy()
-        for name, array in named.items():
-            self._parts[f"{prefix}{name}"].append(array)
+        """Add what is explained, a class or an error, and the evidence of what was said."""
+        rows, phrases, index = _said(batch, f"{prefix}phrases")
+        evidence = phrases.field("evidence").to_numpy(zero_copy_only=False)
+        into.add(batch.num_rows, rows, index, evidence)
+        said, first = np.unique(index, return_index=True)
+        kinds = phrases.field("kind")
+        for phrase, place in zip(said.tolist(), first.tolist(), strict=True):
+            self._kinds.setdefault(phrase, kinds[place].as_py())
+        names = {"rest": "rest_evidence"}
+        for name in ("logit", "bias", "gap", "rest", "target_index"):
+            column = batch[f"{prefix}{names.get(name, name)}"]
+            self._parts[f"{prefix}{name}"].append(column.to_numpy(zero_copy_only=False))
 
     def _add_errors(self, batch: pa.RecordBatch) -> None:
         wrong = pc.greater_equal(batch["error_target_index"], 0)
@@ -124,21 +118,13 @@ class _Loader:
         self._parts["error_reference_index"].append(errors["error_reference_index"].to_numpy())
         self._add_explained(errors, "error_", self._error_evidence)
 
-    def _add_phrases(self, batch: pa.RecordBatch) -> None:
-        lengths = pc.list_value_length(batch["phrases"]).to_numpy()
-        phrases = batch["phrases"].flatten()
-        index = phrases.field("vocabulary_index").to_numpy()
-        said, first = np.unique(index, return_index=True)
-        kinds = phrases.field("kind")
-        for phrase, place in zip(said.tolist(), first.tolist(), strict=True):
-            self._kinds.setdefault(phrase, kinds[place].as_py())
+    def _add_inside(self, batch: pa.RecordBatch) -> None:
         if not self._description.data.masks:
             return
+        rows, phrases, index = _said(batch, "phrases")
         inside = phrases.field("inside").to_numpy(zero_copy_only=False)
-        concepts = self._concepts.of_phrases(index)
-        kept = ~np.isnan(inside) & (concepts >= 0)
-        rows = np.repeat(np.arange(batch.num_rows), lengths)
-        self._inside.add(batch.num_rows, rows[kept], concepts[kept], inside[kept])
+        kept = ~np.isnan(inside)
+        self._inside.add(batch.num_rows, rows[kept], index[kept], inside[kept])
 
     def finish(self) -> EvidenceTable:
         """Return the table of all rows that were added."""
@@ -148,6 +134,7 @@ class _Loader:
         }
         groups = self._joined("content_group", np.int64)
         model = self._description.model
+        concepts = np.array(sorted(self._kinds), np.int64)
         return EvidenceTable(
             index=self._joined("index", np.int64),
             row_key=self._joined("row_key", np.int64),
@@ -160,14 +147,14 @@ class _Loader:
             gap=self._joined("gap", np.float32),
             rest=self._joined("rest", np.float32),
             in_logit_units=self._in_logit_units,
-            concepts=tuple(self._concepts.indices.tolist()),
-            names=self._concepts.names,
-            kinds=tuple(self._kinds.get(i, "") for i in self._concepts.indices.tolist()),
-            evidence=self._evidence.finish(),
-            inside=self._inside_or_none(),
+            concepts=tuple(concepts.tolist()),
+            names=tuple(model.vocabulary[phrase] for phrase in concepts.tolist()),
+            kinds=tuple(self._kinds[phrase] for phrase in concepts.tolist()),
+            evidence=self._evidence.finish(concepts),
+            inside=self._inside.finish(concepts) if self._description.data.masks else None,
             degraded=self._joined("degraded", np.bool_),
             slices=slices,
-            contrasts=self._contrasts(),
+            contrasts=self._contrasts(concepts),
             class_names=tuple(model.class_names),
             data=self._description.data.name,
             model=model.title,
@@ -177,7 +164,7 @@ class _Loader:
             duplicates=len(groups) - len(np.unique(groups)),
         )
 
-    def _contrasts(self) -> Contrasts:
+    def _contrasts(self, concepts: NDArray[np.int64]) -> Contrasts:
         return Contrasts(
             rows=self._joined("error_rows", np.int64),
             target_index=self._joined("error_target_index", np.int32),
@@ -186,11 +173,18 @@ class _Loader:
             bias=self._joined("error_bias", np.float32),
             gap=self._joined("error_gap", np.float32),
             rest=self._joined("error_rest", np.float32),
-            evidence=self._error_evidence.finish(),
+            evidence=self._error_evidence.finish(concepts),
         )
-
-    def _inside_or_none(self) -> csr_array | None:
-        return self._inside.finish() if self._description.data.masks else None
 
     def _joined(self, name: str, kind: Any) -> NDArray[Any]:
         return np.concatenate([np.zeros(0, kind), *self._parts.pop(name, [])])
+
+
+def _said(
+    batch: pa.RecordBatch, column: str
+) -> tuple[NDArray[np.int64], pa.StructArray, NDArray[np.int32]]:
+    """Return the row, the phrase and its vocabulary index, of each phrase in a column."""
+    lengths = pc.list_value_length(batch[column]).to_numpy()
+    phrases = batch[column].flatten()
+    index = phrases.field("vocabulary_index").to_numpy()
+    return np.repeat(np.arange(batch.num_rows), lengths), phrases, index

@@ -72,8 +72,7 @@ def write_folder_report(
 def _rows(
     folder: Path, wanted: Sequence[str], maps: Mapping[int, Sequence[GroupMap]]
 ) -> Iterator[PageRow]:
-    model = read_description(folder / DESCRIPTION).model
-    convert = RowsFromRecords(model.vocabulary, model.channel_phrases, wanted)
+    convert = RowsFromRecords(wanted)
     for record in read_records(folder):
         yield convert.row(record, maps.get(record.index, ()))
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from textcam_client.audit.records.record import Record, TargetRecord
 from textcam_client.audit.report.page_data import GroupMap, PagePhrase, PageRow, PageTarget
 from textcam_client.audit.report.payload import strongest
@@ -17,20 +15,11 @@ class RowsFromRecords:
     """Converter of records.
 
     Args:
-        vocabulary: The model's phrases, in order of index.
-        channel_phrases: The phrase of each channel; -1: none.
         wanted: Concepts that are kept of each image, however small their evidence.
     """
 
-    def __init__(
-        self,
-        vocabulary: Sequence[str],
-        channel_phrases: Sequence[int],
-        wanted: Iterable[str] = (),
-    ) -> None:
-        self._vocabulary = vocabulary
+    def __init__(self, wanted: Iterable[str] = ()) -> None:
         self._wanted = frozenset(wanted)
-        self._channel_phrases = np.asarray(channel_phrases, dtype=np.int64)
 
     def row(self, record: Record, maps: Sequence[GroupMap] = ()) -> PageRow:
         """Return a record as the page shows it, with the maps that are at hand."""
@@ -65,11 +54,6 @@ class RowsFromRecords:
         )
 
     def _concepts(self, target: TargetRecord) -> dict[str, float]:
-        """Return the evidence of the strongest phrases: sums over the channels that are theirs."""
-        phrases = self._channel_phrases[np.asarray(target.channel_ids, dtype=np.int64)]
-        owned = phrases >= 0
-        indices, places = np.unique(phrases[owned], return_inverse=True)
-        sums = np.bincount(places, target.channel_evidence[owned], minlength=len(indices))
-        found = zip(indices.tolist(), sums.tolist(), strict=True)
-        concepts = {self._vocabulary[index]: value for index, value in found}
+        """Return the evidence of the strongest phrases that were said."""
+        concepts = {phrase.text: phrase.evidence for phrase in target.phrases}
         return strongest(concepts, _KEPT, self._wanted)

@@ -127,6 +127,7 @@ class Asking:
             "model": self._model.name,
             "version": self._model.version,
             "method": settings.method,
+            "max_phrases": settings.max_phrases,
             "include_channel_evidence": True,
             "include_groups": masks,
             "heatmap": "saliency" if masks else "none",

@@ -13,6 +13,7 @@ from textcam_client.errors import (
     CallError,
     Cancelled,
     DeadlineExceeded,
+    InvalidRequest,
     NotFound,
     Overloaded,
     PermissionDenied,
@@ -111,6 +112,8 @@ def is_away(error: Exception) -> bool:
 
 def is_final(error: Exception) -> bool:
     """Return True for an error that all further requests would meet."""
+    if isinstance(error, InvalidRequest):
+        return any(violation.field == "max_phrases" for violation in error.violations)
     return isinstance(error, (NotFound, Unauthenticated, PermissionDenied, Unimplemented))
 
 

@@ -14,6 +14,7 @@ class AuditSettings:
         model: Served model; None: the client's, or the only one.
         version: Its version; None: the served one. It is kept to the end of the audit.
         method: CAM method; None: the model's default.
+        max_phrases: Most phrases of an answer; the concepts of the audit are the phrases said.
         floor: A channel is kept in a record if its evidence is at least this part of the sum of
             all channels' absolute evidence.
         may_degrade: Accept smaller answers from a server under pressure; their records are marked.
@@ -29,6 +30,7 @@ class AuditSettings:
     model: str | None = None
     version: str | None = None
     method: str | None = None
+    max_phrases: int = 8
     floor: float = 0.001
     may_degrade: bool = False
     concurrency: int = 8
@@ -39,11 +41,12 @@ class AuditSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.floor < 1:
             raise ValueError(f"floor is from 0 to below 1, not {self.floor}")
-        if self.concurrency < 1 or self.segment_rows < 1:
-            raise ValueError("concurrency and segment_rows are at least 1")
+        if min(self.concurrency, self.segment_rows, self.max_phrases) < 1:
+            raise ValueError("concurrency, segment_rows and max_phrases are at least 1")
         if self.patience_s < 0 or self.timeout_s <= 0:
             raise ValueError("patience_s is 0 or more, and timeout_s above 0")
 
     def of_records(self) -> dict[str, Any]:
         """Return the settings that change what is in a record."""
-        return {"method": self.method, "floor": self.floor, "may_degrade": self.may_degrade}
+        names = ("method", "max_phrases", "floor", "may_degrade")
+        return {name: getattr(self, name) for name in names}

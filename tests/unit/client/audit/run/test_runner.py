@@ -50,7 +50,9 @@ def test_the_files_of_an_audit(client, data, tmp_path):
     assert described.provenances[0]["decoder"] == "pillow/PNG"
     audit = json.loads((tmp_path / "out" / "audit.json").read_bytes())
     assert audit["data"]["rows"] == 45
-    assert audit["settings"] == {"method": None, "floor": 0.001, "may_degrade": False}
+    assert audit["settings"] == {
+        "method": None, "max_phrases": 8, "floor": 0.001, "may_degrade": False,
+    }  # fmt: skip
 
 
 def test_two_audits_have_the_same_bytes_whatever_their_pace(client, data, tmp_path):

@@ -84,6 +84,7 @@ def test_patience_counts_from_the_last_answer(client):
         (Overloaded("x", retry_after=1.0), True, False),
         (Overloaded("x"), False, False),
         (InvalidRequest("x"), False, False),
+        (InvalidRequest("x", violations=[("max_phrases", "too many")]), False, True),
         (NotFound("x"), False, True),
         (PermissionDenied("x"), False, True),
     ],
