@@ -2,8 +2,9 @@
 
     python tests/bench/bench_audits.py [--seeds 20] [--part twins labels power beside scale]
 
-Audits of rendered scenes in process: concepts are the phrases that would be said. Both twins of build/scenes (bench_truth.py makes it) see the same scenes, in
-which a betrayed class has its cue in half of the images. Drawn scenes stay in build/audits.
+Audits of rendered scenes in process: concepts are the phrases that would be said. Both twins of
+build/scenes (bench_truth.py makes it) see the same scenes, in which a betrayed class has its cue in
+half of the images. Drawn scenes stay in build/audits.
 
 twins   Audits by slices (floor; yellow sphere or not) and by masks: spurious findings of the
         unbiased twin, and the rank and p of the planted cues in the biased one.
