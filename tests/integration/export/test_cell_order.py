@@ -6,6 +6,7 @@ import torch
 from textcam_service.artefacts.backbone import FORWARD, GRADIENT
 from textcam_service.offline.export.from_onnx.export import export_onnx
 from textcam_service.offline.export.from_torch.export import export_network
+from textcam_service.offline.networks.network import StatedPreprocessing
 from textcam_service.runtime.backbone import Backbone
 from windowed_networks import SIZE, cells_in_place, windowed
 
@@ -70,8 +71,11 @@ def test_tokens_of_an_onnx_file_are_put_in_order(tmp_path):
         windowed(attends=True).module, (IMAGES,), tmp_path / "own.onnx", input_names=["image"],
         dynamo=False, dynamic_axes={"image": {0: "N"}},
     )  # fmt: skip
+    stated = StatedPreprocessing(
+        (SIZE.height, SIZE.width), SIZE.resize, SIZE.interpolation, SIZE.mean, SIZE.std
+    )
     report = export_onnx(
-        tmp_path / "own.onnx", tmp_path / "b", preprocessing=SIZE, target_layer="/3/Add"
+        tmp_path / "own.onnx", tmp_path / "b", preprocessing=stated, target_layer="/3/Add"
     )
     assert report.head_kind == FORWARD
     backbone = Backbone(tmp_path / "b")
