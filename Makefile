@@ -76,7 +76,7 @@ bench-worlds: bench-truth ## Judge whether cues of five other biased worlds are 
 bench-cams: $(VENV)/.done ## Time every CAM method beside grad-cam, torchcam and the bare forward
 	$(BIN)/python tests/bench/bench_cams.py --slow
 
-test-faults: $(VENV)/.done ## Put servers through every fault in its full count (hours; goes on where it was)
+test-faults: $(VENV)/.done ## Put servers through every fault in its full count (over an hour)
 	$(BIN)/python -m pytest tests/faults --whole
 
 bench-serve: $(BACKBONE)/backbone.json ## Time the service beside its peers under load (half an hour; installs them, 7 GB)
