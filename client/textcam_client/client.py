@@ -119,7 +119,7 @@ class Client(ClientBase):
                 "image" or "overlay": the server makes these too; "none": no maps.
             prediction_count: Number of predictions to list; None: five.
             method: The CAM method, one of Model.methods: "grad_cam"; None: the model's default.
-            lane: "interactive" goes first, "audit" has a guaranteed share; None: "interactive".
+            lane: "interactive" goes first, "audit" has a share; None: "audit" in explain_many only.
             may_degrade: Allow a smaller result if the server is under pressure;
                 ExplainResult.degradations lists the parts that were left out.
             include_channel_evidence: Return each channel's evidence, and digests of the stages.
