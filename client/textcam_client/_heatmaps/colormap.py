@@ -68,7 +68,7 @@ def spotlight(
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     if seen.all() or not rows.size or not columns.size:
         return pixels
-    lit = pixels.copy()
+    lit: UInt8Array = pixels.copy()
     lit[~seen] = (pixels[~seen] * brightness).round()
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     line = np.zeros_like(seen)

@@ -119,7 +119,7 @@ def _walk(heat: Float64Array, colours: Float64Array) -> Float64Array:
         scaled = residual / diagonal
         size, before = float((residual * scaled).sum()), size
         direction = scaled + size / before * direction
-    return np.maximum(x, 0)
+    return np.asarray(np.maximum(x, 0))
 
 
 def _steepest(spread: Float64Array) -> float:

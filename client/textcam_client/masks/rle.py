@@ -82,7 +82,7 @@ def decode_rle(rle: Rle | Mapping[str, Any]) -> BoolArray:
             f"{height * width}; they are damaged, or belong to another image"
         )
     values = np.arange(len(counts)) % 2 == 1
-    return np.repeat(values, counts).reshape((width, height)).T
+    return np.asarray(np.repeat(values, counts).reshape((width, height)).T)
 
 
 def _packed(counts: Sequence[int]) -> str:

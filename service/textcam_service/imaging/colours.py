@@ -98,7 +98,7 @@ def _is_srgb(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     """Return True if a transform changes no colour but by rounding."""
     if mode == "CMYK":
         return False
-    steps = np.arange(0, 256, 17, np.uint8)  # from black to white
+    steps = np.arange(0, 256, 17).astype(np.uint8)  # from black to white
     grid = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(64, 64, 3)
     ramp = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
     colours = grid if mode == "RGB" else ramp

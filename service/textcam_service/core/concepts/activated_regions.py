@@ -189,10 +189,10 @@ def _reach(
 
 
 def _dilate(cells: BoolArray) -> BoolArray:
-    tall = cells.copy()
+    tall: BoolArray = cells.copy()
     tall[1:] |= cells[:-1]
     tall[:-1] |= cells[1:]
-    wide = tall.copy()
+    wide: BoolArray = tall.copy()
     wide[:, 1:] |= tall[:, :-1]
     wide[:, :-1] |= tall[:, 1:]
     return wide

@@ -66,4 +66,4 @@ def soft_wpmi(
 
 def _top(scores: FloatArray, samples: int) -> IntArray:
     """Return indices (D, M) of the most activating images."""
-    return np.argsort(-scores, axis=0, kind="stable")[:samples].T
+    return np.asarray(np.argsort(-scores, axis=0, kind="stable")[:samples].T)

@@ -250,7 +250,7 @@ def _order_preserving_bits(values: FloatArray) -> NDArray[np.uint64]:
     """Map float32 to integers of the same order; -0 and 0 stay equal."""
     bits = (np.asarray(values, np.float32) + np.float32(0)).view(np.uint32)
     flipped = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))
-    return flipped.astype(np.uint64)
+    return np.asarray(flipped, np.uint64)
 
 
 def _varying_dimensions(embeddings: FloatArray) -> BoolArray:

@@ -125,7 +125,7 @@ def contrasts(supports: FloatArray) -> Float64Array:
     weights' signs are left out: the map shows where the network sees the phrase more than the
     others, for the class or against it.
     """
-    own = np.asarray(supports, np.float64).T
+    own: Float64Array = np.asarray(supports, np.float64).T
     count = len(own)
     if count < 2:
         return own

@@ -246,7 +246,7 @@ class EmbeddingWording:
 
     def supports(self, indices: IntArray) -> FloatArray:
         """Return the cosine of each channel with K phrases: (D, K)."""
-        return self.channel_embeddings @ self.text_embeddings[indices].T
+        return np.asarray(self.channel_embeddings @ self.text_embeddings[indices].T)
 
     def choose(
         self,

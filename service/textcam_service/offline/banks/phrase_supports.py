@@ -106,7 +106,7 @@ def chosen_phrases(
 
     def moved(places: IntArray, columns: slice) -> IntArray:
         """Return places in the new vocabulary; rows with a phrase that is gone are left out."""
-        found = places.copy()
+        found: IntArray = places.copy()
         found[:, columns] = new[places[:, columns]]
         return found[(found >= 0).all(axis=1)]
 

@@ -94,7 +94,7 @@ def replace_vocabulary(
         )
     write_bank(output, replace(bank, supports=supports), vocabulary, probing)
     ungrounded = () if supports is None else np.flatnonzero(~supports.calibration.grounded)
-    return read_bank(output), tuple(phrases[place] for place in ungrounded)
+    return read_bank(output), tuple(phrases[int(place)] for place in ungrounded)
 
 
 def _require_own(bank: ConceptBank, embedder: Embedder, backbone: Backbone | None) -> None:
