@@ -15,6 +15,7 @@ from textcam_service.core.types import CropMode, Interpolation
 if TYPE_CHECKING:
     from textcam_service.offline.export.from_onnx.feeding import InputLayout
     from textcam_service.offline.export.from_onnx.metadata import ChannelOrder
+    from textcam_service.offline.export.report import ExportReport
 
 
 @click.command(short_help="Turn a classifier into a backbone.")
@@ -128,6 +129,14 @@ if TYPE_CHECKING:
     "pixels of 0..255, '--mean 0.5 --std 0.5' gives -1..1.",
 )
 @click.option(
+    "--check-images",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="Photographs of things that the classes name, 16 or more: prints what the backbone "
+    "answers to some of them, and says so where another preprocessing suits it better.",
+)
+@click.option(
     "--output",
     type=OUTPUT,
     default=Path("build/backbone"),
@@ -151,6 +160,7 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option
     interpolation: Interpolation | None,
     mean: tuple[float, float, float] | None,
     std: tuple[float, float, float] | None,
+    check_images: Path | None,
     output: Path,
 ) -> None:
     """Turn a classifier, of torch or in ONNX, into a backbone.
@@ -197,14 +207,25 @@ def export(  # noqa: PLR0913, PLR0917 - one argument per option
             target_layer=target_layer,
             multi_label=multi_label,
         )
-        click.echo(f"{output}: {report}")
+        _finish(report, output, check_images)
         return
     from textcam_service.offline.export.from_torch.export import export_network  # noqa: PLC0415 - torch
     from textcam_service.offline.networks.loading import load_network  # noqa: PLC0415 - torch
 
     network = load_network(model, weights, options, names, stated, multi_label=multi_label)
     report = export_network(network, output, target_layer=target_layer, layers=layers)
+    _finish(report, output, check_images)
+
+
+def _finish(report: ExportReport, output: Path, check_images: Path | None) -> None:
+    """Print an export's report and, if photographs are given, the check on them."""
     click.echo(f"{output}: {report}")
+    if check_images is None:
+        return
+    from textcam_service.offline.export.preprocessing_check import check_folder  # noqa: PLC0415
+
+    for line in check_folder(output, check_images):
+        click.echo(line)
 
 
 def _check_options(

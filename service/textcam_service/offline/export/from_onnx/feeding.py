@@ -119,7 +119,10 @@ def _preprocessing_notes(
     rest = [name for name in _PARTS if name not in {*known, *given}]
     if rest:
         parts = [f"{name} {words(getattr(usual, name))}" for name in rest]
-        yield f"assumed as for torchvision's networks, and stated nowhere: {', '.join(parts)}"
+        yield (
+            f"assumed as for torchvision's networks, and stated nowhere: {', '.join(parts)}; "
+            "--check-images FOLDER tries it on photographs"
+        )
 
 
 def _input_size(

@@ -207,7 +207,8 @@ def test_what_is_stated_nowhere_is_reported_as_assumed(tmp_path):
     (assumed, last) = read_onnx(path, StatedPreprocessing(std=(1.0,) * 3)).notes
     assert assumed == (
         "assumed as for torchvision's networks, and stated nowhere: mean 0.485,0.456,0.406, "
-        "resize 36, interpolation bilinear, crop_mode center"
+        "resize 36, interpolation bilinear, crop_mode center; --check-images FOLDER tries it on "
+        "photographs"
     )
     assert "NHWC" in last
 
