@@ -9,6 +9,8 @@ limits on CPU time and memory.
 
 Each row is kept as soon as it is there. An interrupted run goes on where it was when it is started
 again; --minutes ends it so. --fresh begins anew. The page with the table is written at each end.
+Maintainers keep both with `--page tests/zoo/RESULTS.md
+--tried service/textcam_service/data/tried_networks.txt`: exports tell whether theirs is in it.
 Exit status 1 where a network fails, 2 where networks are left to visit.
 """
 
@@ -178,6 +180,11 @@ def page(rows, left):
 """
 
 
+def architectures(rows):
+    """Names of those that work, without the constructor's options."""
+    return sorted({row["network"].split()[0] for row in rows if "fault" not in row})
+
+
 def processor():
     names = [
         line.partition(":")[2].strip()
@@ -208,6 +215,7 @@ def read_arguments():
     parser.add_argument("--fresh", action="store_true", help="visit all again")
     parser.add_argument("--state", type=Path, default=STATE, help="rows so far")
     parser.add_argument("--page", type=Path, default=PAGE, help="page to write")
+    parser.add_argument("--tried", type=Path, help="list to write of architectures that work")
     parser.add_argument("--visit", default="", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -235,6 +243,9 @@ def main():
     left = [name for name in names if name not in rows]
     text = page([rows[name] for name in names if name in rows], left)
     arguments.page.write_text(text)
+    if arguments.tried:
+        listed = architectures(rows[name] for name in names if name in rows)
+        arguments.tried.write_text("".join(f"{name}\n" for name in listed))
     print(text)
     sys.exit(2 if left else any("fault" in row for row in rows.values()))
 

@@ -2,9 +2,11 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import run_zoo
+from textcam_service.offline.export.tried_networks import TRIED
 
 
 @pytest.fixture
@@ -62,3 +64,15 @@ def test_a_fresh_run_visits_all_again(visited, monkeypatch, tmp_path):
 def test_a_fault_keeps_its_row_of_the_table_whole(visited, monkeypatch, tmp_path):
     _, page = run(monkeypatch, tmp_path, "--only=b")
     assert r"| b | - | - | - | 0 | - | - | no layer \| fits |" in page
+
+
+def test_the_list_of_tried_architectures_holds_those_that_work(visited, monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, "--only=c size=2;b;c;a", f"--tried={tmp_path / 'tried'}")
+    assert (tmp_path / "tried").read_text() == "a\nc\n"
+
+
+def test_the_list_that_exports_tell_of_is_the_pages():
+    page = (Path(run_zoo.__file__).parent / "RESULTS.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if ":" in line and line[:2] == "| "]
+    works = {row[0].removeprefix("| ").split()[0] for row in rows if row[2] != "-"}
+    assert TRIED.read_text().split() == sorted(works)

@@ -27,6 +27,7 @@ from textcam_service.offline.export.from_torch.vertices import vertex_source
 from textcam_service.offline.export.plan import ExportPlan, write_export
 from textcam_service.offline.export.report import ExportReport
 from textcam_service.offline.export.tensor_layout import HookPoint, Layout, VertexSource
+from textcam_service.offline.export.tried_networks import tried_note
 from textcam_service.offline.networks.loading import weights_digest
 from textcam_service.offline.networks.network import Network, has_names
 from textcam_service.offline.networks.smoke_test import (
@@ -105,7 +106,7 @@ def plan_network(
         layers=tuple(map(str, parts.layers)),
         layers_head=export_layers_head(network, parts, sample, tolerance),
         vertices=chosen.vertices.count if chosen.vertices is not None else 0,
-        notes=network.notes,
+        notes=(*network.notes, *filter(None, (tried_note(network.name),))),
         multi_label=network.multi_label,
     )
 
