@@ -77,7 +77,8 @@ bench-cams: $(VENV)/.done ## Time every CAM method beside grad-cam, torchcam and
 	$(BIN)/python tests/bench/bench_cams.py --slow
 
 test-faults: $(VENV)/.done ## Put servers through every fault in its full count (over an hour)
-	$(BIN)/python -m pytest tests/faults --whole
+	$(BIN)/python -m pytest --whole tests/faults \
+		tests/integration/registry/test_models.py::test_many_switches_under_load
 
 bench-serve: $(BACKBONE)/backbone.json ## Time the service beside its peers under load (half an hour; installs them, 7 GB)
 	$(BIN)/python tests/bench/bench_serve.py

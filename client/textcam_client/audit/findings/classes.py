@@ -11,6 +11,7 @@ from textcam_client.audit.records.evidence import EvidenceTable
 from textcam_client.audit.statistics.intervals import (
     mean_estimates,
     proportion_estimate,
+    proportion_estimates,
     ratio_estimates,
 )
 from textcam_client.audit.statistics.units import RIGHT, UNJUDGED, Units
@@ -28,15 +29,14 @@ def class_summary(
     shares: list[Estimate | None] = [None] * len(order)
     if table.in_logit_units:
         shares = ratio_estimates(values, units.above_bias, settings.level, settings.seed)
+    present = proportion_estimates((values >= settings.present).sum(0), len(values), settings.level)
     concepts = [
         ConceptSummary(
             table.names[column],
             table.kinds[column],
             means[place],
             shares[place],
-            proportion_estimate(
-                int((values[:, place] >= settings.present).sum()), len(values), settings.level
-            ),
+            present[place],
             float(values[:, place].std(ddof=1)) if len(values) > 1 else 0.0,
             _examples(table, units, values[:, place], settings.example_count),
         )

@@ -31,9 +31,12 @@ class ConceptLists:
         patterns = [*self.allowed[class_name], *self.allowed_everywhere]
         return matches(phrase, patterns)
 
-    def is_banned(self, class_name: str, phrase: str) -> bool:
-        """Return True if a phrase must not carry a class."""
-        return matches(phrase, [*self.banned.get(class_name, ()), *self.banned_everywhere])
+    def banned_among(self, class_name: str, phrases: Sequence[str]) -> list[int]:
+        """Return the places of phrases that must not carry a class."""
+        patterns = [*self.banned.get(class_name, ()), *self.banned_everywhere]
+        if not patterns:
+            return []
+        return [place for place, phrase in enumerate(phrases) if matches(phrase, patterns)]
 
 
 def matches(phrase: str, patterns: Sequence[str]) -> bool:

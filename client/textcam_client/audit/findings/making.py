@@ -149,11 +149,9 @@ class FindingMaker:
         found = []
         for index, span in self.units.classes():
             name = self.table.class_names[index]
-            columns = [
-                column
-                for column, phrase in enumerate(self.table.names)
-                if self.lists.is_banned(name, phrase)
-            ]
+            columns = self.lists.banned_among(name, self.table.names)
+            if not columns:
+                continue
             own = self.units.take(span)
             values = own.evidence[:, columns].toarray()
             means = mean_estimates(values, self.settings.level, self.settings.seed)

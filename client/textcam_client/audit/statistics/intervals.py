@@ -80,10 +80,15 @@ def ratio_estimates(
 
 def proportion_estimate(count: int, total: int, level: float) -> Estimate:
     """Estimate a proportion by Wilson's interval."""
+    return proportion_estimates(np.array([count]), total, level)[0]
+
+
+def proportion_estimates(counts: NDArray[np.integer], total: int, level: float) -> list[Estimate]:
+    """Estimate proportions (K,) of one total by Wilson's intervals."""
     if not total:
-        return Estimate(float("nan"), None, None, "no cases")
-    low, high = proportion_confint(count, total, level, "wilson")
-    return Estimate(count / total, float(low), float(high))
+        return [Estimate(float("nan"), None, None, "no cases")] * len(counts)
+    low, high = proportion_confint(counts, total, level, "wilson")
+    return [_estimate(*each) for each in zip(counts / total, low, high, strict=True)]
 
 
 def proportion_difference(ones: tuple[int, int], others: tuple[int, int], level: float) -> Estimate:

@@ -35,7 +35,7 @@ def test_a_policy_is_read_whole(tmp_path):
     assert policy.kinds == ("spurious_cue",)
     assert (policy.min_accuracy, policy.min_class_accuracy, policy.max_failed) == (0.9, None, 0.01)
     assert policy.lists.is_allowed("cow", "animal")
-    assert policy.lists.is_banned("dog", "watermark of a shop")
+    assert policy.lists.banned_among("dog", ["watermark of a shop"]) == [0]
 
 
 def test_an_empty_policy_stops_at_any_spurious_cue(tmp_path):
