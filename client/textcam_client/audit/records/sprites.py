@@ -65,7 +65,7 @@ def _sheet(cells: list[bytes]) -> bytes:
             with Image.open(io.BytesIO(thumbnail)) as picture:
                 left = place % COLUMNS * CELL + (CELL - picture.width) // 2
                 top = place // COLUMNS * CELL + (CELL - picture.height) // 2
-                sheet.paste(picture.convert("RGBA"), (left, top))
+                sheet.paste(picture, (left, top))
     file = io.BytesIO()
     sheet.save(file, "WEBP", quality=_QUALITY, method=_METHOD)
     return file.getvalue()

@@ -33,7 +33,7 @@ class AuditSettings:
     max_phrases: int = 8
     floor: float = 0.001
     may_degrade: bool = False
-    concurrency: int = 8
+    concurrency: int = 16
     patience_s: float = 900.0
     timeout_s: float = 30.0
     segment_rows: int = 50

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Key: TypeAlias = tuple[int, ...]
-_CELLS = 1 << 22  # of one batch of permutations
+_CELLS = 1 << 20  # of one batch of permutations
 _THREADS = 4  # at most; each holds a batch
 _LEAST_VARIANCE = 1e-4  # of a side's mean, as a share of the pooled one
 

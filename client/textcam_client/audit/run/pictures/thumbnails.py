@@ -20,11 +20,12 @@ def thumbnail(content: bytes) -> bytes:
     try:
         with Image.open(io.BytesIO(without_long_metadata(content))) as opened:
             # A JPEG is decoded at an eighth to a half of its size where that suffices.
-            opened.draft("RGB", (2 * CELL, 2 * CELL))
+            opened.draft("RGB", (CELL, CELL))
             picture = to_rgb(opened)
-        picture.thumbnail((CELL, CELL), Image.Resampling.BICUBIC)
+        # Half the time of a bicubic filter, to which it is alike at this size.
+        picture.thumbnail((CELL, CELL), Image.Resampling.HAMMING)
         file = io.BytesIO()
-        picture.save(file, "JPEG", quality=_QUALITY, subsampling=0)
+        picture.save(file, "JPEG", quality=_QUALITY)
         return file.getvalue()
     except (*DAMAGE, Image.DecompressionBombError):
         return b""
