@@ -40,6 +40,7 @@ class FakeExplainer:
         class_names: Their classes.
         vocabulary: Their phrases.
         calibrated: Give phrases probabilities, and the bank a calibration.
+        multi_label: The classes do not exclude each other.
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class FakeExplainer:
         vocabulary: Sequence[str],
         *,
         calibrated: bool = True,
+        multi_label: bool = False,
     ) -> None:
         self.models = tuple(sorted(models))
         self.version = version
-        self.network = FakeNetwork(class_names)
+        self.network = FakeNetwork(class_names, multi_label=multi_label)
         self.bank = FakeBank(vocabulary, calibrated=calibrated)
 
     def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
@@ -142,6 +144,7 @@ class FakeExplainer:
             provenance=self.provenance(model, ""),
             methods=[types_pb.CAM_METHOD_CAM],
             channel_phrases=self.bank.members.tolist(),
+            multi_label=self.network.multi_label,
         )
 
     def provenance(self, model: str, decoder: str) -> types_pb.Provenance:

@@ -41,9 +41,11 @@ class FakeNetwork:
 
     Args:
         class_names: Its classes.
+        multi_label: They do not exclude each other: probabilities are sigmoids, not a softmax.
     """
 
-    def __init__(self, class_names: Sequence[str]) -> None:
+    def __init__(self, class_names: Sequence[str], *, multi_label: bool = False) -> None:
+        self.multi_label = multi_label
         self.class_names = tuple(class_names)
         seeded = np.random.default_rng(20251001)
         self._mixture = seeded.uniform(0, 1, (CHANNELS, 3)) ** 2
@@ -64,11 +66,15 @@ class FakeNetwork:
 
     def prediction(self, output: NetworkOutput, index: int) -> types_pb.Prediction:
         """Return a class with its probability and its logit."""
-        likelihoods = np.exp(output.logits - output.logits.max())
+        if self.multi_label:
+            probability = 0.5 * (1 + np.tanh(0.5 * output.logits[index]))
+        else:
+            likelihoods = np.exp(output.logits - output.logits.max())
+            probability = likelihoods[index] / likelihoods.sum()
         return types_pb.Prediction(
             class_index=index,
             class_name=self.class_names[index],
-            probability=likelihoods[index] / likelihoods.sum(),
+            probability=probability,
             logit=output.logits[index],
         )
 

@@ -70,6 +70,7 @@ def serve_in_memory(
     vocabulary: Sequence[str] = PHRASES,
     further_models: Sequence[str] = (),
     calibrated: bool = True,
+    multi_label: bool = False,
     latency: Latency = 0.0,
     max_message_bytes: int = _MAX_MESSAGE_BYTES,
 ) -> Iterator[InMemoryServer]:
@@ -82,6 +83,7 @@ def serve_in_memory(
         vocabulary: Its phrases. Those of the default vocabulary have kinds, others have none.
         further_models: Names of more models, with the same results as the first.
         calibrated: Give phrases probabilities; without them the server rejects min_probability.
+        multi_label: The classes do not exclude each other: each has the sigmoid of its logit.
         latency: Seconds before each response, or a function of the request that returns them.
         max_message_bytes: Largest request; one over it ends its call or stream.
     """
@@ -96,7 +98,14 @@ def serve_in_memory(
         port = grpc_server.add_insecure_port("127.0.0.1:0")
         server = InMemoryServer(f"127.0.0.1:{port}", latency)
         models = (model, *further_models)
-        explainer = FakeExplainer(models, version, class_names, vocabulary, calibrated=calibrated)
+        explainer = FakeExplainer(
+            models,
+            version,
+            class_names,
+            vocabulary,
+            calibrated=calibrated,
+            multi_label=multi_label,
+        )
         servicer = FakeServicer(server, explainer)
         pb_grpc.add_ExplainerServiceServicer_to_server(servicer, grpc_server)  # type: ignore[no-untyped-call]  # generated
         health_pb2_grpc.add_HealthServicer_to_server(servicer, grpc_server)

@@ -101,7 +101,7 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
 @click.option(
     "--concurrency",
     type=click.IntRange(1),
-    default=8,
+    default=16,
     show_default=True,
     help="The most images in flight.",
 )

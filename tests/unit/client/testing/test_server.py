@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import grpc
 import numpy as np
 import pytest
@@ -150,6 +152,17 @@ def test_a_bank_without_calibration_has_no_probabilities_and_refuses_thresholds(
     assert answer.provenance.calibration is None
     assert {phrase.probability for phrase in answer.phrases} == {None}
     assert [violation.field for violation in caught.value.violations] == ["min_probability"]
+
+
+def test_classes_of_a_multi_label_model_have_sigmoids_of_their_own():
+    with serve_in_memory(multi_label=True) as server, server.client() as client:
+        assert client.model().multi_label
+        found = client.explain(make_pixels(), prediction_count=3).predictions
+    assert [each.probability for each in found] == pytest.approx(
+        [1 / (1 + math.exp(-each.logit)) for each in found]
+    )
+    with serve_in_memory() as server, server.client() as client:
+        assert not client.model().multi_label
 
 
 def test_a_vocabulary_of_ones_own_has_no_kinds_and_refuses_them():
