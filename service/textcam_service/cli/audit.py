@@ -79,7 +79,7 @@ def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
     "where a mask is not 0. A list may have a column `mask` instead.",
 )
 @click.option(
-    "--phrases",
+    "--max-phrases",
     type=click.IntRange(1),
     default=8,
     show_default=True,
@@ -153,7 +153,7 @@ def audit(  # noqa: PLR0913, PLR0917 - one argument per option
     slices: tuple[str, ...] | None,
     flat: bool,
     masks: str | None,
-    phrases: int,
+    max_phrases: int,
     floor: float,
     may_degrade: bool,
     concurrency: int,
@@ -209,7 +209,7 @@ def audit(  # noqa: PLR0913, PLR0917 - one argument per option
                 model=model,
                 version=version,
                 method=method or None,
-                max_phrases=phrases,
+                max_phrases=max_phrases,
                 floor=floor,
                 may_degrade=may_degrade,
                 concurrency=concurrency,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from textcam_service.cli.shared.connection import server_options
-from textcam_service.cli.shared.options import OUTPUT
+from textcam_service.cli.shared.options import OUTPUT, AliasedOption
 from textcam_service.cli.shared.parameters import (
     NumberRange,
     image_files,
@@ -64,7 +64,10 @@ _IN_FLIGHT = 4
     "all ss_cam, may need a server with a higher --max-passes.  [default: the model's]",
 )
 @click.option(
+    "max_phrases",
+    "--max-phrases",
     "--phrases",
+    cls=AliasedOption,
     type=click.IntRange(1),
     default=None,
     help="Most phrases per class.  [default: the server's]",
@@ -111,7 +114,7 @@ def explain(  # noqa: PLR0913, PLR0917 - one argument per option
     class_name: str | None,
     against: str | None,
     method: str | None,
-    phrases: int | None,
+    max_phrases: int | None,
     min_probability: float | None,
     kinds: tuple[str, ...],
     repeat_class: bool,
@@ -143,7 +146,7 @@ def explain(  # noqa: PLR0913, PLR0917 - one argument per option
             target=target,
             model=model,
             version=version,
-            max_phrases=phrases,
+            max_phrases=max_phrases,
             min_probability=min_probability,
             kinds=kinds,
             repeat_class=repeat_class,

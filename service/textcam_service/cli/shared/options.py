@@ -33,7 +33,7 @@ backbone_option = click.option(
 )
 
 
-class _Aliased(click.Option):
+class AliasedOption(click.Option):
     """Option with further spellings that are accepted, but not listed in --help."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
@@ -66,7 +66,7 @@ def comparison_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         option = click.option(
             *names,
-            cls=_Aliased,
+            cls=AliasedOption,
             type=kind,
             default=default,
             show_default=True,

@@ -215,3 +215,11 @@ def test_a_class_goes_by_its_index_too(against, photo):
         )
     target = json.loads(done.output)["explanations"][0]["target"]
     assert target["class_index"] == 2
+
+
+@pytest.mark.parametrize("option", ["--max-phrases", "--phrases"])
+def test_the_most_phrases_are_asked_for_under_both_names(option, photo):
+    with serve_in_memory() as server:
+        code, _ = run("explain", photo, "--server", server.address, option, "2")
+        (request,) = server.requests
+    assert (code, request.max_phrases) == (0, 2)
