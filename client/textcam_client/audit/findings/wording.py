@@ -30,11 +30,12 @@ def claim_statement(
     claim: Claim, phrase: str, class_name: str, gap: Estimate, borrowed: tuple[int, int]
 ) -> str:
     """Say what a claim shows; `gap` is the difference of accuracy, `borrowed` as of errors."""
-    more, less = claim.basis.names if claim.effect.value > 0 else claim.basis.names[::-1]
     sign = 1 if claim.effect.value > 0 else -1
+    more, less = claim.basis.names[::sign]
+    high, low = claim.means[::sign]
     said = [
         f"'{phrase}' gives '{class_name}' {interval(scaled(claim.effect, sign), 'logits')} more "
-        f"evidence in images of {more} than of {less}."
+        f"evidence in images of {more} than of {less} ({high:.2f} against {low:.2f})."
     ]
     if claim.basis.by_slice:
         said.append(

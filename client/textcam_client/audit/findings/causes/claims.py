@@ -25,6 +25,7 @@ class Claim:
         basis: The comparison.
         column: Place of the concept.
         effect: Difference in logits, of the half that measures.
+        means: Mean evidence of the first side and of the other, logits, of that half.
         logit: Difference of the class's whole logit, of that half.
         adjusted_p: See Tested.
         statistic: See Tested.
@@ -35,6 +36,7 @@ class Claim:
     basis: Basis
     column: int
     effect: Estimate
+    means: tuple[float, float]
     logit: Estimate
     adjusted_p: float
     statistic: float
@@ -61,8 +63,8 @@ def claims_of(
     for basis in bases:
         results = tested[basis.key]
         for column in np.flatnonzero(results.adjusted_p <= level).tolist():
-            evidence = basis.evidence([column])[:, 0]
-            effect = difference_estimate(*basis.measured(evidence), settings.level, settings.seed)
+            one, other = basis.measured(basis.evidence([column])[:, 0])
+            effect = difference_estimate(one, other, settings.level, settings.seed)
             if effect.value * np.sign(results.difference[column]) < settings.least_effect:
                 continue
             found.append(
@@ -70,6 +72,7 @@ def claims_of(
                     basis,
                     column,
                     effect,
+                    (float(one.mean()), float(other.mean())),
                     difference_estimate(
                         *basis.measured(basis.units.logit[basis.places]),
                         settings.level,

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +31,12 @@ def test_a_planted_cue_is_the_first_finding_with_its_effect(summary, table):
     evidence = table.evidence.toarray()[:, 1]
     half = len(first.images) // 2
     assert evidence[list(first.images[:half])].min() > evidence[list(first.images[half:])].max()
+
+
+def test_a_finding_tells_the_evidence_on_both_sides(summary):
+    first = summary.findings[0]
+    more, less = re.search(r"\((-?[\d.]+) against (-?[\d.]+)\)\.", first.statement).groups()
+    assert float(more) - float(less) == pytest.approx(abs(first.effect.value), abs=0.011)
 
 
 def test_the_same_cue_is_one_finding(summary):
