@@ -69,12 +69,12 @@ def joined(scenes):
 
 
 def cues_first(summary):
-    """By betrayed class: its cue is first among the findings, with its p."""
+    """By betrayed class: p of its first finding, where a concept of that is the cue."""
     found = {}
     for label in CUE_CLASSES:
         own = [f for f in summary.findings if f.class_index == label and f.adjusted_p is not None]
-        first = own[0] if own else None
-        found[label] = first.adjusted_p if first and first.concepts[0] in CUES[label] else None
+        said = (*own[0].concepts, *own[0].alike) if own else ()
+        found[label] = own[0].adjusted_p if CUES[label] & set(said) else None
     return found
 
 
@@ -210,7 +210,7 @@ def judge_power(scenes, network, draws, strengths, size=1000):
                     found = summarise(own_table, settings=settings)
                     of_class = [f for f in spurious(found) if f.class_index == label]
                     flagged += bool(of_class)
-                    named += any(f.concepts[0] in CUES[label] for f in of_class)
+                    named += any(CUES[label] & {*f.concepts, *f.alike} for f in of_class)
                 shares.append(f"{named / draws:.0%}/{flagged / draws:.0%}")
             logits = auditing["biased features"] @ own.weights.T + own.bias
             right = logits.argmax(1) == label

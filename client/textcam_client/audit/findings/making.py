@@ -15,7 +15,13 @@ from textcam_client.audit.findings.causes.places import Place
 from textcam_client.audit.findings.lists import ConceptLists
 from textcam_client.audit.findings.model import Estimate, Finding, FindingKind
 from textcam_client.audit.findings.settings import FindingSettings
-from textcam_client.audit.findings.wording import claim_statement, interval, judgement, points
+from textcam_client.audit.findings.wording import (
+    claim_statement,
+    interval,
+    judgement,
+    points,
+    scaled,
+)
 from textcam_client.audit.records.evidence import EvidenceTable
 from textcam_client.audit.statistics.intervals import mean_estimates, proportion_difference
 from textcam_client.audit.statistics.maximum import Key, Tested
@@ -60,9 +66,12 @@ class FindingMaker:
 
     def claims(
         self, bases: Sequence[Basis], tested: Mapping[Key, Tested], level: float
-    ) -> list[tuple[Claim, FindingKind]]:
-        """Return the claims that become findings, those of alike concepts joined."""
-        found: list[tuple[Claim, FindingKind]] = []
+    ) -> list[tuple[list[Claim], FindingKind]]:
+        """Return the claims of each finding, those of alike concepts joined.
+
+        The cues that one slice shows in a class are one finding.
+        """
+        found: dict[tuple[object, ...], tuple[list[Claim], FindingKind]] = {}
         claims = claims_of(bases, tested, self.settings, level)
         spans = dict(self.units.classes())
         for index in sorted({claim.basis.class_index for claim in claims}):
@@ -74,26 +83,32 @@ class FindingMaker:
             ]
             units = self.units.take(spans[index])
             for claim in merged(own, units, self.table.names, name, self.settings.alike):
-                is_cue = spurious(claim, name, self.table.names, self.lists)
-                found.append((claim, "spurious_cue" if is_cue else "error_cause"))
-        return found
+                kind: FindingKind = "error_cause"
+                key: tuple[object, ...] = (claim.basis.key, claim.column)
+                if spurious(claim, name, self.table.names, self.lists):
+                    kind = "spurious_cue"
+                    if claim.basis.by_slice:
+                        key = (claim.basis.key, claim.effect.value > 0)
+                found.setdefault((kind, *key), ([], kind))[0].append(claim)
+        return list(found.values())
 
-    def of_claim(self, claim: Claim, kind: FindingKind) -> Finding:
-        """Return the finding of a claim."""
-        basis, names = claim.basis, self.table.names
-        class_name, phrase = self.table.class_names[basis.class_index], names[claim.column]
-        total = borrowed(self.table, basis.class_index, claim.column, self.settings.least_effect)
-        gap = self._accuracy_gap(basis)
-        statement = claim_statement(claim, phrase, class_name, gap, total)
-        listed = self.lists.is_allowed(class_name, phrase)
+    def of_claims(self, claims: Sequence[Claim], kind: FindingKind) -> Finding:
+        """Return the finding of claims of one comparison, the first of which names it."""
+        first, names = claims[0], self.table.names
+        basis, sign = first.basis, 1 if first.effect.value > 0 else -1
+        class_name = self.table.class_names[basis.class_index]
+        phrases = [names[claim.column] for claim in claims]
+        total = borrowed(self.table, basis.class_index, first.column, self.settings.least_effect)
+        statement = claim_statement(claims, phrases, class_name, self._accuracy_gap(basis), total)
+        listed = self.lists.is_allowed(class_name, phrases[0])
         return replace(
-            self._base(kind, basis.class_index, (phrase,), basis.text),
-            statement=f"{statement} {judgement(claim, listed)}",
-            effect=claim.effect,
-            adjusted_p=claim.adjusted_p,
+            self._base(kind, basis.class_index, phrases, basis.toward(sign)),
+            statement=f"{statement} {judgement(first, listed)}",
+            effect=scaled(first.effect, sign),
+            adjusted_p=first.adjusted_p,
             counts=basis.counts,
-            images=self._extremes(claim),
-            alike=[names[column] for column in claim.alike],
+            images=self._extremes(first),
+            alike=[names[column] for claim in claims for column in claim.alike],
         )
 
     def of_pair(self, pair: Pair) -> Finding:

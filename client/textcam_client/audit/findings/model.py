@@ -30,13 +30,13 @@ class Finding:
         kind: See FindingKind.
         class_index: The class; None: the whole model.
         class_name: Its name; "": the whole model.
-        concepts: Phrases, the strongest first. Phrases that go together count as one concept and
-            stand in `alike`.
+        concepts: Phrases, the strongest first; what one slice shows in a class is one finding.
+            Phrases that go together count as one concept and stand in `alike`.
         alike: Phrases whose evidence goes with the first concept's.
         basis: What was compared: "right against wrong", "slice light: day against night" ...
         statement: The finding as one sentence.
-        effect: Difference of evidence in logits, from the half of the images that did not choose
-            the finding.
+        effect: Difference of the first concept's evidence in logits, from the half of the images
+            that did not choose the finding; the side named first in `basis` has more.
         adjusted_p: p value, adjusted for all concepts of the class by the maximum statistic.
         counts: Images of each side, by the side's name.
         error_rate: What the family of tests guarantees, as a sentence.

@@ -67,12 +67,13 @@ def _tested(maker: FindingMaker) -> tuple[list[Finding], list[NothingFound]]:
     loads = {basis.key: _loader(basis, settings.least_effect) for basis in large}
     tested = maximum_test({**loads, **{each.key: each.sample for each in pairs}}, plan)
     claims = maker.claims(large, tested, plan.level)
-    findings = [maker.of_claim(claim, kind) for claim, kind in claims]
+    findings = [maker.of_claims(several, kind) for several, kind in claims]
     for each in pairs:
         findings += [maker.of_pair(pair) for pair in each.found(tested, plan.level, settings.level)]
     shown = {
         (claim.basis.class_index, text)
-        for claim, _ in claims
+        for several, _ in claims
+        for claim in several
         for text in (claim.basis.text, *claim.also)
     }
     quiet = [basis for basis in bases if (basis.class_index, basis.text) not in shown]

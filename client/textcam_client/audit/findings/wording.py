@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textcam_client.audit.findings.causes.claims import Claim
 from textcam_client.audit.findings.model import Estimate
 
@@ -27,28 +29,47 @@ def scaled(estimate: Estimate, factor: float) -> Estimate:
 
 
 def claim_statement(
-    claim: Claim, phrase: str, class_name: str, gap: Estimate, borrowed: tuple[int, int]
+    claims: Sequence[Claim],
+    phrases: Sequence[str],
+    class_name: str,
+    gap: Estimate,
+    borrowed: tuple[int, int],
 ) -> str:
-    """Say what a claim shows; `gap` is the difference of accuracy, `borrowed` as of errors."""
-    sign = 1 if claim.effect.value > 0 else -1
-    more, less = claim.basis.names[::sign]
-    high, low = claim.means[::sign]
-    said = [
-        f"'{phrase}' gives '{class_name}' {interval(scaled(claim.effect, sign), 'logits')} more "
-        f"evidence in images of {more} than of {less} ({high:.2f} against {low:.2f})."
-    ]
-    if claim.basis.by_slice:
+    """Say what claims of one comparison show.
+
+    Args:
+        claims: The claims, the first of the finding first.
+        phrases: Their concepts.
+        class_name: The class.
+        gap: Difference of accuracy, of the first side to the other.
+        borrowed: See errors.borrowed, of the first concept.
+    """
+    first = claims[0]
+    sign = 1 if first.effect.value > 0 else -1
+    more, less = first.basis.names[::sign]
+    said = []
+    if first.basis.by_slice:
         said.append(
-            f"The logit of the class differs by {interval(scaled(claim.logit, sign))}"
-            + (f", accuracy by {points(scaled(gap, sign))}." if gap.low is not None else ".")
+            f"In images with {more}, the logit of '{class_name}' is higher by "
+            f"{interval(scaled(first.logit, sign))} than in those with {less}"
+            + (f", its accuracy by {points(scaled(gap, sign))}." if gap.low is not None else ".")
         )
-    if claim.also:
-        said.append(f"Also seen in: {'; '.join(claim.also)}.")
+    for claim, phrase in zip(claims, phrases, strict=True):
+        high, low = claim.means[::sign]
+        said.append(
+            f"'{phrase}' gives it {interval(scaled(claim.effect, sign), 'logits')} more there "
+            f"({high:.2f} against {low:.2f})."
+            if first.basis.by_slice
+            else f"'{phrase}' gives '{class_name}' {interval(scaled(claim.effect, sign), 'logits')}"
+            f" more evidence in images with {more} than with {less} ({high:.2f} against {low:.2f})."
+        )
+    if first.also:
+        said.append(f"Also seen in: {'; '.join(first.also)}.")
     total, carried = borrowed
     if carried:
         said.append(
-            f"{carried} of {total} images of other classes that were taken for '{class_name}' "
-            "carry it."
+            f"'{phrases[0]}' is in {carried} of {total} images of other classes that were taken "
+            f"for '{class_name}'."
         )
     return " ".join(said)
 

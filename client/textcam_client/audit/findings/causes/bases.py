@@ -12,7 +12,6 @@ from textcam_client.audit.findings.settings import FindingSettings
 from textcam_client.audit.statistics.maximum import Key, Sample
 from textcam_client.audit.statistics.units import RIGHT, UNJUDGED, Units
 
-RIGHT_AGAINST_WRONG = "right against wrong"
 _PER_COLUMN = 1000  # keys of a slice column's values
 
 
@@ -23,8 +22,9 @@ class Basis:
     Attributes:
         key: Seeds its permutations; the same in every audit of the same classes and slices.
         class_index: The class.
-        text: The comparison in words.
-        names: Names of the two sides.
+        column: The slice column; "": the answer parts the sides.
+        sides: Values of the two sides.
+        names: What images of the two sides have, in words.
         units: All units of the audit.
         places: int64 (n,): the class's units that are on a side.
         side: bool (n,): True on the first side.
@@ -32,7 +32,8 @@ class Basis:
 
     key: Key
     class_index: int
-    text: str
+    column: str
+    sides: tuple[str, str]
     names: tuple[str, str]
     units: Units
     places: NDArray[np.int64]
@@ -41,7 +42,21 @@ class Basis:
     @property
     def by_slice(self) -> bool:
         """True if a slice column, not the answer, parts the sides."""
-        return self.text != RIGHT_AGAINST_WRONG
+        return bool(self.column)
+
+    @property
+    def text(self) -> str:
+        """The comparison in words."""
+        return self.toward(1)
+
+    def toward(self, sign: int) -> str:
+        """Return the text with the side first that has more (1), or less (-1), of something."""
+        one, other = self.sides[::sign]
+        return (
+            f"slice {self.column}: {one} against {other}"
+            if self.column
+            else f"{one} against {other}"
+        )
 
     @property
     def search(self) -> NDArray[np.bool_]:
@@ -85,9 +100,10 @@ def bases_of(units: Units, settings: FindingSettings) -> Iterator[Basis]:
         judged = np.flatnonzero(right != UNJUDGED)
         if len(judged):
             side = right[judged] == RIGHT
-            names = ("right", "wrong")
-            text = RIGHT_AGAINST_WRONG
-            yield Basis((index, 0), index, text, names, units, first + judged, side)
+            names = ("a right answer", "a wrong answer")
+            yield Basis(
+                (index, 0), index, "", ("right", "wrong"), names, units, first + judged, side
+            )
         for place, column in enumerate(sorted(units.slices)):
             values = units.slices[column][span]
             known = np.flatnonzero(values != "")
@@ -95,8 +111,9 @@ def bases_of(units: Units, settings: FindingSettings) -> Iterator[Basis]:
             if not 2 <= len(found) <= settings.slice_values:
                 continue
             for number, value in enumerate(found[:1] if len(found) == 2 else found):
-                other = found[1] if len(found) == 2 else "others"
+                sides, names = (value, "others"), (f"{column} = {value}", f"another {column}")
+                if len(found) == 2:
+                    sides, names = (value, found[1]), (names[0], f"{column} = {found[1]}")
                 key = (index, 1 + place * _PER_COLUMN + number)
-                text = f"slice {column}: {value} against {other}"
-                names = (f"{column} {value}", f"{column} {other}")
-                yield Basis(key, index, text, names, units, first + known, values[known] == value)
+                side = values[known] == value
+                yield Basis(key, index, column, sides, names, units, first + known, side)

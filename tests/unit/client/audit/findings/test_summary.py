@@ -39,6 +39,22 @@ def test_a_finding_tells_the_evidence_on_both_sides(summary):
     assert float(more) - float(less) == pytest.approx(abs(first.effect.value), abs=0.011)
 
 
+def test_concepts_that_one_slice_shows_are_one_finding_whose_slice_comes_first():
+    """Two concepts, apart from each other, that the same images have."""
+    rng = np.random.default_rng(5)
+    table = cue_table(rng)
+    evidence = table.evidence.toarray()
+    there = table.slices["place"] == "meadow"
+    evidence[:, 2] = 0.8 * there + rng.normal(0, 1.0, len(there))
+    evidence[:, 1] += rng.normal(0, 1.0, len(there))
+    found = summarise(replace(table, evidence=csr_array(evidence)), settings=SETTINGS).findings
+    (own,) = (finding for finding in found if finding.kind == "spurious_cue")
+    assert sorted(own.concepts) == sorted(table.names[1:3])
+    assert own.basis.startswith("slice place: meadow against ")
+    assert own.effect.value > 0
+    assert own.statement.startswith("In images with place = meadow, the logit of 'cow' is higher")
+
+
 def test_the_same_cue_is_one_finding(summary):
     assert sum("grass" in finding.concepts for finding in summary.findings) == 1
 

@@ -1,6 +1,6 @@
 import numpy as np
 from audit_tables import cue_table, evidence_table
-from textcam_client.audit.findings.causes.bases import RIGHT_AGAINST_WRONG, bases_of
+from textcam_client.audit.findings.causes.bases import bases_of
 from textcam_client.audit.findings.settings import FindingSettings
 from textcam_client.audit.statistics.units import units_of
 
@@ -17,21 +17,29 @@ def test_a_column_of_two_values_is_one_comparison_and_of_three_is_three():
     table = evidence_table(np.ones((60, 3)), [0] * 60, slices={"light": light, "place": place})
     texts = [basis.text for basis in bases(table)]
     assert texts == [
-        RIGHT_AGAINST_WRONG,
+        "right against wrong",
         "slice light: day against night",
         "slice place: a against others",
         "slice place: b against others",
         "slice place: c against others",
     ]
-    assert bases(table)[1].counts == {"light day": 20, "light night": 20}
+    assert bases(table)[1].counts == {"light = day": 20, "light = night": 20}
     assert len({basis.key for basis in bases(table)}) == 5
+
+
+def test_the_side_that_has_more_is_named_first():
+    light = np.array(["day: dim", "night"] * 20, object)
+    table = evidence_table(np.ones((40, 3)), [0] * 40, slices={"light: all": light})
+    _, own = bases(table)
+    assert own.toward(1) == own.text == "slice light: all: day: dim against night"
+    assert own.toward(-1) == "slice light: all: night against day: dim"
 
 
 def test_a_column_of_names_and_one_of_a_single_value_are_no_slices():
     names = np.array([f"image {number}" for number in range(8)], object)
     same = np.array(["x"] * 8, object)
     table = evidence_table(np.ones((8, 3)), [0] * 8, slices={"name": names, "same": same})
-    assert [basis.text for basis in bases(table)] == [RIGHT_AGAINST_WRONG]
+    assert [basis.text for basis in bases(table)] == ["right against wrong"]
 
 
 def test_the_choosing_and_the_measuring_half_share_no_image():
