@@ -215,6 +215,8 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, int | str]]:
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
+        # Else a new client waits with another of this process that could not connect just before.
+        ("grpc.use_local_subchannel_pool", 1),
         # With dns:/// addresses, all replicas behind the name share the calls.
         ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
     ]

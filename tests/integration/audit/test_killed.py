@@ -1,5 +1,6 @@
 """Audits whose process is killed, or finds its output in use or full."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -86,9 +87,12 @@ def _die(*_: object) -> None:
 def test_a_second_process_on_one_folder_is_refused(server, data, whole, tmp_path):
     output = tmp_path / "out"
     server.latency = 0.05
-    first = start(server.address, data, output, segment_rows=SEGMENT)
+    first = start(server.address, data, output, segment_rows=SEGMENT, concurrency=1)
     wait_for(lambda: safe_rows(output), "records are safe")
+    refused = threading.Event()
+    server.latency = lambda _: float(not refused.wait(120))  # the first stays at work
     status, words = end(start(server.address, data, output))
+    refused.set()
     assert status == 1
     assert "OutputRefused: another process audits into" in words
     assert end(first) == (0, "")
