@@ -23,6 +23,7 @@ class Progress(Protocol):
     def close(self) -> None:
         """End, complete or not."""
 
+
 # Where standard error is no terminal, such as in a pipeline's log, each state of the bar stays.
 _LOG_INTERVAL_S = 30.0
 
