@@ -27,9 +27,10 @@ try:
         AuditError,
         AuditStopped,
         DataSetError,
+        NotComparable,
         OutputRefused,
     )
-    from textcam_client.audit.findings.policy import Policy, read_policy
+    from textcam_client.audit.findings.policy import InvalidPolicy, Policy, read_policy
     from textcam_client.audit.findings.settings import FindingSettings
     from textcam_client.audit.records.loading import load_evidence
     from textcam_client.audit.records.reading import read_records
@@ -55,6 +56,8 @@ __all__ = [
     "DataSetError",
     "Evaluation",
     "FindingSettings",
+    "InvalidPolicy",
+    "NotComparable",
     "OutputRefused",
     "Policy",
     "Progress",

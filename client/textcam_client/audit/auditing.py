@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from textcam_client.audit.comparable import require_comparable
 from textcam_client.audit.datasets.dataset import DataOptions, DataSet
 from textcam_client.audit.datasets.opening import open_data_set
 from textcam_client.audit.findings.model import AuditSummary
@@ -27,7 +28,7 @@ class Evaluation:
         policy: Limits to keep, with concepts that are allowed and banned; None: none.
         against: Folder of a finished audit of the same data, to compare with; None: none.
         settings: Limits of findings; None: the defaults.
-        report: Write report.html as well.
+        report: Write report.html as well; an older one is removed.
     """
 
     policy: Policy | None = None
@@ -80,15 +81,19 @@ def audit(
 
     Raises:
         DataSetError: The data set cannot be read as one.
-        OutputRefused: The folder is in use, or holds something else.
+        OutputRefused: The folder is in use, or holds something else; or the earlier audit is none.
+        NotComparable: The earlier audit has no image of this one.
+        InvalidPolicy: The policy has a list for a class that the model does not have.
         AuditStopped: The run cannot go on; the same call resumes it.
         CallError: The server cannot be reached at the start, or refuses.
         OSError: A file cannot be read or written.
     """
     opened = open_data_set(str(data), options) if isinstance(data, (str, PathLike)) else data
     folder, judged = Path(output), evaluation or Evaluation()
+    if judged.against is not None:
+        require_comparable(judged.against, opened)
     description = run_audit(client, opened, folder, settings, progress)
-    examples = Examples(client, opened, folder, description, settings or AuditSettings())
+    examples = Examples(client, opened, folder, description, settings or AuditSettings(), progress)
     from textcam_client.audit.concluding import conclude  # noqa: PLC0415 - scipy and more take 100 MB
 
     found = conclude(

@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypeAlias
 
-from textcam_client.audit.errors import OutputRefused
 from textcam_client.audit.files import write_whole
 from textcam_client.audit.findings.changes import compare
 from textcam_client.audit.findings.exports.documents import as_json, findings_json
@@ -21,15 +20,17 @@ from textcam_client.audit.findings.settings import FindingSettings
 from textcam_client.audit.findings.summary import summarise
 from textcam_client.audit.records.description import (
     NAME,
-    Description,
-    read_description,
+    finished_description,
     write_description,
 )
 from textcam_client.audit.records.loading import load_evidence
 from textcam_client.audit.records.maps import ExampleMap
 from textcam_client.audit.records.reading import record_batches
+from textcam_client.audit.report.from_folder import NAME as REPORT
 from textcam_client.audit.report.from_folder import ComparedFolder, write_folder_report
 from textcam_client.audit.report.page_data import GroupMap
+from textcam_client.audit.run.labels import Labels
+from textcam_client.audit.run.output import OutputFolder
 
 Maps: TypeAlias = Mapping[int, Sequence[ExampleMap]]
 _EXAMPLES_OF_FINDING = 6
@@ -65,20 +66,39 @@ def conclude(
         policy: Limits to keep, with concepts that are allowed and banned; None: none.
         settings: Limits of findings; None: the defaults.
         against: Folder of a finished audit of the same data, to compare with.
-        report: Write the report as well.
+        report: Write the report as well; an older one is removed.
         maps: Returns maps of rows by index, for the report; None: it has none.
 
     Raises:
-        OutputRefused: A folder holds no finished run.
+        OutputRefused: A folder holds no finished run, or another process works in it.
+        InvalidPolicy: The policy has a list for a class that the model does not have.
+        NotComparable: The two audits share no image.
         OSError: A file cannot be written.
     """
-    description = _described(folder)
+    finished_description(folder)  # before the lock's files are made in a folder of something else
+    with OutputFolder(folder).locked():
+        return _concluded(folder, policy or Policy(), settings, against, report, maps)
+
+
+def _concluded(
+    folder: Path,
+    policy: Policy,
+    settings: FindingSettings | None,
+    against: Path | None,
+    report: bool,
+    maps: Callable[[Sequence[int]], Maps] | None,
+) -> Conclusions:
+    description = finished_description(folder)
+    model = description.model
+    policy = policy.of_model(model.class_names, Labels(model.class_names).find)
     table = load_evidence(folder, description)
-    policy = policy or Policy()
     summary = summarise(table, policy.lists, settings)
+    audited = [each.class_name for each in summary.classes]
+    idle = policy.without_effect(audited, model.vocabulary)
+    summary = replace(summary, notes=[*summary.notes, *idle])
     own, other = summary.findings, None
     if against is not None:
-        earlier = load_evidence(against, _described(against))
+        earlier = load_evidence(against)
         changes = compare(earlier, table, settings)
         compared = summarise(earlier, policy.lists, settings)
         other = ComparedFolder(against, compared, changes.findings)
@@ -89,6 +109,7 @@ def conclude(
             notes=[*summary.notes, *changes.notes],
         )
     broken = tuple(broken_limits(summary, policy))
+    (folder / REPORT).unlink(missing_ok=True)  # it is not of these findings
     _write_findings(folder, summary, policy, broken)
     plain = json.loads(as_json(asdict(summary)))
     write_description(folder / NAME, replace(description, summary=plain))
@@ -111,15 +132,6 @@ def _as_drawn(maps: Maps) -> dict[int, list[GroupMap]]:
         index: [GroupMap(one.phrase, one.values) for one in several]
         for index, several in maps.items()
     }
-
-
-def _described(folder: Path) -> Description:
-    try:
-        return read_description(folder / NAME)
-    except FileNotFoundError as error:
-        raise OutputRefused(
-            f"{folder} holds no finished audit: it has no {NAME}; run `textcam audit` into it"
-        ) from error
 
 
 def _write_findings(

@@ -17,5 +17,9 @@ class OutputRefused(AuditError):
     """The output folder is in use, or belongs to another audit."""
 
 
+class NotComparable(AuditError):
+    """Two audits have no image in common."""
+
+
 class AuditStopped(AuditError):
     """The audit cannot go on; what is done is safe, and the same command resumes it."""

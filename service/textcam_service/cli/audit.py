@@ -234,9 +234,14 @@ def _print(result: AuditResult) -> None:
         f"{counts['failed']} failed"
     )
     if summary.accuracy is not None:
-        click.echo(f"accuracy {summary.accuracy.value:.3f}")
+        own, images = summary.accuracy, counts["images_with_label"]
+        ends = "" if own.low is None else f" ({own.low:.3f} to {own.high:.3f})"
+        click.echo(f"accuracy {own.value:.3f}{ends} of {images} labelled images")
     for label, rows in summary.unknown_labels.items():
-        click.echo(f"label {label!r} of {rows} rows is no class of the model", err=True)
+        counted = f"{rows} row{'s' if rows > 1 else ''}"
+        click.echo(f"label {label!r} of {counted} is no class of the model", err=True)
+    for note in summary.notes:
+        click.echo(f"note: {note}", err=True)
     click.echo(f"{len(summary.findings)} findings")
     for finding in summary.findings[:_SHOWN]:
         click.echo(f"  {finding.statement}")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from textcam_client.audit.errors import NotComparable
 from textcam_client.audit.findings.model import Estimate, Finding, NothingFound
 from textcam_client.audit.findings.settings import FindingSettings
 from textcam_client.audit.findings.wording import interval, points, scaled
@@ -45,9 +46,17 @@ def compare(
     """Compare two audits on the images that both have: same row, same label, same content.
 
     Half of the level goes to differences of evidence, half to those of accuracy.
+
+    Raises:
+        NotComparable: The audits share no image.
     """
     settings = settings or FindingSettings()
     pairs = _Pairs.of(before, after)
+    if not len(pairs.class_index):
+        raise NotComparable(
+            f"the audits of {before.data} and {after.data} share no image, which is the same row "
+            "id, explained class and content: compare with an audit of the same data set"
+        )
     findings, nothing = _evidence(pairs, settings)
     findings += _accuracy(pairs, settings)
     findings.sort(key=lambda found: (found.adjusted_p, -abs(found.effect.value), found.finding_id))
@@ -66,6 +75,7 @@ class _Pairs:
         difference: csr_array (P, K): evidence after less before.
         right: int8 (P,) before and after.
         index: int64 (P,): place in the data set.
+        sizes: Images in the statistics before and after.
     """
 
     names: tuple[str, ...]
@@ -75,6 +85,7 @@ class _Pairs:
     difference: csr_array
     right: tuple[NDArray[np.int8], NDArray[np.int8]]
     index: NDArray[np.int64]
+    sizes: tuple[int, int]
 
     @staticmethod
     def of(before: EvidenceTable, after: EvidenceTable) -> _Pairs:
@@ -93,6 +104,7 @@ class _Pairs:
             values[1] - values[0],
             (first.right[own], second.right[other]),
             before.index[first.row[own]],
+            (len(first.row), len(second.row)),
         )
 
     def notes(self, before: EvidenceTable, after: EvidenceTable) -> list[str]:
@@ -101,10 +113,11 @@ class _Pairs:
         notes = []
         if left:
             notes.append(f"{left} concepts are in one audit only and are not compared.")
-        if not len(self.class_index):
+        if len(self.class_index) < max(self.sizes):
             notes.append(
-                "The audits share no image: same row id, label and content. Compare audits of the "
-                "same data set."
+                f"The audits are compared on {len(self.class_index)} images, of {self.sizes[0]} in "
+                f"the first and {self.sizes[1]} in the second: those with the same row id, "
+                "explained class and content."
             )
         return notes
 

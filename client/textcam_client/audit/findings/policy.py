@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from textcam_client.audit.findings.lists import ConceptLists
+from textcam_client.audit.errors import AuditError
+from textcam_client.audit.findings.lists import ConceptLists, UnknownClass, matches
 from textcam_client.audit.findings.model import AuditSummary, Finding, FindingKind
 
 if sys.version_info >= (3, 11):
@@ -17,11 +18,13 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found]  # the older Python's
 
 _STOPPING: tuple[FindingKind, ...] = ("spurious_cue", "banned_concept", "comparison")
-_LIMITS = {"max_findings", "kinds", "min_accuracy", "min_class_accuracy", "max_failed"}
+_SHARES = ("min_accuracy", "min_class_accuracy", "max_failed")
+_LIMITS = {"max_findings", "kinds", *_SHARES}
+_SHOWN = 5
 
 
-class InvalidPolicy(ValueError):
-    """Policy file that cannot be read or holds something unknown."""
+class InvalidPolicy(AuditError, ValueError):
+    """Policy that cannot be read, holds something unknown, or limits nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class Policy:
         min_accuracy: Least accuracy over all images, by the lower end of its interval; None: any.
         min_class_accuracy: Likewise of each class.
         max_failed: Largest share of rows without an answer; None: any.
+
+    Raises:
+        InvalidPolicy: A limit is no number in its range, or no kind of finding is named.
     """
 
     lists: ConceptLists = field(default_factory=ConceptLists)
@@ -44,9 +50,58 @@ class Policy:
     min_class_accuracy: float | None = None
     max_failed: float | None = None
 
+    def __post_init__(self) -> None:
+        _require_kinds(self.kinds)
+        most = self.max_findings
+        if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+            raise InvalidPolicy(f"max_findings is {most!r}: it must be a whole number, 0 or more")
+        for name in _SHARES:
+            _require_share(name, getattr(self, name))
+
     def stops(self, finding: Finding) -> bool:
         """Return True if a finding counts against the release."""
         return finding.kind in self.kinds
+
+    def of_model(self, class_names: Sequence[str], find: Callable[[str], int | None]) -> Policy:
+        """Return the policy with its lists by the model's class names; see ConceptLists.
+
+        Raises:
+            InvalidPolicy: It has a list for a class that the model does not have.
+        """
+        try:
+            return replace(self, lists=self.lists.of_model(class_names, find))
+        except UnknownClass as error:
+            raise InvalidPolicy(
+                f"the policy's [classes] do not fit the model: {error} The records are safe: mend "
+                "the policy and run the same command again"
+            ) from error
+
+    def without_effect(self, audited: Sequence[str], vocabulary: Sequence[str]) -> list[str]:
+        """Say which entries decide nothing.
+
+        Args:
+            audited: Names of the classes that have images in the statistics.
+            vocabulary: Phrases that the model can say.
+        """
+        listed = dict.fromkeys([*self.lists.allowed, *self.lists.banned])
+        absent = [name for name in listed if name not in audited]
+        idle = [
+            pattern
+            for pattern in self.lists.patterns()
+            if not any(matches(phrase, [pattern]) for phrase in vocabulary)
+        ]
+        notes = []
+        if absent:
+            notes.append(
+                "The policy has lists for classes without an image in the statistics: "
+                f"{_few(absent)}."
+            )
+        if idle:
+            notes.append(
+                "Patterns of the policy that match no phrase of the model's vocabulary: "
+                f"{_few(idle)}."
+            )
+        return notes
 
 
 def read_policy(path: Path) -> Policy:
@@ -60,7 +115,7 @@ def read_policy(path: Path) -> Policy:
     """
     try:
         content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidPolicy(f"{path} cannot be read as a policy: {error}") from error
     try:
         return _policy(content)
@@ -71,6 +126,8 @@ def read_policy(path: Path) -> Policy:
 def broken_limits(summary: AuditSummary, policy: Policy) -> list[str]:
     """Return a sentence for each limit that an audit breaks; empty: it passes."""
     broken = []
+    if summary.counts.get("images_in_statistics") == 0:
+        broken.append("No image entered the statistics, so the audit can pass no policy.")
     counted = [finding for finding in summary.findings if policy.stops(finding)]
     if len(counted) > policy.max_findings:
         broken.append(
@@ -115,18 +172,9 @@ def _policy(content: Mapping[str, Any]) -> Policy:
         everywhere.get("allowed", ()),
         everywhere.get("banned", ()),
     )
-    kinds = tuple(limits.get("kinds", _STOPPING))
-    for kind in kinds:
-        if kind not in get_args(FindingKind):
-            raise ValueError(f"'{kind}' is no kind of finding: {', '.join(get_args(FindingKind))}")
-    return Policy(
-        lists,
-        kinds,
-        int(_number(limits, "max_findings", 0, None) or 0),
-        _number(limits, "min_accuracy", None, 1),
-        _number(limits, "min_class_accuracy", None, 1),
-        _number(limits, "max_failed", None, 1),
-    )
+    kinds = limits.get("kinds", _STOPPING)
+    limits = {**limits, "kinds": tuple(kinds) if isinstance(kinds, list) else kinds}
+    return Policy(lists, **limits)
 
 
 def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -144,17 +192,27 @@ def _patterns(table: Mapping[str, Any], place: str) -> dict[str, list[str]]:
     return dict(table)
 
 
-def _number(
-    table: Mapping[str, Any], name: str, default: float | None, most: float | None
-) -> float | None:
-    value = table.get(name, default)
+def _require_kinds(kinds: Any) -> None:
+    known = ", ".join(get_args(FindingKind))
+    if not isinstance(kinds, (list, tuple)) or not kinds:
+        raise InvalidPolicy(f"kinds is {kinds!r}: name one or more kinds of finding: {known}")
+    for kind in kinds:
+        if kind not in get_args(FindingKind):
+            raise InvalidPolicy(f"{kind!r} is no kind of finding: {known}")
+
+
+def _require_share(name: str, value: Any) -> None:
     if value is None:
-        return None
+        return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{name} must be a number")
-    if value < 0 or (most is not None and value > most):
-        raise ValueError(f"{name} must be 0 or more" + (f", at most {most:g}" if most else ""))
-    return value
+        raise InvalidPolicy(f"{name} is {value!r}: it must be a number, 0 or more, at most 1")
+    if not 0 <= value <= 1:  # nor not a number
+        raise InvalidPolicy(f"{name} is {value!r}: it must be 0 or more, at most 1")
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more
 
 
 def _only(table: Mapping[str, Any], known: set[str], place: str) -> None:

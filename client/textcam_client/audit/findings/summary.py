@@ -117,6 +117,7 @@ def _counts(table: EvidenceTable, units: Units) -> dict[str, int]:
         "unknown_labels": sum(table.unknown_labels.values()),
         "duplicates": table.duplicates,
         "images_in_statistics": len(units.row),
+        "images_with_label": int((units.right != UNJUDGED).sum()),
     }
 
 

@@ -81,6 +81,20 @@ def write_description(path: Path, description: Description) -> None:
     write_whole(path, f"{text}\n".encode())
 
 
+def finished_description(folder: Path) -> Description:
+    """Read the description of a finished audit, given its folder.
+
+    Raises:
+        OutputRefused: There is none, or it is damaged, or of another schema.
+    """
+    try:
+        return read_description(folder / NAME)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise OutputRefused(
+            f"{folder} holds no finished audit: it has no {NAME}; run `textcam audit` into it"
+        ) from error
+
+
 def read_description(path: Path) -> Description:
     """Read a description.
 

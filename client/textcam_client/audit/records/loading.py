@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from textcam_client.audit.datasets.survey import row_key
-from textcam_client.audit.records.description import NAME, Description, read_description
+from textcam_client.audit.records.description import Description, finished_description
 from textcam_client.audit.records.evidence import Contrasts, EvidenceTable
-from textcam_client.audit.records.reading import record_batches
+from textcam_client.audit.records.reading import damaged, record_batches
+from textcam_client.audit.records.review import Review, Unsound
 from textcam_client.audit.records.schema import SLICE_PREFIX
 from textcam_client.audit.records.sparse_rows import SparseRows
 
@@ -36,15 +37,21 @@ def load_evidence(folder: Path | str, description: Description | None = None) ->
         description: Its description; None: read from audit.json.
 
     Raises:
-        OutputRefused: The folder holds no finished audit, or one of another schema.
+        OutputRefused: The folder holds no finished audit, one of another schema, or records that
+            are not those of its description.
     """
     place = Path(folder)
     if description is None:
-        description = read_description(place / NAME)
-    loader = _Loader(description)
+        description = finished_description(place)
+    loader, review = _Loader(description), Review(description)
     columns = [*_COLUMNS, *(f"{SLICE_PREFIX}{name}" for name in description.data.slices)]
-    for batch in record_batches(place, columns):
-        loader.add(batch)
+    try:
+        for batch in record_batches(place, columns):
+            review.add(batch)
+            loader.add(batch)
+        review.finish()
+    except Unsound as error:
+        raise damaged(place, str(error)) from error
     return loader.finish()
 
 

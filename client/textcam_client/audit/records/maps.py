@@ -25,6 +25,10 @@ _SCHEMA = pa.schema(
 )
 
 
+class MapsDamaged(ValueError):
+    """File of maps that cannot be read as one; they can be asked for again."""
+
+
 @dataclass(frozen=True, eq=False)
 class ExampleMap:
     """Map of one phrase, or of the whole explanation.
@@ -56,14 +60,31 @@ def write_maps(folder: Path, maps: Mapping[int, Sequence[ExampleMap]]) -> None:
 
 
 def read_maps(folder: Path, wanted: Iterable[int]) -> dict[int, list[ExampleMap]]:
-    """Return the maps of rows by index; rows without maps are missing."""
+    """Return the maps of rows by index; rows without maps are missing.
+
+    Raises:
+        MapsDamaged: The file is not what write_maps wrote.
+        OSError: It cannot be read.
+    """
     path = folder / MAPS
+    if not path.is_file():
+        return {}
+    try:
+        return _read(path, set(wanted))
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        raise MapsDamaged(f"{path} is damaged ({error})") from error
+
+
+def _read(path: Path, wanted: set[int]) -> dict[int, list[ExampleMap]]:
     found: dict[int, list[ExampleMap]] = {}
-    if path.is_file():
-        kept = set(wanted)
-        for row in pq.read_table(path).to_pylist():
-            if row["index"] in kept:
-                values = np.array(row["values"], np.float32)
-                shaped = values.reshape(row["height"], row["width"])
-                found.setdefault(row["index"], []).append(ExampleMap(row["phrase"], shaped))
+    table = pq.read_table(path)
+    if not table.schema.equals(_SCHEMA):
+        raise ValueError(f"its columns are {', '.join(table.schema.names)}")
+    for row in table.to_pylist():
+        if row["index"] in wanted:
+            values = np.array(row["values"], np.float32)
+            shaped = values.reshape(row["height"], row["width"])
+            found.setdefault(row["index"], []).append(ExampleMap(row["phrase"] or "", shaped))
     return found

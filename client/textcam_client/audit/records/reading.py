@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from textcam_client.audit.errors import OutputRefused
 from textcam_client.audit.records.conversion import record_of
+from textcam_client.audit.records.description import NAME
 from textcam_client.audit.records.record import Record
-from textcam_client.audit.records.schema import VERSION, VERSION_KEY
+from textcam_client.audit.records.schema import SLICE_PREFIX, VERSION, VERSION_KEY, final_schema
 from textcam_client.audit.records.writer import RECORDS
 
 # Rows that are Python objects at a time: their lists take ten times the memory of arrays.
@@ -34,7 +35,8 @@ def record_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterat
     """Yield the rows of records.parquet a row group at a time.
 
     Raises:
-        OutputRefused: There is no such file, or it is damaged or of another schema.
+        OutputRefused: There is no such file, or it is damaged or of another schema, or lacks a
+            column.
     """
     path = folder / RECORDS
     try:
@@ -45,15 +47,42 @@ def record_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterat
                     f"{path} has the schema {found or 'of no audit'!r}, and this version of "
                     f"textcam reads {VERSION!r}: audit again"
                 )
-            names = (
-                None if columns is None else [n for n in columns if n in file.schema_arrow.names]
-            )
+            _require_columns(folder, file.schema_arrow, columns or ())
             for group in range(file.num_row_groups):
-                table = file.read_row_group(group, names)
+                table = file.read_row_group(group, None if columns is None else list(columns))
                 yield from table.combine_chunks().to_batches()
     except FileNotFoundError as error:
-        raise OutputRefused(
+        raise _missing(folder) from error
+    except (pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # the disk's fault, not the file's
+        raise damaged(folder, str(error)) from error
+
+
+def damaged(folder: Path, fault: str) -> OutputRefused:
+    """Return the error of records that are not what an audit wrote."""
+    return OutputRefused(
+        f"{folder / RECORDS} is damaged ({fault}): put back the file that the audit wrote, or "
+        f"delete {folder} and audit again"
+    )
+
+
+def _missing(folder: Path) -> OutputRefused:
+    if not (folder / NAME).is_file():
+        return OutputRefused(
             f"{folder} holds no finished audit: it has no {RECORDS}; run `textcam audit` into it"
-        ) from error
-    except pa.ArrowException as error:
-        raise OutputRefused(f"{path} is damaged ({error}): audit again") from error
+        )
+    return OutputRefused(
+        f"{folder} has {NAME} but no {RECORDS}: put it back, or delete {folder} and audit again"
+    )
+
+
+def _require_columns(folder: Path, found: pa.Schema, wanted: Sequence[str]) -> None:
+    slices = [n.removeprefix(SLICE_PREFIX) for n in found.names if n.startswith(SLICE_PREFIX)]
+    expected = final_schema(slices)
+    for name in dict.fromkeys([*expected.names, *wanted]):
+        if found.names.count(name) != 1:
+            raise damaged(folder, f"column {name!r} is missing, or there several times")
+        own, other = found.field(name).type, expected.field(name).type
+        if own != other:
+            raise damaged(folder, f"column {name!r} holds {own}, not {other}")

@@ -86,7 +86,7 @@ _ORIGIN = [
     ("provenance", pa.int32(), "place in the provenances of audit.json"),
 ]
 _SPRITE = [
-    ("sheet", pa.int32(), "number of the sheet sprites/NNN.webp; -1: no thumbnail"),
+    ("sheet", pa.int32(), "number of the sheet sprites/NNNN.webp; -1: no thumbnail"),
     ("cell", pa.int32(), "place in it, row by row, ten of 96 x 96 pixels a row; -1: no thumbnail"),
 ]
 _WORK = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 
 import numpy as np
 
@@ -33,12 +34,16 @@ def target_record(
 
     Raises:
         AuditStopped: The server is too old: it returned no channel evidence.
-        MalformedResponse: There is not one explanation.
+        MalformedResponse: There is not one explanation, or it holds numbers that are none.
     """
     explained = result.explanation
     evidence = explained.channel_evidence
     if evidence is None:
         raise AuditStopped("the server returns no channel evidence: audits need a newer server")
+    numbers = [explained.logit, explained.bias, explained.gap, explained.rest.evidence]
+    numbers += [phrase.evidence for phrase in explained.phrases]
+    if not (all(map(math.isfinite, numbers)) and np.isfinite(evidence).all()):
+        raise MalformedResponse("the explanation holds numbers that are infinite or no numbers")
     size = np.abs(evidence)
     kept = np.flatnonzero((size >= floor * size.sum(dtype=np.float64)) & (size > 0))
     inside: list[float | None] = [None] * len(explained.phrases)

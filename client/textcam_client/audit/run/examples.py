@@ -8,8 +8,9 @@ from pathlib import Path
 
 from textcam_client.audit.datasets.dataset import DataSet
 from textcam_client.audit.records.description import Description
-from textcam_client.audit.records.maps import ExampleMap, read_maps, write_maps
+from textcam_client.audit.records.maps import ExampleMap, MapsDamaged, read_maps, write_maps
 from textcam_client.audit.records.reading import record_batches
+from textcam_client.audit.run.progress import Progress, Silent
 from textcam_client.audit.run.server import is_away
 from textcam_client.audit.run.settings import AuditSettings
 from textcam_client.client import Client
@@ -26,6 +27,7 @@ class Examples:
         folder: Output folder of the finished run.
         description: Its description.
         settings: Its settings.
+        progress: Shows sentences; None: nothing does.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class Examples:
         folder: Path,
         description: Description,
         settings: AuditSettings,
+        progress: Progress | None = None,
     ) -> None:
         self._client = client
         self._data = data
         self._folder = folder
         self._model = description.model
         self._settings = settings
+        self._progress = progress or Silent()
 
     def maps(self, indices: Sequence[int]) -> Mapping[int, Sequence[ExampleMap]]:
         """Return the maps of rows by index, without those that the server does not give.
@@ -49,11 +53,21 @@ class Examples:
             CallError: The server is away.
             OSError: The maps cannot be written.
         """
-        found = read_maps(self._folder, indices)
+        found: dict[int, list[ExampleMap]] = {}
+        try:
+            found = read_maps(self._folder, indices)
+        except MapsDamaged as error:
+            self._progress.note(f"{error}: asking for the maps again")
         missing = set(indices) - set(found)
         if missing:
             found.update(self._asked(missing))
             write_maps(self._folder, found)
+            left = len(missing - set(found))
+            if left:
+                self._progress.note(
+                    f"{left} images have no maps in the report: they failed or changed since, or "
+                    f"the server does not explain them with {self._model.title}"
+                )
         return found
 
     def _asked(self, indices: set[int]) -> dict[int, list[ExampleMap]]:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from textcam_client.audit.errors import OutputRefused
@@ -36,6 +36,7 @@ class OutputFolder:
         self.path = path
         self._work = path / ".work"
         self.segments = self._work / "segments"
+        self._lock_file = self._work / "lock"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -53,7 +54,7 @@ class OutputFolder:
         try:
             yield
         finally:
-            if not (self._work / _RUN).is_file():
+            if _is_at(self._lock_file, handle) and not (self._work / _RUN).is_file():
                 self.clean()
             os.close(handle)
 
@@ -74,17 +75,26 @@ class OutputFolder:
         write_description(self.path / NAME, description)
 
     def clean(self) -> None:
-        """Remove what only a run needs."""
-        shutil.rmtree(self._work, ignore_errors=True)
+        """Remove what only a run needs; the lock last, as another process then takes the folder."""
+        shutil.rmtree(self.segments, ignore_errors=True)
+        with suppress(OSError):
+            for path in set(self._work.iterdir()) - {self._lock_file}:
+                path.unlink()
+            self._lock_file.unlink()
+            self._work.rmdir()
 
     def _is_ours(self) -> bool:
         return self._work.is_dir() or (self.path / NAME).is_file()
 
     def _lock(self) -> int:
         while True:
-            self.segments.mkdir(parents=True, exist_ok=True)
-            path = self._work / "lock"
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                self._work.mkdir(parents=True, exist_ok=True)
+                handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except (FileNotFoundError, FileExistsError):
+                if self._work.is_file() or not self.path.is_dir():
+                    raise
+                continue  # its holder has just removed the folder
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -93,7 +103,8 @@ class OutputFolder:
                     f"another process audits into {self.path}: wait for its end, or choose another "
                     "folder"
                 ) from error
-            if _is_at(path, handle):
+            if _is_at(self._lock_file, handle):
+                self.segments.mkdir(exist_ok=True)
                 return handle
             os.close(handle)  # its holder has removed it on finishing
 
@@ -109,7 +120,8 @@ def require_same(folder: Path, earlier: Description, now: Description) -> None:
     if earlier.model.title != now.model.title:
         raise OutputRefused(
             f"{folder} holds an audit of the model {earlier.model.title}, not of "
-            f"{now.model.title}; {_REMEDY}"
+            f"{now.model.title}; name its version to go on with it (--version "
+            f"{earlier.model.version}), {_REMEDY}"
         )
     for part in ("backbone_digest", "bank_digest", "vocabulary_digest"):
         own, other = getattr(earlier.model, part), getattr(now.model, part)

@@ -100,7 +100,7 @@ class _Run:
             DataDescription(
                 self._data.name, found.rows, found.fingerprint, found.masks, found.slices
             ),
-            self._model(None if finished else begun),
+            self._finished_model(finished) if finished else self._model(begun),
             self._settings.of_records(),
         )
         earlier = finished or begun
@@ -126,6 +126,17 @@ class _Run:
                 f"{self._folder.path} holds an unfinished audit of {begun.model.title}, which the "
                 f"server does not serve ({error}): serve it again, or choose another folder"
             ) from error
+
+    def _finished_model(self, finished: Description) -> ModelDescription:
+        """Return the model of the settings; a finished audit's own need not be served any more."""
+        named, own = self._settings, finished.model
+        try:
+            return self._server.describe(named.model, named.version)
+        except NotFound:
+            if named.version != own.version or named.model not in {None, own.name}:
+                raise
+            self._progress.note(f"the server does not serve {own.title}; its records are evaluated")
+            return own
 
     def _asked(self, description: Description) -> RecordLog:
         """Ask for the rows that are not in the log yet."""
