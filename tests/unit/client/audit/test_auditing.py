@@ -7,7 +7,14 @@ import textwrap
 
 import pytest
 from audit_runs import contents, plant
-from textcam_client.audit import DataOptions, Evaluation, FindingSettings, Policy, audit
+from textcam_client.audit import (
+    DataOptions,
+    Evaluation,
+    FindingSettings,
+    NotComparable,
+    Policy,
+    audit,
+)
 from textcam_client.testing import serve_in_memory
 
 
@@ -55,6 +62,21 @@ def test_limits_that_are_broken_are_told(server, data, tmp_path):
     assert any("policy asks for 0.99" in sentence for sentence in result.broken)
     assert not (tmp_path / "out" / "report.html").exists()
     assert not (tmp_path / "out" / "maps.parquet").exists()
+
+
+def test_an_earlier_audit_of_other_data_is_told_before_an_image_is_asked(server, data, tmp_path):
+    other = plant(tmp_path / "other", 2, ("zebra",))
+    with server.client() as client:
+        audit(client, other, tmp_path / "before", evaluation=QUICK)
+        asked = len(server.requests)
+        with pytest.raises(NotComparable, match="has no row of"):
+            audit(
+                client,
+                data,
+                tmp_path / "out",
+                evaluation=Evaluation(None, tmp_path / "before", QUICK.settings),
+            )
+    assert (len(server.requests), (tmp_path / "out").exists()) == (asked, False)
 
 
 def test_unlabelled_images_make_a_report_as_well(server, tmp_path):

@@ -1,5 +1,7 @@
 """Conclusions of a finished run."""
 
+import json
+import multiprocessing
 import re
 import shutil
 from dataclasses import replace
@@ -9,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from audit_runs import audited, contents, plant
 from textcam_client.audit.concluding import conclude, example_rows
-from textcam_client.audit.errors import OutputRefused
+from textcam_client.audit.errors import NotComparable, OutputRefused
+from textcam_client.audit.findings.lists import ConceptLists
 from textcam_client.audit.findings.model import (
     AuditSummary,
     ClassSummary,
@@ -17,6 +20,7 @@ from textcam_client.audit.findings.model import (
     Estimate,
     Finding,
 )
+from textcam_client.audit.findings.policy import InvalidPolicy, Policy
 from textcam_client.audit.findings.settings import FindingSettings
 from textcam_client.audit.records.writer import RECORDS
 from textcam_client.testing import serve_in_memory
@@ -47,6 +51,66 @@ def test_an_audit_against_itself_finds_no_change(run):
     assert "report.html" in contents(run)
     with pytest.raises(OutputRefused):
         conclude(run, settings=QUICK, against=run / "sprites")
+
+
+def test_without_a_report_an_older_one_is_removed(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "out")
+    conclude(folder, settings=QUICK)
+    assert "report.html" in contents(folder)
+    conclude(folder, settings=QUICK, report=False)
+    assert "report.html" not in contents(folder)
+
+
+def test_a_policy_of_another_models_classes_is_refused(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "out")
+    before = contents(folder)
+    typo = Policy(ConceptLists(banned={"tabby cta": ["fur"]}))
+    with pytest.raises(InvalidPolicy, match=r"no class 'tabby cta': do you mean 'tabby cat'"):
+        conclude(folder, typo, QUICK)
+    assert contents(folder) == before
+    shouted = Policy(ConceptLists(banned={"TABBY_CAT": ["*"], "goldfish": ["no such phrase"]}))
+    summary = conclude(folder, shouted, QUICK, report=False).summary
+    assert {one.class_name for one in summary.findings if one.kind == "banned_concept"} == {
+        "tabby cat"
+    }
+    assert ["'goldfish'." in note for note in summary.notes[-2:]] == [True, False]
+    assert "match no phrase" in summary.notes[-1]
+
+
+def test_an_audit_without_a_common_image_is_no_comparison(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    records = pq.read_table(run / RECORDS)
+    place = records.schema.get_field_index("row_id")
+    names = pa.array([f"other/{index}" for index in range(len(records))])
+    pq.write_table(records.set_column(place, records.schema.field(place), names), other / RECORDS)
+    with pytest.raises(NotComparable, match="share no image"):
+        conclude(run, settings=QUICK, against=other)
+
+
+def conclude_often(folder, seed, done):
+    for _ in range(6):
+        try:
+            conclude(folder, settings=FindingSettings(permutations=20, seed=seed))
+            done.put(seed)
+        except OutputRefused as error:
+            if "another process audits into" not in str(error):
+                raise
+
+
+def test_two_processes_do_not_conclude_in_one_folder_at_once(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "out")
+    context = multiprocessing.get_context("spawn")
+    done = context.Queue()
+    own = [context.Process(target=conclude_often, args=(folder, seed, done)) for seed in (1, 2)]
+    for process in own:
+        process.start()
+    for process in own:
+        process.join(120)
+    assert [process.exitcode for process in own] == [0, 0]
+    assert done.get(timeout=5) in {1, 2}
+    assert not [path for path in folder.rglob("*") if path.name == ".work" or ".part" in path.name]
+    stored = json.loads((folder / "audit.json").read_text())["summary"]["settings"]["seed"]
+    assert json.loads((folder / "findings.json").read_text())["settings"]["seed"] == stored
 
 
 def with_more_evidence(run, copy, added):

@@ -1,7 +1,9 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from audit_tables import evidence_table, rows_taken
+from textcam_client.audit.errors import NotComparable
 from textcam_client.audit.findings.changes import compare
 from textcam_client.audit.findings.settings import FindingSettings
 
@@ -58,8 +60,15 @@ def test_concepts_of_one_audit_only_are_told():
     assert any("2 concepts" in note for note in changes.notes)
 
 
-def test_audits_of_different_data_say_so():
+def test_audits_of_different_data_are_no_comparison():
     before, after = audits()
-    changes = compare(before, replace(after, row_key=after.row_key + 1000), SETTINGS)
-    assert changes.pairs == 0
-    assert any("share no image" in note for note in changes.notes)
+    with pytest.raises(NotComparable, match=r"share no image.*audit of the same data set"):
+        compare(before, replace(after, row_key=after.row_key + 1000), SETTINGS)
+
+
+def test_images_of_one_audit_alone_are_told():
+    before, after = audits()
+    assert not any("compared on" in note for note in compare(before, after, SETTINGS).notes)
+    few = replace(after, row_key=np.where(np.arange(200) < 30, after.row_key, after.row_key + 1000))
+    notes = compare(before, few, SETTINGS).notes
+    assert any("compared on 30 images, of 200 in the first and 200 in" in note for note in notes)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +50,14 @@ def test_an_unusable_mask_is_told_and_the_rest_kept(client):
 def test_a_server_without_channel_evidence_is_too_old(client):
     with pytest.raises(AuditStopped, match="newer server"):
         answers.target_record(client.explain(PIXELS), 0.001, None)
+
+
+@pytest.mark.parametrize("change", [{"logit": math.nan}, {"bias": math.inf}])
+def test_an_answer_whose_numbers_are_none_is_malformed(client, change):
+    result = client.explain(PIXELS, include_channel_evidence=True)
+    bad = replace(result, explanations=[replace(result.explanation, **change)])
+    with pytest.raises(MalformedResponse, match="infinite or no numbers"):
+        answers.target_record(bad, 0.001, None)
 
 
 def test_digests_include_the_evidence(client):

@@ -5,7 +5,9 @@ import pytest
 from audit_runs import audited, picture, plant
 from textcam_client import Unavailable
 from textcam_client.audit.datasets.opening import open_data_set
+from textcam_client.audit.records.maps import MAPS
 from textcam_client.audit.run.examples import Examples
+from textcam_client.audit.run.progress import Silent
 from textcam_client.audit.run.settings import AuditSettings
 from textcam_client.retry import Retry
 from textcam_client.testing import serve_in_memory
@@ -46,6 +48,34 @@ def test_maps_are_those_of_the_explained_class_and_asked_once(server, client, ex
     assert len(server.requests) == asked
     assert sorted(examples.maps([2, 6])) == [2, 6]
     assert len(server.requests) == asked + 1
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.said = []
+
+    def note(self, text):
+        self.said.append(text)
+
+
+def test_a_damaged_file_of_maps_is_told_and_asked_for_again(server, examples, tmp_path):
+    first = examples.maps([2, 5])
+    (tmp_path / "out" / MAPS).write_bytes((tmp_path / "out" / MAPS).read_bytes()[:200])
+    examples._progress = Notes()
+    again = examples.maps([2, 5])
+    assert np.array_equal(again[5][0].values, first[5][0].values)
+    assert [note.endswith("asking for the maps again") for note in examples._progress.said] == [
+        True
+    ]
+    asked = len(server.requests)
+    assert sorted(examples.maps([2, 5])) == [2, 5]
+    assert len(server.requests) == asked
+
+
+def test_images_without_maps_are_told(examples):
+    examples._progress = Notes()
+    assert sorted(examples.maps([0, 1, 2])) == [1, 2]
+    assert ["1 images have no maps" in note for note in examples._progress.said] == [True]
 
 
 def test_failed_and_changed_images_have_none(examples, tmp_path):

@@ -27,6 +27,18 @@ def test_a_lock_that_its_holder_removed_is_taken_anew(tmp_path):
             assert (tmp_path / ".work" / "lock").exists()
 
 
+def test_a_holder_that_gave_its_folder_up_leaves_the_next_ones_alone(tmp_path):
+    first, second = OutputFolder(tmp_path).locked(), OutputFolder(tmp_path).locked()
+    first.__enter__()
+    OutputFolder(tmp_path).clean()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with pytest.raises(OutputRefused, match="another process"), OutputFolder(tmp_path).locked():
+        pass
+    second.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_refusal_leaves_a_finished_audit_as_it_was(tmp_path):
     folder = OutputFolder(tmp_path)
     folder.finish(description())

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from audit_runs import audited, contents, plant
-from textcam_client import Client, Unavailable
+from textcam_client import Client, NotFound, Unavailable
 from textcam_client.audit.datasets.opening import open_data_set
 from textcam_client.audit.errors import AuditStopped, DataSetError, OutputRefused
 from textcam_client.audit.records.reading import read_records
@@ -105,6 +105,18 @@ def test_an_unfinished_audit_keeps_its_version(data, tmp_path):
     with serve_in_memory(version="1") as server, server.client() as client:
         audited(client, data, tmp_path / "out")
     assert len(list(read_records(tmp_path / "out"))) == 45
+
+
+def test_a_finished_audit_is_evaluated_by_its_version_served_or_not(data, tmp_path):
+    with serve_in_memory(version="1") as server, server.client() as client:
+        audited(client, data, tmp_path / "out")
+    with serve_in_memory(version="2") as server, server.client() as client:
+        with pytest.raises(OutputRefused, match=r"name its version .* \(--version 1\)"):
+            audited(client, data, tmp_path / "out")
+        assert audited(client, data, tmp_path / "out", version="1").model.title == "fake 1"
+        with pytest.raises(NotFound):
+            audited(client, data, tmp_path / "out", version="3")
+        assert server.requests == []
 
 
 def test_one_image_and_none(client, tmp_path):
