@@ -7,12 +7,14 @@ import json
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textcam_client.audit.errors import AuditStopped
 from textcam_client.audit.records.record import PhraseRecord, TargetRecord
 from textcam_client.audit.run.pictures.object_masks import MaskUnusable, inside_shares, read_mask
 from textcam_client.errors import CallError, ImageError, MalformedResponse, TextCamClientError
 from textcam_client.result import ExplainResult
+from textcam_client.types import Explanation
 
 _BANKS = "calibration"
 
@@ -40,10 +42,7 @@ def target_record(
     evidence = explained.channel_evidence
     if evidence is None:
         raise AuditStopped("the server returns no channel evidence: audits need a newer server")
-    numbers = [explained.logit, explained.bias, explained.gap, explained.rest.evidence]
-    numbers += [phrase.evidence for phrase in explained.phrases]
-    if not (all(map(math.isfinite, numbers)) and np.isfinite(evidence).all()):
-        raise MalformedResponse("the explanation holds numbers that are infinite or no numbers")
+    _require_finite(explained, evidence)
     size = np.abs(evidence)
     kept = np.flatnonzero((size >= floor * size.sum(dtype=np.float64)) & (size > 0))
     inside: list[float | None] = [None] * len(explained.phrases)
@@ -79,6 +78,13 @@ def target_record(
         channel_evidence=evidence[kept],
     )
     return record, fault
+
+
+def _require_finite(explained: Explanation, evidence: NDArray[np.float32]) -> None:
+    numbers = [explained.logit, explained.bias, explained.gap, explained.rest.evidence]
+    numbers += [phrase.evidence for phrase in explained.phrases]
+    if not (all(map(math.isfinite, numbers)) and np.isfinite(evidence).all()):
+        raise MalformedResponse("the explanation holds numbers that are infinite or no numbers")
 
 
 def digests(result: ExplainResult) -> dict[str, str]:
