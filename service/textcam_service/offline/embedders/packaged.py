@@ -8,7 +8,6 @@ learning by convex combination of semantic embeddings", arXiv 1312.5650; here ov
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,7 +22,6 @@ from torch import nn
 from textcam_service.core.preprocess import normalize
 from textcam_service.core.probability import softmax
 from textcam_service.core.types import Float32Array, FloatArray
-from textcam_service.errors import EmbedderError
 from textcam_service.imaging.decoding import prepare
 from textcam_service.offline.embedders.base import Picture, as_pillow
 from textcam_service.offline.embedders.dense import (
@@ -33,6 +31,7 @@ from textcam_service.offline.embedders.dense import (
     stretched_batches,
 )
 from textcam_service.offline.embedders.kept_texts import KeptTexts
+from textcam_service.offline.embedders.sentences import SentenceEncoder
 from textcam_service.offline.embedders.translated import TranslatedNetwork
 from textcam_service.offline.networks.loading import load_network, state_digest
 from textcam_service.offline.threads import in_threads
@@ -51,14 +50,10 @@ class PackagedEmbedder:
     """
 
     def __init__(self) -> None:
-        self._folder = Path(get_model_path())
-        try:
-            weights = (self._folder / "model.safetensors").read_bytes()
-        except OSError as error:
-            raise self._no_encoder(error) from error
+        self._encoder = SentenceEncoder(Path(get_model_path()))
         self._classifier = load_network(_CLASSIFIER)
         self._class_texts = [str(get_gpt_class_description(index)) for index in range(1000)]
-        digest = hashlib.sha256(hashlib.sha256(weights).digest())
+        digest = hashlib.sha256(hashlib.sha256(self._encoder.weights).digest())
         classifier = state_digest(self._classifier.module)
         digest.update(classifier.encode())
         digest.update("\0".join(self._class_texts).encode())
@@ -87,28 +82,7 @@ class PackagedEmbedder:
         """
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
-        return self._texts.embed(texts, self._encode)
-
-    def _encode(self, texts: Sequence[str]) -> Float32Array:
-        """Run the sentence encoder, which sorts the texts by length; onnxruntime is no faster."""
-        encoded = self._encoder.encode(
-            list(texts), normalize_embeddings=True, batch_size=64, show_progress_bar=False
-        )
-        return np.asarray(encoded, np.float32)
-
-    @cached_property
-    def _encoder(self) -> Any:
-        """Sentence encoder, loaded only when there are texts that the cache folder lacks."""
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the next line imports the hub
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-
-        try:
-            return SentenceTransformer(str(self._folder), device="cpu", local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise self._no_encoder(error) from error
-
-    def _no_encoder(self, error: Exception) -> EmbedderError:
-        return EmbedderError(f"{self._folder} does not load as a sentence encoder: {error}")
+        return self._texts.embed(texts, self._encoder.encode)
 
     def embed_images(self, images: Sequence[Picture]) -> Float32Array:
         """Embed N upright RGB images (PIL, or uint8 (h, w, 3)): (N, 384) unit vectors."""
