@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 from typing import TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from textcam_service.runtime.cpus import usable_cpus
 
 Item = TypeVar("Item")
@@ -20,7 +22,8 @@ def in_threads(
     """Apply a function to items in threads, and yield the results in the items' order.
 
     At most threads + 1 items are in work, or done and not yet taken. A single item is done in the
-    caller's thread.
+    caller's thread. Meanwhile numpy's own products take one thread each: several, beside these,
+    wait for each other for longer than they compute.
 
     Args:
         function: Called from several threads at a time; it should spend its time outside the
@@ -35,7 +38,10 @@ def in_threads(
         return
     count = threads or usable_cpus()
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(count, thread_name_prefix="textcam-offline") as pool:
+    with (
+        threadpool_limits(1, "blas"),
+        ThreadPoolExecutor(count, thread_name_prefix="textcam-offline") as pool,
+    ):
         try:
             for item in chain(first, rest):
                 waiting.append(pool.submit(function, item))

@@ -46,6 +46,7 @@ from textcam_service.offline.embedders.base import (
     embed_with_templates,
     part_embedder,
 )
+from textcam_service.offline.threads import in_threads
 from textcam_service.runtime.backbone import Backbone
 
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -126,6 +127,7 @@ def build_bank(
         progress("channel directions", probing.scores.shape[1]),
         texts,
         None if regions is None else (regions.low, regions.high),
+        in_threads,
     )
     sources = PhraseSources(probing, backbone, embedder, settings.tables)
     bank = _bank(sources, vocabulary, settings, seen, directions, regions)
