@@ -24,6 +24,7 @@ from textcam_service.core.preprocess import normalize
 from textcam_service.core.probability import softmax
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.imaging.decoding import prepare
+from textcam_service.offline.dataset import read_phrases
 from textcam_service.offline.embedders.base import Picture, as_pillow
 from textcam_service.offline.embedders.dense import (
     DenseTower,
@@ -35,6 +36,7 @@ from textcam_service.offline.embedders.kept_texts import KeptTexts, write_packag
 from textcam_service.offline.embedders.sentences import SentenceEncoder
 from textcam_service.offline.embedders.translated import TranslatedNetwork
 from textcam_service.offline.networks.loading import load_network, state_digest
+from textcam_service.offline.networks.network import imagenet_names
 from textcam_service.offline.threads import in_threads
 
 _TEXT_MODEL = "all-MiniLM-L6-v2"
@@ -151,12 +153,17 @@ class _Classifier(nn.Module):
         return logits
 
 
-def _write_class_embeddings() -> None:
-    """Write the classes' embeddings into the package; their texts are long, and take a minute."""
-    made = PackagedEmbedder()
-    texts = [*dict.fromkeys(made._class_texts)]
-    write_packaged(PHOTOS, made.identity, texts, made._encoder.encode(texts))
+def packaged_texts(embedder: PackagedEmbedder) -> list[str]:
+    """List the texts that any bank of ImageNet's classes and the packaged vocabulary needs.
+
+    They are the classes' descriptions and names, and the phrases without a template: their
+    embeddings in the templates come with the packaged bank.
+    """
+    phrases = read_phrases(PHOTOS / "vocabulary.txt")
+    return [*dict.fromkeys((*embedder._class_texts, *imagenet_names(), *phrases))]
 
 
 if __name__ == "__main__":
-    _write_class_embeddings()
+    made = PackagedEmbedder()
+    known = packaged_texts(made)
+    write_packaged(PHOTOS, made.identity, known, made._encoder.encode(known))
