@@ -30,7 +30,7 @@ def encoder():
 
 @pytest.fixture(scope="module")
 def library():
-    return SentenceTransformer(get_model_path(), device="cpu", local_files_only=True).encode(
+    return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True).encode(
         TEXTS, normalize_embeddings=True, show_progress_bar=False
     )
 
