@@ -123,12 +123,13 @@ def test_a_bank_is_the_same_by_torch_and_with_whatever_the_cache_holds(
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     monkeypatch.setattr("textcam_service.offline.embedders.translated.to_onnx", refused)
-    first, other = read_bank(empty), read_bank(build("torch"))
-    for of in ("channel_embeddings", "mean_embedding"):
-        np.testing.assert_allclose(getattr(first.bank, of), getattr(other.bank, of), atol=2e-4)
-    np.testing.assert_allclose(
-        first.bank.supports.supports, other.bank.supports.supports, atol=1e-3
-    )
+    first, other = read_bank(empty).bank, read_bank(build("torch")).bank
+    # Stored in half precision, where the next value is up to 5e-4 away.
+    directions = first.channel_embeddings, other.channel_embeddings
+    np.testing.assert_allclose(*directions, atol=5e-4)
+    np.testing.assert_allclose((directions[0] * directions[1]).sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(first.mean_embedding, other.mean_embedding, atol=1e-5)
+    np.testing.assert_allclose(first.supports.supports, other.supports.supports, atol=1e-3)
 
 
 CROPS = ChannelSettings(samples=10, regions=RegionSettings("crop"))
