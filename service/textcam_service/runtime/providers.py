@@ -1,4 +1,4 @@
-"""Choice of onnxruntime's execution providers, and their options."""
+"""Choice of execution providers, onnxruntime's and OpenVINO, and their options."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ TENSORRT, CUDA, CPU = (
     "CUDAExecutionProvider",
     "CPUExecutionProvider",
 )
-_SHORT = {"tensorrt": TENSORRT, "cuda": CUDA, "cpu": CPU}
-FP32, TF32, FP16 = "fp32", "tf32", "fp16"
+OPENVINO = "OpenVINO"  # a runtime of its own beside onnxruntime
+_SHORT = {"tensorrt": TENSORRT, "cuda": CUDA, "openvino": OPENVINO, "cpu": CPU}
+FP32, TF32, FP16, BF16, INT8, AUTO = "fp32", "tf32", "fp16", "bf16", "int8", "auto"
+_MAKERS = {FP16: TENSORRT, TF32: CUDA, BF16: OPENVINO}
 _DIGITS = 16  # of a digest, in the name of its engines' folder
 
 
@@ -25,10 +27,11 @@ class DeviceOptions:
     """Use of a device by a backbone.
 
     Attributes:
-        precision: Precision of products on a GPU: "fp32"; "tf32", by CUDA, rounded to 10 bits
-            before they are added up; "fp16", by TensorRT.
-        engine_cache: Folder for TensorRT's engines, with a folder per network; empty: engines are
-            built at each start.
+        precision: Precision of products: "fp32"; "tf32", by CUDA, rounded to 10 bits before they
+            are added up; "fp16", by TensorRT; "bf16", by OpenVINO; "int8", of an int8 backbone;
+            "auto", which model.precision settles.
+        engine_cache: Folder for TensorRT's engines and OpenVINO's networks, with a folder per
+            network; empty: they are made at each start.
         gpu_memory_limit: Bytes that CUDA's arena may take for each graph; 0: no limit.
         max_batch: Most images of a batch on a device, where batches are padded to the next of
             `buckets`; 0: batches run as they come.
@@ -56,11 +59,11 @@ def chosen_providers(
     """Choose execution providers by their full names, in order of preference.
 
     Args:
-        names: Names as in settings: onnxruntime's names, or "tensorrt", "cuda", "cpu"; empty: CUDA
-            if this build of onnxruntime has it, else the CPU. TensorRT leaves the head's graphs to
-            CUDA, which is therefore added after it.
+        names: Names as in settings: onnxruntime's names, or "tensorrt", "cuda", "openvino", "cpu";
+            empty: CUDA if this build of onnxruntime has it, else the CPU. TensorRT leaves the
+            head's graphs to CUDA, which is therefore added after it.
         options: Options with the precision that the first provider must support.
-        available: Providers of this build of onnxruntime.
+        available: Providers of this build of onnxruntime, and OpenVINO if it is installed.
 
     Raises:
         InvalidSettings: A provider is not available, or the precision is another provider's.
@@ -71,12 +74,17 @@ def chosen_providers(
     if full[0] == TENSORRT and CUDA not in full:
         full.insert(1, CUDA)
     missing = [name for name in full if name not in available]
+    if OPENVINO in missing:
+        raise InvalidSettings(
+            "OpenVINO is not installed here; install the extra 'openvino' beside 'service', or "
+            "choose another provider"
+        )
     if missing:
         raise InvalidSettings(
             f"onnxruntime has no {', '.join(missing)} here, only {', '.join(available)}; "
             "install the extra 'gpu' in place of 'service', or choose another provider"
         )
-    maker = {FP16: TENSORRT, TF32: CUDA}.get(options.precision)
+    maker = _MAKERS.get(options.precision)
     if maker is not None and full[0] != maker:
         short = next(short for short, name in _SHORT.items() if name == maker)
         raise InvalidSettings(
@@ -107,8 +115,9 @@ def provider_options(
 def engines_of(digest: str, options: DeviceOptions) -> str:
     """Name the folder of a network's engines; empty: engines are not kept.
 
-    onnxruntime identifies an engine by the names in its graph, not by the weights. In one folder, a
-    model's next version would run on the previous version's engine.
+    onnxruntime identifies an engine by the names in its graph, and OpenVINO a network by its file's
+    path and time, not by the weights. In one folder, a model's next version would run on the
+    previous version's engine.
 
     Args:
         digest: Digest of the network's file.
