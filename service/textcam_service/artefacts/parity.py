@@ -4,8 +4,8 @@ The report is a file beside the int8 backbone; the backbone's manifest states th
 When a bank of the float backbone is loaded, it is checked against the report: the digest of the
 bank used for the comparison, and the int8 backbone's own activation scores.
 
-bfloat16 is a way to run a float backbone, and depends on the machine. So its report is a record
-among the machine's compiled networks, one for each bank; see model.precision.
+In OpenVINO, bfloat16 and int8 depend on the machine. So their reports are records among the
+machine's compiled networks, one for each bank; see model.precision.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ParityReport:
         vocabulary_digest: Digest of the bank's vocabulary.
         quantization: Settings of the quantization, and the number of calibration images.
         fingerprint: (D,) Backbone.fingerprint() of the int8 or bfloat16 backbone.
-        machine: Graph, runtime and processor of a record; empty for an int8 backbone.
+        machine: Graph, bank, runtime and processor of a record; empty in a backbone's folder.
     """
 
     figures: ExplanationAgreement

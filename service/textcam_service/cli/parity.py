@@ -30,7 +30,7 @@ from textcam_service.cli.shared.options import backbone_option, comparison_optio
     "--engine-cache",
     default="",
     help="As for `textcam serve`, which serves the compared engine if --max-batch is the same, and "
-    "bf16 only with the record that is kept there.",
+    "OpenVINO's bf16 and int8 only with the record that is kept there.",
 )
 @click.option(
     "--max-batch",
@@ -54,9 +54,9 @@ def parity(  # noqa: PLR0917 - one argument per option
 ) -> None:
     """Compare a device's explanations with those of the CPU, and fail if they differ too much.
 
-    Run it on the serving machine, before it serves in bf16, fp16 or tf32. For bf16 what was found
-    is kept in the folder of --engine-cache, for this backbone, bank, processor and version of
-    OpenVINO.
+    Run it on the serving machine, before it serves in bf16, fp16 or tf32, or in int8 by OpenVINO.
+    For OpenVINO what was found is kept in the folder of --engine-cache, for this backbone, bank,
+    processor and version.
 
     \b
       textcam parity --images photos/ --providers tensorrt --precision fp16 --engine-cache engines/
@@ -66,22 +66,20 @@ def parity(  # noqa: PLR0917 - one argument per option
     from textcam_service.artefacts.parity import require_parity  # noqa: PLC0415
     from textcam_service.core.agreement import AgreementThresholds  # noqa: PLC0415
     from textcam_service.model.bundle import ModelBundle  # noqa: PLC0415 - onnxruntime
-    from textcam_service.model.precision import keep_record  # noqa: PLC0415 - onnxruntime
+    from textcam_service.model.precision import keep_record, needs_record  # noqa: PLC0415 - onnxruntime
     from textcam_service.offline.dataset import ImageFolder  # noqa: PLC0415
     from textcam_service.offline.evaluation.parity import compare  # noqa: PLC0415
-    from textcam_service.runtime.providers import BF16, DeviceOptions  # noqa: PLC0415
+    from textcam_service.runtime.providers import DeviceOptions  # noqa: PLC0415
 
     folder = bank or PHOTOS
-    options = DeviceOptions(precision, engine_cache, max_batch=max_batch)
+    options = DeviceOptions(precision, engine_cache, max_batch=max_batch, needs_record=False)
     own = ModelBundle.load("cpu", backbone, folder, providers=("cpu",))
-    other = ModelBundle.load(
-        "device", backbone, folder, providers=providers, device=options, compared=False
-    )
+    other = ModelBundle.load("device", backbone, folder, providers=providers, device=options)
     figures = compare(own, other, ImageFolder.find(images))
     wanted = AgreementThresholds(
         min_top1, min_map_correlation, min_first_phrase, max_share_difference
     )
-    if precision == BF16 and engine_cache:
+    if needs_record(other.backbone) and engine_cache:
         keep_record(other.backbone, other.artefact, options, figures, wanted)
     device = f"{other.backbone.execution_provider}, {other.backbone.precision}"
     require_parity(figures, wanted, device)

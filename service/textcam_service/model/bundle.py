@@ -21,9 +21,9 @@ from textcam_service.core.types import Float32Array, IntArray
 from textcam_service.errors import BundleMismatch, UnsupportedMethod
 from textcam_service.imaging.resampling import RESAMPLER
 from textcam_service.model.class_index import ClassIndex
-from textcam_service.model.precision import require_record, settled
+from textcam_service.model.precision import needs_record, require_record, settled
 from textcam_service.runtime.backbone import Backbone
-from textcam_service.runtime.providers import BF16, DeviceOptions
+from textcam_service.runtime.providers import DeviceOptions
 
 # Tolerance of a fingerprint, as a share of the largest activation score. In torch's fp16 on a CPU,
 # EfficientNet-Lite0's scores are off by 5e-3, ResNet-50's (random weights) by 8e-4.
@@ -61,7 +61,6 @@ class ModelBundle:
         providers: tuple[str, ...] = (),
         threads: int = 0,
         device: DeviceOptions | None = None,
-        compared: bool = True,
     ) -> ModelBundle:
         """Load and verify a bundle.
 
@@ -73,7 +72,6 @@ class ModelBundle:
             providers: See Backbone.
             threads: See Backbone.
             device: See Backbone. Its precision may be "auto"; see model.precision.
-            compared: False: bfloat16 needs no record of parity, for it is about to be compared.
 
         Raises:
             ArtefactError: A file is missing or corrupt, or the parts do not match.
@@ -84,9 +82,13 @@ class ModelBundle:
             providers, device or DeviceOptions(), backbone_folder, artefact
         )
         backbone = Backbone(backbone_folder, providers=providers, threads=threads, device=options)
-        if options.precision == BF16 and compared:
-            backbone.parity = require_record(backbone.graph_digest, artefact, options)
         _require_match(backbone, artefact, bank_folder)
+        if not needs_record(backbone):
+            _require_fingerprint(backbone, artefact)
+        elif options.needs_record:
+            given = (backbone.graph_digest, artefact, options, backbone.precision)
+            backbone.parity = require_record(*given)
+            _require_fingerprint(backbone, artefact)
         if not version:
             version = version_of(file_digests(bundle_files(backbone_folder, bank_folder)))
         return ModelBundle(name, version, backbone, artefact, artefact.bank.rationale)
@@ -211,9 +213,8 @@ def default_method(backbone: Backbone) -> Method:
 
 
 def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path) -> None:
-    """Check that a bank was built for a backbone, by digest and by fingerprint."""
+    """Check that a bank was built for a backbone, by digest."""
     bank, manifest, parity = artefact.bank, backbone.manifest, backbone.parity
-    expected, built = bank.fingerprint, "the bank was built"
     if bank.backbone_digest != manifest.weights_digest:
         if parity is None or bank.backbone_digest != manifest.quantized_from:
             raise BundleMismatch(
@@ -227,6 +228,11 @@ def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path
                 f"bank {parity.bank_digest}, not under the one in {bank_folder}; run `textcam "
                 "quantize` with this bank"
             )
+
+
+def _require_fingerprint(backbone: Backbone, artefact: BankArtefact) -> None:
+    """Check that a backbone computes what it did when the bank was built, or it was compared."""
+    expected, built, parity = artefact.bank.fingerprint, "the bank was built", backbone.parity
     if parity is not None:
         expected, built = parity.fingerprint, "it was compared with its float form"
     computed = backbone.fingerprint()

@@ -1,6 +1,7 @@
-"""bfloat16 on this machine: served only where `textcam parity` found that it explains like float32.
+"""Reduced precision in OpenVINO: served only where `textcam parity` found that it explains alike.
 
-What was found is kept beside the machine's compiled networks, for each graph and bank.
+bfloat16 is compared with float32, and int8 with int8 in onnxruntime, which was compared with
+float32. What was found is kept beside the machine's compiled networks, for each graph and bank.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from textcam_service.runtime.providers import (
     AUTO,
     BF16,
     FP32,
+    INT8,
     OPENVINO,
     DeviceOptions,
     chosen_providers,
@@ -28,6 +30,7 @@ from textcam_service.runtime.providers import (
 from textcam_service.runtime.sessions import available_providers
 
 _log = logging.getLogger(__name__)
+_SHORT = {"bfloat16": BF16, "int8": INT8}  # by Backbone.precision
 _DIGITS = 16  # of a bank's digest, in the names of its record's files
 
 
@@ -57,37 +60,45 @@ def settled(
     return (OPENVINO,), replace(options, precision=BF16)
 
 
-def require_record(digest: str, artefact: BankArtefact, options: DeviceOptions) -> ParityReport:
+def needs_record(backbone: Backbone) -> bool:
+    """Return True if a backbone serves only with a record of parity on this machine."""
+    return backbone.execution_provider == OPENVINO and backbone.precision in _SHORT
+
+
+def require_record(
+    digest: str, artefact: BankArtefact, options: DeviceOptions, precision: str
+) -> ParityReport:
     """Return the record of a graph and a bank on this machine.
 
     Args:
         digest: Digest of the trunk's graph.
         artefact: The bank.
         options: Options with the folder of compiled networks.
+        precision: Backbone.precision.
 
     Raises:
         InvalidSettings: There is none, or it is another processor's or version's.
     """
+    short = _SHORT[precision]
     again = (
-        "run `textcam parity --providers openvino --precision bf16` with this backbone, bank and "
-        "--engine-cache here, or choose precision fp32 or auto"
+        f"run `textcam parity --providers openvino --precision {short}` with this backbone, bank "
+        "and --engine-cache here, or serve without OpenVINO"
     )
     if not options.engine_cache:
         raise InvalidSettings(
-            f"precision bf16 needs engine_cache, where its comparison with fp32 is kept; {again}"
+            f"{short} in OpenVINO needs engine_cache, where its comparison is kept; {again}"
         )
-    folder = Path(engines_of(digest, options))
     try:
-        record = read_record(folder, _name(artefact))
+        record = read_record(Path(engines_of(digest, options)), _name(artefact, short))
     except ArtefactError as error:
         raise InvalidSettings(
-            f"precision bf16 was not compared with fp32 ({error}); {again}"
+            f"{short} in OpenVINO was not compared here ({error}); {again}"
         ) from error
     here = _machine(digest, artefact)
     if record.machine != here:
         raise InvalidSettings(
-            f"precision bf16 was compared with fp32 under {dict(record.machine)}, and here is "
-            f"{here}; {again}"
+            f"{short} in OpenVINO was compared under {dict(record.machine)}, and here is {here}; "
+            f"{again}"
         )
     return record
 
@@ -102,13 +113,14 @@ def keep_record(
     """Keep a comparison for require_record; one that missed its thresholds removes the record.
 
     Args:
-        backbone: The backbone in bfloat16.
+        backbone: The backbone in OpenVINO.
         artefact: The bank.
         options: Options with the folder of compiled networks.
         figures: Agreement that was found.
         thresholds: Agreement that is required.
     """
-    folder, name = Path(engines_of(backbone.graph_digest, options)), _name(artefact)
+    folder = Path(engines_of(backbone.graph_digest, options))
+    name = _name(artefact, _SHORT[backbone.precision])
     if not figures.meets(thresholds):
         for file in artefact_files(name):
             (folder / file).unlink(missing_ok=True)
@@ -143,7 +155,7 @@ def _obstacle(
     if not openvino_session.has_bf16():
         return f"{openvino_session.processor()} has no units for bf16"
     try:
-        require_record(manifest[digest_key("backbone")], artefact, options)
+        require_record(manifest[digest_key("backbone")], artefact, options, "bfloat16")
     except InvalidSettings as error:
         return str(error)
     return ""
@@ -161,5 +173,5 @@ def _machine(digest: str, artefact: BankArtefact) -> dict[str, str]:
     }
 
 
-def _name(artefact: BankArtefact) -> str:
-    return f"bf16-{artefact.bank_digest.removeprefix('sha256:')[:_DIGITS]}"
+def _name(artefact: BankArtefact, short: str) -> str:
+    return f"{short}-{artefact.bank_digest.removeprefix('sha256:')[:_DIGITS]}"

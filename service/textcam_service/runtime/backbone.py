@@ -37,7 +37,6 @@ from textcam_service.core.methods import (
 )
 from textcam_service.core.types import Crop, Float32Array, FloatArray
 from textcam_service.core.vertices import Vertices
-from textcam_service.errors import InvalidSettings
 from textcam_service.runtime.device_tensors import NEEDED, Buckets, Device, DeviceRow, rows_only
 from textcam_service.runtime.heads import (
     graph_logits,
@@ -48,13 +47,7 @@ from textcam_service.runtime.heads import (
     vjp,
 )
 from textcam_service.runtime.output import BackboneOutput
-from textcam_service.runtime.providers import (
-    BF16,
-    FP16,
-    INT8,
-    TF32,
-    DeviceOptions,
-)
+from textcam_service.runtime.providers import BF16, FP16, TF32, DeviceOptions
 from textcam_service.runtime.sessions import load_sessions
 
 # Precision of the trunk where the runtime rounds; otherwise the manifest's.
@@ -74,8 +67,8 @@ class Backbone:
         buckets: Sizes to which batches are padded; without any, batches run as they come.
         graph_digest: Digest of the trunk's graph.
         parity: Agreement of an int8 backbone's explanations with those of the float one it was
-            made from, or of a bfloat16 one with its float32 form on this machine, which its
-            bundle adds; else None.
+            made from, or of reduced precision in OpenVINO on this machine, which the bundle adds;
+            else None.
     """
 
     def __init__(
@@ -108,7 +101,7 @@ class Backbone:
         self.manifest = BackboneManifest.from_json(manifest)
         self.head_weights: Float32Array = tensors["head_weights"]
         self.head_bias: Float32Array = tensors["head_bias"]
-        _require_form(folder, options.precision, is_int8=bool(self.manifest.quantized_from))
+        options.require_form(folder, is_int8=bool(self.manifest.quantized_from))
         size = self.manifest.preprocessing
         sessions = load_sessions(folder, manifest, size, providers, threads, options)
         self._session: Any = sessions.backbone
@@ -303,17 +296,3 @@ class Backbone:
         waves = [np.sin(x / (7 + 5 * c)) * np.cos(y / (11 + 3 * c)) for c in range(3)]
         image = np.asarray(waves, np.float32)[None]
         return np.asarray(self.run(image)[1][0].mean(axis=(1, 2)), np.float32)
-
-
-def _require_form(folder: Path, precision: str, *, is_int8: bool) -> None:
-    """Check that a backbone is int8 if that is asked for, and not if a float one is to be rounded.
-
-    Raises:
-        InvalidSettings: It is not.
-    """
-    if precision in {FP16, BF16} and is_int8:
-        raise InvalidSettings(f"{folder} is an int8 backbone; serve its float form in {precision}")
-    if precision == INT8 and not is_int8:
-        raise InvalidSettings(
-            f"{folder} is a float backbone; make an int8 one by `textcam quantize`, or choose fp32"
-        )

@@ -21,6 +21,7 @@ from textcam_service.runtime.cpus import usable_cpus
 
 _CPU = "CPU"
 _BF16 = "BF16"
+_TRANSPOSED = {"ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 
 
 class OpenVinoSession:
@@ -46,7 +47,9 @@ class OpenVinoSession:
         streams = threads or usable_cpus()
         core, given = ov.Core(), _configuration(streams, bf16=bf16, cache=cache)
         try:
-            network = core.compile_model(_for_one_image(core.read_model(model)), _CPU, given)
+            graph = core.read_model(model)
+            _copy_shared_weights(graph)
+            network = core.compile_model(_for_one_image(graph), _CPU, given)
         except RuntimeError as error:
             said = " ".join(str(error).split())  # several lines
             raise InvalidSettings(
@@ -150,3 +153,23 @@ def _for_one_image(graph: Any) -> Any:
         shape[0] = ov.Dimension(1)
     graph.reshape(shapes)
     return graph
+
+
+def _copy_shared_weights(graph: Any) -> None:
+    """Give each transposed convolution of a graph and of its branches weights of its own.
+
+    A convolution and its gradient share theirs. If these are square in channels, OpenVINO packs
+    them once for both, and the gradient is wrong.
+    """
+    for node in graph.get_ops():
+        if node.get_type_name() == "If":
+            for branch in range(2):
+                _copy_shared_weights(node.get_function(branch))
+        if node.get_type_name() in _TRANSPOSED:
+            weights = node.input(1).get_source_output()
+            source = weights.get_node()
+            while source.get_type_name() == "Reshape":
+                source = source.input(0).get_source_output().get_node()
+            if source.get_type_name() == "Constant":
+                copy = np.array(source.data).reshape(tuple(weights.get_shape()))
+                node.input(1).replace_source_output(ov.op.Constant(copy).output(0))

@@ -37,6 +37,8 @@ class DeviceOptions:
             `buckets`; 0: batches run as they come.
         in_graph: True: maps stay on the device, even if it is the CPU, and are summed there; None:
             only if the device is not the CPU.
+        needs_record: False: a bundle may run in bf16 without a record of parity, for it is about to
+            be compared.
     """
 
     precision: str = FP32
@@ -44,6 +46,7 @@ class DeviceOptions:
     gpu_memory_limit: int = 0
     max_batch: int = 0
     in_graph: bool | None = None
+    needs_record: bool = True
 
     @property
     def buckets(self) -> tuple[int, ...]:
@@ -51,6 +54,22 @@ class DeviceOptions:
         powers = (1 << place for place in range(self.max_batch.bit_length()))
         below = [own for own in powers if own < self.max_batch]
         return (*below, self.max_batch) if self.max_batch else ()
+
+    def require_form(self, folder: Path, *, is_int8: bool) -> None:
+        """Check that a backbone is int8 if that is asked for, and float if it is to be rounded.
+
+        Raises:
+            InvalidSettings: It is not.
+        """
+        if self.precision in {FP16, BF16} and is_int8:
+            raise InvalidSettings(
+                f"{folder} is an int8 backbone; serve its float form in {self.precision}"
+            )
+        if self.precision == INT8 and not is_int8:
+            raise InvalidSettings(
+                f"{folder} is a float backbone; make an int8 one by `textcam quantize`, or choose "
+                "fp32"
+            )
 
 
 def chosen_providers(

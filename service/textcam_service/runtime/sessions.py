@@ -83,19 +83,14 @@ def load_sessions(
         InvalidSettings: See chosen_providers and make_session.
     """
     trunk = chosen_providers(providers, options, available_providers())
-    graphs = {
-        name: (_read_graph(folder, name, digest), digest)
-        for name in ("backbone", "head", "layers")
-        if (digest := manifest.get(digest_key(name))) is not None
-    }
-    if "backbone" not in graphs:
-        raise ArtefactCorrupt(f"{folder}/backbone.json names no backbone.onnx")
+    graphs = _read_graphs(folder, manifest)
     if trunk[0] == OPENVINO:
         from textcam_service.runtime.openvino_loading import (  # noqa: PLC0415 - extra 'openvino'
             openvino_sessions,
         )
 
-        own = openvino_sessions(graphs, size, threads, options)
+        is_int8 = bool(manifest.get("quantized_from"))
+        own = openvino_sessions(graphs, size, threads, options, is_int8=is_int8)
         return Sessions(own["backbone"], own.get("head"), own.get("layers"), None, OPENVINO)
     # Building an engine of TensorRT takes minutes, for one range of batch sizes: worth it for the
     # trunk alone.
@@ -130,6 +125,18 @@ def available_providers() -> tuple[str, ...]:
     """List the providers of this build of onnxruntime, and OpenVINO if it is installed."""
     own = (OPENVINO,) if importlib.util.find_spec("openvino") else ()
     return (*ort.get_available_providers(), *own)
+
+
+def _read_graphs(folder: Path, manifest: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
+    """Read the graphs with their digests, by name."""
+    graphs = {
+        name: (_read_graph(folder, name, digest), digest)
+        for name in ("backbone", "head", "layers")
+        if (digest := manifest.get(digest_key(name))) is not None
+    }
+    if "backbone" not in graphs:
+        raise ArtefactCorrupt(f"{folder}/backbone.json names no backbone.onnx")
+    return graphs
 
 
 def _read_graph(folder: Path, name: str, digest: str) -> bytes:

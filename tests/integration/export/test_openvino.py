@@ -13,10 +13,11 @@ from textcam.v1 import explainer_pb2_grpc
 from textcam.v1 import types_pb2 as types_pb
 from textcam_service.artefacts.packaged import DEVICE
 from textcam_service.core.methods import Capability
+from textcam_service.errors import InvalidSettings
+from textcam_service.offline.export.numerics import cpu_session
 from textcam_service.offline.quantization import QuantizationSettings, quantized_graph
 from textcam_service.runtime import openvino_loading, openvino_session
 from textcam_service.runtime.backbone import Backbone
-from textcam_service.runtime.openvino_loading import require_same
 from textcam_service.runtime.openvino_session import OpenVinoSession
 from textcam_service.serving.registry.loading import load_bundle
 from textcam_service.serving.server import Server
@@ -84,26 +85,54 @@ def test_the_small_graphs_of_devices_compile_too():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = write_model(tmp_path_factory.mktemp("model"), 0)
-    (made / "images").mkdir()
-    for seed in range(50):  # the fewest that are judged by
-        pixels = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
-        Image.fromarray(pixels).save(made / "images" / f"{seed}.png")
+    for kind in ("images", "held-out"):
+        (made / kind).mkdir()
+        for number in range(50):  # the fewest that are judged by
+            seed = [number, len(kind)]
+            pixels = np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(made / kind / f"{number}.png")
     return made
 
 
-def test_an_int8_graph_is_onnxruntimes_without_its_optimisations(folder, tmp_path):
+def test_an_int8_graph_has_one_answer_for_an_image_near_onnxruntimes(folder, tmp_path):
     backbone, rng = Backbone(folder / "backbone", threads=1), np.random.default_rng(1)
     inputs = iter(rng.normal(size=(20, 3, SIDE, SIDE)).astype(np.float32))
     graph, used = quantized_graph(backbone, inputs, QuantizationSettings(0, True), tmp_path)
-    session = OpenVinoSession(graph, 1)
-    size = backbone.manifest.preprocessing
+    session, own = OpenVinoSession(graph, 2), cpu_session(graph)
     assert used == 20
-    assert require_same({"backbone": graph}, {"backbone": session}, size) < 1e-3
     images = rng.normal(size=(8, 3, SIDE, SIDE)).astype(np.float32)
     (together,) = session.run(["logits"], {"image": images})
+    assert_close(together, own.run(["logits"], {"image": images})[0], 0.02)
     for place in range(8):
         (alone,) = session.run(["logits"], {"image": images[place : place + 1]})
         np.testing.assert_array_equal(alone[0], together[place])
+
+
+def test_int8_serves_by_openvino_once_it_was_compared_here(folder, tmp_path):
+    given = [f"--{name}={folder / name}" for name in ("backbone", "bank", "images")]
+    made = ["--calibration=20", "--float-layers=0", "--reduce-range", "--min-first-phrase=0.5"]
+    held_out = f"--held-out={folder / 'held-out'}"
+    code, said = run("quantize", *given, *made, held_out, "--output", str(tmp_path / "int8"))
+    assert code == 0, said
+    flags = {
+        "backbone": tmp_path / "int8", "bank": folder / "bank", "providers": ("openvino",),
+        "precision": "int8", "engine_cache": str(tmp_path / "engines"),
+    }  # fmt: skip
+    settings = read_settings(flags)
+
+    def load():
+        return load_bundle(settings, "m", settings.backbone, settings.bank, "")
+
+    with pytest.raises(InvalidSettings, match="int8 in OpenVINO was not compared"):
+        load()
+    words = ["--backbone", str(tmp_path / "int8"), *given[1:], "--providers", "openvino"]
+    words += ["--precision", "int8", "--engine-cache", flags["engine_cache"]]
+    code, said = run("parity", *words, "--min-first-phrase=0.5")
+    assert code == 0, said
+    assert said.startswith("OpenVINO, int8: same top-1")
+    bundle = load()
+    assert bundle.parameters()["precision"] == "int8"
+    assert bundle.parameters()["parity"] in said
 
 
 def test_parity_compares_openvino_and_keeps_a_record_for_bf16_alone(folder, tmp_path, monkeypatch):

@@ -30,15 +30,15 @@ def options(folder):
     return DeviceOptions("bf16", str(folder / "engines"))
 
 
-def load(folder, options, providers=("openvino",), **more):
+def load(folder, options, providers=("openvino",)):
     return ModelBundle.load(
-        "m", folder / "backbone", folder / "bank", providers=providers, device=options, **more
+        "m", folder / "backbone", folder / "bank", providers=providers, device=options
     )
 
 
 def compare(folder, options, figures=GOOD):
     """What `textcam parity` does after it has compared."""
-    bundle = load(folder, options, compared=False)
+    bundle = load(folder, replace(options, needs_record=False))
     keep_record(bundle.backbone, bundle.artefact, options, figures, AgreementThresholds())
     return bundle
 
@@ -46,7 +46,9 @@ def compare(folder, options, figures=GOOD):
 def test_bf16_serves_after_a_comparison_alone_and_its_figures_are_in_the_provenance(
     folder, options
 ):
-    with pytest.raises(InvalidSettings, match=r"bf16 was not compared.*run `textcam parity"):
+    with pytest.raises(
+        InvalidSettings, match=r"bf16 in OpenVINO was not compared.*run `textcam parity"
+    ):
         load(folder, options)
     compare(folder, options)
     bundle = load(folder, options)
@@ -64,7 +66,7 @@ def test_a_comparison_that_fails_ends_an_earlier_records_use(folder, options):
 
 
 def test_bf16_without_a_folder_for_records_is_refused(folder):
-    with pytest.raises(InvalidSettings, match="bf16 needs engine_cache"):
+    with pytest.raises(InvalidSettings, match="bf16 in OpenVINO needs engine_cache"):
         load(folder, DeviceOptions("bf16"))
 
 
@@ -73,7 +75,7 @@ def test_a_record_holds_for_one_processor_and_version(folder, options, monkeypat
     for name in ("processor", "version"):
         with monkeypatch.context() as changed:
             changed.setattr(openvino_session, name, lambda: "another")
-            with pytest.raises(InvalidSettings, match=r"compared with fp32 under.*another"):
+            with pytest.raises(InvalidSettings, match=r"was compared under.*another"):
                 load(folder, options)
     load(folder, options)
 
@@ -92,7 +94,7 @@ def test_a_record_holds_for_one_bank_and_one_graph(folder, options, tmp_path):
 def test_a_bf16_network_that_computes_otherwise_than_when_it_was_compared_is_refused(
     folder, options
 ):
-    bundle = load(folder, options, compared=False)
+    bundle = load(folder, replace(options, needs_record=False))
     bundle.backbone.fingerprint = lambda: 2 * type(bundle.backbone).fingerprint(bundle.backbone)
     keep_record(bundle.backbone, bundle.artefact, options, GOOD, AgreementThresholds())
     with pytest.raises(BundleMismatch, match=r"run `textcam parity` again"):
@@ -104,7 +106,7 @@ def test_auto_is_bf16_where_it_was_compared_and_else_fp32_with_the_reason(folder
     auto = replace(options, precision="auto")
     first = load(folder, auto)
     assert (first.backbone.precision, first.backbone.execution_provider) == ("float32", "OpenVINO")
-    assert "since precision bf16 was not compared" in caplog.text
+    assert "since bf16 in OpenVINO was not compared" in caplog.text
     usual = load(folder, auto, providers=())
     assert usual.backbone.execution_provider != "OpenVINO"
     compare(folder, options)

@@ -4,6 +4,7 @@ import os
 import threading
 
 import numpy as np
+import onnxruntime as ort
 import openvino as ov
 import pytest
 from onnx import TensorProto, helper
@@ -166,3 +167,38 @@ def test_a_graph_that_openvino_cannot_compile_is_refused_with_the_mend():
     graph = graph_of(nodes, (4,), (None,), {"zero": np.zeros((), np.float32)})
     with pytest.raises(InvalidSettings, match=r"OpenVINO cannot run the graph.*provider 'cpu'"):
         OpenVinoSession(graph, 1)
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_a_convolution_and_its_gradient_may_share_their_weights(group):
+    """OpenVINO would pack them once for both; a branch of an If shares them just as well."""
+    kernel = np.random.default_rng(0).normal(size=(8, 8 // group, 3, 3)).astype(np.float32)
+    same = {"pads": [1] * 4, "group": group}
+    shape = ["n", 8, 6, 6]
+    branches = [
+        helper.make_graph(
+            [helper.make_node("ConvTranspose", ["seen", "kernel"], [name], **same)], name, [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)],
+        )
+        for name in ("then", "else")
+    ]  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["image", "kernel"], ["seen"], **same),
+        helper.make_node("ReduceSum", ["image"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["asked"]),
+        helper.make_node(
+            "If", ["asked"], ["pulled"], then_branch=branches[0], else_branch=branches[1]
+        ),
+        helper.make_node("ConvTranspose", ["seen", "kernel"], ["outside"], **same),
+        helper.make_node("Concat", ["pulled", "outside"], ["logits"], axis=1),
+    ]
+    constants = {"kernel": kernel, "zero": np.zeros((), np.float32)}
+    graph = graph_of(nodes, (8, 6, 6), (16, 6, 6), constants)
+    images = np.random.default_rng(1).normal(size=(2, 8, 6, 6)).astype(np.float32)
+    # One image after the other: the sum of a batch would ask for both branches alike.
+    own = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = OpenVinoSession(graph, 1)
+    for image in images:
+        (wanted,) = own.run(["logits"], {"image": image[None]})
+        (found,) = session.run(["logits"], {"image": image[None]})
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
