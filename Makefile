@@ -7,6 +7,8 @@ BANK := service/textcam_service/data/photos
 SCENES := build/scenes
 GPU := build/gpu
 SERVER ?= 127.0.0.1:50051
+# Tests that measure no time run side by side, in order of their length; the others run alone.
+SIDE_BY_SIDE := $(addprefix tests/,deploy install integration/export integration/banks oracle unit architecture docs examples)
 # Four photographs that scikit-image ships.
 SAMPLES = $(shell $(BIN)/python -c "import pathlib, skimage; d = pathlib.Path(skimage.__file__).parent / 'data'; print(*(d / n for n in ('chelsea.png', 'coffee.png', 'rocket.jpg', 'motorcycle_left.png')))")
 IMAGES ?= $(SAMPLES)
@@ -50,7 +52,8 @@ serve: $(BACKBONE)/backbone.json ## Serve on 127.0.0.1:50051
 	$(BIN)/textcam serve --backbone $(BACKBONE)
 
 test: $(BACKBONE)/backbone.json ## Run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE:%=--ignore=%)
 
 lint: $(VENV)/.done ## Check style
 	$(BIN)/ruff check .

@@ -11,7 +11,15 @@
 The packages of the extra `audit` are needed: pip install 'textcam-service[audit]'.
 """
 
+from importlib.util import find_spec as _find_spec
+
+# Imported once the images were asked about: they take 100 MB.
+_LATER = ("scipy", "statsmodels", "jinja2")
+
 try:
+    for _name in _LATER:
+        if _find_spec(_name) is None:
+            raise ModuleNotFoundError(name=_name)
     from textcam_client.audit.auditing import AuditResult, Evaluation, audit
     from textcam_client.audit.datasets.dataset import DataOptions, DataSet
     from textcam_client.audit.datasets.opening import open_data_set

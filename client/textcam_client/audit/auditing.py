@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from textcam_client.audit.concluding import conclude
 from textcam_client.audit.datasets.dataset import DataOptions, DataSet
 from textcam_client.audit.datasets.opening import open_data_set
 from textcam_client.audit.findings.model import AuditSummary
@@ -90,6 +89,8 @@ def audit(
     folder, judged = Path(output), evaluation or Evaluation()
     description = run_audit(client, opened, folder, settings, progress)
     examples = Examples(client, opened, folder, description, settings or AuditSettings())
+    from textcam_client.audit.concluding import conclude  # noqa: PLC0415 - scipy and more take 100 MB
+
     found = conclude(
         folder,
         judged.policy,

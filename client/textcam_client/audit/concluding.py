@@ -76,7 +76,7 @@ def conclude(
     table = load_evidence(folder, description)
     policy = policy or Policy()
     summary = summarise(table, policy.lists, settings)
-    other: ComparedFolder | None = None
+    own, other = summary.findings, None
     if against is not None:
         earlier = load_evidence(against, _described(against))
         changes = compare(earlier, table, settings)
@@ -94,7 +94,8 @@ def conclude(
     write_description(folder / NAME, replace(description, summary=plain))
     if report:
         shown = maps(example_rows(summary)) if maps else {}
-        write_folder_report(folder, summary, other=other, maps=_as_drawn(shown))
+        paged = replace(summary, findings=own)  # its comparison has the differences
+        write_folder_report(folder, paged, other=other, maps=_as_drawn(shown))
     return Conclusions(summary, broken)
 
 

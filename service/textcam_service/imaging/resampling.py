@@ -35,8 +35,7 @@ _PILLOW = {
 }
 # Names in fast_image_resize, and how far they reach, in pixels of the coarser image.
 _SIMD = {"bilinear": ("bilinear", 1), "bicubic": ("catmull_rom", 2), "lanczos": ("lanczos3", 3)}
-_STRIP = 2**18  # pixels; more are not copied at a time
-_LONGEST = 2**16  # pixels; Pillow copies nothing of what is longer
+_LONGEST = 2**16  # pixels of a side; what lies between the passes is as long as the image
 
 
 def resample(
@@ -59,22 +58,15 @@ def resample(
     first_column, last_column = _reach(left, right, width, interpolation, image.width)
     first_row, last_row = _reach(top, bottom, height, interpolation, image.height)
     columns, rows = last_column - first_column, last_row - first_row
-    across = _span(left - first_column, right - left, columns)
-    down = _span(top - first_row, bottom - top, rows)
-    strips = []
     if image.height - height > max(2 * (image.width - width), 0):  # Pillow 13: the columns first
-        step = max(_STRIP // rows, 1)
-        for start in range(first_column, last_column, step):
-            end = min(start + step, last_column)
-            strip = image.crop((start, first_row, end, last_row))
-            strips.append(_pass(strip, (end - start, height), interpolation, None, down))
-        return _pass(np.concatenate(strips, 1), size, interpolation, across, None)
-    step = max(_STRIP // columns, 1)
-    for start in range(first_row, last_row, step):
-        end = min(start + step, last_row)
-        strip = image.crop((first_column, start, last_column, end))
-        strips.append(_pass(strip, (width, end - start), interpolation, across, None))
-    return _pass(np.concatenate(strips), size, interpolation, None, down)
+        down = (top, bottom - top)
+        strip = _pass(image, (columns, height), interpolation, (first_column, columns), down)
+        across = (left - first_column, right - left)
+        return np.asarray(_pass(strip, size, interpolation, across, (0, height)))
+    across = (left, right - left)
+    strip = _pass(image, (width, rows), interpolation, across, (first_row, rows))
+    down = (top - first_row, bottom - top)
+    return np.asarray(_pass(strip, size, interpolation, (0, width), down))
 
 
 def _reach(
@@ -93,18 +85,19 @@ def _span(start: float, length: float, side: int) -> tuple[float, float]:
 
 
 def _pass(
-    pixels: Image.Image | UInt8Array,
+    image: Image.Image,
     size: tuple[int, int],
     interpolation: Interpolation,
-    across: tuple[float, float] | None,
-    down: tuple[float, float] | None,
-) -> UInt8Array:
-    """Resample in one direction, to (width, height); None: this direction stays unchanged."""
-    width, height = pixels.size if isinstance(pixels, Image.Image) else pixels.shape[1::-1]
-    (left, columns), (top, rows) = across or (0, width), down or (0, height)
+    across: tuple[float, float],
+    down: tuple[float, float],
+) -> Image.Image:
+    """Resample spans of start and length, one of them of whole pixels, to (width, height).
+
+    Pillow's own memory is read and written in place.
+    """
+    (left, columns), (top, rows) = _span(*across, image.width), _span(*down, image.height)
     filtering = simd.ResizeAlg.convolution(simd.FilterType[_SIMD[interpolation][0]])
     options = simd.ResizeOptions(filtering, crop_box=simd.CropBox(left, top, columns, rows))
-    source = simd.ImageData(width, height, simd.PixelType.U8x3, pixels.tobytes())
-    result = simd.ImageData(*size, simd.PixelType.U8x3)
-    simd.Resizer().resize(source, result, options)
-    return np.frombuffer(result.get_buffer(), np.uint8).reshape(size[1], size[0], 3)
+    result = Image.new("RGB", size)
+    simd.Resizer().resize_pil(image, result, options)
+    return result

@@ -43,14 +43,16 @@ class Server:
 
 
 @contextmanager
-def textcam(model, log, *flags):
+def textcam(model, log, *flags, environment=None):
     """This service with its own settings, and `flags`."""
     command = [TEXTCAM, "serve", "--backbone", str(model.backbone), "--port", "0"]
     command += ["--metrics-port", "-1", "--name", model.name, *flags]
     if model.bank is not None:
         command += ["--bank", str(model.bank)]
     with log.open("w") as written:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=written, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=written, text=True, env=environment
+        )
     with _ended(process):
         line = process.stdout.readline()
         found = re.search(r" on (\S+:\d+)", line)

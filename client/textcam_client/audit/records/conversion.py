@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -119,11 +120,16 @@ def _target(row: Mapping[str, Any], prefix: str, reference: int | None) -> Targe
         bias=row[f"{prefix}bias"],
         gap=row[f"{prefix}gap"],
         in_logit_units=row["in_logit_units"],
-        phrases=[PhraseRecord(**phrase) for phrase in row[f"{prefix}phrases"]],
+        phrases=[_phrase(**phrase) for phrase in row[f"{prefix}phrases"]],
         rest_evidence=row[f"{prefix}rest_evidence"],
         channel_ids=np.asarray(row[f"{prefix}channel_ids"], np.int32),
         channel_evidence=np.asarray(row[f"{prefix}channel_evidence"], np.float32),
     )
+
+
+def _phrase(text: str, kind: str, **numbers: Any) -> PhraseRecord:
+    """Return a phrase whose texts are there once, however many records have them."""
+    return PhraseRecord(text=sys.intern(text), kind=sys.intern(kind), **numbers)
 
 
 def _or_none(index: int | None) -> int:

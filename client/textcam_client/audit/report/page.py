@@ -6,7 +6,7 @@ import base64
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from textcam_client.audit.files import write_whole
+from textcam_client.audit.files import whole_file
 from textcam_client.audit.findings.model import AuditSummary
 from textcam_client.audit.report import drawings, wording
 from textcam_client.audit.report.columns import packed_json
@@ -74,11 +74,12 @@ def write_report(
     Raises:
         OSError: The file cannot be written.
     """
-    text = render_report(summary, rows, thumbnail, class_names, other=other, limits=limits)
-    write_whole(Path(path), text.encode("utf-8", "replace"))
+    parts = report_parts(summary, rows, thumbnail, class_names, other=other, limits=limits)
+    with whole_file(Path(path)) as file:
+        file.writelines(map(_encoded, parts))
 
 
-def render_report(
+def report_parts(
     summary: AuditSummary,
     rows: Iterable[PageRow],
     thumbnail: Callable[[int], bytes],
@@ -86,21 +87,21 @@ def render_report(
     *,
     other: OtherAudit | None = None,
     limits: PageLimits | None = None,
-) -> str:
-    """Return the report as text; arguments as in write_report."""
+) -> Iterator[str]:
+    """Return the report's text, part by part; arguments as in write_report."""
     limits = limits or PageLimits()
     named = named_rows(summary, other.findings if other else ())
     shown, row_note = select_rows(rows, named, limits.rows)
     data = _data(summary, shown, class_names, other, limits)
 
-    def page(images: FittedThumbnails) -> str:
+    def page(images: FittedThumbnails) -> Iterator[str]:
         notes = [note for note in (row_note, images.note) if note]
         examples = Examples(shown, class_names, images)
         view = static_view(summary, shown, examples, other, notes)
         return _render(view=view, data=data, images=images, row_count=len(shown))
 
     images = [thumbnail(row.index) for row in shown]
-    bare = len(page(FittedThumbnails([b""] * len(shown))).encode("utf-8", "replace"))
+    bare = sum(len(_encoded(part)) for part in page(FittedThumbnails([b""] * len(shown))))
     written = written_images(summary.findings) + written_images(other.findings if other else ())
     bare += written * 2 * max(map(len, images), default=0)
     places = {row.index: place for place, row in enumerate(shown)}
@@ -172,12 +173,12 @@ def _environment() -> Environment:
     return environment
 
 
-def _render(**content: Any) -> str:
+def _render(**content: Any) -> Iterator[str]:
     style, script = (_own_text(name) for name in ("report.css", "report.js"))
     return (
         _environment()
         .get_template("report.html")
-        .render(
+        .generate(
             style=style,
             script=script,
             policy=_policy(style, script),
@@ -186,6 +187,10 @@ def _render(**content: Any) -> str:
             **content,
         )
     )
+
+
+def _encoded(part: str) -> bytes:
+    return part.encode("utf-8", "replace")
 
 
 def _own_text(name: str) -> Markup:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from textcam_client.audit.findings.model import AuditSummary, Finding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PagePhrase:
     """Phrase that an answer said.
 
@@ -26,7 +26,7 @@ class PagePhrase:
     probability: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PageTarget:
     """Explained logit: concepts, rest and bias add up to it.
 
@@ -58,7 +58,7 @@ class GroupMap:
     values: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PageRow:
     """One image of the report.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -30,11 +30,11 @@ class FittedThumbnails:
     images: Sequence[bytes]
     note: str = ""
 
-    def blocks(self) -> list[str]:
-        """Return base64 of BLOCK images each, one a line."""
-        texts = [base64.b64encode(own).decode("ascii") for own in self.images]
-        starts = range(0, len(texts), BLOCK)
-        return ["\n".join(texts[start : start + BLOCK]) for start in starts]
+    def blocks(self) -> Iterator[str]:
+        """Yield base64 of BLOCK images each, one a line."""
+        for start in range(0, len(self.images), BLOCK):
+            block = self.images[start : start + BLOCK]
+            yield "\n".join(base64.b64encode(own).decode("ascii") for own in block)
 
     def url(self, place: int) -> str:
         """Return the image as a data URL; "": there is none."""

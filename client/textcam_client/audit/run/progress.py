@@ -24,6 +24,10 @@ class Progress(Protocol):
         """End, complete or not."""
 
 
+# Where standard error is no terminal, such as in a pipeline's log, each state of the bar stays.
+_LOG_INTERVAL_S = 30.0
+
+
 class Silent:
     """Progress that shows nothing."""
 
@@ -48,7 +52,14 @@ class Bar:
 
     def start(self, total: int, done: int) -> None:
         """Begin; rows of an earlier run do not count for the rate."""
-        self._bar = tqdm(total=total, initial=done, unit="img", dynamic_ncols=True, desc="audit")
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            unit="img",
+            desc="audit",
+            dynamic_ncols=True,
+            mininterval=0.1 if sys.stderr.isatty() else _LOG_INTERVAL_S,
+        )
 
     def advance(self, rows: int) -> None:
         """Add finished rows."""

@@ -22,6 +22,7 @@ Letters in shapes: N probing images, V phrases, C classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -119,8 +120,12 @@ class Calibration:
         return np.asarray(raised & (np.asarray(scores) > 0) & self.grounded)
 
     def _by_evidence(self, scores: FloatArray) -> Float64Array:
-        known = self.prior_weight * logit(self.prior) + self.offset
-        return np.asarray(self.slope * np.asarray(scores, np.float64) + known)
+        return np.asarray(self.slope * np.asarray(scores, np.float64) + self._known)
+
+    @cached_property
+    def _known(self) -> Float64Array:
+        """Log-odds (V,) of each phrase before any evidence."""
+        return self.prior_weight * logit(self.prior) + self.offset
 
     @property
     def expected_error(self) -> float:

@@ -145,8 +145,7 @@ class SupportWording:
         if least < own:  # less probable ones replace none of those chosen without them
             more = replace(sure, eligible=eligible & (probabilities >= least))
             indices = self._chosen(more, phrase_filter, indices)
-        lengths = np.linalg.norm(self.bank.supports[:, indices], axis=0)
-        similarities = projected[indices] / np.where(lengths > 0, lengths, 1)
+        similarities = projected[indices] / self._lengths[indices]
         return Choice(
             indices,
             scores[indices].astype(np.float64),
@@ -203,6 +202,12 @@ class SupportWording:
     @cached_property
     def _broad(self) -> BoolArray:
         return np.asarray(self._kinds == _FALLBACK)
+
+    @cached_property
+    def _lengths(self) -> Float32Array:
+        """Lengths (V,) of the phrases' supports; 1 for one without any."""
+        lengths = np.linalg.norm(self.bank.supports, axis=0)
+        return np.asarray(np.where(lengths > 0, lengths, 1), np.float32)
 
     @cached_property
     def _likeness(self) -> Float32Array:

@@ -41,17 +41,25 @@ class BatchLatency:
         self._guess = guess_s
         self._samples: dict[int, deque[float]] = {}
         self._usual: dict[int, float] = {}  # in the order in which sizes were last observed
+        self._estimates: dict[int, float] = {}  # by size, since the last observation
 
     def observe(self, size: int, seconds: float) -> None:
         """Record the duration of a batch of `size` items."""
         self._samples.setdefault(size, deque(maxlen=_BATCHES_REMEMBERED)).append(seconds)
         self._usual.pop(size, None)
         self._usual[size] = _percentile_75(self._samples[size])
+        self._estimates.clear()
 
     def of(self, size: int) -> float:
         """Return the expected seconds of a batch of `size` items; 0 for an empty one."""
         if size < 1:
             return 0.0
+        known = self._estimates.get(size)
+        if known is None:
+            known = self._estimates[size] = self._estimate(size)
+        return known
+
+    def _estimate(self, size: int) -> float:
         since = takewhile(lambda known: known != size, reversed(self._usual))
         by_others = (math.ceil(size / known) * self._usual[known] for known in since)
         return min(self._by_own_size(size), *by_others, math.inf)
@@ -78,11 +86,14 @@ class ResponseLatency:
 
     def __init__(self) -> None:
         self._samples: dict[Hashable, deque[float]] = {}
+        self._usual: dict[Hashable, float] = {}
         self._safety_margin = 0.0
 
     def observe(self, kind: Hashable, seconds: float) -> None:
         """Record the seconds from the end of inference to a response."""
-        self._samples.setdefault(kind, deque(maxlen=_RESPONSES_REMEMBERED)).append(seconds)
+        samples = self._samples.setdefault(kind, deque(maxlen=_RESPONSES_REMEMBERED))
+        samples.append(seconds)
+        self._usual[kind] = _percentile_75(samples)
 
     def record_outcome(self, late: bool, cycle_s: float) -> None:
         """Adapt the safety margin to the end of an admitted request.
@@ -105,6 +116,6 @@ class ResponseLatency:
             deadline: Deadline of the response, on the clock of `now`.
             now: Current time.
         """
-        after = _percentile_75(self._samples[kind]) if kind in self._samples else 0.0
+        after = self._usual.get(kind, 0.0)
         left = max(deadline - now, 0.0)
         return deadline - min(after + self._safety_margin, _MAX_RESPONSE_SHARE * left)

@@ -33,7 +33,7 @@ def test_an_audit_writes_all_its_files_and_concludes_the_same_again(server, data
         again = audit(client, str(data), str(output), evaluation=QUICK)
     assert list(first) == [
         "audit.json", "failures.csv", "findings.json", "findings.sarif", "findings.xml",
-        "maps.parquet", "records.parquet", "report.html", "sprites/000.webp",
+        "maps.parquet", "records.parquet", "report.html", "sprites/0000.webp",
     ]  # fmt: skip
     assert contents(output) == first
     assert len(server.requests) == asked
@@ -67,20 +67,24 @@ def test_unlabelled_images_make_a_report_as_well(server, tmp_path):
     assert (tmp_path / "out" / "report.html").exists()
 
 
-def test_a_missing_package_is_told_with_the_extra():
+@pytest.mark.parametrize("package", ["pyarrow", "statsmodels"])
+def test_a_missing_package_is_told_with_the_extra(package):
     program = """
-        import sys
-        sys.modules["pyarrow"] = None
+        import importlib.machinery, sys
+        absent, found = sys.argv[1], importlib.machinery.PathFinder.find_spec
+        def find_spec(name, path=None, target=None):
+            return None if name == absent else found(name, path, target)
+        importlib.machinery.PathFinder.find_spec = find_spec
         import textcam_client
         import textcam_client.audit
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
+        [sys.executable, "-c", textwrap.dedent(program), package],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "audits need the package pyarrow: pip install 'textcam-service[audit]'" in done.stderr
+    assert f"audits need the package {package}: pip install 'textcam-service[audit]'" in done.stderr
 
 
 def test_the_client_itself_stays_light():

@@ -1,7 +1,11 @@
 """Conclusions of a finished run."""
 
+import re
+import shutil
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from audit_runs import audited, contents, plant
 from textcam_client.audit.concluding import conclude, example_rows
@@ -14,6 +18,7 @@ from textcam_client.audit.findings.model import (
     Finding,
 )
 from textcam_client.audit.findings.settings import FindingSettings
+from textcam_client.audit.records.writer import RECORDS
 from textcam_client.testing import serve_in_memory
 
 QUICK = FindingSettings(permutations=50)
@@ -42,6 +47,31 @@ def test_an_audit_against_itself_finds_no_change(run):
     assert "report.html" in contents(run)
     with pytest.raises(OutputRefused):
         conclude(run, settings=QUICK, against=run / "sprites")
+
+
+def with_more_evidence(run, copy, added):
+    """A copy of a run whose first phrase of each answer has more evidence."""
+    shutil.copytree(run, copy)
+    records = pq.read_table(run / RECORDS)
+    phrases = records["phrases"].to_pylist()
+    for said in phrases:
+        said[0]["evidence"] += added
+    place = records.schema.get_field_index("phrases")
+    field = records.schema.field(place)
+    changed = records.set_column(place, field, pa.array(phrases, field.type))
+    pq.write_table(changed, copy / RECORDS)
+    return copy
+
+
+def test_the_page_lists_a_difference_in_its_comparison_alone(run, tmp_path):
+    later = with_more_evidence(run, tmp_path / "later", 5.0)
+    alone = conclude(later, settings=QUICK, report=False).summary.findings
+    beside = conclude(later, settings=QUICK, against=run).summary.findings
+    page = (later / "report.html").read_text()
+    cards = re.findall(r'id="finding-(C?)\d+"', page)
+    assert len(beside) > len(alone)
+    assert (cards.count(""), cards.count("C")) == (len(alone), len(beside) - len(alone))
+    assert f"{cards.count('C')} difference" in page
 
 
 def concept(*images):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import asdict
 from functools import cached_property
 
 import numpy as np
@@ -93,7 +92,7 @@ class HeatmapEncoder:
 
     @cached_property
     def _crop(self) -> geometry.Crop:
-        return geometry.Crop(**asdict(self._image.crop))
+        return geometry.Crop(**vars(self._image.crop))
 
     @cached_property
     def _picture(self) -> UInt8Array:

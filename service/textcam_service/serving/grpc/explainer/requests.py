@@ -43,6 +43,8 @@ _FORMS = {
     types_pb.HEATMAP_FORM_OVERLAY: HeatmapForm.OVERLAY,
 }
 
+_KINDS = {types_pb.PhraseKind.Value(f"PHRASE_KIND_{kind.upper()}"): kind for kind in PHRASE_KINDS}
+
 
 def read_model(spec: types_pb.ModelSpec) -> ModelRef:
     """Read the model that a request names."""
@@ -112,16 +114,13 @@ def _read_phrase_filter(
 
 
 def _read_kinds(numbers: Sequence[types_pb.PhraseKind], bundle: ModelBundle) -> frozenset[str]:
-    known = {
-        types_pb.PhraseKind.Value(f"PHRASE_KIND_{kind.upper()}"): kind for kind in PHRASE_KINDS
-    }
     for number in numbers:
-        if number not in known:
+        if number not in _KINDS:
             raise InvalidArgument(
                 f"there is no kind of phrases {number}; there are {', '.join(PHRASE_KINDS)}",
                 field="kinds",
             )
-    kinds = frozenset(known[number] for number in numbers)
+    kinds = frozenset(_KINDS[number] for number in numbers)
     if kinds and not any(bundle.kinds):
         raise InvalidArgument(
             f"the vocabulary of model '{bundle.name}' has no kinds of phrases; leave kinds out",

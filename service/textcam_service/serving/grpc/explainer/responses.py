@@ -13,6 +13,7 @@ from textcam_client._heatmaps.view import Peak
 
 from textcam_service.core.methods import Capability, Method, MethodSettings
 from textcam_service.core.types import (
+    PHRASE_KINDS,
     Float32Array,
     Phrase,
     Prediction,
@@ -33,6 +34,9 @@ from textcam_service.version import __version__
 # A stream's response repeats the request id around the message; the timings come last.
 _ENVELOPE_BYTES = 1024
 _REMEMBERED = 64  # models and methods with their provenance kept encoded
+_KINDS = {"": types_pb.PHRASE_KIND_UNSPECIFIED} | {
+    kind: types_pb.PhraseKind.Value(f"PHRASE_KIND_{kind.upper()}") for kind in PHRASE_KINDS
+}
 _DEGRADATIONS = {own: types_pb.Degradation.Value(f"DEGRADATION_{own.name}") for own in Degradation}
 
 
@@ -68,7 +72,7 @@ class ResponseEncoder:
             explanations=[explanation_message(own, job, drawing) for own in result.explanations],
             image_height=image.height,
             image_width=image.width,
-            crop=types_pb.Crop(**asdict(image.crop)),
+            crop=types_pb.Crop(**vars(image.crop)),
             provenance=self._provenance_of(result.bundle, job.method),
             degradations=[_DEGRADATIONS[own] for own in result.degradations],
         )
@@ -145,10 +149,8 @@ def explanation_message(
 
 
 def _phrase_message(phrase: Phrase) -> types_pb.Phrase:
-    fields = asdict(phrase)
-    kind = fields.pop("kind")
-    name = f"PHRASE_KIND_{kind.upper() or 'UNSPECIFIED'}"
-    return types_pb.Phrase(**fields, kind=types_pb.PhraseKind.Value(name))
+    fields = {**vars(phrase), "kind": _KINDS[phrase.kind]}
+    return types_pb.Phrase(**fields)
 
 
 def _group_message(

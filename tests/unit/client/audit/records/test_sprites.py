@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from PIL import Image
 from textcam_client.audit.records.sprites import CELL, CELLS, COLUMNS, SpriteWriter, sheet_name
 
@@ -13,10 +14,9 @@ def thumbnail(colour):
 
 
 def test_row_and_place_follow_from_the_index(tmp_path):
-    writer = SpriteWriter(tmp_path)
-    blue = thumbnail("blue")
-    places = [writer.add(blue if index in (0, CELLS + 12) else b"") for index in range(CELLS + 13)]
-    writer.finish()
+    blue, shown = thumbnail("blue"), (0, CELLS + 12)
+    with SpriteWriter(tmp_path) as writer:
+        places = [writer.add(blue if index in shown else b"") for index in range(CELLS + 13)]
     assert [place for place in places if place != (-1, -1)] == [(0, 0), (1, 12)]
     with Image.open(tmp_path / sheet_name(0)) as sheet:
         assert sheet.size == (COLUMNS * CELL, CELLS // COLUMNS * CELL)
@@ -26,7 +26,27 @@ def test_row_and_place_follow_from_the_index(tmp_path):
 
 
 def test_a_sheet_without_a_thumbnail_is_not_written(tmp_path):
-    writer = SpriteWriter(tmp_path)
-    assert writer.add(b"") == (-1, -1)
-    writer.finish()
+    with SpriteWriter(tmp_path) as writer:
+        assert writer.add(b"") == (-1, -1)
+    assert list((tmp_path / "sprites").iterdir()) == []
+
+
+def fill(folder, rows, thumbnail, error=None):
+    with SpriteWriter(folder) as writer:
+        for _ in range(rows):
+            writer.add(thumbnail)
+        if error:
+            raise error
+
+
+@pytest.mark.parametrize("rows", [CELLS, 5 * CELLS, 1])
+def test_a_sheet_that_cannot_be_written_is_an_error(tmp_path, rows):
+    (tmp_path / sheet_name(0)).mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        fill(tmp_path, rows, thumbnail("blue"))
+
+
+def test_no_sheet_is_begun_once_something_else_failed(tmp_path):
+    with pytest.raises(KeyError):
+        fill(tmp_path, 1, thumbnail("blue"), KeyError())
     assert list((tmp_path / "sprites").iterdir()) == []

@@ -69,7 +69,7 @@ def test_failures_are_listed_with_their_reason(written):
 
 
 def test_a_thumbnail_lies_in_the_middle_of_its_cell(written):
-    sheet = Image.open(written / "sprites" / "000.webp")
+    sheet = Image.open(written / "sprites" / "0000.webp")
     assert sheet.size == (960, 96)
     red, green, blue, alpha = sheet.getpixel((48, 48))
     assert (red > 240, green < 20, blue < 20, alpha) == (True, True, True, 255)

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from audit_pages import CLASSES, CONCEPTS, page_rows, summary_of, thumbnails
 from textcam_client.audit.findings.model import AuditSummary
-from textcam_client.audit.report.page import PageLimits, render_report, write_report
+from textcam_client.audit.report.page import PageLimits, report_parts, write_report
 from textcam_client.audit.report.page_data import PageRow
 
 HOSTILE = (
@@ -47,10 +47,14 @@ class Page(HTMLParser):
         return [value for own, key, value in self.attributes if (own, key) == (tag, name)]
 
 
+def text_of(*given, **options):
+    return "".join(report_parts(*given, **options))
+
+
 def rendered(count=60, **changes):
     rows = page_rows(count)
     summary = dataclasses.replace(summary_of(rows), **changes)
-    return render_report(summary, rows, thumbnails(rows), CLASSES)
+    return text_of(summary, rows, thumbnails(rows), CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +84,7 @@ def hostile():
         unknown_labels=dict.fromkeys(HOSTILE, 1),
         settings=dict.fromkeys(HOSTILE, HOSTILE[0]),
     )
-    return Page(render_report(summary, rows, thumbnails(rows), classes))
+    return Page(text_of(summary, rows, thumbnails(rows), classes))
 
 
 def test_hostile_names_add_no_element_and_no_attribute(plain, hostile):
@@ -152,16 +156,16 @@ def test_names_that_are_no_text_are_written_as_question_marks(tmp_path):
 def test_an_audit_of_next_to_nothing_has_a_page(count):
     rows = page_rows(count)
     empty = AuditSummary("none", "m 1", {}, {}, {}, None, [], [], [], {}, [])
-    page = Page(render_report(empty, rows, thumbnails(rows), CLASSES))
+    page = Page(text_of(empty, rows, thumbnails(rows), CLASSES))
     assert "No findings" in "".join(page.texts)
 
 
 def test_the_page_keeps_its_size_and_says_what_it_left_out():
     rows = page_rows(100)
     given = summary_of(rows), rows, thumbnails(rows, noise=60), CLASSES
-    whole = render_report(*given)
+    whole = text_of(*given)
     limit = len(whole) // 2
-    small = render_report(*given, limits=PageLimits(bytes=limit))
+    small = text_of(*given, limits=PageLimits(bytes=limit))
     assert limit // 3 < len(small.encode()) <= limit
     assert "Thumbnails have" in small
-    assert "70 of 100 images" in render_report(*given, limits=PageLimits(rows=70))
+    assert "70 of 100 images" in text_of(*given, limits=PageLimits(rows=70))

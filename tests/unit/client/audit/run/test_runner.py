@@ -45,7 +45,7 @@ def data(tmp_path):
 def test_the_files_of_an_audit(client, data, tmp_path):
     described = audited(client, data, tmp_path / "out")
     assert list(contents(tmp_path / "out")) == [
-        "audit.json", "failures.csv", "records.parquet", "sprites/000.webp",
+        "audit.json", "failures.csv", "records.parquet", "sprites/0000.webp",
     ]  # fmt: skip
     assert described.provenances[0]["decoder"] == "pillow/PNG"
     audit = json.loads((tmp_path / "out" / "audit.json").read_bytes())
