@@ -8,8 +8,8 @@ LDA in a loop, which is timed on 50 channels.
 
 The second runs `textcam bank build` of another checkout and of this one in turns, on the first
 images of the folders: of this one with an empty cache folder, and again with the filled one. It
-tells seconds, processor seconds and memory, and how far the banks are apart. Two counts give the
-cost of an image.
+tells seconds, processor seconds and memory, and how far the banks are apart. With --each N, only
+the extraction of N images is timed, twice in each process.
 """
 
 import argparse
@@ -35,6 +35,24 @@ from textcam_service.offline.dataset import ImageFolder
 IMAGES, CHANNELS, DIMENSIONS, SAMPLES, LOOPED = 50_000, 2048, 512, 100, 50
 HERE = Path(__file__).parents[2]
 OUTPUT = Path("build/bench")
+EXTRACTION = """
+import sys, time
+from pathlib import Path
+from textcam_service.offline.banks.extract import extract
+from textcam_service.offline.dataset import ImageFolder
+from textcam_service.offline.embedders.loading import load_embedder
+from textcam_service.runtime.backbone import Backbone
+
+folder, threads, images, work = sys.argv[1:]
+backbone = Backbone(Path(folder), threads=int(threads))
+embedder, paths = load_embedder("packaged"), ImageFolder.find([Path(images)])
+extract(paths[:16], backbone, embedder, Path(work) / "first")  # loads what is loaded once
+for name, some in (("first", paths[16:len(paths) // 2]), ("second", paths[len(paths) // 2:])):
+    seconds, own = time.perf_counter(), time.process_time()
+    extract(some, backbone, embedder, Path(work) / name)
+    seconds, own = time.perf_counter() - seconds, time.process_time() - own
+    print(1e3 * seconds / len(some), 1e3 * own / len(some))
+"""
 BUILD = "import sys; from textcam_service.cli import main; main(sys.argv[1:])"
 
 
@@ -97,6 +115,46 @@ def build(checkout, backbone, images, output, cache):
     }
 
 
+def image_cost(checkout, backbone, images, work, *, threads):
+    """Milliseconds and processor milliseconds an image of the extraction, twice in one process."""
+    packages = (str(checkout / part) for part in ("service", "client", "protos"))
+    environment = {**os.environ, "XDG_CACHE_HOME": str(work / "cache")}
+    environment["PYTHONPATH"] = os.pathsep.join(packages)
+    with tempfile.TemporaryDirectory(dir=work) as chunks:
+        arguments = map(str, (backbone, threads, images, chunks))
+        done = subprocess.run(
+            [sys.executable, "-c", EXTRACTION, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    return [[round(float(own), 1) for own in line.split()] for line in done.stdout.splitlines()]
+
+
+def costs(before, folders, count, turns, backbone):
+    """Cost of an image, in turns, as the command line runs each checkout's backbone."""
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        images = linked(ImageFolder.find(folders)[: count + 16], work / "images")
+        report = {"before": [], "now": []}
+        for _ in range(turns):
+            for row, checkout, threads in (("before", before, 0), ("now", HERE, 1)):
+                if checkout is not None:
+                    found = image_cost(checkout, backbone, images, work, threads=threads)
+                    print(f"{row:<7} ms and processor ms an image: {found}", flush=True)
+                    report[row].append(found)
+    return report
+
+
+def linked(paths, folder):
+    """A folder of links to images."""
+    folder.mkdir()
+    for place, path in enumerate(paths):
+        (folder / f"{place:05}{path.suffix}").symlink_to(path.resolve())
+    return folder
+
+
 def apart(one, other):
     """Largest differences between two banks of the same phrases and channels."""
     first, second = read_bank(one), read_bank(other)
@@ -119,10 +177,7 @@ def builds(before, folders, counts, turns, backbone):
     for count in counts:
         with tempfile.TemporaryDirectory() as name:
             work = Path(name)
-            images = work / "images"
-            images.mkdir()
-            for place, path in enumerate(paths[:count]):
-                (images / f"{place:05}{path.suffix}").symlink_to(path.resolve())
+            images = linked(paths[:count], work / "images")
             rows = {"before": [], "cold": [], "warm": []}
             for turn in range(turns):
                 for row, found in rows.items():
@@ -146,13 +201,17 @@ def main() -> None:
     parser.add_argument("--images", type=Path, nargs="+", default=[])
     parser.add_argument("--counts", type=int, nargs="+", default=[200, 800])
     parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--each", type=int, default=0, help="images whose cost is told; 0: builds")
     parser.add_argument("--backbone", type=Path, default=HERE / "build" / "backbone")
     given = parser.parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     if given.images:
         before = given.before and given.before.resolve()
         backbone = given.backbone.resolve()
-        report = builds(before, given.images, given.counts, given.turns, backbone)
+        if given.each:
+            report = costs(before, given.images, given.each, given.turns, backbone)
+        else:
+            report = builds(before, given.images, given.counts, given.turns, backbone)
         (OUTPUT / "bank_builds.json").write_text(json.dumps(report, indent=2) + "\n")
         return
     report = directions()
