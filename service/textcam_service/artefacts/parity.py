@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from textcam_service.artefacts.files import read_artefact, write_artefact
+from textcam_service.artefacts.files import Tensors, read_artefact, write_artefact
 from textcam_service.core.agreement import AgreementThresholds, ExplanationAgreement
 from textcam_service.core.types import Float32Array
 from textcam_service.errors import ArtefactCorrupt, ParityMissed
@@ -81,12 +81,12 @@ def read_parity(folder: Path, digest: str) -> ParityReport:
             thresholds.
     """
     remedy = "run `textcam quantize` again"
-    report, found = _read(folder, NAME, remedy)
-    if found != digest:
+    tensors, manifest = read_artefact(folder, NAME)
+    if manifest["digest"] != digest:
         raise ArtefactCorrupt(
             f"{folder}/{NAME}.json is not the report that backbone.json states; {remedy}"
         )
-    return report
+    return _report(folder / f"{NAME}.json", tensors, manifest, remedy)
 
 
 def read_record(folder: Path, name: str) -> ParityReport:
@@ -96,24 +96,23 @@ def read_record(folder: Path, name: str) -> ParityReport:
         ArtefactMissing: There is none.
         ArtefactCorrupt: It is damaged, or its figures are below its thresholds.
     """
-    return _read(folder, name, "run `textcam parity` again")[0]
+    given = read_artefact(folder, name)
+    return _report(folder / f"{name}.json", *given, "run `textcam parity` again")
 
 
-def _read(folder: Path, name: str, remedy: str) -> tuple[ParityReport, str]:
-    """Read a report with its digest."""
-    tensors, manifest = read_artefact(folder, name)
-    digest = manifest.pop("digest")
-    del manifest["tensors_sha256"]
+def _report(path: Path, tensors: Tensors, manifest: dict[str, Any], remedy: str) -> ParityReport:
+    """Make a report of its file's content, which must meet its own thresholds."""
+    del manifest["digest"], manifest["tensors_sha256"]
     try:
         figures = ExplanationAgreement(**_renamed(manifest.pop("figures")))
         thresholds = AgreementThresholds(**_renamed(manifest.pop("thresholds")))
         rest = _renamed(manifest)
         report = ParityReport(figures, thresholds, fingerprint=tensors["fingerprint"], **rest)
     except (AttributeError, KeyError, TypeError) as error:
-        raise ArtefactCorrupt(f"{folder}/{name}.json lacks a field: {error}; {remedy}") from error
+        raise ArtefactCorrupt(f"{path} lacks a field: {error}; {remedy}") from error
     if not figures.meets(thresholds):
-        raise ArtefactCorrupt(f"{folder}/{name}.json states that it failed: {report}; {remedy}")
-    return report, digest
+        raise ArtefactCorrupt(f"{path} states that it failed: {report}; {remedy}")
+    return report
 
 
 def require_parity(
