@@ -11,15 +11,20 @@ import gzip
 import lzma
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from textcam_client.audit.datasets.storage import Storage
 from textcam_client.audit.errors import DataSetError
 
-_UNPACKERS = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_UNPACKERS: dict[str, Callable[[BinaryIO], Any]] = {
+    ".gz": gzip.open,
+    ".tgz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
 _CHUNK_BYTES = 1 << 20
 
 
@@ -58,8 +63,7 @@ def tar_members(tar: str, storage: Storage) -> Iterator[TarMember]:
 def _members(raw: BinaryIO, name: str) -> Iterator[TarMember]:
     plain = name.endswith(".tar")
     stream = raw if plain else _unpacked(raw, name)
-    mode = "r:" if plain else "r|"
-    with tarfile.open(fileobj=stream, mode=mode, tarinfo=_Header) as archive:
+    with tarfile.open(fileobj=stream, mode="r:" if plain else "r|", tarinfo=_Header) as archive:
         while (member := archive.next()) is not None:
             vars(archive)["members"] = []  # it would keep every header
             if not member.isfile() or member.name.rpartition("/")[2].startswith("."):
@@ -79,7 +83,7 @@ class _Header(tarfile.TarInfo):
     """Header of a file in a tar; one that cannot be read is an error, and no end."""
 
     @classmethod
-    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Header:  # type: ignore[override]
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Header:
         """Read the next header; raises EOFHeaderError at the block of zeros, else ReadError."""
         try:
             return super().fromtarfile(tarfile_)
