@@ -146,6 +146,7 @@ class FindingMaker:
             statement=f"{statement} {judgement(first, listed)}",
             effect=scaled(measured.effect, sign),
             of_logit=shift is not None,
+            is_named=first.is_sure,
             adjusted_p=measured.adjusted_p,
             counts=basis.counts,
             images=self._extremes(first, sign),

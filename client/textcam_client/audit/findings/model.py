@@ -45,6 +45,7 @@ class Finding:
         images: Rows that show it, by index, the clearest first.
         inside: Share of the concept's map inside the objects' masks; None: no masks.
         of_logit: True if effect and p are of the whole logit, as they are for slices.
+        is_named: False: no concept differs for sure, and `concepts` has the one that differs most.
     """
 
     finding_id: str
@@ -62,6 +63,7 @@ class Finding:
     alike: Sequence[str] = ()
     inside: Estimate | None = None
     of_logit: bool = False
+    is_named: bool = True
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def test_a_slices_effect_is_the_whole_logits(summary, table):
     there, measured = table.slices["place"] == "meadow", ~in_search_half(table.row_key)
     one, other = (table.logit[own & measured].mean() for own in (there, ~there))
     assert first.of_logit
+    assert first.is_named
     assert first.effect.value == pytest.approx(abs(one - other))
     assert f"is higher by {abs(one - other):.2f}" in first.statement
 
@@ -57,6 +58,7 @@ def test_a_slice_that_moves_the_logit_is_found_though_no_phrase_tells_why(shift,
     moved = replace(table, logit=table.logit + shift * there)
     (found,) = summarise(moved, settings=SETTINGS).findings
     assert (found.kind, found.of_logit, found.adjusted_p) == ("spurious_cue", True, 1 / 2000)
+    assert not found.is_named
     assert found.basis.startswith(f"slice place: {first} against ")
     assert found.effect.low < 2 < found.effect.high
     assert "No phrase alone accounts for that for sure" in found.statement
