@@ -17,6 +17,7 @@ from textcam_client.audit.rows import Row
 
 _MASK = "mask.png"
 _SMALL = ("cls", "json", "txt")
+_ARRAYS = (dict, list)
 
 
 class Shards:
@@ -59,9 +60,9 @@ class Shards:
         small = {kind: self._read(tar, files[kind]) for kind in _SMALL if kind in files}
         values = _json(tar, key, small.get("json", b"{}"))
         label = small.get("cls") or b""
-        text = label.decode(errors="replace").strip() or as_text(
-            values.get(self._options.label_column)
-        )
+        text = label.decode(errors="replace").strip()
+        if not text:
+            text = _label(tar, key, values.get(self._options.label_column))
         if not text:
             text = small.get("txt", b"").decode(errors="replace").strip()
         shard = f"{_stem(tar)}/" if len(self._tars) > 1 else ""
@@ -71,7 +72,7 @@ class Shards:
             path=in_words(f"{tar}/{files[image].name}"),
             label=text or None,
             read=partial(self._read, tar, files[image]),
-            slices=self._options.slices(values),
+            slices=self._options.slices(_plain(values)),
             read_mask=partial(self._read, tar, files[_MASK]) if _MASK in files else None,
         )
 
@@ -126,7 +127,20 @@ def _json(tar: str, key: str, content: bytes) -> dict[str, Any]:
         ) from error
     if not isinstance(values, dict):
         raise DataSetError(f"{key}.json in {tar} holds no object {{...}}")
-    return {name: value for name, value in values.items() if not isinstance(value, (dict, list))}
+    return values
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not isinstance(value, _ARRAYS)}
+
+
+def _label(tar: str, key: str, value: object) -> str:
+    if isinstance(value, _ARRAYS):
+        raise DataSetError(
+            f"the label in {key}.json in {tar} is an array or an object, not a text or a number: "
+            f"store it as one, or in {key}.cls"
+        )
+    return as_text(value)
 
 
 def _stem(tar: str) -> str:

@@ -92,6 +92,14 @@ def test_json_that_is_nested_too_deeply_is_refused_in_words(tmp_path):
         listed(tar)
 
 
+def test_an_array_is_no_label_unless_another_file_has_it(tmp_path):
+    files = {"0.jpg": b"", "0.json": b'{"label": [1, 2]}'}
+    with pytest.raises(DataSetError, match=r"the label in 0.json in .* is an array or"):
+        listed(write_tar(tmp_path / "shard.tar", files))
+    (row,) = listed(write_tar(tmp_path / "other.tar", {**files, "0.cls": b"1"}))
+    assert (row.label, row.slices) == ("1", {})
+
+
 def test_names_and_values_that_are_no_utf8_become_text(tmp_path):
     name = os.fsdecode(b"caf\xe9.jpg")
     values = b'{"label": "\\udfff", "light\\ud800": "\\udc80"}'
