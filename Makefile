@@ -123,6 +123,7 @@ bank: $(BACKBONE)/backbone.json ## Rebuild the default bank from ../shared (main
 	$(BIN)/textcam bank build --backbone $(BACKBONE) --images ../shared/photos --images ../shared/imagenet-small \
 		--images ../shared/sun-scenes --images ../shared/food-tags --samples 200 --shrinkage 0.8 --per-class 2 --output build/bank
 	cp build/bank/bank.* build/bank/vocabulary.* $(BANK)/
+	$(BIN)/python -m textcam_service.offline.embedders.packaged
 
 clean: ## Remove what was built, but not .venv
 	rm -rf build

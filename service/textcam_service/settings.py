@@ -186,19 +186,22 @@ class ServerSettings(BaseSettings):
     )
     providers: Names = Field(
         (),
-        description="Execution providers by preference: tensorrt, cuda, cpu, or onnxruntime's "
-        "names; empty for CUDA if usable, else CPU.",
+        description="Execution providers by preference: tensorrt, cuda, openvino, cpu, or "
+        "onnxruntime's names; empty for CUDA if usable, else CPU. openvino needs the extra "
+        "'openvino'.",
     )
-    precision: Literal["fp32", "tf32", "fp16"] = Field(
+    precision: Literal["auto", "fp32", "tf32", "fp16", "bf16", "int8"] = Field(
         "fp32",
-        description="Precision of a GPU: fp32; tf32, rounded products, with CUDA; fp16, with "
-        "TensorRT. `textcam parity` compares the explanations.",
+        description="Precision of products: fp32; tf32, rounded products, with CUDA; fp16, with "
+        "TensorRT; bf16, with OpenVINO on a processor that has units for it, once `textcam "
+        "parity` found on this machine that the explanations agree; int8, to require an int8 "
+        "backbone; auto for bf16 where that may be served, else fp32.",
     )
     engine_cache: str = Field(
         "",
-        description="Folder in which TensorRT caches its engines, which take minutes to build; "
-        "empty to build them at each start. Write access to this folder controls "
-        "the code that runs on the GPU.",
+        description="Folder for TensorRT's engines, which take minutes to build, OpenVINO's "
+        "compiled networks, and the records of `textcam parity`; empty to keep none. Write access "
+        "to this folder controls the code that runs.",
     )
     gpu_memory_limit: int = Field(
         0,
@@ -208,7 +211,7 @@ class ServerSettings(BaseSettings):
     session_threads: int = Field(
         0,
         ge=0,
-        description="Threads of the onnxruntime session; 0 for the CPUs allowed by affinity and"
+        description="Threads of the inference session; 0 for the CPUs allowed by affinity and"
         " quota.",
     )
     decode_threads: int = Field(

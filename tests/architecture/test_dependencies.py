@@ -44,6 +44,12 @@ RESTRICTED = {
         set(),
         "run graphs through runtime.backbone",
     ),
+    "OpenVINO": (
+        {"openvino"},
+        ["textcam_service.runtime.openvino_session"],
+        set(),
+        "it is an extra: run graphs through runtime.backbone",
+    ),
     "stubs": (
         {"textcam"},
         WIRE_ROOMS,

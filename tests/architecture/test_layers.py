@@ -41,7 +41,8 @@ LAYERS = {
         workers
     """,
     "textcam_service.offline": """
-        dataset networks
+        dataset networks chunks threads
+        cache
         export
         embedders
         banks

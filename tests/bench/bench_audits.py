@@ -69,12 +69,16 @@ def joined(scenes):
 
 
 def cues_first(summary):
-    """By betrayed class: p of its first finding, where a concept of that is the cue."""
+    """By betrayed class: p of its first finding, if that is of the cue, and if it has its word.
+
+    With slices the cue is its slice; without, one of the finding's concepts.
+    """
     found = {}
-    for label in CUE_CLASSES:
+    for label, column in zip(CUE_CLASSES, SLICES, strict=True):
         own = [f for f in summary.findings if f.class_index == label and f.adjusted_p is not None]
-        said = (*own[0].concepts, *own[0].alike) if own else ()
-        found[label] = own[0].adjusted_p if CUES[label] & set(said) else None
+        named = bool(own) and bool(CUES[label] & {*own[0].concepts, *own[0].alike})
+        hit = bool(own) and (own[0].basis.startswith(f"slice {column}: ") or named)
+        found[label] = (own[0].adjusted_p if hit else None, named)
     return found
 
 
@@ -91,10 +95,11 @@ def judge_twins(scenes, networks, group):
     )
     print(
         f"{'design':10} {'unbiased: audits with a spurious finding':42} "
-        "biased: cue first, p < 0.001"
+        "biased: cue first with p < 0.001; its word named"
     )
     for name, options in (("slices", {"slices": SLICES}), ("masks", {"masks": True})):
         clean, first = 0, {label: [] for label in CUE_CLASSES}
+        words = dict.fromkeys(CUE_CLASSES, 0)
         for seed, each in enumerate(scenes):
             settings = FindingSettings(seed=seed)
             audits = {
@@ -102,10 +107,12 @@ def judge_twins(scenes, networks, group):
                 for twin in networks
             }
             clean += not spurious(audits["unbiased"])
-            for label, p in cues_first(audits["biased"]).items():
+            for label, (p, named) in cues_first(audits["biased"]).items():
                 first[label] += [] if p is None else [p]
+                words[label] += named
         hits = ", ".join(
-            f"{NAMES[c]} {sum(p < 0.001 for p in ps)} (p <= {max(ps, default=1):.4f} in {len(ps)})"
+            f"{NAMES[c]} {sum(p < 0.001 for p in ps)} "
+            f"(p <= {max(ps, default=1):.4f} in {len(ps)}); {words[c]}"
             for c, ps in first.items()
         )
         print(f"{name:10} {len(scenes) - clean:3} of {len(scenes):<35} {hits} of {len(scenes)}")

@@ -2,11 +2,15 @@
 
     python tests/bench/bench_serve.py [--models resnet50] [--peers litserve,mlserver] [--seconds 15]
     python tests/bench/bench_serve.py --quick
+    python tests/bench/bench_serve.py --runtimes [--models efficientnet_lite0]
 
 Same networks, machine and JPEGs in one run; a load generator in a process of its own: closed loop
 at 1, 4, 16 and 64 callers, open loop at 50, 80 and 120 % of each server's capacity, which is its
 best throughput in the closed loops. Peers are installed on the way, each in an environment of its
 own under build/peers. Writes build/bench/serve.json and .png, prints tables and the marks.
+
+--runtimes compares onnxruntime and OpenVINO in each precision that this machine serves, in turns,
+and no peer.
 """
 
 import argparse
@@ -15,13 +19,14 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 from serve import marks, report, servers
 from serve.environments import PeerMissing
-from serve.materials import jpegs, model, quantized
+from serve.materials import compared_bf16, jpegs, model, quantized
 
 MODELS = ("resnet50", "efficientnet_lite0")
 QUANTIZED = ("efficientnet_lite0",)  # trained weights, which int8 can be judged by
@@ -33,6 +38,8 @@ LOADS = (0.5, 0.8, 1.2)
 DEADLINE_S = 10.0  # peers, slow as they are, shall answer in it
 SHARE_TURNS, SHARE_CALLERS = 5, 16
 ALONE_TURNS = 3
+RUNTIME_TURNS, RUNTIME_CALLERS = 3, (1, 16)
+OPENVINO = ("--providers", "openvino")
 IDLE_LOAD = 0.7  # of the last minute
 
 
@@ -120,14 +127,47 @@ def hurried(bench, subject, contested):
         return {f"{load:.0%}": bench.level(server, rate=load * rate) for load in LOADS[1:]}
 
 
-def int8(bench, subject):
-    """Closed loops of the model in int8: an empty list where there is none."""
+def variants(subject):
+    """Other runtimes and precisions that this machine serves: model and flags, by name."""
+    kept = ("--engine-cache", str(WORK / "engines"))
+    found = {"OpenVINO fp32": (subject, (*OPENVINO, *kept))}
     smaller = quantized(subject, WORK, PHOTOGRAPHS) if subject.name in QUANTIZED else None
     if smaller is None:
         print(f"*** {subject.name} is not measured in int8 ***", file=sys.stderr)
-        return []
-    with servers.textcam(smaller, bench.logs / f"int8-{subject.name}.log") as server:
-        return [bench.level(server, concurrency=count) for count in CALLERS]
+    else:
+        found["int8"] = (smaller, ())
+        found["OpenVINO int8"] = (smaller, (*OPENVINO, *kept))
+    if compared_bf16(subject, WORK / "engines", PHOTOGRAPHS):
+        found["OpenVINO bf16"] = (subject, (*OPENVINO, *kept, "--precision", "bf16"))
+    else:
+        print(f"*** {subject.name} is not measured in bf16 ***", file=sys.stderr)
+    return found
+
+
+def by_variant(bench, subject):
+    """Closed loops of each variant, by name."""
+    found = {}
+    for name, (own, flags) in variants(subject).items():
+        log = bench.logs / f"{name.replace(' ', '-')}-{subject.name}.log"
+        print(name)
+        with servers.textcam(own, log, *flags) as server:
+            found[name] = [bench.level(server, concurrency=count) for count in CALLERS]
+    return found
+
+
+def runtimes(bench, subject):
+    """Start and closed loops of onnxruntime in fp32 and each variant, in turns: by name."""
+    arms = {"onnxruntime fp32": (subject, ()), **variants(subject)}
+    found = {name: [] for name in arms}
+    for turn in range(RUNTIME_TURNS):
+        for name, (own, flags) in arms.items():
+            print(f"{name}, turn {turn + 1}", flush=True)
+            began = time.monotonic()
+            with servers.textcam(own, bench.logs / "runtime.log", *flags) as server:
+                start = time.monotonic() - began
+                levels = [bench.level(server, concurrency=count) for count in RUNTIME_CALLERS]
+            found[name].append({"start_s": start, "levels": levels})
+    return found
 
 
 def visit(bench, subject, peers):
@@ -139,7 +179,7 @@ def visit(bench, subject, peers):
         pairs = beside(bench, subject, server)
         lonely = alone(bench, subject, server)
     bounded = hurried(bench, subject, found["textcam"])
-    smaller = int8(bench, subject)
+    others = by_variant(bench, subject)
     missing = {}
     for name in peers:
         log = bench.logs / f"{name}-{subject.name}.log"
@@ -151,7 +191,7 @@ def visit(bench, subject, peers):
     agreement = report.agreement(found)
     return {
         "floor": best, "servers": found, "beside_floor": pairs, "alone": lonely,
-        "max_wait": bounded, "int8": smaller, "missing": missing,
+        "max_wait": bounded, "variants": others, "missing": missing,
         "same_class_as_textcam": agreement,
     }  # fmt: skip
 
@@ -198,10 +238,11 @@ def main():
     parser.add_argument("--peers", default=",".join(servers.PEERS), help="empty: none")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each level")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--runtimes", action="store_true", help="compare runtimes alone")
     parser.add_argument("--output", type=Path, default=None, help="JSON; the chart goes beside it")
     chosen = parser.parse_args()
     output = chosen.output or Path(
-        "build/bench/serve-quick.json" if chosen.quick else "build/bench/serve.json"
+        f"build/bench/serve{'-quick' * chosen.quick}{'-runtimes' * chosen.runtimes}.json"
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     found = {"machine": machine()}
@@ -210,6 +251,13 @@ def main():
     images = jpegs(WORK / "jpegs")
     if chosen.quick:
         found |= quick(Bench(images, 1.5))
+        output.write_text(json.dumps(found, indent=2) + "\n")
+        return
+    if chosen.runtimes:
+        bench = Bench(images, chosen.seconds)
+        for name in chosen.models.split(","):
+            found[name] = runtimes(bench, model(name, WORK))
+            report.show_runtimes(name, found[name])
         output.write_text(json.dumps(found, indent=2) + "\n")
         return
     bench, peers = Bench(images, chosen.seconds), list(filter(None, chosen.peers.split(",")))

@@ -28,7 +28,7 @@ else:
 ROOT = Path(__file__).parents[2]
 BACKBONE = ROOT / "build" / "backbone"
 CAT = Path(skimage.__file__).parent / "data" / "chelsea.png"
-EXTRAS = ("service", "tracing")  # s3 brings thousands of files
+EXTRAS = ("openvino", "service", "tracing")  # s3 brings thousands of files
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # What a user's own pip would not have, a developer's may: constraints of the environment.
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PIP_CONSTRAINT")}
@@ -156,9 +156,9 @@ def client_alone(wheel, tmp_path_factory):
 
 
 @contextmanager
-def serving(installed):
+def serving(installed, *more):
     """Its server, of the packaged bank; yields the addresses of gRPC, of /metrics and of health."""
-    flags = ("--port", "0", "--metrics-port", "0", "--health-port", "0")
+    flags = ("--port", "0", "--metrics-port", "0", "--health-port", "0", *more)
     log = installed.folder / "log"
     with (
         log.open("w") as stderr,
@@ -212,6 +212,10 @@ def assert_it_works(installed, tmp_path):
         with grpc.insecure_channel(health) as channel:
             check = channel.unary_unary("/grpc.health.v1.Health/Check")
             assert check(b"", timeout=30) == b"\x08\x01"  # SERVING
+    with serving(installed, "--providers", "openvino") as (address, _, _):
+        answer = explained(installed, address)
+        assert_a_cat(answer)
+        assert answer["provenance"]["execution_provider"] == "OpenVINO"
     # Traces, which a server without otlp_endpoint does not load.
     installed("python", "-c", "import textcam_service.serving.telemetry.otlp")
 

@@ -21,13 +21,14 @@ from textcam_service.core.types import Float32Array, IntArray
 from textcam_service.errors import BundleMismatch, UnsupportedMethod
 from textcam_service.imaging.resampling import RESAMPLER
 from textcam_service.model.class_index import ClassIndex
+from textcam_service.model.precision import needs_record, require_record, settled
 from textcam_service.runtime.backbone import Backbone
 from textcam_service.runtime.providers import DeviceOptions
 
 # Tolerance of a fingerprint, as a share of the largest activation score. In torch's fp16 on a CPU,
 # EfficientNet-Lite0's scores are off by 5e-3, ResNet-50's (random weights) by 8e-4.
 _FINGERPRINT_TOLERANCE = 1e-2
-_FP16_FINGERPRINT_TOLERANCE = 2e-2
+_ROUNDED_FINGERPRINT_TOLERANCE = 2e-2
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,24 @@ class ModelBundle:
             version: Empty: version_of the files.
             providers: See Backbone.
             threads: See Backbone.
-            device: See Backbone.
+            device: See Backbone. Its precision may be "auto"; see model.precision.
 
         Raises:
             ArtefactError: A file is missing or corrupt, or the parts do not match.
+            InvalidSettings: See Backbone, and model.precision.require_record.
         """
         artefact = read_bank(bank_folder)
-        backbone = Backbone(backbone_folder, providers=providers, threads=threads, device=device)
+        providers, options = settled(
+            providers, device or DeviceOptions(), backbone_folder, artefact
+        )
+        backbone = Backbone(backbone_folder, providers=providers, threads=threads, device=options)
         _require_match(backbone, artefact, bank_folder)
+        if not needs_record(backbone):
+            _require_fingerprint(backbone, artefact)
+        elif options.needs_record:
+            given = (backbone.graph_digest, artefact, options, backbone.precision)
+            backbone.parity = require_record(*given)
+            _require_fingerprint(backbone, artefact)
         if not version:
             version = version_of(file_digests(bundle_files(backbone_folder, bank_folder)))
         return ModelBundle(name, version, backbone, artefact, artefact.bank.rationale)
@@ -188,7 +199,8 @@ class ModelBundle:
         built = self.artefact.bank.parameters.get("channel_settings", {})
         chosen = {f"rationale.{key}": value for key, value in asdict(self.settings).items()}
         ran = {"precision": self.backbone.precision, "resampler": RESAMPLER}
-        return {key: str(value) for key, value in {**built, **chosen, **ran}.items()}
+        parity = {"parity": self.backbone.parity} if self.backbone.parity else {}
+        return {key: str(value) for key, value in {**built, **chosen, **ran, **parity}.items()}
 
 
 def default_method(backbone: Backbone) -> Method:
@@ -201,9 +213,8 @@ def default_method(backbone: Backbone) -> Method:
 
 
 def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path) -> None:
-    """Check that a bank was built for a backbone, by digest and by fingerprint."""
+    """Check that a bank was built for a backbone, by digest."""
     bank, manifest, parity = artefact.bank, backbone.manifest, backbone.parity
-    expected, built = bank.fingerprint, "the bank was built"
     if bank.backbone_digest != manifest.weights_digest:
         if parity is None or bank.backbone_digest != manifest.quantized_from:
             raise BundleMismatch(
@@ -217,11 +228,17 @@ def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path
                 f"bank {parity.bank_digest}, not under the one in {bank_folder}; run `textcam "
                 "quantize` with this bank"
             )
+
+
+def _require_fingerprint(backbone: Backbone, artefact: BankArtefact) -> None:
+    """Check that a backbone computes what it did when the bank was built, or it was compared."""
+    expected, built, parity = artefact.bank.fingerprint, "the bank was built", backbone.parity
+    if parity is not None:
         expected, built = parity.fingerprint, "it was compared with its float form"
     computed = backbone.fingerprint()
     scale = max(float(np.abs(expected).max()), 1e-6)
-    rounded = backbone.precision == "float16"
-    tolerance = _FP16_FINGERPRINT_TOLERANCE if rounded else _FINGERPRINT_TOLERANCE
+    rounded = backbone.precision in {"float16", "bfloat16"}
+    tolerance = _ROUNDED_FINGERPRINT_TOLERANCE if rounded else _FINGERPRINT_TOLERANCE
     if computed.shape != expected.shape or not (
         np.abs(computed - expected).max() <= tolerance * scale
     ):
@@ -234,5 +251,7 @@ def _require_match(backbone: Backbone, artefact: BankArtefact, bank_folder: Path
 def _remedy(parity: ParityReport | None) -> str:
     if parity is None:
         return "export it again, or build the bank again"
+    if parity.machine:
+        return "run `textcam parity` again"
     # Without VNNI, sums of 8-bit products overflow 16 bits.
     return "run `textcam quantize` on a machine like this one, or with --reduce-range"

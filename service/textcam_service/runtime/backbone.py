@@ -21,6 +21,7 @@ from textcam_service.artefacts.backbone import (
     TAP,
     VERTEX_POSITIONS,
     BackboneManifest,
+    digest_key,
 )
 from textcam_service.artefacts.files import read_artefact
 from textcam_service.artefacts.parity import ParityReport, read_parity
@@ -36,7 +37,6 @@ from textcam_service.core.methods import (
 )
 from textcam_service.core.types import Crop, Float32Array, FloatArray
 from textcam_service.core.vertices import Vertices
-from textcam_service.errors import InvalidSettings
 from textcam_service.runtime.device_tensors import NEEDED, Buckets, Device, DeviceRow, rows_only
 from textcam_service.runtime.heads import (
     graph_logits,
@@ -47,26 +47,28 @@ from textcam_service.runtime.heads import (
     vjp,
 )
 from textcam_service.runtime.output import BackboneOutput
-from textcam_service.runtime.providers import FP16, TF32, DeviceOptions
+from textcam_service.runtime.providers import BF16, FP16, TF32, DeviceOptions
 from textcam_service.runtime.sessions import load_sessions
 
-# Precision of the trunk where a GPU rounds; otherwise the manifest's.
-_ROUNDED = {TF32: "tf32", FP16: "float16"}
+# Precision of the trunk where the runtime rounds; otherwise the manifest's.
+_ROUNDED = {TF32: "tf32", FP16: "float16", BF16: "bfloat16"}
 
 
 class Backbone:
-    """A verified backbone in onnxruntime sessions.
+    """A verified backbone in sessions of onnxruntime or OpenVINO.
 
     Attributes:
         folder: Folder that it was loaded from.
         manifest: Description of the network and its graphs.
         head_weights: (C, D) float32 of a GAP + linear head; else empty.
         head_bias: (C,) float32 of a GAP + linear head; else empty.
-        execution_provider: onnxruntime's execution provider of the trunk.
-        precision: Precision of the trunk: "float32", "int8", "tf32" or "float16".
+        execution_provider: onnxruntime's execution provider of the trunk, or "OpenVINO".
+        precision: Precision of the trunk: "float32", "int8", "tf32", "float16" or "bfloat16".
         buckets: Sizes to which batches are padded; without any, batches run as they come.
+        graph_digest: Digest of the trunk's graph.
         parity: Agreement of an int8 backbone's explanations with those of the float one it was
-            made from; None for a float backbone.
+            made from, or of reduced precision in OpenVINO on this machine, which the bundle adds;
+            else None.
     """
 
     def __init__(
@@ -82,8 +84,8 @@ class Backbone:
         Args:
             folder: Folder written by write_backbone.
             providers: onnxruntime execution providers by preference, or "tensorrt", "cuda",
-                "cpu". Empty: CUDA where this build of onnxruntime has it and a device answers,
-                else CPU.
+                "openvino", "cpu". Empty: CUDA where this build of onnxruntime has it and a device
+                answers, else CPU.
             threads: Threads of the session; 0: as many as this process may use.
             device: Use of the device; None: DeviceOptions().
 
@@ -99,8 +101,7 @@ class Backbone:
         self.manifest = BackboneManifest.from_json(manifest)
         self.head_weights: Float32Array = tensors["head_weights"]
         self.head_bias: Float32Array = tensors["head_bias"]
-        if options.precision == FP16 and self.manifest.quantized_from:
-            raise InvalidSettings(f"{folder} is an int8 backbone; serve its float form in fp16")
+        options.require_form(folder, is_int8=bool(self.manifest.quantized_from))
         size = self.manifest.preprocessing
         sessions = load_sessions(folder, manifest, size, providers, threads, options)
         self._session: Any = sessions.backbone
@@ -109,6 +110,7 @@ class Backbone:
         self._device = sessions.device
         self.execution_provider = sessions.execution_provider
         self.buckets = Buckets(options.buckets if sessions.device else ())
+        self.graph_digest: str = manifest[digest_key("backbone")]
         self.precision = _ROUNDED.get(options.precision, self.manifest.precision)
         self.parity: ParityReport | None = None
         if self.manifest.quantized_from:

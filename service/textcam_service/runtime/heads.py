@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import onnxruntime as ort
 
 from textcam_service.artefacts.backbone import (
     ACTIVATION_MAPS,
@@ -19,6 +18,7 @@ from textcam_service.core.maps import Maps
 from textcam_service.core.types import Float32Array, FloatArray
 from textcam_service.runtime.device_tensors import NEEDED
 from textcam_service.runtime.output import BackboneOutput
+from textcam_service.runtime.session import Session
 
 
 def linear_logits(maps: Float32Array, weights: Float32Array, bias: Float32Array) -> Float32Array:
@@ -54,7 +54,7 @@ def linear_gradients(
 
 
 def graph_logits(
-    head: ort.InferenceSession,
+    head: Session,
     manifest: BackboneManifest,
     maps: Float32Array,
     output: BackboneOutput,
@@ -102,7 +102,7 @@ def layer_inputs(
 
 
 def vjp(
-    session: ort.InferenceSession,
+    session: Session,
     inputs: Mapping[str, Sequence[Maps]],
     class_weights: FloatArray,
     names: Sequence[str],

@@ -1,4 +1,4 @@
-"""Choice of onnxruntime's execution providers, and their options."""
+"""Choice of execution providers, onnxruntime's and OpenVINO, and their options."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ TENSORRT, CUDA, CPU = (
     "CUDAExecutionProvider",
     "CPUExecutionProvider",
 )
-_SHORT = {"tensorrt": TENSORRT, "cuda": CUDA, "cpu": CPU}
-FP32, TF32, FP16 = "fp32", "tf32", "fp16"
+OPENVINO = "OpenVINO"  # a runtime of its own beside onnxruntime
+_SHORT = {"tensorrt": TENSORRT, "cuda": CUDA, "openvino": OPENVINO, "cpu": CPU}
+FP32, TF32, FP16, BF16, INT8, AUTO = "fp32", "tf32", "fp16", "bf16", "int8", "auto"
+_MAKERS = {FP16: TENSORRT, TF32: CUDA, BF16: OPENVINO}
 _DIGITS = 16  # of a digest, in the name of its engines' folder
 
 
@@ -25,15 +27,18 @@ class DeviceOptions:
     """Use of a device by a backbone.
 
     Attributes:
-        precision: Precision of products on a GPU: "fp32"; "tf32", by CUDA, rounded to 10 bits
-            before they are added up; "fp16", by TensorRT.
-        engine_cache: Folder for TensorRT's engines, with a folder per network; empty: engines are
-            built at each start.
+        precision: Precision of products: "fp32"; "tf32", by CUDA, rounded to 10 bits before they
+            are added up; "fp16", by TensorRT; "bf16", by OpenVINO; "int8", of an int8 backbone;
+            "auto", which model.precision settles.
+        engine_cache: Folder for TensorRT's engines and OpenVINO's networks, with a folder per
+            network; empty: they are made at each start.
         gpu_memory_limit: Bytes that CUDA's arena may take for each graph; 0: no limit.
         max_batch: Most images of a batch on a device, where batches are padded to the next of
             `buckets`; 0: batches run as they come.
         in_graph: True: maps stay on the device, even if it is the CPU, and are summed there; None:
             only if the device is not the CPU.
+        needs_record: False: a bundle may run in bf16 without a record of parity, for it is about to
+            be compared.
     """
 
     precision: str = FP32
@@ -41,6 +46,7 @@ class DeviceOptions:
     gpu_memory_limit: int = 0
     max_batch: int = 0
     in_graph: bool | None = None
+    needs_record: bool = True
 
     @property
     def buckets(self) -> tuple[int, ...]:
@@ -49,6 +55,22 @@ class DeviceOptions:
         below = [own for own in powers if own < self.max_batch]
         return (*below, self.max_batch) if self.max_batch else ()
 
+    def require_form(self, folder: Path, *, is_int8: bool) -> None:
+        """Check that a backbone is int8 if that is asked for, and float if it is to be rounded.
+
+        Raises:
+            InvalidSettings: It is not.
+        """
+        if self.precision in {FP16, BF16} and is_int8:
+            raise InvalidSettings(
+                f"{folder} is an int8 backbone; serve its float form in {self.precision}"
+            )
+        if self.precision == INT8 and not is_int8:
+            raise InvalidSettings(
+                f"{folder} is a float backbone; make an int8 one by `textcam quantize`, or choose "
+                "fp32"
+            )
+
 
 def chosen_providers(
     names: Sequence[str], options: DeviceOptions, available: Sequence[str]
@@ -56,11 +78,11 @@ def chosen_providers(
     """Choose execution providers by their full names, in order of preference.
 
     Args:
-        names: Names as in settings: onnxruntime's names, or "tensorrt", "cuda", "cpu"; empty: CUDA
-            if this build of onnxruntime has it, else the CPU. TensorRT leaves the head's graphs to
-            CUDA, which is therefore added after it.
+        names: Names as in settings: onnxruntime's names, or "tensorrt", "cuda", "openvino", "cpu";
+            empty: CUDA if this build of onnxruntime has it, else the CPU. TensorRT leaves the
+            head's graphs to CUDA, which is therefore added after it.
         options: Options with the precision that the first provider must support.
-        available: Providers of this build of onnxruntime.
+        available: Providers of this build of onnxruntime, and OpenVINO if it is installed.
 
     Raises:
         InvalidSettings: A provider is not available, or the precision is another provider's.
@@ -71,12 +93,17 @@ def chosen_providers(
     if full[0] == TENSORRT and CUDA not in full:
         full.insert(1, CUDA)
     missing = [name for name in full if name not in available]
+    if OPENVINO in missing:
+        raise InvalidSettings(
+            "OpenVINO is not installed here; install the extra 'openvino' beside 'service', or "
+            "choose another provider"
+        )
     if missing:
         raise InvalidSettings(
             f"onnxruntime has no {', '.join(missing)} here, only {', '.join(available)}; "
             "install the extra 'gpu' in place of 'service', or choose another provider"
         )
-    maker = {FP16: TENSORRT, TF32: CUDA}.get(options.precision)
+    maker = _MAKERS.get(options.precision)
     if maker is not None and full[0] != maker:
         short = next(short for short, name in _SHORT.items() if name == maker)
         raise InvalidSettings(
@@ -107,8 +134,9 @@ def provider_options(
 def engines_of(digest: str, options: DeviceOptions) -> str:
     """Name the folder of a network's engines; empty: engines are not kept.
 
-    onnxruntime identifies an engine by the names in its graph, not by the weights. In one folder, a
-    model's next version would run on the previous version's engine.
+    onnxruntime identifies an engine by the names in its graph, and OpenVINO a network by its file's
+    path and time, not by the weights. In one folder, a model's next version would run on the
+    previous version's engine.
 
     Args:
         digest: Digest of the network's file.

@@ -1,7 +1,8 @@
-"""Sessions of a backbone's graphs in onnxruntime, on the configured device."""
+"""Sessions of a backbone's graphs, in onnxruntime or OpenVINO, on the configured device."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import logging
 import shutil
@@ -24,12 +25,15 @@ from textcam_service.runtime.providers import (
     CPU,
     CUDA,
     FP32,
+    INT8,
+    OPENVINO,
     TENSORRT,
     DeviceOptions,
     chosen_providers,
     engines_of,
     provider_options,
 )
+from textcam_service.runtime.session import Session
 
 _log = logging.getLogger(__name__)
 
@@ -48,9 +52,9 @@ class Sessions:
         execution_provider: Execution provider of the backbone's graph.
     """
 
-    backbone: ort.InferenceSession
-    head: ort.InferenceSession | None
-    layers: ort.InferenceSession | None
+    backbone: Session
+    head: Session | None
+    layers: Session | None
     device: Device | None
     execution_provider: str
 
@@ -78,11 +82,20 @@ def load_sessions(
         ArtefactCorrupt: A digest does not match, or a graph does not load.
         InvalidSettings: See chosen_providers and make_session.
     """
-    trunk = chosen_providers(providers, options, ort.get_available_providers())
+    trunk = chosen_providers(providers, options, available_providers())
+    graphs = _read_graphs(folder, manifest)
+    if trunk[0] == OPENVINO:
+        from textcam_service.runtime.openvino_loading import (  # noqa: PLC0415 - extra 'openvino'
+            openvino_sessions,
+        )
+
+        is_int8 = bool(manifest.get("quantized_from"))
+        own = openvino_sessions(graphs, size, threads, options, is_int8=is_int8)
+        return Sessions(own["backbone"], own.get("head"), own.get("layers"), None, OPENVINO)
     # Building an engine of TensorRT takes minutes, for one range of batch sizes: worth it for the
     # trunk alone.
     others = tuple(name for name in trunk if name != TENSORRT)
-    named = bool(providers) or options.precision != FP32
+    named = bool(providers) or options.precision not in {FP32, INT8}
     if CUDA in trunk:
         _load_cuda()
 
@@ -93,22 +106,37 @@ def load_sessions(
         return make_session(model, pairs, threads, named=named)
 
     def load(name: str, names: Sequence[str] = others) -> ort.InferenceSession | None:
-        digest = manifest.get(digest_key(name))
-        if digest is None:
+        if name not in graphs:
             return None
-        model = _read_graph(folder, name, digest)
+        model, digest = graphs[name]
         if TENSORRT in names and (engines := engines_of(digest, options)):
             return _with_cached_engines(Path(engines), lambda: start(model, names, engines))
         return start(model, names)
 
-    backbone = load("backbone", trunk)
-    if backbone is None:
-        raise ArtefactCorrupt(f"{folder}/backbone.json names no backbone.onnx")
+    backbone: Any = load("backbone", trunk)
     provider = _started_provider(backbone, trunk[0])
     kind = "cuda" if provider in {TENSORRT, CUDA} else "cpu"
     in_graph = kind != "cpu" if options.in_graph is None else options.in_graph
     device = Device(kind, start) if in_graph else None
     return Sessions(backbone, load("head"), load("layers"), device, provider)
+
+
+def available_providers() -> tuple[str, ...]:
+    """List the providers of this build of onnxruntime, and OpenVINO if it is installed."""
+    own = (OPENVINO,) if importlib.util.find_spec("openvino") else ()
+    return (*ort.get_available_providers(), *own)
+
+
+def _read_graphs(folder: Path, manifest: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
+    """Read the graphs with their digests, by name."""
+    graphs = {
+        name: (_read_graph(folder, name, digest), digest)
+        for name in ("backbone", "head", "layers")
+        if (digest := manifest.get(digest_key(name))) is not None
+    }
+    if "backbone" not in graphs:
+        raise ArtefactCorrupt(f"{folder}/backbone.json names no backbone.onnx")
+    return graphs
 
 
 def _read_graph(folder: Path, name: str, digest: str) -> bytes:

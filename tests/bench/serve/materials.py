@@ -7,6 +7,7 @@ from pathlib import Path
 
 import skimage
 from PIL import Image
+from textcam_service.runtime.openvino_session import has_bf16
 from textcam_service.scenes.probing import render_probing_set
 
 TEXTCAM = str(Path(sys.executable).with_name("textcam"))
@@ -86,6 +87,17 @@ def quantized(model, work, photographs):
         given = ("--backbone", model.backbone, *bank, "--images", photographs)
         _textcam("quantize", *given, "--output", backbone)
     return replace(model, backbone=backbone)
+
+
+def compared_bf16(model, engines, photographs):
+    """Whether the model may be served in bf16 here: compared now, with a record in `engines`."""
+    if not photographs.is_dir() or not has_bf16():
+        return False
+    bank = () if model.bank is None else ("--bank", model.bank)
+    given = ("--backbone", model.backbone, *bank, "--images", photographs)
+    how = ("--providers", "openvino", "--precision", "bf16", "--engine-cache", engines)
+    words = [TEXTCAM, "parity", *map(str, (*given, *how))]
+    return subprocess.run(words, check=False).returncode == 0
 
 
 def _seeded(name):

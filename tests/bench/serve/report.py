@@ -1,5 +1,7 @@
 """A run in tables, and in one picture."""
 
+from statistics import median
+
 import matplotlib as mpl
 
 mpl.use("Agg")  # before pyplot
@@ -73,12 +75,12 @@ def show(found):
                 f"{best['memory_mib']:.0f} | {_both(of[1]['latency_ms'])} | "
                 f"{_both(of[16]['latency_ms'])} |"
             )
-        if one["int8"]:
-            best = max(one["int8"], key=lambda level: level["throughput"])
+        for variant, levels in one["variants"].items():
+            best = max(levels, key=lambda level: level["throughput"])
             print(
-                f"| {NAMES['textcam']}, int8 | {best['throughput']:.1f} | "
+                f"| {NAMES['textcam']}, {variant} | {best['throughput']:.1f} | "
                 f"{best['server_cpu_ms']:.1f} | {best['memory_mib']:.0f} | "
-                f"{_both(one['int8'][0]['latency_ms'])} | {_both(one['int8'][2]['latency_ms'])} |"
+                f"{_both(levels[0]['latency_ms'])} | {_both(levels[2]['latency_ms'])} |"
             )
         for missing in one["missing"]:
             print(f"| {NAMES[missing]} | MISSING | | | | |")
@@ -92,6 +94,21 @@ def show(found):
 
 def _both(latency):
     return f"{latency['p50']:.0f}, {latency['p99']:.0f}" if latency else "-"
+
+
+def show_runtimes(name, found):
+    """Medians over the turns of each runtime, as Markdown."""
+    print(f"\n{name}\n\n| | start s | p50 ms alone | requests/s of 16 | CPU ms/request | MiB |")
+    print("|---|---|---|---|---|---|")
+    for runtime, turns in found.items():
+        alone, many = zip(*(turn["levels"] for turn in turns), strict=True)
+        print(
+            f"| {runtime} | {median(turn['start_s'] for turn in turns):.1f} | "
+            f"{median(level['latency_ms']['p50'] for level in alone):.1f} | "
+            f"{median(level['throughput'] for level in many):.1f} | "
+            f"{median(level['server_cpu_ms'] for level in many):.1f} | "
+            f"{median(level['memory_mib'] for level in many):.0f} |"
+        )
 
 
 def draw(found, path):

@@ -15,7 +15,7 @@ from textcam_service.artefacts.bank import read_bank
 from textcam_service.core.concepts.activated_regions import RegionSettings
 from textcam_service.core.concepts.channel_embeddings import ChannelSettings
 from textcam_service.core.types import Preprocessing
-from textcam_service.errors import ProbingSetError
+from textcam_service.errors import ExportRefused, ProbingSetError
 from textcam_service.offline.banks.build import BankSettings, build_bank
 from textcam_service.offline.dataset import ImageFolder
 from textcam_service.offline.embedders.loading import load_embedder
@@ -96,6 +96,40 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     export_network(small(), folder)
     return Backbone(folder)
+
+
+def test_a_bank_is_the_same_by_torch_and_with_whatever_the_cache_holds(
+    pictures, exported, tmp_path, monkeypatch
+):
+    """Byte for byte where the same runtime computes; else to rounding."""
+    words = [f"{colour} {shape}" for colour in ("red", "grey") for shape in ("cube", "cone")]
+    settings = BankSettings(ChannelSettings(samples=20))
+
+    def build(name):
+        output = tmp_path / name
+        build_bank(exported, load_embedder("scenes"), pictures, words, output, settings)
+        return output
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    empty = build("empty")
+    assert list((tmp_path / "cache" / "textcam").glob("network-*"))
+    assert list((tmp_path / "cache" / "textcam").glob("texts-*"))
+    filled = build("filled")
+    for file in ("bank.safetensors", "vocabulary.safetensors", "probing.safetensors"):
+        assert (empty / file).read_bytes() == (filled / file).read_bytes()
+
+    def refused(name, *_):
+        raise ExportRefused(f"{name}: refused here")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr("textcam_service.offline.embedders.translated.to_onnx", refused)
+    first, other = read_bank(empty).bank, read_bank(build("torch")).bank
+    # Stored in half precision, where the next value is up to 5e-4 away.
+    directions = first.channel_embeddings, other.channel_embeddings
+    np.testing.assert_allclose(*directions, atol=5e-4)
+    np.testing.assert_allclose((directions[0] * directions[1]).sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(first.mean_embedding, other.mean_embedding, atol=1e-5)
+    np.testing.assert_allclose(first.supports.supports, other.supports.supports, atol=1e-3)
 
 
 CROPS = ChannelSettings(samples=10, regions=RegionSettings("crop"))

@@ -1,16 +1,22 @@
 """Images and text in one space, from PyPI packages or from open_clip."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from skimage import data
+from textcam_service.artefacts.bank import read_bank
+from textcam_service.artefacts.files import read_artefact
+from textcam_service.artefacts.packaged import PHOTOS
 from textcam_service.errors import EmbedderError
 from textcam_service.imaging.decoding import prepare
+from textcam_service.offline.banks.vocabulary import embedded
 from textcam_service.offline.embedders.base import TEMPLATES, embed_with_templates
 from textcam_service.offline.embedders.loading import load_embedder
+from textcam_service.offline.embedders.packaged import packaged_texts
 from textcam_service.offline.networks.loading import load_network
 
 open_clip = pytest.importorskip("open_clip")
@@ -75,6 +81,28 @@ def test_templates_average_unit_embeddings(packaged):
     np.testing.assert_allclose(found, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-5)
     assert len(set(TEMPLATES)) == 13
     assert all(template.count("{}") == 1 for template in TEMPLATES)
+
+
+def test_the_packages_embeddings_are_the_encoders_own(packaged):
+    """So that a first build embeds none of these texts."""
+    rows, manifest = read_artefact(PHOTOS, "texts")
+    assert manifest["embedder"] == packaged.identity
+    texts = packaged_texts(packaged)
+    assert len(rows["rows"]) == len(texts) > 2500
+    np.testing.assert_allclose(
+        packaged.embed_texts(texts[::150]), packaged._encoder.encode(texts[::150]), atol=1e-6
+    )
+
+
+def test_phrases_of_the_packaged_vocabulary_are_taken_as_it_has_them(packaged):
+    known = read_bank(PHOTOS).vocabulary
+    found = embedded(packaged, ["dog", "not in any vocabulary"], known)
+    wanted = embed_with_templates(packaged, ["dog", "not in any vocabulary"])
+    assert "dog" in known.phrases
+    np.testing.assert_allclose(found, wanted, atol=2e-4)  # it is stored in half precision
+    np.testing.assert_array_equal(found[1], wanted[1])
+    other = replace(known, embedder="another@sha256:0")
+    np.testing.assert_array_equal(embedded(packaged, ["dog"], other)[0], wanted[0])
 
 
 def test_packaged_identity_names_its_parts(packaged):

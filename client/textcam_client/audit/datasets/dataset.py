@@ -50,6 +50,11 @@ class DataOptions:
     flat: bool = False
     masks: str | None = None
 
+    def uses(self, column: str) -> bool:
+        """Return True for a column that is needed by its name."""
+        named = (self.label_column, self.path_column, self.mask_column)
+        return column in (*named, *(self.slice_columns or ()))
+
     def is_slice(self, column: str) -> bool:
         """Return True for a column to compare by."""
         if self.slice_columns is not None:
@@ -58,7 +63,7 @@ class DataOptions:
 
     def slices(self, values: Mapping[str, object]) -> dict[str, str]:
         """Return the values to compare by, as text."""
-        return {name: as_text(value) for name, value in values.items() if self.is_slice(name)}
+        return {in_words(name): as_text(one) for name, one in values.items() if self.is_slice(name)}
 
 
 def as_text(value: object) -> str:
@@ -68,9 +73,9 @@ def as_text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         # A column of whole numbers with a gap is one of floats.
         return str(int(value))
-    return str(value).strip()
+    return in_words(str(value).strip())
 
 
 def in_words(name: str) -> str:
-    """Return a file's name as text that every file format takes, if it is no UTF-8."""
+    """Return a name or text, which may be no UTF-8, as text that every file format takes."""
     return name.encode("utf-8", "backslashreplace").decode()

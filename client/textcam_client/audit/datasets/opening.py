@@ -10,9 +10,10 @@ from pathlib import PurePosixPath
 
 from textcam_client.audit.datasets.dataset import DataOptions, DataSet
 from textcam_client.audit.datasets.folder import FolderTree
-from textcam_client.audit.datasets.shards import TAR_SUFFIXES, Shards
+from textcam_client.audit.datasets.shards import Shards
 from textcam_client.audit.datasets.storage import Storage, storage_of
 from textcam_client.audit.datasets.table import TableList
+from textcam_client.audit.datasets.tars import TAR_SUFFIXES
 from textcam_client.audit.errors import DataSetError
 from textcam_client.audit.rows import Row
 
@@ -28,7 +29,7 @@ def open_data_set(name: str, options: DataOptions | None = None) -> DataSet:
         options: Reading of it.
 
     Raises:
-        DataSetError: There is nothing, or nothing of these kinds.
+        DataSetError: There is nothing, nothing of these kinds, or tars and images in one folder.
     """
     options = options or DataOptions()
     storage = storage_of(name)
@@ -38,10 +39,13 @@ def open_data_set(name: str, options: DataOptions | None = None) -> DataSet:
 
 def _opened(name: str, storage: Storage, options: DataOptions) -> DataSet:
     tars = _tars(name, storage)
+    if storage.is_folder(name):
+        tree = FolderTree(name, storage, options)
+        if not tars:
+            return tree
+        _require_no_images(tree, tars[0])
     if tars:
         return Shards(name, tars, storage, options)
-    if storage.is_folder(name):
-        return FolderTree(name, storage, options)
     if not storage.is_file(name):
         raise DataSetError(f"there is no data set at {name}: no such file or folder")
     if name.lower().endswith(_LISTS):
@@ -68,6 +72,16 @@ def _tars(name: str, storage: Storage) -> list[str]:
         for entry, is_folder in storage.entries(folder)
         if not is_folder and fnmatch(entry, pattern) and entry.lower().endswith(TAR_SUFFIXES)
     ]
+
+
+def _require_no_images(tree: FolderTree, tar: str) -> None:
+    """Raise DataSetError if a folder with tars holds images beside them."""
+    image = next(tree.rows(), None)
+    if image is not None:
+        raise DataSetError(
+            f"{tree.name} holds tars and images alike, such as {tar} and {image.path}: move one "
+            "kind elsewhere, or name the tars by a pattern such as 'shards/*.tar'"
+        )
 
 
 class WithMasks:

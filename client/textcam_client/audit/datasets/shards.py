@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any
 
-from textcam_client.audit.datasets.dataset import DataOptions, as_text
+from textcam_client.audit.datasets.dataset import DataOptions, as_text, in_words
 from textcam_client.audit.datasets.folder import is_image
 from textcam_client.audit.datasets.storage import Storage
+from textcam_client.audit.datasets.tars import TarMember, tar_members
 from textcam_client.audit.errors import DataSetError
 from textcam_client.audit.rows import Row
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _MASK = "mask.png"
 _SMALL = ("cls", "json", "txt")
-
-
-@dataclass(frozen=True)
-class _File:
-    """File in a tar: its full name, and where its bytes are, or they themselves."""
-
-    name: str
-    start: int
-    size: int
-    content: bytes | None
+_ARRAYS = (dict, list)
 
 
 class Shards:
@@ -55,7 +44,7 @@ class Shards:
         """Yield the rows in the tars' order; an image in a plain tar is not read.
 
         Raises:
-            DataSetError: A tar is damaged, or two samples have the same key.
+            DataSetError: A tar is cut or damaged, or two samples have the same key.
             OSError: A tar cannot be read.
         """
         numbers = count()
@@ -65,35 +54,37 @@ class Shards:
                 if image is not None:
                     yield self._row(next(numbers), tar, key, files, image)
 
-    def _row(self, index: int, tar: str, key: str, files: Mapping[str, _File], image: str) -> Row:
+    def _row(
+        self, index: int, tar: str, key: str, files: Mapping[str, TarMember], image: str
+    ) -> Row:
         small = {kind: self._read(tar, files[kind]) for kind in _SMALL if kind in files}
         values = _json(tar, key, small.get("json", b"{}"))
         label = small.get("cls") or b""
-        text = label.decode(errors="replace").strip() or as_text(
-            values.get(self._options.label_column)
-        )
+        text = label.decode(errors="replace").strip()
+        if not text:
+            text = _label(tar, key, values.get(self._options.label_column))
         if not text:
             text = small.get("txt", b"").decode(errors="replace").strip()
         shard = f"{_stem(tar)}/" if len(self._tars) > 1 else ""
         return Row(
             index=index,
-            row_id=f"{shard}{key}",
-            path=f"{tar}/{files[image].name}",
+            row_id=in_words(f"{shard}{key}"),
+            path=in_words(f"{tar}/{files[image].name}"),
             label=text or None,
             read=partial(self._read, tar, files[image]),
-            slices=self._options.slices(values),
+            slices=self._options.slices(_plain(values)),
             read_mask=partial(self._read, tar, files[_MASK]) if _MASK in files else None,
         )
 
-    def _read(self, tar: str, file: _File) -> bytes:
+    def _read(self, tar: str, file: TarMember) -> bytes:
         if file.content is not None:
             return file.content
         return self._storage.read(tar, file.start, file.start + file.size)
 
-    def _samples(self, tar: str) -> Iterator[tuple[str, dict[str, _File]]]:
+    def _samples(self, tar: str) -> Iterator[tuple[str, dict[str, TarMember]]]:
         """Yield (key, files by kind) of samples; files of one sample lie side by side."""
-        key, files = "", dict[str, _File]()
-        for file in self._files(tar):
+        key, files = "", dict[str, TarMember]()
+        for file in tar_members(tar, self._storage):
             folder, slash, base = file.name.rpartition("/")
             stem, _, kind = base.partition(".")
             kind = kind.lower()
@@ -106,25 +97,10 @@ class Shards:
         if files:
             yield key, files
 
-    def _files(self, tar: str) -> Iterator[_File]:
-        plain = tar.lower().endswith(".tar")
-        try:
-            with (
-                self._storage.open(tar) as raw,
-                tarfile.open(fileobj=raw, mode="r:" if plain else "r|*") as archive,
-            ):
-                while (member := archive.next()) is not None:
-                    vars(archive)["members"] = []  # it would keep every header
-                    if not member.isfile() or member.name.rpartition("/")[2].startswith("."):
-                        continue
-                    file = None if plain else archive.extractfile(member)
-                    content = None if file is None else file.read()
-                    yield _File(member.name, member.offset_data, member.size, content)
-        except tarfile.TarError as error:
-            raise DataSetError(f"{tar} is no tar, or is damaged: {error}") from error
 
-
-def _require_one(tar: str, key: str, files: Mapping[str, _File], kind: str, file: _File) -> None:
+def _require_one(
+    tar: str, key: str, files: Mapping[str, TarMember], kind: str, file: TarMember
+) -> None:
     twin = files.get(kind)
     if twin is None and _is_picture(kind):
         twin = next((one for name, one in files.items() if _is_picture(name)), None)
@@ -144,9 +120,27 @@ def _json(tar: str, key: str, content: bytes) -> dict[str, Any]:
         values = json.loads(content)
     except ValueError as error:
         raise DataSetError(f"{key}.json in {tar} is no JSON: {error}") from error
+    except RecursionError as error:
+        raise DataSetError(
+            f"{key}.json in {tar} is nested too deeply: leave out what is no label and no value to "
+            "compare by"
+        ) from error
     if not isinstance(values, dict):
         raise DataSetError(f"{key}.json in {tar} holds no object {{...}}")
-    return {name: value for name, value in values.items() if not isinstance(value, (dict, list))}
+    return values
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not isinstance(value, _ARRAYS)}
+
+
+def _label(tar: str, key: str, value: object) -> str:
+    if isinstance(value, _ARRAYS):
+        raise DataSetError(
+            f"the label in {key}.json in {tar} is an array or an object, not a text or a number: "
+            f"store it as one, or in {key}.cls"
+        )
+    return as_text(value)
 
 
 def _stem(tar: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -69,13 +71,18 @@ class LocalStorage:
 
     def open(self, place: str) -> BinaryIO:
         """Open a file for reading; raises OSError."""
-        return Path(place).open("rb")
+        path = Path(place)
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            # Opening a pipe waits for its writer, and a device may have no end.
+            raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, no file", place)
+        return path.open("rb")
 
     def read(self, place: str, start: int | None = None, end: int | None = None) -> bytes:
         """Return a file's bytes, or those from `start` to before `end`; raises OSError."""
-        if start is None or end is None:
-            return Path(place).read_bytes()
-        with Path(place).open("rb") as file:
+        with self.open(place) as file:
+            if start is None or end is None:
+                return file.read()
             file.seek(start)
             return file.read(end - start)
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from textcam_client.audit.findings.causes.bases import Basis
-from textcam_client.audit.findings.causes.claims import Claim, claims_of, merged, spurious
+from textcam_client.audit.findings.causes.claims import (
+    Claim,
+    ClaimGroup,
+    Shift,
+    claim_of,
+    claims_of,
+    merged,
+    shifts_of,
+    spurious,
+)
 from textcam_client.audit.findings.causes.conjunctions import Pair
 from textcam_client.audit.findings.causes.errors import borrowed, error_groups
 from textcam_client.audit.findings.causes.places import Place
@@ -66,12 +75,14 @@ class FindingMaker:
 
     def claims(
         self, bases: Sequence[Basis], tested: Mapping[Key, Tested], level: float
-    ) -> list[tuple[list[Claim], FindingKind]]:
+    ) -> list[ClaimGroup]:
         """Return the claims of each finding, those of alike concepts joined.
 
-        The cues that one slice shows in a class are one finding.
+        The cues that one slice shows in a class are one finding. If the logit differs between
+        values of a slice column and no concept does for sure, the likeliest one stands for it.
         """
-        found: dict[tuple[object, ...], tuple[list[Claim], FindingKind]] = {}
+        found: dict[tuple[object, ...], ClaimGroup] = {}
+        shifts = shifts_of(bases, tested, self.settings, level)
         claims = claims_of(bases, tested, self.settings, level)
         spans = dict(self.units.classes())
         for index in sorted({claim.basis.class_index for claim in claims}):
@@ -89,25 +100,56 @@ class FindingMaker:
                     kind = "spurious_cue"
                     if claim.basis.by_slice:
                         key = (claim.basis.key, claim.effect.value > 0)
-                found.setdefault((kind, *key), ([], kind))[0].append(claim)
-        return list(found.values())
+                group = found.setdefault((kind, *key), ClaimGroup([], kind))
+                group.claims.append(claim)
+        groups = [
+            replace(group, shift=shifts.get(group.claims[0].basis.key))
+            if group.kind == "spurious_cue"
+            else group
+            for group in found.values()
+        ]
+        return groups + self._nameless(groups, shifts.values(), tested)
 
-    def of_claims(self, claims: Sequence[Claim], kind: FindingKind) -> Finding:
+    def _nameless(
+        self, groups: Sequence[ClaimGroup], shifts: Iterable[Shift], tested: Mapping[Key, Tested]
+    ) -> list[ClaimGroup]:
+        """Return a finding for the surest shift of each slice column that no group shows."""
+        shown = {
+            (group.claims[0].basis.class_index, group.claims[0].basis.column) for group in groups
+        }
+        found = []
+        for shift in sorted(shifts, key=lambda shift: (shift.adjusted_p, -shift.statistic)):
+            basis = shift.basis
+            name = self.table.class_names[basis.class_index]
+            phrase = self.table.names[shift.likeliest]
+            place = (basis.class_index, basis.column)
+            if place not in shown and self.lists.is_allowed(name, phrase) is None:
+                shown.add(place)
+                claim = claim_of(basis, shift.likeliest, tested[basis.key], self.settings)
+                found.append(ClaimGroup([replace(claim, is_sure=False)], "spurious_cue", shift))
+        return found
+
+    def of_claims(self, group: ClaimGroup) -> Finding:
         """Return the finding of claims of one comparison, the first of which names it."""
+        claims, kind, shift = group.claims, group.kind, group.shift
         first, names = claims[0], self.table.names
-        basis, sign = first.basis, 1 if first.effect.value > 0 else -1
+        basis, measured = first.basis, shift or first
+        sign = 1 if measured.effect.value > 0 else -1
         class_name = self.table.class_names[basis.class_index]
         phrases = [names[claim.column] for claim in claims]
         total = borrowed(self.table, basis.class_index, first.column, self.settings.least_effect)
-        statement = claim_statement(claims, phrases, class_name, self._accuracy_gap(basis), total)
+        gap = self._accuracy_gap(basis)
+        statement = claim_statement(claims, phrases, class_name, gap, total, sign)
         listed = self.lists.is_allowed(class_name, phrases[0])
         return replace(
             self._base(kind, basis.class_index, phrases, basis.toward(sign)),
             statement=f"{statement} {judgement(first, listed)}",
-            effect=scaled(first.effect, sign),
-            adjusted_p=first.adjusted_p,
+            effect=scaled(measured.effect, sign),
+            of_logit=shift is not None,
+            is_named=first.is_sure,
+            adjusted_p=measured.adjusted_p,
             counts=basis.counts,
-            images=self._extremes(first),
+            images=self._extremes(first, sign),
             alike=[names[column] for claim in claims for column in claim.alike],
         )
 
@@ -236,11 +278,11 @@ class FindingMaker:
         ones, others = ((int((each == 1).sum()), len(each)) for each in sides)
         return proportion_difference(ones, others, self.settings.level)
 
-    def _extremes(self, claim: Claim) -> list[int]:
+    def _extremes(self, claim: Claim, sign: int) -> list[int]:
         """Return rows with most evidence on the one side, then those with least on the other."""
         half = self.settings.example_count // 2
         values = claim.basis.evidence([claim.column])[:, 0]
-        more = claim.basis.side if claim.effect.value > 0 else ~claim.basis.side
+        more = claim.basis.side if sign > 0 else ~claim.basis.side
         high = np.flatnonzero(more)[np.argsort(-values[more], kind="stable")[:half]]
         low = np.flatnonzero(~more)[np.argsort(values[~more], kind="stable")[:half]]
         rows = self.units.row[claim.basis.places[np.concatenate([high, low])]]

@@ -35,13 +35,17 @@ class Finding:
         alike: Phrases whose evidence goes with the first concept's.
         basis: What was compared: "right against wrong", "slice light: day against night" ...
         statement: The finding as one sentence.
-        effect: Difference of the first concept's evidence in logits, from the half of the images
-            that did not choose the finding; the side named first in `basis` has more.
-        adjusted_p: p value, adjusted for all concepts of the class by the maximum statistic.
+        effect: Difference of the first concept's evidence in logits, or of the class's whole logit,
+            from the half of the images that did not choose the finding; the side named first in
+            `basis` has more.
+        adjusted_p: p value of the effect, adjusted by the maximum statistic for all concepts,
+            classes and comparisons.
         counts: Images of each side, by the side's name.
         error_rate: What the family of tests guarantees, as a sentence.
         images: Rows that show it, by index, the clearest first.
         inside: Share of the concept's map inside the objects' masks; None: no masks.
+        of_logit: True if effect and p are of the whole logit, as they are for slices.
+        is_named: False: no concept differs for sure, and `concepts` has the one that differs most.
     """
 
     finding_id: str
@@ -58,6 +62,8 @@ class Finding:
     images: Sequence[int]
     alike: Sequence[str] = ()
     inside: Estimate | None = None
+    of_logit: bool = False
+    is_named: bool = True
 
 
 @dataclass(frozen=True)

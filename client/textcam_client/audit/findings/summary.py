@@ -66,14 +66,14 @@ def _tested(maker: FindingMaker) -> tuple[list[Finding], list[NothingFound]]:
     plan = settings.plan(maker.shared)
     loads = {basis.key: _loader(basis, settings.least_effect) for basis in large}
     tested = maximum_test({**loads, **{each.key: each.sample for each in pairs}}, plan)
-    claims = maker.claims(large, tested, plan.level)
-    findings = [maker.of_claims(several, kind) for several, kind in claims]
+    groups = maker.claims(large, tested, plan.level)
+    findings = [maker.of_claims(group) for group in groups]
     for each in pairs:
         findings += [maker.of_pair(pair) for pair in each.found(tested, plan.level, settings.level)]
     shown = {
         (claim.basis.class_index, text)
-        for several, _ in claims
-        for claim in several
+        for group in groups
+        for claim in group.claims
         for text in (claim.basis.text, *claim.also)
     }
     quiet = [basis for basis in bases if (basis.class_index, basis.text) not in shown]
@@ -85,8 +85,11 @@ def _loader(basis: Basis, least: float) -> Callable[[], Sample]:
 
 
 def _nothing(maker: FindingMaker, basis: Basis, tested: Tested | None) -> NothingFound:
-    reason = ""
-    if tested is None:
+    reason, missed = "", None
+    if tested is not None:
+        concepts = basis.units.evidence.shape[1]
+        missed = float(tested.bound[:concepts].max(initial=0.0))
+    else:
         reason = (
             f"Each side needs {maker.settings.least_images} images in each half of the data; the "
             f"smaller has {basis.fewest()}."
@@ -95,7 +98,7 @@ def _nothing(maker: FindingMaker, basis: Basis, tested: Tested | None) -> Nothin
         basis.class_index,
         maker.table.class_names[basis.class_index],
         basis.text,
-        None if tested is None else float(tested.bound.max(initial=0.0)),
+        missed,
         basis.counts,
         reason,
     )

@@ -34,6 +34,7 @@ def claim_statement(
     class_name: str,
     gap: Estimate,
     borrowed: tuple[int, int],
+    sign: int,
 ) -> str:
     """Say what claims of one comparison show.
 
@@ -43,9 +44,9 @@ def claim_statement(
         class_name: The class.
         gap: Difference of accuracy, of the first side to the other.
         borrowed: See errors.borrowed, of the first concept.
+        sign: 1 if the comparison's first side has more, else -1.
     """
     first = claims[0]
-    sign = 1 if first.effect.value > 0 else -1
     more, less = first.basis.names[::sign]
     said = []
     if first.basis.by_slice:
@@ -56,6 +57,12 @@ def claim_statement(
         )
     for claim, phrase in zip(claims, phrases, strict=True):
         high, low = claim.means[::sign]
+        if not claim.is_sure:
+            said.append(
+                f"No phrase alone accounts for that for sure; '{phrase}' differs most, by "
+                f"{interval(scaled(claim.effect, sign), 'logits')} ({high:.2f} against {low:.2f})."
+            )
+            continue
         said.append(
             f"'{phrase}' gives it {interval(scaled(claim.effect, sign), 'logits')} more there "
             f"({high:.2f} against {low:.2f})."

@@ -28,9 +28,18 @@ class Labels:
             key = form(label)
             if key in table:
                 return table[key]
-        if label.isascii() and label.isdigit() and int(label) < self._count:
-            return int(label)
-        return None
+        return self._index(label)
+
+    def _index(self, label: str) -> int | None:
+        # A column of whole numbers with a gap is one of floats, such as "3.0".
+        digits = label.removesuffix(".0")
+        if not (digits.isascii() and digits.isdigit()):
+            return None
+        # Python turns no text of thousands of digits into a number.
+        digits = digits.lstrip("0") or "0"
+        if len(digits) > len(str(self._count)) or int(digits) >= self._count:
+            return None
+        return int(digits)
 
 
 def _folded(name: str) -> str:

@@ -109,6 +109,21 @@ class OutputFolder:
             os.close(handle)  # its holder has removed it on finishing
 
 
+def require_apart(folder: Path, data: str) -> None:
+    """Raise OutputRefused if a folder lies in the folder of a data set.
+
+    Args:
+        folder: The output folder.
+        data: Path or URL of the data set.
+    """
+    images = Path(data.removeprefix("file://"))
+    if images.is_dir() and folder.resolve().is_relative_to(images.resolve()):
+        raise OutputRefused(
+            f"the folder {folder} lies in the data set {data}, whose images its thumbnails would "
+            "join: choose a folder outside"
+        )
+
+
 def require_same(folder: Path, earlier: Description, now: Description) -> None:
     """Raise OutputRefused if a folder's audit has other data, another model or other settings."""
     if (earlier.data.fingerprint, earlier.data.rows) != (now.data.fingerprint, now.data.rows):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from textcam_client.audit.datasets.dataset import DataSet
+from textcam_client.audit.datasets.dataset import DataSet, in_words
 from textcam_client.audit.datasets.survey import survey
 from textcam_client.audit.errors import AuditStopped, OutputRefused
 from textcam_client.audit.records.description import (
@@ -19,7 +19,7 @@ from textcam_client.audit.records.description import (
 from textcam_client.audit.records.writer import write_records
 from textcam_client.audit.run.asking import Asking
 from textcam_client.audit.run.log import RecordLog
-from textcam_client.audit.run.output import OutputFolder, require_same
+from textcam_client.audit.run.output import OutputFolder, require_apart, require_same
 from textcam_client.audit.run.progress import Progress, Silent
 from textcam_client.audit.run.server import RESUME, Server
 from textcam_client.audit.run.settings import AuditSettings
@@ -52,7 +52,7 @@ def run_audit(
 
     Raises:
         DataSetError: The data set is empty, or two rows have the same id.
-        OutputRefused: The folder is in use, or holds something else.
+        OutputRefused: The folder is in use, holds something else, or lies in the data set.
         AuditStopped: The run cannot go on; the same call resumes it.
         CallError: The server cannot be reached at the start, or refuses.
         OSError: A file cannot be read or written.
@@ -60,6 +60,7 @@ def run_audit(
     folder = OutputFolder(Path(output))
     display = progress or Silent()
     try:
+        require_apart(folder.path, data.name)
         with folder.locked():
             return _Run(client, data, folder, settings or AuditSettings(), display).run()
     except OSError as error:
@@ -98,7 +99,11 @@ class _Run:
         finished, begun = self._folder.finished(), self._folder.begun()
         described = Description(
             DataDescription(
-                self._data.name, found.rows, found.fingerprint, found.masks, found.slices
+                in_words(self._data.name),
+                found.rows,
+                found.fingerprint,
+                found.masks,
+                found.slices,
             ),
             self._finished_model(finished) if finished else self._model(begun),
             self._settings.of_records(),

@@ -189,7 +189,7 @@ def bank_build(  # noqa: PLR0913, PLR0917 - one argument per option
     words = vocabulary or PHOTOS / "vocabulary.txt"
     found, (phrases, phrase_kinds) = ImageFolder.find(images), read_vocabulary(words)
     require_enough(found, samples)
-    served = Backbone(backbone)
+    served = Backbone(backbone, threads=1)  # batches run side by side
     names = served.manifest.class_names
     tables = read_tables(attributes, names) if attributes else None
     settings = BankSettings(

@@ -9,9 +9,9 @@ is solved at once, through the low rank of the within-class scatter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,13 @@ from textcam_service.core.vectors import unit
 
 Direction = Literal["lda", "mean_difference", "correlation", "top_mean", "contrast", "soft_wpmi"]
 
+InOrder = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+"""Function like map: applies a function to items, and returns the results in their order."""
+
 TWO_CLASS: tuple[Direction, ...] = ("lda", "mean_difference")
 """Directions that depend only on the two sets of samples."""
 
-_BATCH_BYTES = 64 * 2**20
+_BATCH_BYTES = 16 * 2**20
 # Ledoit and Wolf's shrinkage is 0 if a class consists of two embeddings in equal parts, as two
 # samples always do. The covariance would have no inverse.
 _LEAST_SHRINKAGE = 1e-6
@@ -109,6 +112,7 @@ def channel_directions(
     progress: Callable[[int], None] = lambda _: None,
     texts: FloatArray | None = None,
     samples: tuple[IntArray, IntArray] | None = None,
+    in_order: InOrder = map,
 ) -> ChannelDirections:
     """Compute the embeddings of all channels.
 
@@ -121,6 +125,8 @@ def channel_directions(
         texts: (V, E) unit embeddings of the vocabulary, which "soft_wpmi" alone needs.
         samples: (D, M) rows of `embeddings` that stand for each channel's lowest images, and
             (D, M) for its highest, with a direction of TWO_CLASS; None: the images' own rows.
+        in_order: Called with a function of a part of the channels, and the parts; returns the
+            results in order. It may compute several parts at a time.
     """
     scores = np.ascontiguousarray(scores, np.float32)
     dead = scores.max(axis=0) == scores.min(axis=0)
@@ -137,15 +143,19 @@ def channel_directions(
             low, high = extreme_samples(scores[:, live], settings.samples)
         else:
             low, high = samples[0][live], samples[1][live]
-        per_channel = 2 * settings.samples * embeddings.shape[1] * 8
-        step = max(1, _BATCH_BYTES // per_channel)
-        for start in range(0, len(live), step):
-            batch = slice(start, start + step)
-            directions[live[batch]] = _two_class_directions(
+
+        def separated(batch: slice) -> Float64Array:
+            return _two_class_directions(
                 np.asarray(embeddings[low[batch]], np.float64),
                 np.asarray(embeddings[high[batch]], np.float64),
                 settings,
             )
+
+        per_channel = 2 * settings.samples * embeddings.shape[1] * 8
+        step = max(1, _BATCH_BYTES // per_channel)
+        batches = [slice(start, start + step) for start in range(0, len(live), step)]
+        for batch, found in zip(batches, in_order(separated, batches), strict=True):
+            directions[live[batch]] = found
             progress(len(live[batch]))
     directions[live] = unit(directions[live])
     common = np.zeros(embeddings.shape[1])

@@ -20,6 +20,7 @@ from textcam_service.artefacts.bank import (
     write_bank,
 )
 from textcam_service.artefacts.files import require_replaceable
+from textcam_service.artefacts.packaged import PHOTOS
 from textcam_service.core.concepts.channel_embeddings import (
     TWO_CLASS,
     ChannelDirections,
@@ -36,6 +37,7 @@ from textcam_service.offline.banks.phrase_sources import PhraseSources
 from textcam_service.offline.banks.phrase_supports import bank_supports
 from textcam_service.offline.banks.probing import Probing
 from textcam_service.offline.banks.region_samples import RegionSamples, region_samples
+from textcam_service.offline.banks.vocabulary import embedded
 from textcam_service.offline.dataset import ImageFolder, display_path, escape
 from textcam_service.offline.embedders.base import (
     TEMPLATES,
@@ -44,6 +46,7 @@ from textcam_service.offline.embedders.base import (
     embed_with_templates,
     part_embedder,
 )
+from textcam_service.offline.threads import in_threads
 from textcam_service.runtime.backbone import Backbone
 
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -111,7 +114,7 @@ def build_bank(
     paths = _readable(images, seen, chosen)
     probing = _probing(seen, chosen, paths, settings.labels)
     _require_live(probing.scores)
-    texts = embed_with_templates(embedder, phrases, TEMPLATES)
+    texts = embedded(embedder, phrases, read_bank(PHOTOS).vocabulary)
     vocabulary = Vocabulary(tuple(phrases), texts, embedder.identity, tuple(settings.kinds))
     regions = None
     if settings.channels.regions is not None:
@@ -124,6 +127,7 @@ def build_bank(
         progress("channel directions", probing.scores.shape[1]),
         texts,
         None if regions is None else (regions.low, regions.high),
+        in_threads,
     )
     sources = PhraseSources(probing, backbone, embedder, settings.tables)
     bank = _bank(sources, vocabulary, settings, seen, directions, regions)

@@ -1,14 +1,19 @@
 """Extraction: the probing set through the served backbone and the embedder, each image once.
 
+Batches are decoded and seen side by side, each in a thread of its own: a processor that decodes
+leaves none idle that could compute.
+
 Memory grows by N x (2 D + E) floats, and N x 1000 where the embedder is a classifier. Finished
 chunks are kept in a work folder, so an interrupted extraction resumes where it stopped.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +24,15 @@ from textcam_service.core.types import Float32Array, IntArray
 from textcam_service.errors import ProbingSetError
 from textcam_service.imaging.decoding import prepare
 from textcam_service.model.explainer import predicted_evidence
-from textcam_service.offline.banks.chunks import Chunk, ChunkStore
+from textcam_service.offline.chunks import Chunk, ChunkStore
 from textcam_service.offline.dataset import ImageFolder, SkippedImage
 from textcam_service.offline.embedders.base import ClassifierEmbedder, Embedder
+from textcam_service.offline.threads import in_threads
 from textcam_service.runtime.backbone import Backbone
 
 _CHUNK = 128
 _CLASSES = 1000  # ImageNet's, of a classifier's opinions
-_BATCH = 16
+_BATCH = 8  # larger ones do not fit into a processor's cache, and take longer
 _TENSORS = ("activation_scores", "logits", "evidence", "embeddings", "opinions")
 
 
@@ -78,33 +84,56 @@ def extract(
     if not images:
         raise ProbingSetError("the probing set holds no image")
     store = ChunkStore(work, "extraction", _TENSORS)
-    folder, parts = ImageFolder(images), []
-    for start in range(0, len(folder), _CHUNK):
-        some = folder[start : start + _CHUNK]
-        identity = [some.stamps(), backbone.manifest.weights_digest, embedder.identity]
-        chunk = store.resume(identity, partial(_extract_chunk, some, backbone, embedder))
-        parts.append(_extraction(chunk))
-        progress(len(some))
-    result = Extraction(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _TENSORS},
-        skipped=tuple(skip for part in parts for skip in part.skipped),
+    chunks = _parts(ImageFolder(images), _CHUNK)
+    networks = backbone.manifest.weights_digest, embedder.identity
+    identities = [[some.stamps(), *networks] for some in chunks]
+    done = [store.load(identity) for identity in identities]
+    batches = (
+        batch
+        for some, chunk in zip(chunks, done, strict=True)
+        if chunk is None
+        for batch in _parts(some, _BATCH)
     )
+    seen = in_threads(partial(_extract_batch, backbone, embedder), batches)
+    parts = [_nothing(backbone, embedder)]
+    for some, identity, chunk in zip(chunks, identities, done, strict=True):
+        if chunk is None:
+            part = _joined([parts[0], *islice(seen, math.ceil(len(some) / _BATCH))])
+            store.save(identity, _chunk(part))
+        else:
+            part = _extraction(chunk)
+        parts.append(part)
+        progress(len(some))
+    result = _joined(parts)
     if not len(result.logits):
         raise ProbingSetError(f"none of the {len(images)} images could be read")
     return result
 
 
-def _extract_chunk(images: ImageFolder, backbone: Backbone, embedder: Embedder) -> Chunk:
-    found: list[tuple[Float32Array, ...]] = [_nothing(backbone, embedder)]
+def _parts(images: ImageFolder, size: int) -> list[ImageFolder]:
+    return [images[start : start + size] for start in range(0, len(images), size)]
+
+
+def _extract_batch(backbone: Backbone, embedder: Embedder, images: ImageFolder) -> Extraction:
+    """Decode a few images and run both networks on them."""
     skipped: list[SkippedImage] = []
-    for start in range(0, len(images), _BATCH):
-        batch = images[start : start + _BATCH].read_images(skipped.append)
-        pictures = [picture for _, picture in batch]
-        inputs = [prepare(picture, backbone.manifest.preprocessing)[0] for picture in pictures]
-        if pictures:
-            found.append((*_seen(backbone, np.stack(inputs)), *_embedded(embedder, pictures)))
-    arrays = (np.concatenate(own) for own in zip(*found, strict=True))
-    return Chunk(dict(zip(_TENSORS, arrays, strict=True)), {"skipped": [*map(list, skipped)]})
+    pictures = [picture for _, picture in images.read_images(skipped.append)]
+    inputs = [prepare(picture, backbone.manifest.preprocessing)[0] for picture in pictures]
+    if not pictures:
+        return replace(_nothing(backbone, embedder), skipped=tuple(skipped))
+    scores, logits, evidence = _seen(backbone, np.stack(inputs))
+    embeddings, opinions = _embedded(embedder, pictures)
+    return Extraction(scores, embeddings, logits, evidence, opinions, tuple(skipped))
+
+
+def _joined(parts: Sequence[Extraction]) -> Extraction:
+    tensors = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _TENSORS}
+    return Extraction(**tensors, skipped=tuple(skip for part in parts for skip in part.skipped))
+
+
+def _chunk(part: Extraction) -> Chunk:
+    tensors = {name: getattr(part, name) for name in _TENSORS}
+    return Chunk(tensors, {"skipped": [*map(list, part.skipped)]})
 
 
 def _extraction(chunk: Chunk) -> Extraction:
@@ -135,9 +164,10 @@ def _embedded(embedder: Embedder, pictures: Sequence[Image.Image]) -> tuple[Floa
     return embedder.embed_images(pictures), np.zeros((len(pictures), 0), np.float32)
 
 
-def _nothing(backbone: Backbone, embedder: Embedder) -> tuple[Float32Array, ...]:
-    """Return empty arrays, for chunks in which all files are damaged."""
+def _nothing(backbone: Backbone, embedder: Embedder) -> Extraction:
+    """Return the extraction of no image, for chunks in which all files are damaged."""
     channels, classes = backbone.manifest.channel_count, len(backbone.manifest.class_names)
     opinions = _CLASSES if isinstance(embedder, ClassifierEmbedder) else 0
-    widths = (channels, classes, channels, embedder.dimension, opinions)
-    return tuple(np.zeros((0, width), np.float32) for width in widths)
+    widths = (channels, embedder.dimension, classes, channels, opinions)
+    scores, embeddings, logits, evidence, seen = (np.zeros((0, own), np.float32) for own in widths)
+    return Extraction(scores, embeddings, logits, evidence, seen, ())

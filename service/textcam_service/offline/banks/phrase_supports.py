@@ -17,6 +17,7 @@ from textcam_service.core.rationale.calibration_fitting import (
     fit_temperature,
     with_reliability,
 )
+from textcam_service.core.rationale.phrase_choice import Choice
 from textcam_service.core.rationale.settings import PhraseFilter, RationaleSettings
 from textcam_service.core.rationale.wording import PhraseSupports, SupportWording, stored_likeness
 from textcam_service.core.types import Float32Array, FloatArray, IntArray
@@ -24,6 +25,7 @@ from textcam_service.offline.banks.grounding import BY_SCORES, Grounding, repeat
 from textcam_service.offline.banks.phrase_sources import PhraseSources, ground_phrases
 from textcam_service.offline.banks.probing import Probing
 from textcam_service.offline.embedders.base import ClassifierEmbedder
+from textcam_service.offline.threads import in_threads
 
 _SAID = 5  # phrases of each probing image that a calibration looks at
 
@@ -141,29 +143,19 @@ def _by_evidence(supports: Float32Array, probing: Probing, grounding: Grounding)
 
 def _calibrated(wording: SupportWording, probing: Probing, grounding: Grounding) -> Calibration:
     """Fit the calibration to phrases chosen for the probing images; measure its reliability."""
-    calibration, scores, said = wording.bank.calibration, [], []
+    calibration = wording.bank.calibration
     # All at once: a threshold would go by the probabilities that are fitted here.
     wording = replace(wording, settings=replace(wording.settings, min_probability=0.0))
-    phrase_filter = PhraseFilter(_SAID)
-    pairs = [*zip(probing.evidence, probing.logits, strict=True)]
     by_scores_alone = grounding.source == BY_SCORES
-    for evidence, logits in pairs if by_scores_alone else ():
-        choice = wording.choose(
-            evidence.astype(np.float64), logits, int(logits.argmax()), phrase_filter
-        )
-        scores.append(choice.scores)
-        said.append(choice.indices)
     if by_scores_alone:
-        rows = np.repeat(np.arange(len(said)), [len(own) for own in said])
-        places = np.concatenate(said)
-        labels = grounding.labels[rows, places]
-        calibration = fit_chosen(calibration, np.concatenate(scores), labels, places)
+        choices = _choices(wording, probing)
+        rows = np.repeat(np.arange(len(choices)), [len(choice.indices) for choice in choices])
+        places = np.concatenate([choice.indices for choice in choices])
+        scores = np.concatenate([choice.scores for choice in choices])
+        calibration = fit_chosen(calibration, scores, grounding.labels[rows, places], places)
         wording = replace(wording, bank=replace(wording.bank, calibration=calibration))
     given, true = [], []
-    for row, (evidence, logits) in enumerate(pairs):
-        choice = wording.choose(
-            evidence.astype(np.float64), logits, int(logits.argmax()), phrase_filter
-        )
+    for row, choice in enumerate(_choices(wording, probing)):
         own: FloatArray = grounding.labels[row, choice.indices]
         assert choice.probabilities is not None  # noqa: S101 - by supports
         if by_scores_alone:
@@ -171,3 +163,14 @@ def _calibrated(wording: SupportWording, probing: Probing, grounding: Grounding)
         given.append(choice.probabilities)
         true.append(own)
     return with_reliability(calibration, np.concatenate(given), np.concatenate(true))
+
+
+def _choices(wording: SupportWording, probing: Probing) -> list[Choice]:
+    """Choose phrases for each probing image's most probable class."""
+    phrase_filter = PhraseFilter(_SAID)
+
+    def choose(row: int) -> Choice:
+        evidence, logits = probing.evidence[row].astype(np.float64), probing.logits[row]
+        return wording.choose(evidence, logits, int(logits.argmax()), phrase_filter)
+
+    return [*in_threads(choose, range(len(probing.logits)))]

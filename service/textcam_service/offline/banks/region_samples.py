@@ -7,8 +7,8 @@ at the same place share one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,14 +26,15 @@ from textcam_service.core.concepts.channel_embeddings import ChannelSettings, ex
 from textcam_service.core.types import BoolArray, Crop, Float32Array, FloatArray, IntArray
 from textcam_service.errors import InvalidSettings
 from textcam_service.imaging.decoding import prepare
-from textcam_service.offline.banks.chunks import Chunk, ChunkStore
 from textcam_service.offline.banks.mosaic import RegionView, embed_regions
+from textcam_service.offline.chunks import Chunk, ChunkStore
 from textcam_service.offline.dataset import ImageFolder, read_image
 from textcam_service.offline.embedders.base import Embedder
+from textcam_service.offline.threads import in_threads
 from textcam_service.runtime.backbone import Backbone
 
 _CHUNK = 128
-_BATCH = 16
+_BATCH = 16  # a mosaic's tiles come from the images of one batch
 
 
 @dataclass(frozen=True)
@@ -147,59 +148,72 @@ def _embed(
     embedder: Embedder,
     settings: RegionSettings,
 ) -> Chunk:
-    """Find and embed the regions of some images, a batch at a time."""
-    embeddings: list[Float32Array] = []
+    """Find and embed the regions of some images, batches side by side."""
+    indices = list(wanted)
+    batches = (indices[start : start + _BATCH] for start in range(0, len(indices), _BATCH))
+    embed = partial(_embed_batch, images, wanted, backbone, embedder, settings)
+    parts: list[_Part] = []
+    begun = 0
+    for part in in_threads(embed, batches):
+        parts.append(replace(part, excited=part.excited + np.array([0, 0, begun])))
+        begun += len(part.image)
+    arrays = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in fields(_Part)
+    }
+    arrays["passes"] = arrays["passes"].sum(keepdims=True)
+    return Chunk(arrays, {})
+
+
+def _embed_batch(
+    images: Sequence[Path],
+    wanted: Mapping[int, IntArray],
+    backbone: Backbone,
+    embedder: Embedder,
+    settings: RegionSettings,
+    indices: Sequence[int],
+) -> _Part:
+    """Find and embed the regions of a few images; regions are counted from 0."""
     image: list[int] = []
     negative: list[bool] = []
     excited: list[tuple[int, int, int]] = []
-    passes = 0
-    for batch in _batches(images, wanted, backbone):
-        views = []
-        for index, picture, crop, maps in batch:
-            place = crop, picture.height, picture.width
-            rows: dict[Window, int] = {}
-            for channel in wanted[index].tolist():
-                window = activated_window(maps[channel], *place, settings)
-                if window is not None:
-                    excited.append(
-                        (index, channel, len(image) + rows.setdefault(window, len(rows)))
-                    )
-            found = list(rows)
-            stands = [settings.negatives == "active"] * len(found)
-            if settings.negatives == "random" or not found:
-                found.append(random_window(index, *place, settings))
-                stands.append(True)
-            image += [index] * len(found)
-            negative += stands
-            views.append(RegionView(picture, seen_window(*place), tuple(found)))
-        own, given = embed_regions(views, embedder, settings)
-        embeddings.append(own)
-        passes += given
-    part = _Part(
-        np.concatenate(embeddings),
+    views = []
+    for index, picture, crop, maps in _seen(images, indices, backbone):
+        place = crop, picture.height, picture.width
+        rows: dict[Window, int] = {}
+        for channel in wanted[index].tolist():
+            window = activated_window(maps[channel], *place, settings)
+            if window is not None:
+                excited.append((index, channel, len(image) + rows.setdefault(window, len(rows))))
+        found = list(rows)
+        stands = [settings.negatives == "active"] * len(found)
+        if settings.negatives == "random" or not found:
+            found.append(random_window(index, *place, settings))
+            stands.append(True)
+        image += [index] * len(found)
+        negative += stands
+        views.append(RegionView(picture, seen_window(*place), tuple(found)))
+    embeddings, passes = embed_regions(views, embedder, settings)
+    return _Part(
+        embeddings,
         np.array(image, np.int64),
         np.array(negative, np.bool_),
         np.array(excited, np.int64).reshape(-1, 3),
         np.array([passes], np.int64),
     )
-    return Chunk(vars(part), {})
 
 
-def _batches(
-    images: Sequence[Path], wanted: Mapping[int, IntArray], backbone: Backbone
-) -> Iterator[list[tuple[int, Image.Image, Crop, Float32Array]]]:
-    """Yield images with the network's crop and their maps (D, H, W), a few at a time."""
-    indices = list(wanted)
-    for start in range(0, len(indices), _BATCH):
-        batch = indices[start : start + _BATCH]
-        pictures = [read_image(images[index]) for index in batch]
-        inputs, crops = zip(
-            *(prepare(picture, backbone.manifest.preprocessing) for picture in pictures),
-            strict=True,
-        )
-        _, maps = backbone.run(np.stack(inputs))
-        placed = [backbone.on_grid(crop) for crop in crops]
-        yield list(zip(batch, pictures, placed, maps, strict=True))
+def _seen(
+    images: Sequence[Path], indices: Sequence[int], backbone: Backbone
+) -> list[tuple[int, Image.Image, Crop, Float32Array]]:
+    """Return images with the network's crop and their maps (D, H, W)."""
+    pictures = [read_image(images[index]) for index in indices]
+    inputs, crops = zip(
+        *(prepare(picture, backbone.manifest.preprocessing) for picture in pictures), strict=True
+    )
+    _, maps = backbone.run(np.stack(inputs))
+    placed = [backbone.on_grid(crop) for crop in crops]
+    return list(zip(indices, pictures, placed, maps, strict=True))
 
 
 def _assembled(parts: Sequence[_Part], low: IntArray, high: IntArray, images: int) -> RegionSamples:

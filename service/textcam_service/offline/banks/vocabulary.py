@@ -72,7 +72,7 @@ def replace_vocabulary(
             if kept is None
             else "a table grounds phrases by the bank's backbone; give the backbone too"
         )
-    texts = _embedded(embedder, phrases, known)
+    texts = embedded(embedder, phrases, known)
     own_kinds = tuple(kinds) if any(kinds) else _known_kinds(phrases, known)
     vocabulary = Vocabulary(
         tuple(phrases), texts, embedder.identity, own_kinds if any(own_kinds) else ()
@@ -113,9 +113,18 @@ def _known_kinds(phrases: Sequence[str], known: Vocabulary) -> tuple[str, ...]:
     return tuple(kinds.get(phrase.casefold(), "") for phrase in phrases)
 
 
-def _embedded(embedder: Embedder, phrases: Sequence[str], known: Vocabulary) -> Float32Array:
-    """Embed the phrases that a vocabulary lacks; take the others from it."""
-    rows = dict(zip(known.phrases, known.embeddings, strict=True))
+def embedded(embedder: Embedder, phrases: Sequence[str], known: Vocabulary) -> Float32Array:
+    """Embed phrases in all templates: (V, E) unit vectors.
+
+    Args:
+        embedder: The embedder.
+        phrases: The V phrases.
+        known: Vocabulary whose embeddings are taken where it has the phrase, rounded as they are
+            stored; of no use if another embedder made it.
+    """
+    rows: dict[str, Float32Array] = {}
+    if known.embedder == embedder.identity:
+        rows = dict(zip(known.phrases, known.embeddings, strict=True))
     new = [phrase for phrase in phrases if phrase not in rows]
     if new:
         rows |= dict(zip(new, embed_with_templates(embedder, new, TEMPLATES), strict=True))

@@ -12,6 +12,7 @@ from textcam_service.core.types import Float32Array, FloatArray, UInt8Array
 from textcam_service.errors import BundleMismatch, EmbedderError
 
 Picture: TypeAlias = "Image.Image | UInt8Array"
+_PHRASES = 2048  # embedded at a time, in all templates
 
 TEMPLATES = (
     "{}",
@@ -31,7 +32,10 @@ TEMPLATES = (
 
 
 class Embedder(Protocol):
-    """Embedder of images and text into one space: E dimensions, cosine similarity."""
+    """Embedder of images and text into one space: E dimensions, cosine similarity.
+
+    Images are embedded from several threads at a time.
+    """
 
     @property
     def identity(self) -> str:
@@ -133,9 +137,14 @@ def embed_with_templates(
         phrases: The V phrases.
         templates: Each with one "{}" for the phrase; at least one.
     """
-    total = np.zeros((len(phrases), embedder.dimension), np.float64)
-    for template in templates:
-        total += embedder.embed_texts([template.format(phrase) for phrase in phrases])
+    found = [np.zeros((0, embedder.dimension), np.float64)]
+    for start in range(0, len(phrases), _PHRASES):
+        some = phrases[start : start + _PHRASES]
+        # All templates at a time, because embedders sort texts by length.
+        texts = [template.format(phrase) for template in templates for phrase in some]
+        rows = embedder.embed_texts(texts).reshape(len(templates), len(some), -1)
+        found.append(rows.sum(axis=0, dtype=np.float64))
+    total = np.concatenate(found)
     return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), np.float32)
 
 

@@ -7,8 +7,8 @@ pooling: cells see all of their receptive field, also beyond the part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,11 +18,18 @@ from torch import Tensor, nn
 
 from textcam_service.core.types import Float32Array, Float64Array, FloatArray
 from textcam_service.offline.embedders.base import Picture, as_pillow
-from textcam_service.offline.networks.cell_offsets import cell_offset
+from textcam_service.offline.embedders.translated import TranslatedNetwork
+from textcam_service.offline.networks.cell_offsets import cell_offset, noise_images
 
 
 class Pooling(Protocol):
-    """Dense map of a tower, and the tower's pooling of it."""
+    """Dense map of a tower, and the tower's pooling of it.
+
+    Attributes:
+        even: True if its cells lie on an even grid, as tokens do.
+    """
+
+    even: bool
 
     def maps(self, pixels: Tensor) -> Tensor:
         """Compute what is pooled, (N, ...), of pictures (N, 3, h, w)."""
@@ -41,15 +48,42 @@ class DenseTower:
         size: (height, width) of its input, pixels.
     """
 
-    def __init__(self, pooling: Pooling, size: tuple[int, int]) -> None:
-        self._pooling, self.size = pooling, size
+    def __init__(
+        self, pooling: Pooling, size: tuple[int, int], network: TranslatedNetwork | None = None
+    ) -> None:
+        """Take a tower.
+
+        Args:
+            pooling: Map and pooling.
+            size: (height, width) of its input, pixels.
+            network: Network from pictures to the map; None: torch computes it.
+        """
+        self._pooling, self.size, self._network = pooling, size, network
+
+    def translated(self, name: str, digest: object) -> DenseTower:
+        """Return the tower with its map computed by onnxruntime; see TranslatedNetwork.
+
+        Args:
+            name: Name for people, as "the image tower of ...".
+            digest: Identity of the tower's weights and computation, as JSON.
+        """
+        example = partial(example_images, *self.size)
+        network = TranslatedNetwork(name, [digest, "map"], _Maps(self._pooling), example)
+        return DenseTower(self._pooling, self.size, network)
 
     @cached_property
     def shift(self) -> tuple[float, float]:
         """Offset (right, down) of its cells from an even grid, pixels."""
-        if not isinstance(self._pooling, nn.Module):  # tokens
+        if self._pooling.even:
             return 0.0, 0.0
-        return cell_offset(_maps_of(self._pooling), *self.size)
+        weight = next(_Maps(self._pooling).parameters())
+
+        def run(images: Float32Array) -> Float32Array:
+            maps = self._maps(torch.from_numpy(images).to(weight))
+            return np.asarray(maps.float().cpu().numpy())
+
+        with torch.inference_mode():
+            return cell_offset(run, *self.size)
 
     def embed(self, pixels: Tensor, parts: Sequence[FloatArray]) -> Tensor:
         """Embed parts of pictures.
@@ -61,13 +95,18 @@ class DenseTower:
         Returns:
             (sum of P, E), not normalised.
         """
-        maps = self._pooling.maps(pixels)
+        maps = self._maps(pixels)
         grid = self._pooling.grid(maps)
         found = [
             self._pooling.pool(one, self._weights(own, grid).to(maps))
             for one, own in zip(maps, parts, strict=True)
         ]
         return torch.cat(found)
+
+    def _maps(self, pixels: Tensor) -> Tensor:
+        if self._network is None:
+            return self._pooling.maps(pixels)
+        return torch.from_numpy(self._network(pixels.cpu().numpy())).to(pixels.device)
 
     def _weights(self, parts: FloatArray, grid: tuple[int, int]) -> Tensor:
         height, width = self.size
@@ -102,7 +141,7 @@ def stretched_batches(
     pictures: Sequence[Picture],
     parts: Sequence[FloatArray],
     size: tuple[int, int],
-    batch: int = 32,
+    batch: int = 8,
     resampling: Image.Resampling = Image.Resampling.BICUBIC,
 ) -> Iterator[tuple[list[Image.Image], Sequence[FloatArray]]]:
     """Yield pictures stretched to a tower's input, a batch at a time, with their parts.
@@ -134,13 +173,18 @@ def unit_rows(vectors: Tensor) -> Float32Array:
     return np.asarray(nn.functional.normalize(vectors, dim=1).cpu().numpy(), np.float32)
 
 
-def _maps_of(pooling: Any) -> Callable[[Float32Array], Float32Array]:
-    """Return a function from pictures to their dense map (N, C, H, W), as arrays."""
+def example_images(height: int, width: int) -> Float32Array:
+    """Draw three images (3, 3, height, width) on which a tower's translation is compared."""
+    return noise_images(np.random.default_rng(0), 3, height, width)
 
-    def run(pixels: Float32Array) -> Float32Array:
-        weight = next(pooling.parameters())
-        with torch.inference_mode():
-            maps: Tensor = pooling.maps(torch.from_numpy(pixels).to(weight))
-        return np.asarray(maps.float().cpu().numpy())
 
-    return run
+class _Maps(nn.Module):
+    """The part of a tower that computes its map."""
+
+    def __init__(self, pooling: Any) -> None:
+        super().__init__()
+        self.pooling = pooling
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        maps: Tensor = self.pooling.maps(pixels)
+        return maps

@@ -69,6 +69,8 @@ def _require_own_embedding(tower: DenseTower, visual: Any) -> None:
 class _Convolutional(nn.Module):
     """Pooling of timm's trunks with a map (N, C, H, W) and average pooling."""
 
+    even = False
+
     def __init__(self, visual: TimmModel) -> None:
         super().__init__()
         if "pool" in dict(visual.head.named_children()):
@@ -93,6 +95,8 @@ class _Convolutional(nn.Module):
 
 class _AttentionPooled(nn.Module):
     """Pooling of CLIP's own ResNets: a mean token attends to the cells, here the part's only."""
+
+    even = False
 
     def __init__(self, visual: ModifiedResNet) -> None:
         super().__init__()
@@ -144,10 +148,13 @@ class _AttentionPooled(nn.Module):
 _STEM = ("conv", "bn", "act")
 
 
-class _Token:
+class _Token(nn.Module):
     """Pooling by a class token: in the last block it attends to the part's patches only."""
 
+    even = True
+
     def __init__(self, visual: VisionTransformer) -> None:
+        super().__init__()
         self._visual: Any = visual
         self._last: Any = visual.transformer.resblocks[-1]
         if type(self._last) is not ResidualAttentionBlock or visual.attn_pool is not None:

@@ -9,6 +9,7 @@ from textcam_service.errors import InvalidSettings
 from textcam_service.runtime.providers import (
     CPU,
     CUDA,
+    OPENVINO,
     TENSORRT,
     DeviceOptions,
     chosen_providers,
@@ -37,6 +38,8 @@ def test_buckets_are_powers_of_two_and_the_largest_batch(max_batch, buckets):
         (("tensorrt",), ALL, (TENSORRT, CUDA)),
         (("tensorrt", "cpu"), ALL, (TENSORRT, CUDA, CPU)),
         ((CUDA, CPU), ALL, (CUDA, CPU)),
+        (("openvino",), (CPU, OPENVINO), (OPENVINO,)),
+        ((), (CPU, OPENVINO), (CPU,)),
     ],
 )
 def test_providers_go_by_short_names_and_tensorrt_leaves_the_head_to_cuda(names, available, chosen):
@@ -48,6 +51,19 @@ def test_a_provider_that_this_build_lacks_is_refused_by_name():
         chosen_providers(("tensorrt",), DeviceOptions(), (CPU,))
 
 
+def test_openvino_that_is_not_installed_names_its_extra():
+    with pytest.raises(InvalidSettings, match=r"OpenVINO is not installed.*extra 'openvino'"):
+        chosen_providers(("openvino",), DeviceOptions(), (CPU,))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_an_int8_backbone_is_not_rounded_again(precision):
+    with pytest.raises(InvalidSettings, match=f"serve its float form in {precision}"):
+        DeviceOptions(precision).require_form(Path("made"), is_int8=True)
+    DeviceOptions("int8").require_form(Path("made"), is_int8=True)
+    DeviceOptions().require_form(Path("made"), is_int8=True)
+
+
 @pytest.mark.parametrize(
     ("names", "precision", "fault"),
     [
@@ -55,6 +71,7 @@ def test_a_provider_that_this_build_lacks_is_refused_by_name():
         ((), "fp16", "put 'tensorrt' first"),
         (("cpu",), "tf32", "put 'cuda' first"),
         (("tensorrt",), "tf32", "put 'cuda' first"),
+        (("cpu",), "bf16", "bf16 is computed by OpenVINO.*put 'openvino' first"),
     ],
 )
 def test_a_precision_that_the_provider_does_not_compute_in_is_refused(names, precision, fault):

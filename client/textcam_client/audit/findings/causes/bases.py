@@ -81,8 +81,15 @@ class Basis:
         return np.asarray(own[:, np.asarray(columns, np.int64)].toarray())
 
     def sample(self, least: float) -> Sample:
-        """Return the half that chooses, for the maximum test."""
-        values = self.units.evidence[self.places[self.search]].toarray()
+        """Return the half that chooses, for the maximum test.
+
+        Where a slice parts the sides, the class's whole logit is the last column.
+        """
+        chosen = self.places[self.search]
+        values = self.units.evidence[chosen].toarray()
+        if self.by_slice:
+            logit = self.units.logit[chosen].astype(np.float32)
+            values = np.column_stack([values, logit])
         return Sample(values, self.side[self.search], least)
 
     def measured(

@@ -1,4 +1,4 @@
-"""Concepts whose evidence differs between two sides of a class's images."""
+"""Concepts, and whole logits, that differ between two sides of a class's images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,31 @@ from numpy.typing import NDArray
 
 from textcam_client.audit.findings.causes.bases import Basis
 from textcam_client.audit.findings.lists import ConceptLists
-from textcam_client.audit.findings.model import Estimate
+from textcam_client.audit.findings.model import Estimate, FindingKind
 from textcam_client.audit.findings.settings import FindingSettings
 from textcam_client.audit.statistics.intervals import difference_estimate
 from textcam_client.audit.statistics.maximum import Key, Tested
 from textcam_client.audit.statistics.units import Units
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Whole logit of a class that differs between the sides of a slice.
+
+    Attributes:
+        basis: The comparison.
+        effect: Difference in logits, of the half that measures.
+        adjusted_p: See Tested.
+        statistic: See Tested.
+        likeliest: Place of the concept that differs most in the same direction, in the half that
+            chooses.
+    """
+
+    basis: Basis
+    effect: Estimate
+    adjusted_p: float
+    statistic: float
+    likeliest: int
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,7 @@ class Claim:
         statistic: See Tested.
         alike: Places of concepts whose evidence goes with it.
         also: Other comparisons that show it.
+        is_sure: False: the concept only differs most where the logit does for sure.
     """
 
     basis: Basis
@@ -42,6 +63,7 @@ class Claim:
     statistic: float
     alike: Sequence[int] = ()
     also: Sequence[str] = field(default=())
+    is_sure: bool = True
 
     @property
     def carried(self) -> bool:
@@ -52,37 +74,76 @@ class Claim:
         return bool(low > 0) if self.effect.value > 0 else bool(high < 0)
 
 
+@dataclass(frozen=True)
+class ClaimGroup:
+    """Claims of one finding.
+
+    Attributes:
+        claims: The claims, that of the largest effect first.
+        kind: Kind of the finding.
+        shift: The logit that differs for sure as well; None: the first claim is all that is sure.
+    """
+
+    claims: list[Claim]
+    kind: FindingKind
+    shift: Shift | None = None
+
+
 def claims_of(
     bases: Sequence[Basis],
     tested: Mapping[Key, Tested],
     settings: FindingSettings,
     level: float,
 ) -> list[Claim]:
-    """Return what the tests show and the measuring half confirms."""
+    """Return the concepts that the tests show and the measuring half confirms."""
     found = []
     for basis in bases:
         results = tested[basis.key]
-        for column in np.flatnonzero(results.adjusted_p <= level).tolist():
-            one, other = basis.measured(basis.evidence([column])[:, 0])
-            effect = difference_estimate(one, other, settings.level, settings.seed)
-            if effect.value * np.sign(results.difference[column]) < settings.least_effect:
-                continue
-            found.append(
-                Claim(
-                    basis,
-                    column,
-                    effect,
-                    (float(one.mean()), float(other.mean())),
-                    difference_estimate(
-                        *basis.measured(basis.units.logit[basis.places]),
-                        settings.level,
-                        settings.seed,
-                    ),
-                    float(results.adjusted_p[column]),
-                    float(results.statistic[column]),
-                )
-            )
+        concepts = basis.units.evidence.shape[1]
+        for column in np.flatnonzero(results.adjusted_p[:concepts] <= level).tolist():
+            claim = claim_of(basis, column, results, settings)
+            if claim.effect.value * np.sign(results.difference[column]) >= settings.least_effect:
+                found.append(claim)
     return found
+
+
+def claim_of(basis: Basis, column: int, results: Tested, settings: FindingSettings) -> Claim:
+    """Measure how a concept differs between the sides, in the half that measures."""
+    one, other = basis.measured(basis.evidence([column])[:, 0])
+    return Claim(
+        basis,
+        column,
+        difference_estimate(one, other, settings.level, settings.seed),
+        (float(one.mean()), float(other.mean())),
+        _logit_difference(basis, settings),
+        float(results.adjusted_p[column]),
+        float(results.statistic[column]),
+    )
+
+
+def shifts_of(
+    bases: Sequence[Basis],
+    tested: Mapping[Key, Tested],
+    settings: FindingSettings,
+    level: float,
+) -> dict[Key, Shift]:
+    """Return the logits that the tests show and the measuring half confirms, by comparison."""
+    found = {}
+    for basis in bases:
+        results = tested[basis.key]
+        if not basis.by_slice or results.adjusted_p[-1] > level:
+            continue
+        effect, sign = _logit_difference(basis, settings), np.sign(results.difference[-1])
+        if effect.value * sign >= settings.least_effect:
+            p, statistic = float(results.adjusted_p[-1]), float(results.statistic[-1])
+            likeliest = int(np.argmax(sign * results.difference[:-1]))
+            found[basis.key] = Shift(basis, effect, p, statistic, likeliest)
+    return found
+
+
+def _logit_difference(basis: Basis, settings: FindingSettings) -> Estimate:
+    sides = basis.measured(basis.units.logit[basis.places])
+    return difference_estimate(*sides, settings.level, settings.seed)
 
 
 def merged(

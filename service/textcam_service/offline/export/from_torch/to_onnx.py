@@ -54,13 +54,13 @@ def to_onnx(
         if program is None:
             raise RuntimeError("the exporter returned nothing")
         graph = program.model_proto
+        for node in graph.graph.node:
+            del node.metadata_props[:]  # stack traces with this machine's paths
+        serialized: bytes = graph.SerializeToString()  # fails beyond 2 GB
     except Exception as error:  # the exporter's own, of any kind, in a foreign network
         summary = re.search(r"<class '[\w.]+'>: (.*)", str(error))  # the exporter's own
         reason = summary.group(1) if summary else error
         raise ExportRefused(f"{what}: torch cannot export it to ONNX: {reason}") from error
-    for node in graph.graph.node:
-        del node.metadata_props[:]  # stack traces with this machine's paths
-    serialized: bytes = graph.SerializeToString()
     return serialized
 
 

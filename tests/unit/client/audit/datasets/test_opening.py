@@ -66,3 +66,15 @@ def test_a_url_is_read_like_a_local_folder(tmp_path):
 def test_an_unknown_scheme_is_refused_in_words():
     with pytest.raises(DataSetError, match="cannot read nothing://data"):
         open_data_set("nothing://data")
+
+
+def test_tars_beside_images_are_refused_unless_a_pattern_names_them(tmp_path):
+    for path in ("cat/notes/a.jpg", "backup.tar"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    fault = r"holds tars and images alike, such as .*backup\.tar and .*a\.jpg: move one"
+    with pytest.raises(DataSetError, match=fault):
+        open_data_set(str(tmp_path))
+    assert isinstance(open_data_set(str(tmp_path / "*.tar")), Shards)
+    (tmp_path / "cat" / "notes" / "a.jpg").rename(tmp_path / "cat" / "notes" / "a.txt")
+    assert isinstance(open_data_set(str(tmp_path)), Shards)

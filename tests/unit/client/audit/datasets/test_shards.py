@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import pytest
@@ -83,3 +84,29 @@ def test_a_damaged_tar_is_refused_in_words(tmp_path):
     (tmp_path / "shard.tar").write_bytes(b"no tar" * 300)
     with pytest.raises(DataSetError, match="is no tar, or is damaged"):
         listed(str(tmp_path / "shard.tar"))
+
+
+def test_json_that_is_nested_too_deeply_is_refused_in_words(tmp_path):
+    tar = write_tar(tmp_path / "shard.tar", {"0.jpg": b"", "0.json": b"[" * 100_000})
+    with pytest.raises(DataSetError, match=r"0.json in .* is nested too deeply"):
+        listed(tar)
+
+
+def test_an_array_is_no_label_unless_another_file_has_it(tmp_path):
+    files = {"0.jpg": b"", "0.json": b'{"label": [1, 2]}'}
+    with pytest.raises(DataSetError, match=r"the label in 0.json in .* is an array or"):
+        listed(write_tar(tmp_path / "shard.tar", files))
+    (row,) = listed(write_tar(tmp_path / "other.tar", {**files, "0.cls": b"1"}))
+    assert (row.label, row.slices) == ("1", {})
+
+
+def test_names_and_values_that_are_no_utf8_become_text(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    values = b'{"label": "\\udfff", "light\\ud800": "\\udc80"}'
+    (row,) = listed(
+        write_tar(tmp_path / "shard.tar", {name: b"image", f"{name[:-4]}.json": values})
+    )
+    assert (row.row_id, row.label) == ("caf\\udce9", "\\udfff")
+    assert row.path == f"{tmp_path}/shard.tar/caf\\udce9.jpg"
+    assert row.slices == {"light\\ud800": "\\udc80"}
+    assert row.read() == b"image"

@@ -1,5 +1,7 @@
 """Files of data sets, local and remote."""
 
+import os
+
 import fsspec
 import pytest
 from textcam_client.audit.datasets.storage import storage_of
@@ -28,3 +30,13 @@ def test_both_kinds_list_join_and_read_alike(root):
         assert opened.read(3) == b"012"
     with pytest.raises(OSError, match="none"):
         storage.read(storage.join(root, "none"))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "zeros.png").symlink_to("/dev/zero")
+    storage = storage_of(str(tmp_path))
+    for name in ("a.png", "zeros.png"):
+        for use in (storage.read, storage.open):
+            with pytest.raises(OSError, match="a pipe, a socket or a device, no file"):
+                use(str(tmp_path / name))

@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 from textcam_client.audit.findings.lists import ConceptLists
 from textcam_client.audit.findings.settings import FindingSettings
 from textcam_client.audit.findings.summary import summarise
+from textcam_client.audit.statistics.units import in_search_half
 
 SETTINGS = FindingSettings(permutations=1999)
 
@@ -34,9 +35,48 @@ def test_a_planted_cue_is_the_first_finding_with_its_effect(summary, table):
 
 
 def test_a_finding_tells_the_evidence_on_both_sides(summary):
+    told = r"gives it (-?[\d.]+) .* more there \((-?[\d.]+) against (-?[\d.]+)\)\."
+    effect, more, less = map(float, re.search(told, summary.findings[0].statement).groups())
+    assert effect == pytest.approx(1, abs=0.2)
+    assert more - less == pytest.approx(effect, abs=0.011)
+
+
+def test_a_slices_effect_is_the_whole_logits(summary, table):
     first = summary.findings[0]
-    more, less = re.search(r"\((-?[\d.]+) against (-?[\d.]+)\)\.", first.statement).groups()
-    assert float(more) - float(less) == pytest.approx(abs(first.effect.value), abs=0.011)
+    there, measured = table.slices["place"] == "meadow", ~in_search_half(table.row_key)
+    one, other = (table.logit[own & measured].mean() for own in (there, ~there))
+    assert first.of_logit
+    assert first.is_named
+    assert first.effect.value == pytest.approx(abs(one - other))
+    assert f"is higher by {abs(one - other):.2f}" in first.statement
+
+
+@pytest.mark.parametrize(("shift", "first"), [(2.0, "meadow"), (-2.0, "street")])
+def test_a_slice_that_moves_the_logit_is_found_though_no_phrase_tells_why(shift, first):
+    table = cue_table(np.random.default_rng(4), effect=0.0)
+    there = table.slices["place"] == "meadow"
+    moved = replace(table, logit=table.logit + shift * there)
+    (found,) = summarise(moved, settings=SETTINGS).findings
+    assert (found.kind, found.of_logit, found.adjusted_p) == ("spurious_cue", True, 1 / 2000)
+    assert not found.is_named
+    assert found.basis.startswith(f"slice place: {first} against ")
+    assert found.effect.low < 2 < found.effect.high
+    assert "No phrase alone accounts for that for sure" in found.statement
+
+
+def test_one_finding_stands_for_all_values_of_a_slice_column():
+    """Images of one of three places have a higher logit, so those of the others have a lower."""
+    table = cue_table(np.random.default_rng(4), effect=0.0)
+    places = np.array(["meadow", "street", "beach"], object)[np.arange(len(table.logit)) % 3]
+    moved = replace(table, logit=table.logit + 3.0 * (places == "beach"), slices={"place": places})
+    (found,) = summarise(moved, settings=SETTINGS).findings
+    assert found.basis == "slice place: beach against others"
+
+
+def test_a_slices_logit_makes_no_finding_where_a_list_knows_the_class():
+    table = cue_table(np.random.default_rng(4), effect=0.0)
+    moved = replace(table, logit=table.logit + 2.0 * (table.slices["place"] == "meadow"))
+    assert summarise(moved, ConceptLists({"cow": ["fur"]}), SETTINGS).findings == []
 
 
 def test_concepts_that_one_slice_shows_are_one_finding_whose_slice_comes_first():

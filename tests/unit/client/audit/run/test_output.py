@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from audit_samples import description
 from textcam_client.audit.errors import OutputRefused
-from textcam_client.audit.run.output import OutputFolder, require_same
+from textcam_client.audit.run.output import OutputFolder, require_apart, require_same
 
 
 def test_a_second_holder_of_a_folder_is_refused(tmp_path):
@@ -81,3 +81,24 @@ def test_another_audit_in_the_folder_is_refused_in_words(tmp_path, other, fault)
     require_same(tmp_path, description(), description())
     with pytest.raises(OutputRefused, match=fault):
         require_same(tmp_path, description(), other)
+
+
+def test_a_folder_in_the_data_set_is_refused_however_it_is_named(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (tmp_path / "link").symlink_to(data)
+    for output in (
+        data,
+        data / "out",
+        tmp_path / "link" / "new" / "out",
+        data / "x" / ".." / "out",
+    ):
+        for name in (f"{data}", f"file://{data}"):
+            with pytest.raises(
+                OutputRefused, match=r"lies in the data set .*: choose a folder outs"
+            ):
+                require_apart(output, name)
+    require_apart(tmp_path / "out", str(data))
+    require_apart(tmp_path / "data-out", str(data))
+    (data / "list.csv").touch()
+    require_apart(data / "out", str(data / "list.csv"))

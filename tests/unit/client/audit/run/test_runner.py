@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 
 import pytest
 from audit_runs import audited, contents, plant
@@ -147,3 +148,24 @@ def test_data_that_shrink_meanwhile_are_told(client, data, tmp_path):
 def test_no_server_at_the_start_is_told_soon(data, tmp_path):
     with Client("127.0.0.1:1") as nowhere, pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
         audited(nowhere, data, tmp_path / "out", patience_s=0.3)
+
+
+def test_an_output_folder_in_the_data_is_refused_before_anything_is_made(client, data):
+    with pytest.raises(OutputRefused, match="lies in the data set"):
+        audited(client, data, data / "report")
+    assert not (data / "report").exists()
+
+
+def test_hostile_names_labels_and_files_become_records(client, tmp_path):
+    data = plant(tmp_path / os.fsdecode(b"data-\xe9"), 2)
+    os.mkfifo(data / "daisy" / "b.png")
+    (data / ("9" * 200)).mkdir()
+    audited(client, data, tmp_path / "out")
+    records = list(read_records(tmp_path / "out"))
+    assert [record.row_id for record in records] == [
+        "daisy/0001.png", "daisy/b.png", "tabby cat/0000.png",
+    ]  # fmt: skip
+    assert (
+        records[1].failure == "cannot read the image: it is a pipe, a socket or a device, no file"
+    )
+    assert [bool(record.failure) for record in records] == [False, True, False]

@@ -35,6 +35,8 @@ def test_pictures_are_stretched_a_batch_at_a_time_with_their_parts():
 class Quarters:
     """Pools a map by the sum of the shares of its cells."""
 
+    even = True
+
     def maps(self, pixels):
         return pixels
 

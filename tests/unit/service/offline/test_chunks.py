@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from textcam_service.artefacts.files import write_artefact
-from textcam_service.offline.banks.chunks import Chunk, ChunkStore
+from textcam_service.offline.chunks import Chunk, ChunkStore
 
 CHUNK = Chunk({"scores": np.arange(6.0).reshape(2, 3), "rows": np.array([4, 5])}, {"skipped": [1]})
 
@@ -70,7 +70,7 @@ def test_a_failure_while_saving_leaves_no_chunk(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("textcam_service.offline.banks.chunks.write_artefact", fails)
+        patch.setattr("textcam_service.offline.chunks.write_artefact", fails)
         with pytest.raises(OSError, match="disk full"):
             store(tmp_path).save("a", CHUNK)
     assert store(tmp_path).load("a") is None
@@ -83,6 +83,6 @@ def test_a_chunk_that_another_process_saved_meanwhile_is_kept(tmp_path, monkeypa
     def beaten(*_):
         raise OSError("directory not empty")
 
-    monkeypatch.setattr("textcam_service.offline.banks.chunks.write_artefact", beaten)
+    monkeypatch.setattr("textcam_service.offline.chunks.write_artefact", beaten)
     store(tmp_path).save("a", CHUNK)
     assert_same(store(tmp_path).load("a"))

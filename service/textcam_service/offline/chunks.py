@@ -6,6 +6,7 @@ under a temporary name and moved into place, so that several processes may fill 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +20,9 @@ from textcam_service.artefacts.files import (
     sha256,
     write_artefact,
 )
-from textcam_service.errors import ArtefactError
+from textcam_service.errors import ArtefactError, ArtefactMissing
 
+_log = logging.getLogger(__name__)
 _FORMAT = 1  # changes with the meaning of chunks, so that older ones are never read
 
 
@@ -64,9 +66,16 @@ class ChunkStore:
 
     def load(self, identity: object) -> Chunk | None:
         """Read the chunk of an identity; None: there is none, or it is damaged."""
+        return self.read(self.path(identity))
+
+    def read(self, path: Path) -> Chunk | None:
+        """Read the chunk in a folder; None: there is none, or it is damaged, which is logged."""
         try:
-            tensors, manifest = read_artefact(self._path(identity), self._kind)
-        except ArtefactError:
+            tensors, manifest = read_artefact(path, self._kind)
+        except ArtefactMissing:
+            return None
+        except ArtefactError as error:
+            _log.warning("%s; what it held is made anew", error)
             return None
         return Chunk(tensors, manifest) if self._tensors == tensors.keys() else None
 
@@ -80,12 +89,17 @@ class ChunkStore:
         if self._tensors != chunk.tensors.keys():
             raise ValueError(f"a chunk of {self._kind} holds {sorted(self._tensors)}")
         try:
-            with replaced_folder(self._path(identity), artefact_files(self._kind)) as staging:
+            with replaced_folder(self.path(identity), artefact_files(self._kind)) as staging:
                 write_artefact(staging, self._kind, chunk.tensors, chunk.manifest)
         except OSError:
             if self.load(identity) is None:  # else another process has saved it meanwhile
                 raise
 
-    def _path(self, identity: object) -> Path:
+    def paths(self) -> list[Path]:
+        """List the folders of all chunks of this kind."""
+        return [*self._folder.glob(f"{self._kind}-*")]
+
+    def path(self, identity: object) -> Path:
+        """Name the folder of an identity's chunk."""
         digest = sha256(canonical_json([_FORMAT, self._kind, identity])).removeprefix("sha256:")
         return self._folder / f"{self._kind}-{digest[:24]}"
