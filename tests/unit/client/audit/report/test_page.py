@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 from audit_pages import CLASSES, CONCEPTS, page_rows, summary_of, thumbnails
+from textcam_client.audit.findings.making import ERRORS
 from textcam_client.audit.findings.model import AuditSummary
 from textcam_client.audit.report.page import PageLimits, report_parts, write_report
 from textcam_client.audit.report.page_data import PageRow
@@ -169,3 +170,11 @@ def test_the_page_keeps_its_size_and_says_what_it_left_out():
     assert limit // 3 < len(small.encode()) <= limit
     assert "Thumbnails have" in small
     assert "70 of 100 images" in text_of(*given, limits=PageLimits(rows=70))
+
+
+def test_errors_are_told_of_the_class_that_images_were_taken_for():
+    found = summary_of(page_rows(60)).findings[0]
+    card = rendered(findings=[dataclasses.replace(found, kind="error_cause", basis=ERRORS)])
+    assert "Cause of errors, images taken for <b" in card
+    assert "Cause of errors in class" not in card
+    assert "Spurious cue in class <b" in rendered()
