@@ -60,5 +60,5 @@ def test_two_folders_are_compared_by_row_id(tmp_path):
 
 def test_a_folder_without_an_audit_is_refused(tmp_path):
     write_description(tmp_path / "audit.json", description())
-    with pytest.raises(OutputRefused, match="holds no finished audit"):
+    with pytest.raises(OutputRefused, match=r"has audit\.json but no records\.parquet"):
         write_folder_report(tmp_path, summary())
