@@ -9,7 +9,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from audit_runs import audited, contents, plant
+from audit_runs import audited, conclude_often, contents, plant
 from textcam_client.audit.concluding import conclude, example_rows
 from textcam_client.audit.errors import NotComparable, OutputRefused
 from textcam_client.audit.findings.lists import ConceptLists
@@ -85,16 +85,6 @@ def test_an_audit_without_a_common_image_is_no_comparison(run, tmp_path):
     pq.write_table(records.set_column(place, records.schema.field(place), names), other / RECORDS)
     with pytest.raises(NotComparable, match="share no image"):
         conclude(run, settings=QUICK, against=other)
-
-
-def conclude_often(folder, seed, done):
-    for _ in range(6):
-        try:
-            conclude(folder, settings=FindingSettings(permutations=20, seed=seed))
-            done.put(seed)
-        except OutputRefused as error:
-            if "another process audits into" not in str(error):
-                raise
 
 
 def test_two_processes_do_not_conclude_in_one_folder_at_once(run, tmp_path):
