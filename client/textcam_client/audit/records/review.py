@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from textcam_client.audit.records.description import Description
 
 _NUMBERS = ("logit", "bias", "gap", "rest_evidence")
-_CLASSES = ("label_index", "predicted_index", *("target_index", "error_target_index"))
+_CLASSES = ("label_index", "predicted_index", "target_index", "error_target_index")
 _FILLED = ("index", "row_id", "content_digest", "failure_reason", "in_logit_units", "degradations")
 _DIGEST = "^sha256:[0-9a-f]{64}$"
 
